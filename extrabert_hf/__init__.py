@@ -1,0 +1,25 @@
+"""
+Fine-tuning of BERT-like encoders for sentiment, paraphrase and similarity, after ExTraBERT.
+
+Importing the package registers its config and models with `AutoConfig`, `AutoModel` and
+`AutoModelForSequenceClassification`.
+"""
+
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
+
+from extrabert_hf.models import (
+    ExtraBertConfig,
+    ExtraBertForParaphrase,
+    ExtraBertForSentiment,
+    ExtraBertForSimilarity,
+)
+
+__all__ = ["ExtraBertConfig", "ExtraBertForParaphrase", "ExtraBertForSentiment", "ExtraBertForSimilarity"]
+__version__ = "0.1.0"
+
+# A tuple, so that `from_pretrained` picks the class by the config's `architectures`. Registered one by one, or one of
+# them alone, the class registered last would silently load every folder.
+_MODELS = (ExtraBertForSentiment, ExtraBertForParaphrase, ExtraBertForSimilarity)
+AutoConfig.register(ExtraBertConfig.model_type, ExtraBertConfig)
+AutoModel.register(ExtraBertConfig, _MODELS)
+AutoModelForSequenceClassification.register(ExtraBertConfig, _MODELS)

@@ -1,0 +1,147 @@
+"""One config for every head: each row of the paper's Table 1 is a setting of these fields."""
+
+import difflib
+from dataclasses import fields
+from typing import Any, Literal
+
+from huggingface_hub.dataclasses import strict
+from transformers import AutoConfig
+from transformers.configuration_utils import PreTrainedConfig, SubConfigSpec
+
+PoolingName = Literal["pooler", "cls", "mean", "dot", "multiplicative"]
+PairFeatureName = Literal["u", "v", "sum_squared", "difference_squared", "absolute_difference", "product", "cosine"]
+
+# What transformers itself hands to a config beside its declared fields: on loading, on training, on export.
+_TRANSFORMERS_KEYS = frozenset(
+    {
+        "_attn_implementation_internal",
+        "_commit_hash",
+        "_experts_implementation_internal",
+        "_name_or_path",
+        "attn_implementation",
+        "auto_map",
+        "custom_pipelines",
+        "experts_implementation",
+        "model_type",
+        "name_or_path",
+        "num_labels",
+        "output_attentions",
+        "per_layer_config",
+        "quantization_config",
+        "torch_dtype",
+    }
+)
+
+
+@strict
+class ExtraBertConfig(PreTrainedConfig):
+    r"""
+    Configuration of every ExTraBERT model: an encoder, a pooling and a head.
+
+    `ExtraBertConfig(backbone_config=...)` with nothing else is the paper's best row for each head: multiplicative
+    attention and cosine similarity (ExTraBERT, Section 4 and Table 1, "SFT + MA + CS").
+
+    Args:
+        backbone_config (`dict` or `PreTrainedConfig`, *optional*):
+            Config of the encoder, any that `AutoModel` knows; a `dict` needs a `model_type`. `None` is `BertConfig()`.
+        pooling (`str`, defaults to `"multiplicative"`):
+            Token states to sentence vector: `"pooler"` (the encoder's own), `"cls"`, `"mean"`, `"dot"` or
+            `"multiplicative"` attention.
+        multiplicative_weight (`bool`, defaults to `True`):
+            `e_i = s^T W h_i` with a learned `W`; `False` is the form the paper prints, `e_i = s^T h_i`.
+        feed_forward_depth (`int`, defaults to 3):
+            Layers between pooling and classifier in the sentiment and paraphrase heads, 0 or more. The similarity head
+            has none.
+        feed_forward_residual (`bool`, defaults to `False`):
+            Whether each feed-forward layer adds to its input instead of replacing it.
+        pair_features (`list[str]`, defaults to `["u", "v", "sum_squared", "difference_squared", "cosine"]`):
+            What a linear layer over a pair `(u, v)` sees, in this order; also `"absolute_difference"` (`|u - v|`) and
+            `"product"` (`u * v`).
+        similarity (`str`, defaults to `"cosine"`):
+            Score of the similarity head: `"cosine"`, scaled to `score_range`, or `"linear"` on the pair features.
+        similarity_bounds (`str`, defaults to `"none"`):
+            What keeps the score inside `score_range`: `"none"` (a negative cosine leaves it, as in the paper),
+            `"clamp"` (cut off, outside training only) or `"scale"` (`(1 + cos) / 2` instead of `cos`).
+        score_range (`list[float]`, defaults to `[0.0, 5.0]`):
+            Smallest and largest score of the similarity head.
+        label_names (`list[str]`, *optional*):
+            Names of the classes in the order of their ids. `None` is five sentiments for the sentiment head, two
+            classes for the paraphrase head, one score for the similarity head.
+        head_dropout (`float`, defaults to 0.1):
+            Dropout in the head, 0 to 1.
+        pad_token_id, bos_token_id, eos_token_id (`int`, *optional*):
+            Ids of the tokenizer's special tokens, noted by the `Trainer`.
+    """
+
+    model_type = "extrabert"
+    keys_to_ignore_at_inference = ["embeddings", "pooling_weights"]  # noqa: RUF012 - the Trainer adds a list to it
+    sub_configs_defaults = {"backbone_config": SubConfigSpec(config_class=AutoConfig, model_type="bert")}  # noqa: RUF012
+
+    backbone_config: dict | PreTrainedConfig | None = None
+    pooling: PoolingName = "multiplicative"
+    multiplicative_weight: bool = True
+    feed_forward_depth: int = 3
+    feed_forward_residual: bool = False
+    pair_features: list[PairFeatureName] | tuple[PairFeatureName, ...] = (
+        "u",
+        "v",
+        "sum_squared",
+        "difference_squared",
+        "cosine",
+    )
+    similarity: Literal["cosine", "linear"] = "cosine"
+    similarity_bounds: Literal["none", "clamp", "scale"] = "none"
+    score_range: list[float] | tuple[float, ...] = (0.0, 5.0)
+    label_names: list[str] | None = None
+    head_dropout: float = 0.1
+    pad_token_id: int | None = None
+    bos_token_id: int | None = None
+    eos_token_id: int | None = None
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        self._refuse_unknown(kwargs)
+        if isinstance(self.backbone_config, dict) and "model_type" not in self.backbone_config:
+            raise ValueError("`backbone_config` must name its `model_type` ('bert', 'roberta', ...), got none.")
+        if self.label_names is None and self.id2label is not None:
+            self.label_names = [self.id2label[key] for key in sorted(self.id2label, key=int)]
+        elif self.label_names is None and kwargs.get("num_labels") is not None:
+            self.label_names = [f"LABEL_{index}" for index in range(kwargs["num_labels"])]
+        super().__post_init__(**kwargs)
+        self.pair_features = list(self.pair_features)  # as JSON gives them back
+        self.score_range = list(self.score_range)
+        self.name_labels(self.label_names or [])
+
+    def name_labels(self, names: list[str]) -> None:
+        """Writes `names` to `id2label` and `label2id`, where `pipeline()` and the Hub look; no names, no change."""
+        if names:
+            self.id2label = dict(enumerate(names))
+            self.label2id = {name: index for index, name in enumerate(names)}
+
+    @property
+    def hidden_size(self) -> int:
+        """Width `d` of the token states."""
+        return self.backbone_config.hidden_size
+
+    def validate_head(self) -> None:
+        """Raises `ValueError` for a value that no head can be built from; runs at construction."""
+        if self.feed_forward_depth < 0:
+            raise ValueError(f"`feed_forward_depth` must be 0 or more, got {self.feed_forward_depth}.")
+        if not 0.0 <= self.head_dropout < 1.0:
+            raise ValueError(f"`head_dropout` must be in [0, 1), got {self.head_dropout}.")
+        if not self.pair_features or len(set(self.pair_features)) != len(self.pair_features):
+            raise ValueError(f"`pair_features` must be different features, at least one, got {self.pair_features}.")
+        if len(self.score_range) != 2 or not self.score_range[0] < self.score_range[1]:
+            raise ValueError(f"`score_range` must be [low, high] with low < high, got {self.score_range}.")
+        if self.label_names is not None and (
+            not self.label_names or len(set(self.label_names)) != len(self.label_names)
+        ):
+            raise ValueError(f"`label_names` must be different names, at least one, got {self.label_names}.")
+
+    @classmethod
+    def _refuse_unknown(cls, kwargs: dict[str, Any]) -> None:
+        known = {field.name for field in fields(cls)} | _TRANSFORMERS_KEYS
+        for key in kwargs:
+            if key not in known:
+                near = difflib.get_close_matches(key, known, n=1)
+                hint = f" Did you mean `{near[0]}`?" if near else ""
+                raise ValueError(f"`{key}` is not a field of ExtraBertConfig.{hint}")

@@ -1,0 +1,136 @@
+"""Sentence vectors -> logits: the heads of ExTraBERT, Section 4."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from .configuration_extrabert import ExtraBertConfig
+
+
+class FeedForward(nn.Module):
+    r"""
+    `depth` layers `d -> d` with GELU, dropout between them; the identity at depth 0.
+
+    The paper's "3-layer feed-forward neural network" between pooling and classifier. With `feed_forward_residual` a
+    layer adds to its input, so that a fresh network changes the pretrained vectors little.
+    """
+
+    def __init__(self, config: ExtraBertConfig) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            nn.Linear(config.hidden_size, config.hidden_size) for _ in range(config.feed_forward_depth)
+        )
+        self.dropout = nn.Dropout(config.head_dropout)
+        self.residual = config.feed_forward_residual
+
+    def forward(self, vectors: torch.Tensor) -> torch.Tensor:
+        """`(..., d)` -> `(..., d)`."""
+        for index, layer in enumerate(self.layers):
+            inputs = vectors if index == 0 else self.dropout(vectors)
+            outputs = F.gelu(layer(inputs))
+            vectors = vectors + outputs if self.residual else outputs
+        return vectors
+
+
+PAIR_FEATURES = {
+    "u": lambda u, v: u,
+    "v": lambda u, v: v,
+    "sum_squared": lambda u, v: (u + v).square(),
+    "difference_squared": lambda u, v: (u - v).square(),
+    "absolute_difference": lambda u, v: (u - v).abs(),
+    "product": lambda u, v: u * v,
+    "cosine": lambda u, v: F.cosine_similarity(u, v, dim=-1).unsqueeze(-1),
+}
+
+
+class PairFeatures(nn.Module):
+    """
+    Two vectors -> the features a linear layer sees, `[u, v, (u + v)^2, (u - v)^2, cos(u, v)]` in the paper's best row.
+
+    Args:
+        config (`ExtraBertConfig`):
+            Its `pair_features` say which, and in which order.
+    """
+
+    def __init__(self, config: ExtraBertConfig) -> None:
+        super().__init__()
+        self.names = tuple(config.pair_features)
+        self.width = sum(1 if name == "cosine" else config.hidden_size for name in self.names)
+
+    def forward(self, u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        """`(batch, d)` and `(batch, d)` -> `(batch, width)`."""
+        return torch.cat([PAIR_FEATURES[name](u, v) for name in self.names], dim=-1)
+
+
+class SentimentHead(nn.Module):
+    """A sentence vector -> one logit a class: feed-forward, dropout, linear."""
+
+    def __init__(self, config: ExtraBertConfig) -> None:
+        super().__init__()
+        self.feed_forward = FeedForward(config)
+        self.dropout = nn.Dropout(config.head_dropout)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+
+    def forward(self, vectors: torch.Tensor) -> torch.Tensor:
+        """`(batch, d)` -> `(batch, num_labels)`."""
+        return self.classifier(self.dropout(self.feed_forward(vectors)))
+
+
+class ParaphraseHead(nn.Module):
+    """A pair of sentence vectors -> one logit a class: the same feed-forward for both, pair features, linear."""
+
+    def __init__(self, config: ExtraBertConfig) -> None:
+        super().__init__()
+        self.feed_forward = FeedForward(config)
+        self.features = PairFeatures(config)
+        self.dropout = nn.Dropout(config.head_dropout)
+        self.classifier = nn.Linear(self.features.width, config.num_labels)
+
+    def forward(self, vectors: torch.Tensor) -> torch.Tensor:
+        """`(batch, 2, d)` -> `(batch, num_labels)`."""
+        u, v = self.feed_forward(vectors).unbind(dim=1)  # (B, d) each
+        return self.classifier(self.dropout(self.features(u, v)))
+
+
+class CosineSimilarityHead(nn.Module):
+    r"""
+    A pair of sentence vectors -> one score: the cosine scaled to `score_range`, `5 cos(u, v)` in the paper.
+
+    The paper calls the cosine "between 0 and 1"; it is in [-1, 1], so the score can leave the range unless
+    `similarity_bounds` keeps it there.
+    """
+
+    def __init__(self, config: ExtraBertConfig) -> None:
+        super().__init__()
+        self.low, self.high = config.score_range
+        self.bounds = config.similarity_bounds
+
+    def forward(self, vectors: torch.Tensor) -> torch.Tensor:
+        """`(batch, 2, d)` -> `(batch, 1)`."""
+        u, v = vectors.float().unbind(dim=1)  # float32: a bfloat16 cosine near 1 has steps of 1/256
+        cosine = F.cosine_similarity(u, v, dim=-1).unsqueeze(-1)  # (B, 1)
+        if self.bounds == "scale":
+            cosine = (1 + cosine) / 2
+        score = self.low + (self.high - self.low) * cosine
+        if self.bounds == "clamp" and not self.training:
+            score = score.clamp(self.low, self.high)
+        return score
+
+
+class LinearSimilarityHead(nn.Module):
+    """A pair of sentence vectors -> one score, linear in the pair features: the paper's rows without cosine."""
+
+    def __init__(self, config: ExtraBertConfig) -> None:
+        super().__init__()
+        self.low, self.high = config.score_range
+        self.bounds = config.similarity_bounds
+        self.features = PairFeatures(config)
+        self.dropout = nn.Dropout(config.head_dropout)
+        self.classifier = nn.Linear(self.features.width, 1)
+
+    def forward(self, vectors: torch.Tensor) -> torch.Tensor:
+        """`(batch, 2, d)` -> `(batch, 1)`."""
+        score = self.classifier(self.dropout(self.features(*vectors.unbind(dim=1))))
+        if self.bounds == "clamp" and not self.training:
+            score = score.clamp(self.low, self.high)
+        return score

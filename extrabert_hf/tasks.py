@@ -1,0 +1,104 @@
+"""What a task is: its labels, the columns that hold it, its metric; and the three tasks of the paper."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from extrabert_hf.errors import InputError
+
+Head = Literal["sentiment", "paraphrase", "similarity"]
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """
+    One task, whatever file its rows stand in.
+
+    Args:
+        name (`str`):
+            Short id, used in metric prefixes and file names: `sst`, `para`, `sts`, or your own.
+        head (`str`):
+            `"sentiment"` classifies one sentence, `"paraphrase"` classifies a pair, `"similarity"` scores a pair.
+        label_names (`tuple[str, ...]`):
+            Class names in the order of their ids; empty for `"similarity"`.
+        label_range (`tuple[float, float]`):
+            Smallest and largest score of `"similarity"`; unused by the other heads.
+        sentence1_column, sentence2_column, label_column, id_column (`str`, *optional*):
+            Where the rows hold it. `None` takes the first well-known name that is there (see `data/columns.py`).
+        metric (`str`):
+            Name of the metric that picks the best checkpoint, as `evaluation/metrics.py` computes it.
+        course_stem (`str`, *optional*):
+            What the task's files start with in a CS224N folder (`ids-sst` of `ids-sst-train.csv`).
+        course_header (`str`, *optional*):
+            Header of the prediction column in a CS224N submission file.
+        hub_dataset, hub_config (`str`, *optional*):
+            The Hub data set trained on when no `--data` is given.
+    """
+
+    name: str
+    head: Head
+    label_names: tuple[str, ...] = ()
+    label_range: tuple[float, float] = (0.0, 5.0)
+    sentence1_column: str | None = None
+    sentence2_column: str | None = None
+    label_column: str | None = None
+    id_column: str | None = None
+    metric: str = "accuracy"
+    course_stem: str | None = None
+    course_header: str = "Predicted_Label"
+    hub_dataset: str | None = None
+    hub_config: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.head not in ("sentiment", "paraphrase", "similarity"):
+            raise InputError(f"`head` must be one of 'sentiment', 'paraphrase', 'similarity', got {self.head!r}.")
+        if self.is_regression and not self.label_range[0] < self.label_range[1]:
+            low, high = self.label_range
+            raise InputError(f"`label_min` must be below `label_max`, got {low} and {high}.")
+        if not self.is_regression and len(self.label_names) < 2:
+            raise InputError(f"`label_names` must name at least 2 classes, got {list(self.label_names)}.")
+        if len(set(self.label_names)) != len(self.label_names):
+            raise InputError(f"`label_names` must differ from each other, got {list(self.label_names)}.")
+
+    @property
+    def is_pair(self) -> bool:
+        """Whether a row holds two sentences."""
+        return self.head != "sentiment"
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether the label is a number in `label_range` rather than a class."""
+        return self.head == "similarity"
+
+
+PAPER_TASKS: dict[str, TaskSpec] = {
+    "sst": TaskSpec(
+        name="sst",
+        head="sentiment",
+        label_names=("very negative", "negative", "neutral", "positive", "very positive"),
+        metric="accuracy",
+        course_stem="ids-sst",
+        course_header="Predicted_Sentiment",
+        hub_dataset="SetFit/sst5",
+    ),
+    "para": TaskSpec(
+        name="para",
+        head="paraphrase",
+        label_names=("not paraphrase", "paraphrase"),
+        metric="accuracy",
+        course_stem="quora",
+        course_header="Predicted_Is_Paraphrase",
+        hub_dataset="nyu-mll/glue",
+        hub_config="qqp",
+    ),
+    "sts": TaskSpec(
+        name="sts",
+        head="similarity",
+        label_range=(0.0, 5.0),
+        metric="pearson",
+        course_stem="sts",
+        course_header="Predicted_Similiary",  # the course's own spelling, which its grader reads
+        hub_dataset="nyu-mll/glue",
+        hub_config="stsb",
+    ),
+}
+"""The paper's tasks (Section 5.1): SST-5, Quora question pairs, SemEval STS."""
