@@ -13,7 +13,7 @@ from extrabert_hf.errors import InputError
 @contextmanager
 def recipe_console() -> Iterator[None]:
     """
-    Shows the package's messages on stderr while a recipe runs, and ends it in one line where an [`InputError`] is raised.
+    Shows the package's messages on stderr while a recipe runs, and ends it in one line for an [`InputError`].
 
     Of several processes only the first talks. The exit status is then 2. Any other exception passes through: it is a
     defect of ours and keeps its traceback.

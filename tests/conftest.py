@@ -1,6 +1,25 @@
+import re
+from importlib.resources import files
+
 import pytest
 import torch
-from transformers import BertConfig, DistilBertConfig, ModernBertConfig, MPNetConfig, RobertaConfig, set_seed
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.normalizers import Lowercase
+from tokenizers.pre_tokenizers import Whitespace
+from tokenizers.processors import TemplateProcessing
+from transformers import (
+    BertConfig,
+    BertModel,
+    DistilBertConfig,
+    ModernBertConfig,
+    MPNetConfig,
+    PreTrainedTokenizerFast,
+    RobertaConfig,
+    set_seed,
+)
+
+SAMPLES = files("extrabert_hf.data") / "samples"
 
 SIZES = {
     "vocab_size": 99,
@@ -44,3 +63,34 @@ def random_batch():
         return {"input_ids": torch.randint(5, 99, shape) * attention_mask, "attention_mask": attention_mask}
 
     return make
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tmp_path_factory):
+    """Saves a random BERT of 16 dimensions, without dropout, and a word-level tokenizer for the bundled sample."""
+    folder = tmp_path_factory.mktemp("tiny_encoder")
+    words = sorted(
+        set(
+            re.findall(
+                r"\w+|[^\w\s]",
+                " ".join(p.read_text("utf-8").lower() for p in SAMPLES.iterdir() if p.name.endswith(".csv")),
+            )
+        )
+    )
+    vocabulary = {word: index for index, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *words])}
+    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = Lowercase()
+    tokenizer.pre_tokenizer = Whitespace()
+    tokenizer.post_processor = TemplateProcessing("[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        model_max_length=48,
+    ).save_pretrained(folder)
+    no_dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    torch.manual_seed(0)
+    BertModel(BertConfig(**{**SIZES, "vocab_size": len(vocabulary)}, **no_dropout)).save_pretrained(folder)
+    return str(folder)

@@ -1,0 +1,53 @@
+"""Tokenised rows -> one padded batch."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn.utils.rnn import pad_sequence
+
+
+@dataclass
+class DataCollatorForSentences:
+    """
+    Pads the sentences of a batch to its longest; a batch of pairs is one tensor `(batch, 2, seq)`.
+
+    Args:
+        pad_token_id (`int`):
+            The tokenizer's.
+        pad_to_multiple_of (`int`, *optional*):
+            Rounds `seq` up, to 8 for tensor cores, or for fewer shapes under `torch.compile`.
+
+    Example:
+        >>> collate = DataCollatorForSentences(pad_token_id=0)
+        >>> batch = collate([{"input_ids": [[5, 6, 7], [8]], "labels": 1.5}])
+        >>> batch["input_ids"].tolist(), batch["attention_mask"].tolist(), batch["labels"].tolist()
+        ([[[5, 6, 7], [8, 0, 0]]], [[[1, 1, 1], [1, 0, 0]]], [1.5])
+    """
+
+    pad_token_id: int
+    pad_to_multiple_of: int | None = None
+
+    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """Rows with `input_ids` and, where labelled, `labels` -> `input_ids`, `attention_mask`, `labels`."""
+        is_pair = isinstance(rows[0]["input_ids"][0], list)
+        sentences = (
+            [ids for row in rows for ids in row["input_ids"]] if is_pair else [row["input_ids"] for row in rows]
+        )
+        batch = self.pad(sentences)
+        if is_pair:
+            batch = {name: tensor.view(len(rows), 2, -1) for name, tensor in batch.items()}  # (B, 2, T)
+        if "labels" in rows[0]:
+            batch["labels"] = torch.tensor([row["labels"] for row in rows])  # (B,), int64 or float32
+        return batch
+
+    def pad(self, sentences: list[list[int]]) -> dict[str, torch.Tensor]:
+        """Sentences of any lengths -> `input_ids` and `attention_mask` of shape `(sentences, seq)`."""
+        tensors = [torch.tensor(ids) for ids in sentences]
+        lengths = torch.tensor([len(ids) for ids in sentences])
+        input_ids = pad_sequence(tensors, batch_first=True, padding_value=self.pad_token_id)  # (N, T)
+        if self.pad_to_multiple_of is not None:
+            missing = -input_ids.shape[1] % self.pad_to_multiple_of
+            input_ids = torch.nn.functional.pad(input_ids, (0, missing), value=self.pad_token_id)
+        attention_mask = (torch.arange(input_ids.shape[1]) < lengths.unsqueeze(1)).long()  # (N, T)
+        return {"input_ids": input_ids, "attention_mask": attention_mask}

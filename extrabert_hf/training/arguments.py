@@ -1,0 +1,190 @@
+"""Everything a run can be told; each field's `help` is its one description."""
+
+import dataclasses
+import os
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+import torch
+from transformers import TrainingArguments
+
+from extrabert_hf.errors import InputError
+from extrabert_hf.models.configuration_extrabert import ExtraBertConfig, PoolingName
+from extrabert_hf.tasks import TaskSpec
+from extrabert_hf.training.precision import choose_bf16
+
+
+@dataclass
+class TaskArguments:
+    """Where your task differs from the recipe's."""
+
+    _argument_group_name: ClassVar[str] = "task"
+
+    task_name: str | None = field(default=None, metadata={"help": "Short id of your task, used in file names."})
+    sentence1_column: str | None = field(
+        default=None, metadata={"help": "Column of the (first) sentence; by default the first well-known name found."}
+    )
+    sentence2_column: str | None = field(default=None, metadata={"help": "Column of a pair's second sentence."})
+    label_column: str | None = field(default=None, metadata={"help": "Column of the label."})
+    id_column: str | None = field(default=None, metadata={"help": "Column of the row's id; the row number if none."})
+    num_labels: int | None = field(default=None, metadata={"help": "Number of classes, their labels 0, 1, ..."})
+    class_names: list[str] | None = field(
+        default=None, metadata={"help": "Names of the classes in the order of their ids; the data may use either."}
+    )
+    label_min: float | None = field(default=None, metadata={"help": "Smallest score of a similarity task."})
+    label_max: float | None = field(default=None, metadata={"help": "Largest score of a similarity task."})
+
+    def apply_to(self, task: TaskSpec) -> TaskSpec:
+        """Gives `task` with the fields that are set here."""
+        if self.num_labels is not None and self.class_names is not None and len(self.class_names) != self.num_labels:
+            raise InputError(
+                f"`num_labels` must be the number of `class_names`, {len(self.class_names)}, got {self.num_labels}."
+            )
+        names = self.class_names or [f"LABEL_{index}" for index in range(self.num_labels or 0)]
+        changes = {
+            "name": self.task_name,
+            "sentence1_column": self.sentence1_column,
+            "sentence2_column": self.sentence2_column,
+            "label_column": self.label_column,
+            "id_column": self.id_column,
+            "label_names": tuple(names) or None,
+            "label_range": (
+                task.label_range[0] if self.label_min is None else self.label_min,
+                task.label_range[1] if self.label_max is None else self.label_max,
+            ),
+        }
+        return dataclasses.replace(task, **{key: value for key, value in changes.items() if value is not None})
+
+
+@dataclass
+class DataArguments:
+    """Which rows."""
+
+    _argument_group_name: ClassVar[str] = "data"
+
+    data: str | None = field(
+        default=None,
+        metadata={
+            "help": "'sample' (bundled), a folder (CS224N files, or train/dev/test as csv, tsv, json, jsonl, "
+            "parquet), a file, or a Hub id; by default the task's data set on the Hub."
+        },
+    )
+    dataset_config: str | None = field(default=None, metadata={"help": "Config name of a Hub data set."})
+    dev_data: str | None = field(default=None, metadata={"help": "Dev file beside a train file given as --data."})
+    test_data: str | None = field(default=None, metadata={"help": "Test file, labelled or not."})
+    dev_fraction: float = field(
+        default=0.1, metadata={"help": "Share of train cut off as dev where there is none, 0 to 1."}
+    )
+    max_length: int = field(default=128, metadata={"help": "Most tokens of one sentence; the rest is cut off."})
+    strict_data: bool = field(default=False, metadata={"help": "Whether a row that can't be used is an error."})
+
+    def __post_init__(self) -> None:
+        if not 0 < self.dev_fraction < 1:
+            raise InputError(f"`dev_fraction` must be between 0 and 1, got {self.dev_fraction}.")
+        if self.max_length < 3:
+            raise InputError(f"`max_length` must be 3 or more, got {self.max_length}.")
+
+
+@dataclass
+class ModelArguments:
+    """Which model; the fields after the first two are those of `ExtraBertConfig`."""
+
+    _argument_group_name: ClassVar[str] = "model"
+
+    model_name_or_path: str = field(
+        default="google-bert/bert-base-uncased",
+        metadata={
+            "help": "Encoder: Hub id, folder, or 'minilm' (from PyPI, no network). A folder with a model of "
+            "this task trained before goes on from it."
+        },
+    )
+    attn_implementation: str | None = field(
+        default=None, metadata={"help": "'sdpa' (the default where it is there), 'eager', 'flash_attention_2', ..."}
+    )
+    pooling: PoolingName = field(
+        default=ExtraBertConfig.pooling, metadata={"help": "How token states become one sentence vector."}
+    )
+    multiplicative_weight: bool = field(
+        default=ExtraBertConfig.multiplicative_weight,
+        metadata={"help": "Multiplicative attention with a learned W (s^T W h); without, s^T h as the paper prints."},
+    )
+    feed_forward_depth: int = field(
+        default=ExtraBertConfig.feed_forward_depth,
+        metadata={"help": "Layers between pooling and classifier (sentiment, paraphrase)."},
+    )
+    feed_forward_residual: bool = field(
+        default=ExtraBertConfig.feed_forward_residual, metadata={"help": "Each such layer adds to its input."}
+    )
+    pair_features: list[str] = field(
+        default_factory=lambda: list(ExtraBertConfig.pair_features),
+        metadata={"help": "What a linear layer over a pair (u, v) sees."},
+    )
+    similarity: Literal["cosine", "linear"] = field(
+        default=ExtraBertConfig.similarity, metadata={"help": "Score of a pair: scaled cosine, or linear."}
+    )
+    similarity_bounds: Literal["none", "clamp", "scale"] = field(
+        default=ExtraBertConfig.similarity_bounds,
+        metadata={"help": "What keeps a score in its range: cut-off outside training, or (1 + cos) / 2."},
+    )
+    head_dropout: float = field(default=ExtraBertConfig.head_dropout, metadata={"help": "Dropout in the head."})
+
+    def config_fields(self) -> dict:
+        """The fields of `ExtraBertConfig`."""
+        fields = dataclasses.asdict(self)
+        del fields["model_name_or_path"], fields["attn_implementation"]
+        return fields
+
+
+@dataclass
+class ExtraBertTrainingArguments(TrainingArguments):
+    """`TrainingArguments` with our defaults and four fields of our own."""
+
+    _argument_group_name: ClassVar[str] = "training (transformers' TrainingArguments and ours)"
+
+    head_learning_rate: float | None = field(
+        default=1e-3,
+        metadata={"help": "Learning rate of heads and poolings, which start untrained; none: the encoder's."},
+    )
+    length_buckets: bool = field(
+        default=True, metadata={"help": "Batches of sentences of like length: less padding, the same rows an epoch."}
+    )
+    early_stopping_patience: int | None = field(
+        default=None, metadata={"help": "Stop after so many evaluations without a better score."}
+    )
+    overwrite_output_dir: bool = field(
+        default=False, metadata={"help": "Start anew though the output folder holds checkpoints of an earlier run."}
+    )
+    bf16: bool | None = field(
+        default=None, metadata={"help": "bfloat16 autocast: true, false, or by default where it is faster."}
+    )
+    resume_from_checkpoint: str | None = field(
+        default=None, metadata={"help": "'last' for the output folder's last checkpoint, or a checkpoint folder."}
+    )
+    per_device_train_batch_size: int = field(default=16, metadata={"help": "Rows a step on each device."})
+    per_device_eval_batch_size: int = field(default=64, metadata={"help": "Rows a step in evaluation."})
+    learning_rate: float = field(default=2e-5, metadata={"help": "Peak learning rate of the encoder."})
+    warmup_steps: float = field(default=0.1, metadata={"help": "Warm-up steps, or their share of all if below 1."})
+    weight_decay: float = field(default=0.01, metadata={"help": "AdamW's weight decay, not on biases and norms."})
+    logging_steps: float = field(default=50, metadata={"help": "Steps from one log line to the next."})
+    eval_strategy: str = field(default="epoch", metadata={"help": "When to evaluate: 'epoch', 'steps' or 'no'."})
+    save_strategy: str = field(default="epoch", metadata={"help": "When to save a checkpoint; as eval_strategy."})
+    save_total_limit: int | None = field(default=1, metadata={"help": "Checkpoints kept, the best one besides."})
+    load_best_model_at_end: bool = field(
+        default=True, metadata={"help": "End with the best checkpoint, not the last."}
+    )
+
+    def __post_init__(self) -> None:
+        world_size = int(os.environ.get("WORLD_SIZE", "1"))
+        if not torch.accelerator.is_available():
+            self.use_cpu = True  # else bf16 is refused, and of several processes each trains alone into one folder
+        self.precision_reason = "as told"
+        if self.bf16 is None:
+            self.bf16, self.precision_reason = (False, "fp16 as told") if self.fp16 else choose_bf16(self.use_cpu)
+        super().__post_init__()
+        if self.world_size != world_size:
+            raise InputError(
+                f"The launcher started {world_size} processes, but they make a group of {self.world_size}: "
+                "see recipes/configs/accelerate for launch configs that work."
+            )
+        if self.early_stopping_patience is not None and not self.load_best_model_at_end:
+            raise InputError("`early_stopping_patience` needs `load_best_model_at_end`, got false.")

@@ -1,0 +1,198 @@
+"""A whole fine-tuning run, from the rows to the scores: read it top to bottom."""
+
+import json
+import logging
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from datasets import Dataset
+from transformers import EarlyStoppingCallback, EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from transformers.trainer_utils import get_last_checkpoint
+
+from extrabert_hf.data.collators import DataCollatorForSentences
+from extrabert_hf.data.loading import LoadedData, load_task_data
+from extrabert_hf.data.tokenization import tokenize_dataset
+from extrabert_hf.data.validation import write_rejected_rows
+from extrabert_hf.errors import InputError
+from extrabert_hf.evaluation.metrics import compute_metrics, predictions_from_logits
+from extrabert_hf.evaluation.scoring import score_split
+from extrabert_hf.evaluation.submission import write_submission
+from extrabert_hf.evaluation.summary import summarize
+from extrabert_hf.pretrained import build_model
+from extrabert_hf.training.arguments import ExtraBertTrainingArguments
+from extrabert_hf.training.command_line import Run
+from extrabert_hf.training.trainer import ExtraBertTrainer
+
+logger = logging.getLogger(__name__)
+
+
+def finetune(run: Run) -> dict[str, Any]:
+    """
+    Fine-tunes one model on one task and leaves all of it in `run.training.output_dir`.
+
+    The folder then holds the best model and its tokenizer, `metrics.json`, `predictions/{dev,test}.csv`,
+    `rejected_rows.jsonl`, `trainer_state.json` with the curves, and the last checkpoints.
+
+    Args:
+        run ([`Run`]):
+            What [`parse_run`] gives.
+
+    Returns:
+        `dict`: what stands in `metrics.json`.
+
+    Raises:
+        [`InputError`]: for anything in `run` that can't be used.
+    """
+    checkpoint = find_checkpoint(run.training)
+    set_seed(run.training.seed)
+    loaded = load_rows(run)
+    model, tokenizer = build_model(
+        run.model.model_name_or_path,
+        run.task,
+        attn_implementation=run.model.attn_implementation,
+        **run.model.config_fields(),
+    )
+    limit_length(tokenizer, model, run.data.max_length)
+    trainer = build_trainer(run, model, tokenizer, loaded)
+    logger.info(
+        "training %s on %s: %.1f M parameters, %s rows, %s (%s)",
+        type(model).__name__,
+        trainer.args.device,
+        model.num_parameters() / 1e6,
+        f"{len(trainer.train_dataset):,}",
+        "bfloat16 autocast" if run.training.bf16 else "float16 autocast" if run.training.fp16 else "float32",
+        run.training.precision_reason,
+    )
+    train_metrics = trainer.train(resume_from_checkpoint=checkpoint).metrics
+    trainer.save_model()
+    trainer.save_state()
+    metrics = {}
+    if trainer.is_world_process_zero():
+        metrics = score_and_write(run, trainer, tokenizer, loaded, train_metrics)
+    trainer.accelerator.wait_for_everyone()
+    return metrics
+
+
+def find_checkpoint(args: ExtraBertTrainingArguments) -> str | None:
+    """Gives the checkpoint to resume from, if any; refuses to mix a new run into an old one's checkpoints."""
+    output_dir = Path(args.output_dir)
+    last = get_last_checkpoint(output_dir) if output_dir.is_dir() else None
+    if args.resume_from_checkpoint == "last":
+        if last is None:
+            raise InputError(f"`resume_from_checkpoint` 'last' needs a checkpoint in {output_dir}, which has none.")
+        return last
+    if args.resume_from_checkpoint is not None:
+        if not (Path(args.resume_from_checkpoint) / "trainer_state.json").is_file():
+            raise InputError(
+                f"`resume_from_checkpoint` must be 'last' or a checkpoint folder, got {args.resume_from_checkpoint!r}."
+            )
+        return args.resume_from_checkpoint
+    if last is not None and not args.overwrite_output_dir:
+        raise InputError(
+            f"`output_dir` {output_dir} holds checkpoints of an earlier run: go on with --resume_from_checkpoint "
+            "last, start anew with --overwrite_output_dir, or name another --output_dir."
+        )
+    if last is not None and args.process_index == 0:
+        for folder in output_dir.glob("checkpoint-*"):
+            shutil.rmtree(folder)
+    return None
+
+
+def load_rows(run: Run) -> LoadedData:
+    """Loads the splits, says in a line each what a user should know, and writes the rejected rows out."""
+    data = run.data
+    loaded = load_task_data(
+        run.task,
+        data.data,
+        dev_data=data.dev_data,
+        test_data=data.test_data,
+        dev_fraction=data.dev_fraction,
+        dataset_config=data.dataset_config,
+        seed=run.training.seed,
+        strict=data.strict_data,
+    )
+    for notice in loaded.notices:
+        logger.info(notice)
+    if run.training.process_index == 0:
+        output_dir = Path(run.training.output_dir)
+        output_dir.mkdir(parents=True, exist_ok=True)
+        write_rejected_rows(output_dir / "rejected_rows.jsonl", loaded.rejected)
+    return loaded
+
+
+def limit_length(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, max_length: int) -> None:
+    """Notes in the tokenizer, which is saved with the model, after how many tokens a sentence is cut."""
+    positions = getattr(model.config.backbone_config, "max_position_embeddings", max_length)
+    longest = min(tokenizer.model_max_length, positions)
+    if max_length > longest:
+        raise InputError(f"`max_length` must be at most {longest} for this encoder, got {max_length}.")
+    tokenizer.model_max_length = max_length
+
+
+def build_trainer(
+    run: Run, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, loaded: LoadedData
+) -> ExtraBertTrainer:
+    """Joins model, tokenised rows and metric in a trainer."""
+
+    def metrics_of(evaluation: EvalPrediction) -> dict[str, float]:
+        predictions = predictions_from_logits(run.task, evaluation.predictions)
+        return compute_metrics(run.task, predictions, evaluation.label_ids)
+
+    def tokenize(split: str) -> Dataset:
+        return tokenize_dataset(loaded.splits[split], tokenizer)
+
+    patience = run.training.early_stopping_patience
+    return ExtraBertTrainer(
+        model=model,
+        args=run.training,
+        train_dataset=tokenize("train"),
+        eval_dataset=tokenize("dev").sort("length", reverse=True),  # like lengths stand together: little padding
+        data_collator=DataCollatorForSentences(tokenizer.pad_token_id),
+        processing_class=tokenizer,
+        compute_metrics=metrics_of,
+        callbacks=[EarlyStoppingCallback(patience)] if patience is not None else None,
+    )
+
+
+def score_and_write(
+    run: Run,
+    trainer: ExtraBertTrainer,
+    tokenizer: PreTrainedTokenizerBase,
+    loaded: LoadedData,
+    train_metrics: dict[str, float],
+) -> dict[str, Any]:
+    """Scores dev and test in float32, as `recipes/evaluate_model.py` would, and writes predictions and metrics."""
+    output_dir = Path(run.training.output_dir)
+    train_labels = np.asarray(loaded.splits["train"]["label"][:])
+    scores = {}
+    for split in [name for name in ("dev", "test") if name in loaded.splits]:
+        rows = loaded.splits[split]
+        predictions, report = score_split(trainer.model, tokenizer, run.task, rows, train_labels=train_labels)
+        write_submission(output_dir / "predictions" / f"{split}.csv", run.task, rows["id"], predictions)
+        if report is not None:
+            scores[split] = report
+            logger.info("\n%s", summarize(f"{run.task.name} {split}", report))
+    metrics = {
+        "task": asdict(run.task),
+        "scores": scores,
+        "rows": {name: len(rows) for name, rows in loaded.splits.items()},
+        "rejected_rows": len(loaded.rejected),
+        "model": asdict(run.model),
+        "data": asdict(run.data),
+        "training": {
+            "best_step": trainer.state.best_global_step,
+            "seed": run.training.seed,
+            "processes": run.training.world_size,
+            "precision": run.training.mixed_precision,
+            **train_metrics,
+        },
+        "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
+    }
+    (output_dir / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    logger.info("\nmodel, metrics.json and predictions are in %s", output_dir)
+    return metrics

@@ -1,0 +1,34 @@
+"""
+Scores a trained model on a labelled split, with 95 % intervals.
+
+    python recipes/evaluate_model.py runs/sts --data sample --split dev
+"""
+
+import json
+from pathlib import Path
+
+from extrabert_hf.console import recipe_console
+from extrabert_hf.data.loading import load_split
+from extrabert_hf.evaluation.scoring import score_split
+from extrabert_hf.evaluation.summary import summarize
+from extrabert_hf.pretrained import load_model
+from extrabert_hf.training.arguments import TaskArguments
+from extrabert_hf.training.command_line import RecipeParser
+
+if __name__ == "__main__":
+    with recipe_console():
+        parser = RecipeParser(TaskArguments, description=__doc__)
+        parser.add_argument("model", help="folder or Hub id of a model trained with this package")
+        parser.add_argument("--data", required=True, help="'sample', a folder, a file or a Hub id")
+        parser.add_argument("--dataset_config", help="config name of a Hub data set")
+        parser.add_argument("--split", default="dev", choices=["train", "dev", "test"], help="which rows")
+        parser.add_argument("--output", help="JSON file to write the scores to")
+        columns, arguments = parser.parse_args_into_dataclasses()
+        model, tokenizer, task = load_model(arguments.model)
+        task = columns.apply_to(task)
+        loaded = load_split(task, arguments.data, arguments.split, dataset_config=arguments.dataset_config)
+        print(*loaded.notices, sep="\n")
+        _, report = score_split(model, tokenizer, task, loaded.splits[arguments.split])
+        print(summarize(f"{arguments.model} {arguments.split}", report))
+        if arguments.output is not None:
+            Path(arguments.output).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,32 @@
+"""
+Predicts each sentence or pair of a file (csv, tsv, json, jsonl, parquet, txt; - for standard input).
+
+    python recipes/predict.py runs/sts pairs.csv --output predictions.csv
+"""
+
+import sys
+
+from extrabert_hf.console import recipe_console
+from extrabert_hf.evaluation.prediction_file import predict_file
+from extrabert_hf.pretrained import load_model
+from extrabert_hf.training.arguments import TaskArguments
+from extrabert_hf.training.command_line import RecipeParser
+
+if __name__ == "__main__":
+    with recipe_console():
+        parser = RecipeParser(TaskArguments, description=__doc__)
+        parser.add_argument("model", help="folder or Hub id of a model trained with this package")
+        parser.add_argument("input", help="file of sentences or pairs, - for standard input")
+        parser.add_argument("--output", required=True, help="file ending in .csv or .jsonl, - for standard output")
+        parser.add_argument("--batch_size", type=int, default=64, help="sentences encoded together")
+        columns, arguments = parser.parse_args_into_dataclasses()
+        model, tokenizer, task = load_model(arguments.model)
+        rows = predict_file(
+            model,
+            tokenizer,
+            columns.apply_to(task),
+            arguments.input,
+            arguments.output,
+            batch_size=arguments.batch_size,
+        )
+        print(f"{rows:,} predictions in {arguments.output}", file=sys.stderr)

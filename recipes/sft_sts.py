@@ -1,0 +1,17 @@
+"""
+Fine-tunes an encoder to score the similarity of sentence pairs (STS), a model of its own for this task.
+
+    accelerate launch recipes/sft_sts.py --config recipes/configs/minilm/sts.yaml --data sample
+"""
+
+import sys
+from pathlib import Path
+
+from extrabert_hf.console import recipe_console
+from extrabert_hf.training.command_line import parse_run
+from extrabert_hf.training.finetune import finetune
+
+if __name__ == "__main__":
+    default_config = Path(__file__).parent / "configs" / "paper" / "sts.yaml"
+    with recipe_console():
+        finetune(parse_run("sts", sys.argv[1:], default_config=default_config, description=__doc__))

@@ -1,0 +1,119 @@
+import pytest
+import torch
+from datasets import Dataset
+
+from extrabert_hf import ExtraBertConfig, ExtraBertForSimilarity
+from extrabert_hf.data.collators import DataCollatorForSentences
+from extrabert_hf.training.arguments import ExtraBertTrainingArguments
+from extrabert_hf.training.trainer import ExtraBertTrainer
+
+
+@pytest.fixture
+def make_trainer(tiny_bert, tmp_path):
+    generator = torch.Generator().manual_seed(3)
+
+    def sentence():
+        length = int(torch.randint(3, 20, (1,), generator=generator))
+        return torch.randint(5, 99, (length,), generator=generator).tolist()
+
+    rows = [{"input_ids": [sentence(), sentence()], "labels": float(index % 6)} for index in range(40)]
+    dataset = Dataset.from_list([row | {"length": max(map(len, row["input_ids"]))} for row in rows])
+    tiny_bert.update(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+
+    def make(name="run", **arguments):
+        torch.manual_seed(0)
+        defaults = {
+            "output_dir": str(tmp_path / name),
+            "bf16": False,
+            "num_train_epochs": 2,
+            "per_device_train_batch_size": 8,
+            "eval_strategy": "no",
+            "save_strategy": "no",
+            "load_best_model_at_end": False,
+            "disable_tqdm": True,
+            "learning_rate": 1e-3,
+        }
+        return ExtraBertTrainer(
+            model=ExtraBertForSimilarity(ExtraBertConfig(backbone_config=dict(tiny_bert))),
+            args=ExtraBertTrainingArguments(**defaults | arguments),
+            train_dataset=dataset,
+            data_collator=DataCollatorForSentences(pad_token_id=0),
+        )
+
+    return make
+
+
+def weights(trainer):
+    return {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
+
+
+def largest_difference(a, b):
+    return max((a[name] - b[name]).abs().max().item() for name in a)
+
+
+def test_every_parameter_moves(make_trainer):
+    trainer = make_trainer()
+    before = weights(trainer)
+    trainer.train()
+    after = weights(trainer)
+    # the pooling's W has no gradient while its query is exactly zero: it moves from the second step on
+    assert not [name for name in before if torch.equal(before[name], after[name])]
+
+
+def test_heads_and_poolings_have_their_own_learning_rate(make_trainer):
+    trainer = make_trainer(learning_rate=1e-5, head_learning_rate=1e-2, weight_decay=0.1)
+    optimizer = trainer.create_optimizer()
+    rates = {id(p): (group["lr"], group["weight_decay"]) for group in optimizer.param_groups for p in group["params"]}
+    assert len(rates) == len(list(trainer.model.parameters()))
+    for name, parameter in trainer.model.named_parameters():
+        rate, decay = rates[id(parameter)]
+        assert rate == (1e-5 if name.startswith("backbone.") else 1e-2), name
+        assert decay == (0.0 if name.endswith("bias") or "LayerNorm" in name else 0.1), name
+
+
+def test_without_a_head_learning_rate_all_share_one(make_trainer):
+    optimizer = make_trainer(learning_rate=1e-5, head_learning_rate=None).create_optimizer()
+    assert {group["lr"] for group in optimizer.param_groups} == {1e-5}
+
+
+def test_one_batch_of_eight_is_eight_batches_of_one_accumulated(make_trainer):
+    together = make_trainer(max_grad_norm=0.0)
+    together.train()
+    accumulated = make_trainer(per_device_train_batch_size=1, gradient_accumulation_steps=8, max_grad_norm=0.0)
+    accumulated.train()
+    assert largest_difference(weights(together), weights(accumulated)) < 2e-4  # ten Adam steps at 1e-3
+
+
+def test_length_buckets_can_be_turned_off(make_trainer):
+    assert type(make_trainer(length_buckets=False)._get_train_sampler()).__name__ == "RandomSampler"
+
+
+def test_training_resumes_bit_for_bit_in_mid_epoch(make_trainer):
+    whole = make_trainer("whole", save_strategy="steps", save_steps=3, save_total_limit=9, num_train_epochs=3)
+    whole.train()
+    for step in (3, 6, 9, 12):
+        resumed = make_trainer("resumed", num_train_epochs=3)
+        resumed.train(resume_from_checkpoint=f"{whole.args.output_dir}/checkpoint-{step}")
+        assert largest_difference(weights(whole), weights(resumed)) == 0.0, step
+
+
+def test_activation_checkpointing_gives_the_same_model(make_trainer):
+    plain, checkpointed = make_trainer(), make_trainer(activation_checkpointing=True)
+    plain.train()
+    checkpointed.train()
+    assert largest_difference(weights(plain), weights(checkpointed)) < 1e-5
+
+
+@pytest.mark.slow
+def test_torch_compile_trains_the_same_model(make_trainer):
+    plain, compiled = make_trainer(max_steps=3), make_trainer(max_steps=3, torch_compile=True)
+    plain.train()
+    compiled.train()
+    assert largest_difference(weights(plain), weights(compiled)) < 1e-4
+
+
+def test_bfloat16_stays_near_float32(make_trainer):
+    full, half = make_trainer(), make_trainer(bf16=True)
+    loss_full, loss_half = full.train().training_loss, half.train().training_loss
+    assert loss_half == pytest.approx(loss_full, rel=0.05)
+    assert {parameter.dtype for parameter in half.model.parameters()} == {torch.float32}
