@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 
 from extrabert_hf.errors import InputError
@@ -84,8 +85,10 @@ def build_model(name: str, task: TaskSpec, *, attn_implementation: str | None = 
     labels = {"score_range": list(task.label_range)} if task.is_regression else {"label_names": list(task.label_names)}
     try:
         model = model_class.from_backbone(path, attn_implementation=attn_implementation, **config_fields, **labels)
+    except StrictDataclassError as error:  # a field of the config; its cause says which and why
+        raise InputError(_first_line(error.__cause__)) from error
     except (OSError, ValueError, ImportError) as error:
-        raise InputError(f"no {model_class.__name__} on {name!r}: {_last_line(error)}") from error
+        raise InputError(f"no {model_class.__name__} on {name!r}: {_first_line(error)}") from error
     return model, tokenizer
 
 
@@ -139,7 +142,3 @@ def _load(from_pretrained: Callable[[str], T], path: str) -> T:
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0]
-
-
-def _last_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[-1].strip()

@@ -1,6 +1,7 @@
 """One config for every head: each row of the paper's Table 1 is a setting of these fields."""
 
 import difflib
+import logging
 from dataclasses import fields
 from typing import Any, Literal
 
@@ -9,7 +10,9 @@ from transformers import AutoConfig
 from transformers.configuration_utils import PreTrainedConfig, SubConfigSpec
 
 PoolingName = Literal["pooler", "cls", "mean", "dot", "multiplicative"]
-PairFeatureName = Literal["u", "v", "sum_squared", "difference_squared", "absolute_difference", "product", "cosine"]
+PAIR_FEATURE_NAMES = ("u", "v", "sum_squared", "difference_squared", "absolute_difference", "product", "cosine")
+
+logger = logging.getLogger(__name__)
 
 # What transformers itself hands to a config beside its declared fields: on loading, on training, on export.
 _TRANSFORMERS_KEYS = frozenset(
@@ -28,7 +31,9 @@ _TRANSFORMERS_KEYS = frozenset(
         "output_attentions",
         "per_layer_config",
         "quantization_config",
+        "tie_word_embeddings",
         "torch_dtype",
+        "use_cache",
     }
 )
 
@@ -82,7 +87,7 @@ class ExtraBertConfig(PreTrainedConfig):
     multiplicative_weight: bool = True
     feed_forward_depth: int = 3
     feed_forward_residual: bool = False
-    pair_features: list[PairFeatureName] | tuple[PairFeatureName, ...] = (
+    pair_features: list[str] | tuple[str, ...] = (
         "u",
         "v",
         "sum_squared",
@@ -128,8 +133,10 @@ class ExtraBertConfig(PreTrainedConfig):
             raise ValueError(f"`feed_forward_depth` must be 0 or more, got {self.feed_forward_depth}.")
         if not 0.0 <= self.head_dropout < 1.0:
             raise ValueError(f"`head_dropout` must be in [0, 1), got {self.head_dropout}.")
-        if not self.pair_features or len(set(self.pair_features)) != len(self.pair_features):
-            raise ValueError(f"`pair_features` must be different features, at least one, got {self.pair_features}.")
+        known = set(self.pair_features) <= set(PAIR_FEATURE_NAMES)
+        if not known or not self.pair_features or len(set(self.pair_features)) != len(self.pair_features):
+            names = ", ".join(map(repr, PAIR_FEATURE_NAMES))
+            raise ValueError(f"`pair_features` must be one or more of {names}, got {self.pair_features}.")
         if len(self.score_range) != 2 or not self.score_range[0] < self.score_range[1]:
             raise ValueError(f"`score_range` must be [low, high] with low < high, got {self.score_range}.")
         if self.label_names is not None and (
@@ -137,11 +144,11 @@ class ExtraBertConfig(PreTrainedConfig):
         ):
             raise ValueError(f"`label_names` must be different names, at least one, got {self.label_names}.")
 
-    @classmethod
-    def _refuse_unknown(cls, kwargs: dict[str, Any]) -> None:
-        known = {field.name for field in fields(cls)} | _TRANSFORMERS_KEYS
-        for key in kwargs:
-            if key not in known:
-                near = difflib.get_close_matches(key, known, n=1)
-                hint = f" Did you mean `{near[0]}`?" if near else ""
-                raise ValueError(f"`{key}` is not a field of ExtraBertConfig.{hint}")
+    def _refuse_unknown(self, kwargs: dict[str, Any]) -> None:
+        known = {field.name for field in fields(self)} | _TRANSFORMERS_KEYS
+        for key in [key for key in kwargs if key not in known]:
+            near = difflib.get_close_matches(key, known, n=1)
+            message = f"`{key}` is not a field of ExtraBertConfig." + (f" Did you mean `{near[0]}`?" if near else "")
+            if self.transformers_version is None:
+                raise ValueError(message)
+            logger.warning(message)  # a config.json: a later transformers may have noted more than this one knows

@@ -65,3 +65,10 @@ def test_any_encoder_config_instance_is_taken_as_it_is():
     config = ExtraBertConfig(backbone_config=RobertaConfig(hidden_size=32))
     assert type(config.backbone_config) is RobertaConfig
     assert config.hidden_size == 32
+
+
+def test_a_key_that_a_later_transformers_wrote_does_not_stop_the_load(tiny_bert, tmp_path):
+    ExtraBertConfig(backbone_config=tiny_bert, pooling="dot").save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "key_of_tomorrow": 1}))
+    assert AutoConfig.from_pretrained(tmp_path).pooling == "dot"

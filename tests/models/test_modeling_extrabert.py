@@ -55,7 +55,9 @@ def test_padding_does_not_change_the_logits(model_class, pooling, tiny_bert, ran
 def test_every_parameter_gets_a_gradient(model_class, backbone, random_batch):
     config = ExtraBertConfig(backbone_config=TINY_BACKBONES[backbone].to_dict(), head_dropout=0.0)
     model = shaken(model_class(config))
-    labels = torch.tensor([0.0, 1.0, 0.0, 1.0]) if model_class is ExtraBertForSimilarity else torch.tensor([0, 1, 0, 1])
+    labels = (
+        torch.tensor([0.0, 1.0, 0.0, 1.0]) if model_class is ExtraBertForSimilarity else torch.tensor([0, 1, 0, 1])
+    )
     model(**batch_for(model, random_batch), labels=labels).loss.backward()
     without = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert not without

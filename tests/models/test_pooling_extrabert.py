@@ -51,9 +51,7 @@ def test_weights_sum_to_one_and_give_the_vector(name, states):
 
 def test_untrained_multiplicative_attention_is_mean_pooling(states):
     mask = torch.tensor([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1], [1, 0, 0, 0, 0]])
-    torch.testing.assert_close(
-        MultiplicativeAttentionPooling(WIDTH)(states, mask)[0], MeanPooling()(states, mask)[0]
-    )
+    torch.testing.assert_close(MultiplicativeAttentionPooling(WIDTH)(states, mask)[0], MeanPooling()(states, mask)[0])
 
 
 def test_multiplicative_attention_is_luongs_general_score(states):

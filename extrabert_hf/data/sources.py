@@ -1,0 +1,147 @@
+"""What `--data` means: the bundled sample, a CS224N folder, any folder, a file, or a data set of the Hub."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from importlib.resources import files
+from pathlib import Path
+
+from extrabert_hf.data.hub import hub_rows, load_hub_dataset
+from extrabert_hf.data.reading import STANDARD_INPUT, SUFFIXES, RejectedRow, Rows, read_rows, shorten
+from extrabert_hf.errors import InputError
+from extrabert_hf.tasks import TaskSpec
+
+SAMPLE = "sample"
+COURSE_FILES = {"train": "{}-train.csv", "dev": "{}-dev.csv", "test": "{}-test-student.csv"}
+SPLIT_NAMES = {"train": ("train",), "dev": ("dev", "validation", "valid"), "test": ("test",)}
+
+
+@dataclass(frozen=True)
+class Source:
+    """
+    Where the rows of one split are.
+
+    Args:
+        name (`str`):
+            What messages call it: a file's name, or `<id>[<split>]` on the Hub.
+        read (`Callable`):
+            Takes the list that collects rows that cannot be parsed, gives `(line, row)` one at a time.
+    """
+
+    name: str
+    read: Callable[[list[RejectedRow] | None], Rows]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """
+    The splits that were found under one `--data`.
+
+    Args:
+        splits (`dict[str, Source]`):
+            Those of `train`, `dev` and `test` that are there.
+        searched (`str`):
+            Where they were looked for and what is there, for the error about one that is missing.
+        has_own_dev (`bool`):
+            Whether a missing dev split is an error, as in a CS224N folder, and none may be cut off train.
+    """
+
+    splits: dict[str, Source]
+    searched: str
+    has_own_dev: bool = False
+
+    def __getitem__(self, split: str) -> Source:
+        if split not in self.splits:
+            raise InputError(f"`data` must have a {split} split, got none: {self.searched}.")
+        return self.splits[split]
+
+
+def find_sources(
+    task: TaskSpec, data: str | None, dataset_config: str | None = None, file_split: str = "train"
+) -> Sources:
+    """
+    Finds the splits of `data`.
+
+    Args:
+        task (`TaskSpec`):
+            Says what the files of a CS224N folder are called, and which data set of the Hub stands for `None`.
+        data (`str`, *optional*):
+            `"sample"`, a folder, a file, a Hub id, or `None` for the task's own data set on the Hub.
+        dataset_config (`str`, *optional*):
+            Configuration of the Hub data set, such as `"qqp"` of `nyu-mll/glue`.
+        file_split (`str`, *optional*, defaults to `"train"`):
+            The split that a single file holds.
+    """
+    if data is None:
+        if task.hub_dataset is None:
+            raise InputError(
+                f"`data` must be given for the task {task.name!r}, which names no `hub_dataset`, got none."
+            )
+        return _hub_sources(task, task.hub_dataset, dataset_config)
+    if data == SAMPLE:
+        return _sample_sources(task)
+    path = Path(data)
+    if path.is_dir():
+        return _folder_sources(task, path)
+    if path.is_file():
+        return Sources({file_split: file_source(task, path)}, f"{path.name} is a single file")
+    if _looks_like_path(data):
+        raise InputError(
+            f"`data` must be 'sample', a folder, a file or a Hub id, got {data!r}: no such file or folder."
+        )
+    return _hub_sources(task, data, dataset_config)
+
+
+def file_source(task: TaskSpec, path: str | Path) -> Source:
+    """Makes the source of the rows of one file, or of standard input if the path is `"-"`."""
+    text_columns = ("sentence1", "sentence2") if task.is_pair else ("sentence1",)
+    name = "standard input" if str(path) == STANDARD_INPUT else Path(path).name
+    return Source(name, partial(read_rows, path, text_columns=text_columns))
+
+
+def _looks_like_path(data: str) -> bool:
+    has_suffix = re.fullmatch(r"\.[A-Za-z]\w*", Path(data).suffix) is not None  # not the ".0" of "owner/name-v1.0"
+    return has_suffix or data.startswith((".", "/", "~")) or data.endswith("/") or "\\" in data or data.count("/") > 1
+
+
+def _sample_sources(task: TaskSpec) -> Sources:
+    sources = _folder_sources(task, Path(str(files("extrabert_hf.data.samples"))))
+    if not sources.splits:
+        raise InputError(f"`data` 'sample' must go with a task of the paper, got the task {task.name!r}.")
+    return sources
+
+
+def _folder_sources(task: TaskSpec, folder: Path) -> Sources:
+    there = sorted(path.name + "/" * path.is_dir() for path in folder.iterdir())
+    looked_for = [f"train and dev ending in {', '.join(SUFFIXES)}"]
+    names: dict[str, list[str]] = {}
+    if task.course_stem is not None:
+        course = {split: name.format(task.course_stem) for split, name in COURSE_FILES.items()}
+        looked_for.insert(0, f"{course['train']} and {course['dev']}")
+        names = {split: [name] for split, name in course.items() if name in there}
+    is_course = bool(names)
+    if not is_course:
+        known = {
+            split: {stem + suffix for stem in stems for suffix in SUFFIXES} for split, stems in SPLIT_NAMES.items()
+        }
+        names = {split: [name for name in there if name in known[split]] for split in SPLIT_NAMES}
+    for split, candidates in names.items():
+        if len(candidates) > 1:
+            raise InputError(f"{folder} must hold one file of the {split} split, got {', '.join(candidates)}.")
+    splits = {split: file_source(task, folder / found[0]) for split, found in names.items() if found}
+    listing = shorten(", ".join(there), 300) or "nothing"
+    return Sources(splits, f"looked in {folder} for {' or '.join(looked_for)}; there is {listing}", is_course)
+
+
+def _hub_sources(task: TaskSpec, dataset_id: str, dataset_config: str | None) -> Sources:
+    if dataset_config is None and dataset_id == task.hub_dataset:
+        dataset_config = task.hub_config
+    hub_splits = load_hub_dataset(dataset_id, dataset_config)
+    splits = {}
+    for split, names in SPLIT_NAMES.items():
+        name = next((name for name in names if name in hub_splits), None)
+        if name is not None:
+            read = partial(hub_rows, hub_splits[name], task.label_names)
+            splits[split] = Source(f"{dataset_id}[{name}]", read)
+    return Sources(splits, f"{dataset_id} has the splits {', '.join(hub_splits)}")

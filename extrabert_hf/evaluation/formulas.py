@@ -1,0 +1,123 @@
+"""
+The formulas of the metrics: predictions and labels in, a number out, and any row may count several times.
+
+Every formula takes `weights`, how often each row counts. Without them each row counts once. With weights of shape
+`(R, N)` the result has shape `(R,)`: the metric of R resamples at a time, which is all that a bootstrap needs. A row
+of weight 3 is worth exactly three equal rows; a row of weight 0 is not there.
+
+Where a formula has no value (0 / 0) it is 0.0, never NaN.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+Formula = Callable[[np.ndarray, np.ndarray, np.ndarray | None], np.ndarray]
+"""`formula(predictions (N,), labels (N,), weights (N,) or (R, N) or None)`, a scalar or `(R,)`."""
+
+
+def accuracy(predictions: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """Share of rows whose predicted class is the labelled one."""
+    return _mean(predictions == labels, weights)
+
+
+def within_1_accuracy(predictions: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """Share of rows whose predicted class is the labelled one or next to it: classes are steps of a scale."""
+    return _mean(np.abs(predictions - labels) <= 1, weights)
+
+
+def f1(
+    predictions: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None, positive_class: int = 1
+) -> np.ndarray:
+    """
+    Harmonic mean of precision and recall of one class, `2 TP / (predicted + labelled)`.
+
+    0.0 where the class is neither predicted nor labelled.
+    """
+    predicted, labelled = predictions == positive_class, labels == positive_class  # (N,)
+    return _ratio(2 * _total(predicted & labelled, weights), _total(predicted, weights) + _total(labelled, weights))
+
+
+def macro_f1(predictions: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """
+    Plain mean of the classes' [`f1`], so a rare class counts as much as a frequent one.
+
+    A class that is neither predicted nor labelled is left out of the mean; one that is only predicted or only labelled
+    is in it with 0.0.
+    """
+    classes = np.union1d(predictions, labels)  # (C,)
+    scores = np.stack([f1(predictions, labels, weights, positive_class=c) for c in classes])  # (C, ...)
+    occurs = np.stack([_total((predictions == c) | (labels == c), weights) > 0 for c in classes])  # (C, ...)
+    return scores.sum(axis=0) / occurs.sum(axis=0)  # a class that does not occur has a score of 0
+
+
+def quadratic_kappa(predictions: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """
+    Agreement beyond chance where an error counts by the square of its distance: `1 - observed / expected`.
+
+    Weighted kappa of Cohen (1968), https://doi.org/10.1037/h0026256, with weights `(prediction - label)^2`. `observed`
+    is their mean over the rows, `expected` their mean had predictions and labels been paired at random. Both are held
+    times `N^2`, whole numbers for class ids, so that chance agreement is 0.0 exactly. 0.0 where predictions and labels
+    are all one class.
+    """
+    rows = _total(np.ones(len(labels)), weights)
+    observed = rows * _total((predictions - labels) ** 2, weights)
+    expected = rows * _total(predictions**2 + labels**2, weights)
+    expected = expected - 2 * _total(predictions, weights) * _total(labels, weights)
+    return _ratio(expected - observed, expected)
+
+
+def pearson(predictions: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """Linear correlation, -1 to 1; 0.0 where predictions or labels differ by no more than rounding."""
+    x, y = _deviations(predictions, weights), _deviations(labels, weights)  # (..., N)
+    spread = _root_mean_square(x, weights) * _root_mean_square(y, weights)
+    return np.clip(_ratio(_mean(x * y, weights), spread), -1.0, 1.0)
+
+
+def spearman(predictions: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """Correlation of the ranks, -1 to 1; ties share the mean of their ranks, also those made by a row's weight."""
+    return pearson(_ranks(predictions, weights), _ranks(labels, weights), weights)
+
+
+def mean_squared_error(predictions: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """Mean of the squared differences, in squared units of the label."""
+    return _mean((predictions - labels) ** 2, weights)
+
+
+def _total(values: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+    """Sum over the rows: `(N,)` or `(R, N)` values, a scalar or `(R,)`."""
+    if weights is None:
+        return values.sum(axis=-1, dtype=np.float64)
+    return np.einsum("...n,...n->...", weights, values, dtype=np.float64)
+
+
+def _mean(values: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+    return _total(values, weights) / _total(np.ones(values.shape[-1]), weights)
+
+
+def _deviations(values: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+    """Distances from the mean, `(..., N)`, in units of the largest value; those within rounding are 0 exactly."""
+    values = values / (np.abs(values).max() or 1.0)
+    deviations = values - np.expand_dims(_mean(values, weights), -1)
+    deviations[np.abs(deviations) <= 1e-14] = 0.0  # 45 times the spacing of float64 at 1
+    return deviations
+
+
+def _root_mean_square(values: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+    return np.sqrt(_mean(values**2, weights))
+
+
+def _ranks(values: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+    """Rank of each row, from 1, in the sample that the weights describe: `(N,)` values, `(N,)` or `(R, N)` ranks."""
+    weights = np.ones(len(values)) if weights is None else weights
+    _, tie = np.unique(values, return_inverse=True)  # (N,) which of the U distinct values
+    order = np.argsort(tie, kind="stable")
+    first = np.flatnonzero(np.diff(tie[order], prepend=-1))  # (U,) where each tie starts in that order
+    size = np.add.reduceat(np.take(weights, order, axis=-1), first, axis=-1)  # (..., U) rows in each tie
+    middle = np.cumsum(size, axis=-1) - (size - 1) / 2  # (..., U)
+    return np.take(middle, tie, axis=-1)  # (..., N)
+
+
+def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """Quotient, 0.0 where the denominator is 0."""
+    return np.divide(numerator, denominator, out=np.zeros(np.shape(denominator)), where=denominator != 0)

@@ -1,0 +1,215 @@
+"""The metrics: one by one as `evaluate.Metric` classes that need no network, and together as the scores of a task."""
+
+import warnings
+from typing import Any, ClassVar
+
+import evaluate
+import numpy as np
+from datasets import Features, Value
+
+from extrabert_hf.errors import InputError
+from extrabert_hf.evaluation import formulas
+from extrabert_hf.evaluation.checking import checked_rows
+from extrabert_hf.evaluation.formulas import Formula
+from extrabert_hf.tasks import TaskSpec
+
+CLASS_FORMULAS: dict[str, Formula] = {
+    "accuracy": formulas.accuracy,
+    "f1": formulas.f1,
+    "macro_f1": formulas.macro_f1,
+    "within_1_accuracy": formulas.within_1_accuracy,
+    "quadratic_kappa": formulas.quadratic_kappa,
+}
+"""Formulas over class ids, by the name they are reported under."""
+
+SCORE_FORMULAS: dict[str, Formula] = {
+    "pearson": formulas.pearson,
+    "spearman": formulas.spearman,
+    "mse": formulas.mean_squared_error,
+}
+"""Formulas over real scores, by the name they are reported under."""
+
+FORMULAS = CLASS_FORMULAS | SCORE_FORMULAS
+
+NEEDS_VARIATION = ("quadratic_kappa", "pearson", "spearman")
+"""Metrics of how predictions and labels vary together."""
+
+
+class ConstantInputWarning(UserWarning):
+    """Predictions or labels are all the same, so a metric of how the two vary together has no meaning and is 0.0."""
+
+
+def compute_metric(name: str, predictions: np.ndarray, labels: np.ndarray) -> float:
+    """
+    One metric; a constant input that leaves it without meaning is told by a [`ConstantInputWarning`].
+
+    Args:
+        name (`str`):
+            A key of `FORMULAS`.
+        predictions (`np.ndarray` of shape `(N,)`):
+            Class ids for a key of `CLASS_FORMULAS`, scores for one of `SCORE_FORMULAS`.
+        labels (`np.ndarray` of shape `(N,)`):
+            What the predictions should be.
+    """
+    predictions, labels = checked_rows(predictions, labels, class_ids=name in CLASS_FORMULAS)
+    if name in NEEDS_VARIATION:
+        for side, values in (("predictions", predictions), ("labels", labels)):
+            if (values == values[0]).all():
+                message = f"`{name}` is 0.0, for the {side} are constant: all {len(values)} are {values[0]}."
+                warnings.warn(message, ConstantInputWarning, stacklevel=2)
+    return float(FORMULAS[name](predictions, labels, None))
+
+
+def metric_names(task: TaskSpec) -> tuple[str, ...]:
+    """Names of the metrics that judge a task, keys of `FORMULAS`."""
+    if task.head == "similarity":
+        return ("pearson", "spearman", "mse")
+    if task.head == "sentiment":
+        return ("accuracy", "macro_f1", "within_1_accuracy", "quadratic_kappa")
+    return ("accuracy", "f1") if len(task.label_names) == 2 else ("accuracy", "macro_f1")
+
+
+def allowed_labels(task: TaskSpec) -> dict[str, Any]:
+    """What [`checked_rows`] must hold a task's predictions and labels to."""
+    return {"class_ids": not task.is_regression, "num_classes": len(task.label_names) or None}
+
+
+def compute_metrics(task: TaskSpec, predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """
+    The metrics that judge a task, by name.
+
+    Args:
+        task ([`TaskSpec`]):
+            Picks the metrics, see [`metric_names`].
+        predictions (`np.ndarray` of shape `(N,)`):
+            Class ids, or scores where the task is a regression.
+        labels (`np.ndarray` of shape `(N,)`):
+            What the predictions should be.
+
+    Example:
+        >>> from extrabert_hf.tasks import PAPER_TASKS
+        >>> compute_metrics(PAPER_TASKS["para"], np.array([1, 0, 1, 1]), np.array([1, 0, 0, 1]))
+        {'accuracy': 0.75, 'f1': 0.8}
+    """
+    predictions, labels = checked_rows(predictions, labels, **allowed_labels(task))
+    return {name: compute_metric(name, predictions, labels) for name in metric_names(task)}
+
+
+def predictions_from_logits(task: TaskSpec, logits: np.ndarray) -> np.ndarray:
+    """
+    What a head's logits say: the class of the largest one, the first of equals, or the score itself.
+
+    Args:
+        task ([`TaskSpec`]):
+            The task whose head gave the logits.
+        logits (`np.ndarray` of shape `(N, C)` for C classes, `(N, 1)` or `(N,)` for a regression):
+            Finite numbers.
+
+    Returns:
+        `np.ndarray` of shape `(N,)`: int64 class ids or float64 scores.
+    """
+    if not np.isfinite(logits).all():
+        raise InputError(f"`logits` must be finite, got {logits[~np.isfinite(logits)][0]}.")
+    if task.is_regression:
+        if logits.ndim != 1 and logits.shape[1:] != (1,):
+            raise InputError(f"`logits` must have shape (N, 1) or (N,), got {logits.shape}.")
+        return logits.reshape(-1).astype(np.float64)
+    if logits.ndim != 2 or logits.shape[1] != len(task.label_names):
+        raise InputError(f"`logits` must have shape (N, {len(task.label_names)}), got {logits.shape}.")
+    return logits.argmax(axis=1)
+
+
+class FormulaMetric(evaluate.Metric):
+    """
+    Base of our metrics: checks the rows as they come, keeps them in memory, applies one formula.
+
+    Args:
+        **kwargs:
+            As for `evaluate.Metric`. `keep_in_memory` defaults to `True` in a single process, where nothing is then
+            written to the cache folder, so that processes side by side cannot meet there.
+    """
+
+    key: ClassVar[str]  # of FORMULAS, and of the result
+
+    def __init__(self, **kwargs: Any) -> None:
+        kwargs.setdefault("keep_in_memory", kwargs.get("num_process", 1) == 1)
+        super().__init__(**kwargs)
+
+    def _build_data_dir(self) -> str:
+        return self._data_dir_root if self.keep_in_memory else super()._build_data_dir()
+
+    def _info(self) -> evaluate.MetricInfo:
+        kind = Value("int64" if self.key in CLASS_FORMULAS else "float64")  # float32 would round the scores
+        return evaluate.MetricInfo(
+            description=type(self).__doc__,
+            citation="",
+            inputs_description="predictions and references: one class id, or one score, a row.",
+            features=Features({"predictions": kind, "references": kind}),
+        )
+
+    def add(self, *, prediction: Any = None, reference: Any = None) -> None:
+        """Adds one row."""
+        self.add_batch(predictions=[prediction], references=[reference])
+
+    def add_batch(self, *, predictions: Any = None, references: Any = None) -> None:
+        """Adds rows, one or more."""
+        class_ids = self.key in CLASS_FORMULAS
+        columns = checked_rows(predictions, references, class_ids=class_ids, names=("predictions", "references"))
+        super().add_batch(predictions=columns[0], references=columns[1])
+
+    def compute(self, *, predictions: Any = None, references: Any = None) -> dict[str, float] | None:
+        """Applies the formula to the rows given and those added before, then forgets them."""
+        if predictions is None and references is None and len(self) == 0:
+            raise InputError("`predictions` must have shape (N,) with N of 1 or more, got no rows.")
+        return super().compute(predictions=predictions, references=references)
+
+    def _compute(self, predictions: list, references: list) -> dict[str, float]:
+        return {self.key: compute_metric(self.key, predictions, references)}
+
+
+class Accuracy(FormulaMetric):
+    """Share of rows whose predicted class is the labelled one."""
+
+    key = "accuracy"
+
+
+class F1(FormulaMetric):
+    """Harmonic mean of precision and recall of class 1; 0.0 where it is neither predicted nor labelled."""
+
+    key = "f1"
+
+
+class MacroF1(FormulaMetric):
+    """Plain mean of the F1 of each class that is predicted or labelled."""
+
+    key = "macro_f1"
+
+
+class WithinOneAccuracy(FormulaMetric):
+    """Share of rows whose predicted class is the labelled one or next to it."""
+
+    key = "within_1_accuracy"
+
+
+class QuadraticKappa(FormulaMetric):
+    """Agreement beyond chance, an error counting by the square of its distance; at most 1, 0 for chance."""
+
+    key = "quadratic_kappa"
+
+
+class Pearson(FormulaMetric):
+    """Linear correlation, -1 to 1."""
+
+    key = "pearson"
+
+
+class Spearman(FormulaMetric):
+    """Correlation of the ranks, -1 to 1."""
+
+    key = "spearman"
+
+
+class MeanSquaredError(FormulaMetric):
+    """Mean of the squared differences."""
+
+    key = "mse"

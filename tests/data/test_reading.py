@@ -1,0 +1,196 @@
+import json
+import sys
+import tracemalloc
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from extrabert_hf.data.reading import BATCH_SIZE, peek_columns, read_rows, rows_of_batches
+from extrabert_hf.errors import InputError
+
+ROWS = [
+    {"sentence1": "Ein Café, bitte; jetzt!", "sentence2": 'She said "no".'},
+    {"sentence1": "  two  ", "sentence2": "日本語 🙂"},
+    {"sentence1": '"quoted" at the start', "sentence2": "it's"},
+]
+
+
+def delimited(separator):
+    def field(text):
+        return '"' + text.replace('"', '""') + '"'
+
+    lines = [separator.join(ROWS[0]), *(separator.join(map(field, row.values())) for row in ROWS)]
+    return "\r\n".join(lines) + "\r\n"
+
+
+SAME_ROWS = {
+    "comma.csv": delimited(","),
+    "semicolon.csv": delimited(";"),
+    "tab.csv": delimited("\t"),
+    "tab.tsv": delimited("\t"),
+    "mark.csv": "\ufeff" + delimited("\t"),
+    "list.json": json.dumps(ROWS),
+    "data.json": json.dumps({"data": ROWS, "version": 1}, indent=2),
+    "lines.jsonl": "\n".join(json.dumps(row, ensure_ascii=False) for row in ROWS),
+    "plain.txt": "".join("\t".join(row.values()) + "\n" for row in ROWS),
+    "UPPER.JSONL": "\n\n".join(json.dumps(row) for row in ROWS) + "\n\n",
+}
+
+
+def write(path, content):
+    path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
+    return path
+
+
+def read(path, rejected=None):
+    return list(read_rows(path, rejected, text_columns=("sentence1", "sentence2")))
+
+
+@pytest.mark.parametrize("name", SAME_ROWS)
+def test_every_format_gives_the_same_rows(tmp_path, name):
+    assert [row for _, row in read(write(tmp_path / name, SAME_ROWS[name]))] == ROWS
+
+
+def test_parquet_gives_the_same_rows_over_many_batches(tmp_path):
+    rows = ROWS * BATCH_SIZE
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "rows.parquet")
+    assert read(tmp_path / "rows.parquet") == list(enumerate(rows, start=1))
+
+
+def test_standard_input_is_read_as_plain_text(tmp_path, monkeypatch):
+    with write(tmp_path / "rows.txt", SAME_ROWS["plain.txt"]).open() as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        assert read("-") == list(enumerate(ROWS, start=1))
+
+
+def test_lines_are_those_of_the_file(tmp_path):
+    path = write(tmp_path / "rows.csv", 'a\tb\n1\tx\n\n2\t"over\ntwo lines"\n3\ty\n')
+    assert read(path) == [
+        (2, {"a": "1", "b": "x"}),
+        (4, {"a": "2", "b": "over\ntwo lines"}),
+        (6, {"a": "3", "b": "y"}),
+    ]
+
+
+def test_a_file_of_one_column_keeps_its_commas(tmp_path):
+    assert read(write(tmp_path / "rows.csv", "sentence\nWell, yes; no.\n")) == [(2, {"sentence": "Well, yes; no."})]
+
+
+def test_a_long_field_is_read(tmp_path):
+    text = "word " * 100_000
+    assert read(write(tmp_path / "rows.csv", f"id,text\n1,{text}\n")) == [(2, {"id": "1", "text": text})]
+
+
+BROKEN = {
+    "few.csv": ("a,b,c\n1,2\n1,2,3\n", 2, "2 fields, 3 expected"),
+    "many.tsv": ("a\tb\n1\t2\t3\n1\t2\n", 2, "3 fields, 2 expected"),
+    "one.csv": ("a,b\nx\n1,2\n", 2, "1 field, 2 expected"),
+    "inside.csv": ('a,b\n"x"y,2\n1,2\n', 2, "not valid CSV: ',' expected after '\"'"),
+    "over.tsv": ('a\tb\n"open\t2\nx\t"open\n1\t2\n', 2, "not valid CSV until line 3: '\\t' expected after '\"'"),
+    "merged.tsv": (
+        'a\tb\n1\t"open\n2\tclosed"\n1\t2\n',
+        2,
+        "a quoted field holds tabs and line ends until line 3: is a quote left open?",
+    ),
+    "cut.jsonl": ('{"a": 1, "b"\n{"a": 1}\n', 1, "not valid JSON: Expecting ':' delimiter at character 14"),
+    "array.jsonl": ('[1, 2]\n{"a": 1}\n', 1, "not a JSON object"),
+    "string.json": ('["x", {"a": 1}]', 1, "not a JSON object"),
+    "single.txt": ("only one\na\tb\n", 1, "1 field, 2 expected"),
+    "blank.txt": ("\na\tb\n", 1, "1 field, 2 expected"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_row_is_rejected_with_its_line_and_the_next_is_read(tmp_path, name):
+    content, line, reason = BROKEN[name]
+    path, rejected = write(tmp_path / name, content), []
+    assert len(read(path, rejected)) == 1
+    assert [(row.file, row.line, row.reason) for row in rejected] == [(name, line, reason)]
+    with pytest.raises(InputError) as error:
+        read(path)
+    assert str(error.value) == f"{name}:{line}: {reason}."
+
+
+def test_a_quote_left_open_to_the_end_is_rejected_not_swallowed(tmp_path):
+    rejected = []
+    rows = read(write(tmp_path / "rows.csv", 'a,b\n1,2\n3,"open\n' + "5,6\n" * 50), rejected)
+    assert rows == [(2, {"a": "1", "b": "2"})]
+    assert [(row.line, row.reason) for row in rejected] == [(3, "not valid CSV until line 53: unexpected end of data")]
+
+
+def test_what_is_kept_of_a_rejected_row_is_short(tmp_path):
+    rejected = []
+    read(write(tmp_path / "rows.txt", "x" * 10_000 + "\n"), rejected)
+    assert rejected[0].row == {"text": "x" * 199 + "…"}
+
+
+UNREADABLE = {
+    "latin.csv": (b"sentence\ncaf\xe9\n", r"latin\.csv must be UTF-8 text, got 0xe9 as byte 4 of line 2\."),
+    "latin.jsonl": (b'{"a": 1}\n{"a": "\xfc"}\n', r"latin\.jsonl must be UTF-8 text, got 0xfc as byte 8 of line 2\."),
+    "latin.json": (b'[\n{"a": "\xfc"}]', r"latin\.json must be UTF-8 text, got 0xfc as byte 8 of line 2\."),
+    "latin.txt": (b"\xff\xfea", r"latin\.txt must be UTF-8 text, got 0xff as byte 1 of line 1\."),
+    "empty.csv": (b"", r"empty\.csv must start with a line of column names, got an empty one\."),
+    "blank.csv": (b"\n\n", r"blank\.csv must start with a line of column names, got an empty one\."),
+    "twice.csv": (b"a,b,a\n1,2,3\n", r"twice\.csv must name each column once, got 'a' 2 times\."),
+    "quote.csv": (
+        b'"a"b,c\n',
+        r"quote\.csv must start with a line of column names, got none: ',' expected after '\"'\.",
+    ),
+    "cut.json": (b'[{"a": 1},', r"cut\.json must be valid JSON, got 'Expecting value' at line 1, character 11\."),
+    "lines.json": (
+        b'{"a": 1}\n{"a": 2}\n',
+        r"lines\.json must be .* \(a file with one object a line must end in \.jsonl\)\.",
+    ),
+    "object.json": (b'{"a": 1}', r"object\.json must be a list of objects or \{\"data\": \[\.\.\.\]\}, got neither\."),
+    "false.parquet": (b"PAR1, or not", r"false\.parquet must be a parquet file, got: "),
+    "rows.xlsx": (b"", r"A data file must end in one of \.csv, .*, got 'rows\.xlsx'\."),
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_an_unreadable_file_is_told_in_one_line(tmp_path, name):
+    content, message = UNREADABLE[name]
+    with pytest.raises(InputError, match=f"^{message}") as error:
+        read(write(tmp_path / name, content), [])
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file_is_told_in_one_line(tmp_path):
+    with pytest.raises(InputError, match=r"^A data file must exist, got '.*none\.csv': no such file\.$"):
+        read_rows(tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".txt", ".parquet"])
+def test_reading_takes_no_more_memory_for_a_larger_file(tmp_path, suffix):
+    path, number = tmp_path / f"rows{suffix}", 20_000
+    line = {".csv": "{},some words of text\n", ".jsonl": '{{"id": {}, "text": "some words of text"}}\n'}.get(
+        suffix, "{}\n"
+    )
+    if suffix == ".parquet":
+        pq.write_table(pa.table({"id": list(range(number)), "text": ["some words of text"] * number}), path)
+    else:
+        path.write_text("id,text\n" * (suffix == ".csv") + "".join(line.format(i) for i in range(number)))
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in read_rows(path)) == number
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_peeking_loses_no_row_and_sees_late_columns():
+    rows = [(1, {"a": 1}), (2, {"b": 2}), *((i, {}) for i in range(3, 3 * BATCH_SIZE))]
+    present, again = peek_columns(iter(rows))
+    assert present == ["a", "b"]
+    assert list(again) == rows
+
+
+def test_batches_are_numbered_through():
+    assert [number for number, _ in rows_of_batches([{"a": [1, 2]}, {"a": []}, {"a": [3]}])] == [1, 2, 3]
+
+
+def test_a_folder_is_no_file(tmp_path):
+    with pytest.raises(InputError, match="no such file"):
+        read_rows(Path(tmp_path))

@@ -1,0 +1,93 @@
+import json
+
+import pytest
+
+from extrabert_hf.data.columns import Columns
+from extrabert_hf.data.reading import RejectedRow
+from extrabert_hf.data.validation import rejection_notice, valid_rows, write_rejected_rows
+from extrabert_hf.errors import InputError
+from extrabert_hf.tasks import PAPER_TASKS
+
+PAIR = PAPER_TASKS["para"]
+COLUMNS = Columns("q1", "q2", "same", "key")
+GOOD = {"q1": " a ", "q2": "b\t", "same": "1.0", "key": 7, "other": None}
+
+
+def check(row, labels="required", columns=COLUMNS):
+    rejected = []
+    rows = [values for _, values in valid_rows(iter([(3, row)]), columns, PAIR, "rows.csv", rejected, labels)]
+    return rows, [(bad.line, bad.reason) for bad in rejected]
+
+
+def test_a_good_row_gets_canonical_names_stripped_text_and_a_text_id():
+    assert check(GOOD) == ([{"sentence1": "a", "sentence2": "b", "label": 1, "id": "7"}], [])
+
+
+@pytest.mark.parametrize("key", [None, ""])
+def test_a_row_without_an_id_gets_its_line(key):
+    assert check({**GOOD, "key": key})[0][0]["id"] == "3"
+    assert check(GOOD, columns=Columns("q1", "q2", "same"))[0][0]["id"] == "3"
+
+
+def test_id_zero_is_an_id():
+    assert check({**GOOD, "key": 0})[0][0]["id"] == "0"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"q1": ""}, "empty sentence1"),
+        ({"q1": " \t\n"}, "empty sentence1"),
+        ({"q2": None}, "empty sentence2"),
+        ({"q2": "\u00a0"}, "empty sentence2"),
+        ({"q2": 12}, "sentence2 is not text"),
+        ({"q2": float("nan")}, "sentence2 is not text"),
+        ({"q1": ["a"]}, "sentence1 is not text"),
+        ({"q1": "half \ud83d"}, "sentence1 is not valid Unicode"),
+        ({"same": ""}, "no label"),
+        ({"same": "2"}, "label 2 is not in 0 to 1"),
+        ({"q1": "", "q2": "", "same": ""}, "empty sentence1"),
+    ],
+)
+def test_a_bad_row_is_rejected_for_one_reason(change, reason):
+    assert check({**GOOD, **change}) == ([], [(3, reason)])
+
+
+def test_a_missing_value_is_an_empty_one():
+    assert check({"q1": "a", "same": 1}) == ([], [(3, "empty sentence2")])
+
+
+def test_labels_can_be_optional_or_ignored():
+    assert check({**GOOD, "same": -1}, "optional")[0][0]["label"] is None
+    assert check({**GOOD, "same": "7"}, "optional") == ([], [(3, "label 7 is not in 0 to 1")])
+    assert "label" not in check({**GOOD, "same": "7"}, "ignored")[0][0]
+
+
+def test_without_a_list_the_first_bad_row_is_an_error():
+    rows = iter([(2, GOOD), (3, {**GOOD, "q1": ""})])
+    with pytest.raises(InputError, match=r"^rows\.csv:3: empty sentence1\.$"):
+        list(valid_rows(rows, COLUMNS, PAIR, "rows.csv", None))
+
+
+def test_a_notice_counts_the_commonest_reasons_first():
+    reasons = ["no label"] * 3 + ["empty sentence2"] + ["a", "a", "b", "b", "c", "d"]
+    rejected = [RejectedRow("rows.csv", 1, reason, {}) for reason in reasons]
+    assert rejection_notice(rejected[:4], 13_714, "rows.csv") == (
+        "4 of 13,714 rows of rows.csv rejected (3 no label, 1 empty sentence2)"
+    )
+    assert rejection_notice(rejected, 10, "rows.csv") == (
+        "10 of 10 rows of rows.csv rejected (3 no label, 2 a, 2 b, 1 empty sentence2, 2 for other reasons)"
+    )
+
+
+def test_rejected_rows_are_written_as_jsonl(tmp_path):
+    rejected = []
+    bad = [(2, {**GOOD, "q1": "é\n" * 900, "same": "7"}), (5, {**GOOD, "q2": "\ud83d"})]
+    assert list(valid_rows(iter(bad), COLUMNS, PAIR, "rows.csv", rejected)) == []
+    write_rejected_rows(tmp_path / "rejected.jsonl", rejected)
+    written = [json.loads(line) for line in (tmp_path / "rejected.jsonl").read_text("utf-8").splitlines()]
+    assert [(row["file"], row["line"], row["reason"]) for row in written] == [
+        ("rows.csv", 2, "label 7 is not in 0 to 1"),
+        ("rows.csv", 5, "sentence2 is not valid Unicode"),
+    ]
+    assert written[0]["row"] == {"q1": ("é\n" * 900)[:199] + "…", "q2": "b\t", "same": "7", "key": "7"}

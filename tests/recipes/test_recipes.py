@@ -1,0 +1,116 @@
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+ROOT = Path(__file__).parents[2]
+CPU_PAIR = ROOT / "recipes" / "configs" / "accelerate" / "two_cpu_processes.yaml"
+
+
+def run(*words, stdin=None, check=True):
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(
+        [str(word) for word in words],
+        cwd=ROOT,
+        env=environment,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert not check or done.returncode == 0, done.stderr
+    return done
+
+
+def launch(recipe, *words, launcher=(), check=True):
+    accelerate = Path(sys.executable).parent / "accelerate"
+    return run(accelerate, "launch", *launcher, f"recipes/{recipe}.py", *words, check=check)
+
+
+def options(encoder, output_dir):
+    return [
+        *("--model_name_or_path", encoder, "--data", "sample", "--output_dir", output_dir, "--max_length", "40"),
+        *("--num_train_epochs", "2", "--learning_rate", "1e-3", "--bf16", "false"),
+    ]
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_encoder, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    outputs = {
+        name: launch(f"sft_{name}", *options(tiny_encoder, folder / name), "--per_device_train_batch_size", "16")
+        for name in ("sst", "para", "sts")
+    }
+    return folder, outputs
+
+
+@pytest.mark.launch
+@pytest.mark.parametrize("task", ["sst", "para", "sts"])
+def test_each_recipe_trains_and_says_its_score(task, trained):
+    folder, outputs = trained
+    metrics = json.loads((folder / task / "metrics.json").read_text())
+    name, value = next(iter(metrics["scores"]["dev"]["metrics"].items()))
+    assert re.search(rf"{name} +{value:.3f} +\[", outputs[task].stderr)
+    assert re.search(r"training ExtraBertFor\w+ on cpu: .*float32 \(as told\)", outputs[task].stderr)
+
+
+@pytest.mark.launch
+def test_two_processes_of_eight_train_the_model_of_one_process_of_sixteen(tiny_encoder, trained):
+    folder, _ = trained
+    output_dir = folder / "sts_of_two"
+    words = [*options(tiny_encoder, output_dir), "--per_device_train_batch_size", "8"]
+    launch("sft_sts", *words, launcher=("--config_file", CPU_PAIR))
+    assert json.loads((output_dir / "metrics.json").read_text())["training"]["processes"] == 2
+    one, two = (load_file(path / "model.safetensors") for path in (folder / "sts", output_dir))
+    start = load_file(Path(tiny_encoder) / "model.safetensors")
+    moved = max((one[f"backbone.{name}"] - start[name]).abs().max() for name in start if "pooler" not in name)
+    apart = max((one[name] - two[name]).abs().max() for name in one)
+    # Adam turns rounding into small steps, and two processes fill the short last batch up with rows of the first
+    assert apart < 0.1 * moved
+
+
+@pytest.mark.launch
+def test_evaluate_model_gives_the_score_of_the_run(trained, tmp_path):
+    folder, _ = trained
+    scores = tmp_path / "scores.json"
+    words = ("recipes/evaluate_model.py", folder / "sts", "--data", "sample", "--output", scores)
+    done = run(sys.executable, *words)
+    expected = json.loads((folder / "sts" / "metrics.json").read_text())["scores"]["dev"]["metrics"]
+    assert json.loads(scores.read_text())["metrics"] == expected
+    assert f"{expected['pearson']:.3f}" in done.stdout
+
+
+@pytest.mark.launch
+def test_predict_reads_standard_input_and_writes_standard_output(trained):
+    folder, _ = trained
+    words = ("recipes/predict.py", folder / "sst", "-", "--output", "-")
+    done = run(sys.executable, *words, stdin="A warm and funny film.\nDull.\n")
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["sentence1"] for row in rows] == ["A warm and funny film.", "Dull."]
+
+
+@pytest.mark.launch
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("recipes/sft_sts.py", "--data", "./nowhere"), "error: .*nowhere"),
+        (("recipes/sft_sts.py", "--learning_rat", "1"), "error: unrecognized arguments: --learning_rat"),
+        (("recipes/evaluate_model.py", "./nowhere", "--data", "sample"), "error: .*'./nowhere' is no folder"),
+        (("recipes/predict.py", "./nowhere", "-", "--output", "out.csv"), "error: .*'./nowhere' is no folder"),
+    ],
+)
+def test_an_error_of_the_users_is_one_line(words, message, tmp_path):
+    done = run(sys.executable, *words, check=False)
+    assert done.returncode == 2
+    assert re.search(f"^{message}", done.stderr, flags=re.MULTILINE)
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.py")), ids=lambda path: path.stem)
+def test_a_recipes_docstring_names_its_own_command(path):
+    assert f"recipes/{path.name} " in path.read_text(encoding="utf-8").split('"""')[1]

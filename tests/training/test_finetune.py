@@ -1,0 +1,154 @@
+import csv
+import json
+
+import pytest
+import torch
+from transformers import AutoModel
+
+from extrabert_hf import ExtraBertForParaphrase, ExtraBertForSentiment, ExtraBertForSimilarity
+from extrabert_hf.data.loading import load_split
+from extrabert_hf.errors import InputError
+from extrabert_hf.evaluation.scoring import score_split
+from extrabert_hf.pretrained import load_model
+from extrabert_hf.training.command_line import parse_run
+from extrabert_hf.training.finetune import finetune
+
+# a random encoder of 16 dimensions often answers one class for every row
+pytestmark = pytest.mark.filterwarnings("ignore::extrabert_hf.evaluation.ConstantInputWarning")
+
+CLASSES = {"sst": ExtraBertForSentiment, "para": ExtraBertForParaphrase, "sts": ExtraBertForSimilarity}
+
+
+@pytest.fixture
+def train(tiny_encoder, tmp_path):
+    def run(task, *argv, output="run", data="sample"):
+        words = ["--model_name_or_path", tiny_encoder, "--data", data, "--output_dir", str(tmp_path / output)]
+        fixed = ["--bf16", "false", "--disable_tqdm", "true", "--num_train_epochs", "2", "--learning_rate", "1e-3"]
+        return finetune(parse_run(task, [*words, *fixed, "--max_length", "40", *argv]))
+
+    return run
+
+
+@pytest.mark.parametrize("task", CLASSES)
+def test_a_run_leaves_model_scores_and_predictions(task, train, tmp_path):
+    metrics = train(task)
+    folder = tmp_path / "run"
+    assert json.loads((folder / "metrics.json").read_text()) == json.loads(json.dumps(metrics))
+    assert type(AutoModel.from_pretrained(folder)) is CLASSES[task]
+    assert metrics["rows"] == {"train": 260, "dev": 90, "test": 40}
+    for split, rows in (("dev", 90), ("test", 40)):
+        lines = (folder / "predictions" / f"{split}.csv").read_text().splitlines()
+        assert lines[0].startswith("id \t Predicted_")
+        assert len(lines) == rows + 1
+        assert all(len(line.split(" , ")) == 2 for line in lines[1:])
+    assert (folder / "rejected_rows.jsonl").read_text() == ""
+    assert (folder / "trainer_state.json").is_file()
+    assert list(metrics["scores"]) == ["dev"]
+
+
+@pytest.mark.parametrize("task", CLASSES)
+def test_a_saved_model_scores_as_its_run_did(task, train, tmp_path):
+    metrics = train(task)
+    model, tokenizer, spec = load_model(str(tmp_path / "run"))
+    assert tokenizer.model_max_length == 40
+    rows = load_split(spec, "sample").splits["dev"]
+    predictions, report = score_split(model, tokenizer, spec, rows, progress=False)
+    assert report["metrics"] == metrics["scores"]["dev"]["metrics"]
+    written = dict(
+        line.split(" , ") for line in (tmp_path / "run" / "predictions" / "dev.csv").read_text().splitlines()[1:]
+    )
+    assert {row_id: float(value) for row_id, value in written.items()} == dict(
+        zip(rows["id"], predictions.tolist(), strict=True)
+    )
+
+
+def test_the_best_checkpoint_is_kept_not_the_last(train, tmp_path):
+    metrics = train("sst", "--num_train_epochs", "4", "--learning_rate", "0.02", "--save_total_limit", "9")
+    state = json.loads((tmp_path / "run" / "trainer_state.json").read_text())
+    evaluations = {entry["step"]: entry["eval_accuracy"] for entry in state["log_history"] if "eval_accuracy" in entry}
+    assert len(evaluations) == 4
+    assert metrics["scores"]["dev"]["metrics"]["accuracy"] == pytest.approx(max(evaluations.values()))
+    assert evaluations[metrics["training"]["best_step"]] == max(evaluations.values())
+
+
+def test_training_fits_rows_that_can_be_fitted(train):
+    metrics = train("sst", "--num_train_epochs", "12", "--learning_rate", "5e-3", "--head_learning_rate", "5e-3")
+    assert metrics["training"]["train_loss"] < 1.4  # ln 5 = 1.61 is the loss of a guess
+
+
+def test_ones_own_task_needs_no_code(train, tmp_path):
+    path = tmp_path / "reviews.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["review", "stars"])
+        writer.writerows([f"good film number {index}", "up"] for index in range(30))
+        writer.writerows([f"bad film number {index}", "down"] for index in range(30))
+        writer.writerow(["", "up"])
+        writer.writerow(["no stars", "sideways"])
+    metrics = train(
+        "sst",
+        *("--sentence1_column", "review", "--label_column", "stars", "--class_names", "down", "up"),
+        *("--task_name", "stars", "--dev_fraction", "0.2", "--num_train_epochs", "30"),
+        data=str(path),
+    )
+    assert metrics["rows"] == {"train": 48, "dev": 12}
+    assert metrics["scores"]["dev"]["metrics"]["accuracy"] > 0.9
+    rejected = [json.loads(line) for line in (tmp_path / "run" / "rejected_rows.jsonl").read_text().splitlines()]
+    assert [(row["file"], row["line"]) for row in rejected] == [("reviews.csv", 62), ("reviews.csv", 63)]
+    assert load_model(str(tmp_path / "run"))[2].label_names == ("down", "up")
+
+
+def test_a_finished_folder_is_not_trained_over_unasked(train, tmp_path):
+    train("sts")
+    with pytest.raises(InputError, match="holds checkpoints of an earlier run"):
+        train("sts")
+    train("sts", "--overwrite_output_dir")
+    train("sts", "--resume_from_checkpoint", "last", "--num_train_epochs", "3")
+    state = json.loads((tmp_path / "run" / "trainer_state.json").read_text())
+    assert [entry["epoch"] for entry in state["log_history"] if "eval_loss" in entry] == [1.0, 2.0, 3.0]
+
+
+def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(train, tmp_path):
+    train("para", "--num_train_epochs", "3", "--save_total_limit", "9", output="whole")
+    (tmp_path / "part").mkdir()
+    (tmp_path / "whole" / "checkpoint-34").rename(tmp_path / "part" / "checkpoint-34")
+    train("para", "--num_train_epochs", "3", "--resume_from_checkpoint", "last", output="part")
+    last = [torch.load(tmp_path / name / "checkpoint-51" / "optimizer.pt") for name in ("whole", "part")]
+    for whole, part in zip(last[0]["state"].values(), last[1]["state"].values(), strict=True):
+        assert torch.equal(whole["exp_avg"], part["exp_avg"])
+
+
+def test_early_stopping_ends_a_run_that_no_longer_improves(train, tmp_path):
+    # at a learning rate of 0 no epoch is better than the first
+    frozen = ("--learning_rate", "0", "--head_learning_rate", "0", "--num_train_epochs", "9")
+    train("sts", *frozen, "--early_stopping_patience", "2")
+    state = json.loads((tmp_path / "run" / "trainer_state.json").read_text())
+    assert state["epoch"] == 3.0  # the first, and two that are not better
+
+
+def test_training_goes_on_from_a_model_of_ours(train, tmp_path):
+    train("sts")
+    before = load_model(str(tmp_path / "run"))[0].state_dict()
+    frozen = ("--learning_rate", "0", "--head_learning_rate", "0", "--num_train_epochs", "1")
+    train("sts", "--model_name_or_path", str(tmp_path / "run"), *frozen, output="further")
+    after = load_model(str(tmp_path / "further"))[0].state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    with pytest.raises(InputError, match="must be an encoder or a ExtraBertForSentiment"):
+        train("sst", "--model_name_or_path", str(tmp_path / "run"), output="other")
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (("--model_name_or_path", "./nowhere"), "'./nowhere' is no folder"),
+        (("--max_length", "4000"), "`max_length` must be at most 48 for this encoder, got 4000"),
+        (("--pair_features", "u", "w"), "pair_features"),
+        (("--head_dropout", "1.5"), r"`head_dropout` must be in \[0, 1\), got 1.5"),
+        (("--resume_from_checkpoint", "last"), "'last' needs a checkpoint"),
+        (("--resume_from_checkpoint", "nowhere"), "must be 'last' or a checkpoint folder, got 'nowhere'"),
+    ],
+)
+def test_what_cannot_be_used_is_named_in_one_line(train, argv, message):
+    with pytest.raises(InputError, match=message) as caught:
+        train("para", *argv)
+    assert "\n" not in str(caught.value)
