@@ -24,6 +24,7 @@ def recipe_console() -> Iterator[None]:
     package = logging.getLogger("extrabert_hf")
     package.addHandler(handler)
     package.setLevel(logging.INFO if is_first else logging.ERROR)
+    format_before = warnings.formatwarning
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
     try:
         yield
@@ -31,3 +32,6 @@ def recipe_console() -> Iterator[None]:
         if is_first:
             print(f"error: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(2)
+    finally:
+        warnings.formatwarning = format_before
+        package.removeHandler(handler)

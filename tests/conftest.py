@@ -53,7 +53,7 @@ def tiny_bert():
 
 @pytest.fixture
 def random_batch():
-    """Makes token ids and a mask with real padding: each sentence has a length of its own, the first is the longest."""
+    """Makes token ids and a mask with real padding: a length of its own for each sentence, the first the longest."""
 
     def make(rows, seq=7, pair=True):
         shape = (rows, 2, seq) if pair else (rows, seq)

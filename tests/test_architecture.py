@@ -31,7 +31,7 @@ def test_imports_run_downwards(path):
     own = FLOORS.index(floor_of(path))
     for name in imported_names(path):
         if name.startswith("extrabert_hf"):
-            below = FLOORS.index((name.split(".") + ["errors"])[1])
+            below = FLOORS.index([*name.split("."), "errors"][1])
             assert below <= own, f"{path.name} on floor {FLOORS[own]} imports {name}"
 
 

@@ -27,6 +27,7 @@ def test_no_well_known_name_stands_for_two_roles():
 def test_upper_and_lower_case_are_alike():
     columns = find_columns(["ID", "Sentence1", "SENTENCE2", "Similarity"], PAIR, "rows.csv")
     assert columns == Columns("Sentence1", "SENTENCE2", "Similarity", "ID")
+    assert find_columns(["Text", "TEXT", "label"], SINGLE, "rows.csv").sentence1 == "Text"
 
 
 def test_a_named_column_wins_over_well_known_names():

@@ -60,7 +60,7 @@ def glue_split(split, count, names=("not_duplicate", "duplicate")):
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory):
-    """Starts a Hub of four data sets on the loopback interface and gives its address."""
+    """Starts a small Hub on the loopback interface and gives its address."""
     root = tmp_path_factory.mktemp("hub")
     for name, class_names in (("glue", ("not_duplicate", "duplicate")), ("turned", ("paraphrase", "not paraphrase"))):
         for split, count in (("train", 6), ("validation", 4), ("test", 3)):
@@ -71,6 +71,8 @@ def hub(tmp_path_factory):
     (root / "tester" / "flat" / "train.csv").write_text("text,label\n" + "good,4\nbad,0\n" * 5)
     (root / "tester" / "eval").mkdir()
     (root / "tester" / "eval" / "test.csv").write_text("text,label\ngood,4\n")
+    (root / "tester" / "broken").mkdir()
+    (root / "tester" / "broken" / "train.jsonl").write_text('{"text": "good", "label": 4}\n{"text": \n')
     command = [sys.executable, Path(__file__).with_name("hub_server.py"), root]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         yield server.stdout.readline().strip()
@@ -87,6 +89,7 @@ def answers(hub, tmp_path_factory):
         "missing": ("para", "tester/none", None),
         "config": ("para", "tester/glue", "sst2"),
         "no config": ("para", "tester/glue", None),
+        "broken": ("sst", "tester/broken", None),
         "name": ("para", "a name", None),
         "offline": ("offline", None, None),
         "cached": ("para", "tester/glue", "qqp"),
@@ -132,6 +135,7 @@ def test_dev_is_cut_off_where_the_hub_has_none(answers):
         ("missing", "got 'tester/none': Dataset 'tester/none' doesn't exist on the Hub or cannot be accessed."),
         ("config", "got 'tester/glue': BuilderConfig 'sst2' not found. Available: ['qqp', 'other']"),
         ("no config", "got 'tester/glue': Config name is missing. Please pick one among the available configs"),
+        ("broken", "`data` must be 'sample', a folder, a file or a Hub id, got 'tester/broken': "),
         ("name", "`data` must be 'sample', a folder, a file or a Hub id, got 'a name': "),
     ],
 )

@@ -1,0 +1,85 @@
+import csv
+import io
+import json
+import sys
+
+import pytest
+from transformers import AutoTokenizer
+
+from extrabert_hf import ExtraBertForParaphrase, ExtraBertForSentiment, ExtraBertForSimilarity
+from extrabert_hf.errors import InputError
+from extrabert_hf.evaluation import prediction_file
+from extrabert_hf.evaluation.prediction_file import predict_file
+from extrabert_hf.tasks import PAPER_TASKS
+
+CLASSES = {"sst": ExtraBertForSentiment, "para": ExtraBertForParaphrase, "sts": ExtraBertForSimilarity}
+
+
+@pytest.fixture
+def predict(tiny_encoder):
+    tokenizer = AutoTokenizer.from_pretrained(tiny_encoder)
+
+    def run(task, source, output):
+        model = CLASSES[task].from_backbone(tiny_encoder).eval()
+        return predict_file(model, tokenizer, PAPER_TASKS[task], str(source), str(output))
+
+    return run
+
+
+def test_classes_come_with_names_and_probabilities(predict, tmp_path):
+    source, output = tmp_path / "in.csv", tmp_path / "out.csv"
+    source.write_text('id,text\na,"Good, really."\nb,Bad.\n')
+    assert predict("sst", source, output) == 2
+    rows = list(csv.DictReader(output.open()))
+    assert [(row["id"], row["sentence1"]) for row in rows] == [("a", "Good, really."), ("b", "Bad.")]
+    for row in rows:
+        probabilities = [float(row[name]) for name in row if name.startswith("p_")]
+        assert len(probabilities) == 5
+        assert sum(probabilities) == pytest.approx(1, abs=1e-3)
+        assert row["label"] == PAPER_TASKS["sst"].label_names[int(row["prediction"])]
+        assert probabilities[int(row["prediction"])] == max(probabilities)
+
+
+def test_a_file_in_parts_gives_the_predictions_of_the_whole(predict, tmp_path, monkeypatch):
+    source = tmp_path / "in.jsonl"
+    lines = [json.dumps({"sentence1": f"A dog {n % 3} runs", "sentence2": f"cat number {n}"}) for n in range(10)]
+    source.write_text("\n".join(lines))
+    predict("sts", source, tmp_path / "whole.jsonl")
+    monkeypatch.setattr(prediction_file, "ROWS_AT_A_TIME", 3)
+    assert predict("sts", source, tmp_path / "parts.jsonl") == 10
+    whole, parts = ((tmp_path / name).read_text().splitlines() for name in ("whole.jsonl", "parts.jsonl"))
+    for a, b in zip(map(json.loads, whole), map(json.loads, parts), strict=True):
+        assert a.pop("prediction") == pytest.approx(b.pop("prediction"), abs=2e-4)
+        assert a == b
+
+
+def test_rows_without_text_are_written_with_their_reason(predict, tmp_path):
+    source, output = tmp_path / "in.tsv", tmp_path / "out.csv"
+    source.write_text("sentence1\tsentence2\nA\tB\n\tB\nA\t \n")
+    assert predict("para", source, output) == 1
+    rejected = [json.loads(line) for line in (tmp_path / "out.rejected.jsonl").read_text().splitlines()]
+    assert [(row["line"], row["reason"]) for row in rejected] == [(3, "empty sentence1"), (4, "empty sentence2")]
+
+
+def test_standard_input_and_output_take_one_sentence_a_line(predict, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"A dog\tA cat\nRain\tSnow\n")))
+    assert predict("sts", "-", "-") == 2
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(row["sentence1"], row["sentence2"]) for row in rows] == [("A dog", "A cat"), ("Rain", "Snow")]
+    assert all(-5 <= row["prediction"] <= 5 for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "output", "message"),
+    [
+        ("in.csv", "text\nA\n", "out.xml", "`output` must end in .csv or .jsonl, or be '-', got"),
+        ("in.csv", "words\nA\n", "out.csv", "no column for `sentence1`"),
+        ("in.csv", "", "out.csv", "in.csv"),
+        ("in.doc", "A", "out.csv", "must end in one of"),
+    ],
+)
+def test_what_cannot_be_used_is_named_in_one_line(predict, tmp_path, name, text, output, message):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=message):
+        predict("sst", tmp_path / name, tmp_path / output)
+    assert not (tmp_path / "out.csv").exists()
