@@ -7,6 +7,8 @@ Scores a trained model on a labelled split, with 95 % intervals.
 import json
 from pathlib import Path
 
+import numpy as np
+
 from extrabert_hf.console import recipe_console
 from extrabert_hf.data.loading import load_split
 from extrabert_hf.evaluation.scoring import score_split
@@ -28,7 +30,8 @@ if __name__ == "__main__":
         task = columns.apply_to(task)
         loaded = load_split(task, arguments.data, arguments.split, dataset_config=arguments.dataset_config)
         print(*loaded.notices, sep="\n")
-        _, report = score_split(model, tokenizer, task, loaded.splits[arguments.split])
-        print(summarize(f"{arguments.model} {arguments.split}", report))
+        rows = loaded.splits[arguments.split]
+        _, report = score_split(model, tokenizer, task, rows, train_labels=np.asarray(rows["label"][:]))
+        print(summarize(f"{task.name} {arguments.split}", report))
         if arguments.output is not None:
             Path(arguments.output).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")

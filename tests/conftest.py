@@ -19,6 +19,8 @@ from transformers import (
     set_seed,
 )
 
+torch.set_num_threads(1)  # tiny matrices: more threads, or one set of them per test worker, only wait for each other
+
 SAMPLES = files("extrabert_hf.data") / "samples"
 
 SIZES = {

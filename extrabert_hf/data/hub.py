@@ -31,13 +31,14 @@ def load_hub_dataset(dataset_id: str, config: str | None = None) -> DatasetDict:
     """
     if not _is_cached(dataset_id) and not _hub_answers():
         raise InputError(
-            f"The data set {dataset_id!r} cannot be fetched: {constants.ENDPOINT} does not answer or HF_HUB_OFFLINE is set. "
-            "Use `--data sample`, or a folder or file of your own."
+            f"The data set {dataset_id!r} cannot be fetched: {constants.ENDPOINT} does not answer "
+            "or offline mode is on. Use `--data sample`, or a folder or file of your own."
         )
     try:
         return datasets.load_dataset(dataset_id, config)
     except (OSError, ValueError, RuntimeError, DatasetsError, HfHubHTTPError) as error:
-        reason = shorten(" ".join(str(error).split()), 300)
+        cause = f": {error.__cause__}" if error.__cause__ is not None else ""
+        reason = shorten(" ".join(f"{error}{cause}".split()), 300)
         raise InputError(
             f"`data` must be 'sample', a folder, a file or a Hub id, got {dataset_id!r}: {reason}"
         ) from error

@@ -80,7 +80,7 @@ def predict_file(
                 model, tokenizer, [row["sentence1"] for row in part], sentences2, batch_size=batch_size
             )
             for row, prediction in zip(part, _predictions(task, logits), strict=True):
-                writer.writerow(row | prediction)
+                writer.writerow({"id": row["id"], **row, **prediction})
             written += len(part)
             bar.update(len(part))
     if rejected:

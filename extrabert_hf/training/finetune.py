@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from datasets import Dataset
 from transformers import EarlyStoppingCallback, EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
@@ -143,15 +142,13 @@ def build_trainer(
         predictions = predictions_from_logits(run.task, evaluation.predictions)
         return compute_metrics(run.task, predictions, evaluation.label_ids)
 
-    def tokenize(split: str) -> Dataset:
-        return tokenize_dataset(loaded.splits[split], tokenizer)
-
+    train, dev = (tokenize_dataset(loaded.splits[name], tokenizer) for name in ("train", "dev"))
     patience = run.training.early_stopping_patience
     return ExtraBertTrainer(
         model=model,
         args=run.training,
-        train_dataset=tokenize("train"),
-        eval_dataset=tokenize("dev").sort("length", reverse=True),  # like lengths stand together: little padding
+        train_dataset=train,
+        eval_dataset=dev.select(np.argsort(dev["length"][:])[::-1]),  # like lengths stand together: little padding
         data_collator=DataCollatorForSentences(tokenizer.pad_token_id),
         processing_class=tokenizer,
         compute_metrics=metrics_of,

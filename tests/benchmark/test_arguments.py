@@ -1,0 +1,27 @@
+import pytest
+
+from extrabert_hf.benchmark.arguments import BenchmarkArguments
+from extrabert_hf.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"only": ["train-sts", "fly"]}, "`only` must be of 'train-sts', 'train-sst', 'train-para', got 'fly'"),
+        ({"rounds": 0}, "`rounds` must be 1 or more, got 0"),
+        ({"rows": -5}, "`rows` must be 1 or more, got -5"),
+        ({"batch_size": 0}, "`batch_size` must be 1 or more, got 0"),
+        (
+            {"json": "nowhere/figures.json"},
+            "`json` must be a file in a folder that is there, got 'nowhere/figures.json'",
+        ),
+    ],
+)
+def test_what_cannot_be_measured_is_named_in_one_line(arguments, message):
+    with pytest.raises(InputError, match=message) as caught:
+        BenchmarkArguments(**arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_every_comparison_is_run_unless_told_otherwise():
+    assert BenchmarkArguments().only == ["train-sts", "train-sst", "train-para"]

@@ -1,0 +1,75 @@
+import sys
+
+import pytest
+import torch
+
+from extrabert_hf.benchmark.comparison import load_rows
+from extrabert_hf.benchmark.contenders import BENCHMARKS, Setting, our_trainer
+from extrabert_hf.benchmark.quiet import quiet_libraries
+from extrabert_hf.benchmark.rounds import training_seconds
+from extrabert_hf.benchmark.steps import ladder
+from extrabert_hf.errors import InputError
+from extrabert_hf.training.arguments import ExtraBertTrainingArguments
+
+
+@pytest.fixture
+def contenders(tiny_encoder, tmp_path):
+    """Makes ours and the peer of a comparison, one after the other, ours in bfloat16, on 10 rows in batches of 4."""
+    pytest.importorskip("sentence_transformers")
+
+    def make(name):
+        benchmark = BENCHMARKS[name]
+        setting = Setting(benchmark.task, tiny_encoder, batch_size=4, bf16=True, output_dir=str(tmp_path))
+        rows = load_rows(benchmark.task, "sample", 10)
+        with quiet_libraries():
+            yield our_trainer(setting, rows)
+            yield benchmark.peer(setting, rows)
+
+    return make
+
+
+def watch(trainer):
+    """Notes the types of what a linear layer gives in training, and how many rows each of its forwards has."""
+    types, rows = set(), []
+    linear = next(module for module in trainer.model.modules() if isinstance(module, torch.nn.Linear))
+    linear.register_forward_hook(lambda module, args, output: types.add(output.dtype) or rows.append(len(output)))
+    return types, rows
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_contenders_train_on_the_same_rows_ours_in_bfloat16_and_peers_in_float32(name, contenders, capsys):
+    for trainer, expected in zip(contenders(name), (torch.bfloat16, torch.float32), strict=True):
+        types, rows = watch(trainer)
+        assert training_seconds(trainer) > 0
+        assert types == {expected}
+        assert trainer.state.global_step == 3
+        assert sum(rows) == (10 if name == "train-sst" or (name, expected) == ("train-para", torch.float32) else 20)
+    assert capsys.readouterr() == ("", "")  # no progress bars, no notes
+
+
+def test_ours_is_as_shipped_but_for_what_every_contender_is_told(contenders, tmp_path):
+    trainer = next(contenders("train-para"))
+    shipped = ExtraBertTrainingArguments(output_dir=str(tmp_path), bf16=True).to_dict()
+    told = {"per_device_train_batch_size", "num_train_epochs", "eval_strategy", "save_strategy", "logging_strategy"}
+    told |= {"disable_tqdm", "load_best_model_at_end"}
+    follows = {"do_eval", "greater_is_better", "metric_for_best_model"}  # from not evaluating
+    assert {key for key, value in trainer.args.to_dict().items() if value != shipped[key]} == told | follows
+    assert (trainer.model.config.pooling, trainer.model.config.feed_forward_residual) == ("multiplicative", True)
+
+
+def test_every_step_trains(tiny_encoder, tmp_path):
+    task = BENCHMARKS["train-sts"].task
+    setting = Setting(task, tiny_encoder, batch_size=4, bf16=True, output_dir=str(tmp_path))
+    for fields in ladder(task, bf16=True).values():
+        with quiet_libraries():
+            trainer = our_trainer(setting, load_rows(task, "sample", 8), **fields)
+            _, rows = watch(trainer)
+            training_seconds(trainer)
+        assert rows == ([4] * 4 if "two_forwards" in fields else [8] * 2)
+        assert trainer.optimizer.defaults["fused"] is ("optim" not in fields or None)
+
+
+def test_a_missing_peer_is_an_error_that_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    with pytest.raises(InputError, match=r"needs sentence-transformers: pip install 'extrabert_hf\[benchmark\]'$"):
+        BENCHMARKS["train-sts"].peer_name()

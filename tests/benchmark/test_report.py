@@ -1,0 +1,50 @@
+import pytest
+
+from extrabert_hf.benchmark.report import entry, step_entries, table
+
+DETAILS = {
+    "peer_name": "transformers 5.23.0, run_glue pattern",
+    "rounds": 3,
+    "rows": 1600,
+    "batch_size": 16,
+    "model": "minilm",
+    "precision": "float32",
+    "machine": {"cpu": "AMD EPYC", "threads": 2, "torch": "2.13.0"},
+}
+
+
+def test_the_ratio_is_that_of_the_medians_and_each_round_has_its_own():
+    measured = entry("train-sts", ours=[90.0, 300.0, 120.0], peer=[30.0, 60.0, 80.0])
+    assert measured == {
+        "name": "train-sts",
+        "ours": 120.0,
+        "peer": 60.0,
+        "ratio": 2.0,
+        "unit": "rows/s",
+        "ratios": [3.0, 5.0, 1.5],
+    }
+
+
+def test_gains_multiply_to_the_whole_way_from_plain_to_ours():
+    steps = step_entries({"plain": [10.0, 30.0, 20.0], "+ a": [25.0, 25.0, 99.0], "+ b": [60.0, 50.0, 40.0]})
+    assert [step["name"] for step in steps] == ["plain", "+ a", "+ b"]
+    assert [step["rate"] for step in steps] == [20.0, 25.0, 50.0]
+    assert [step["gain"] for step in steps] == pytest.approx([1.0, 1.25, 2.0])
+
+
+def test_the_table_shows_ratio_spread_and_steps():
+    steps = step_entries({"plain": [80.0], "+ length buckets": [100.0]})
+    with_steps = entry("train-sst", [100.0, 90.0, 110.0], [40.0, 45.0, 50.0], steps=steps, **DETAILS)
+    without = entry("train-para", [1234.5], [1000.0], **DETAILS)
+    assert table([with_steps, without]).splitlines() == [
+        "one epoch of 1,600 rows in batches of 16, minilm, ours in float32; median of 3 in turn",
+        "cpu AMD EPYC, threads 2, torch 2.13.0",
+        "",
+        "rows/s           ours     peer   ratio  min-max      peer",
+        "train-sst       100.0     45.0    2.22  2.00-2.50    transformers 5.23.0, run_glue pattern",
+        "train-para     1234.5   1000.0    1.23  1.23-1.23    transformers 5.23.0, run_glue pattern",
+        "",
+        "train-sst, step by step                    rows/s    gain",
+        "  plain                                      80.0",
+        "  + length buckets                          100.0    1.25",
+    ]
