@@ -71,18 +71,18 @@ def build_model(name: str, task: TaskSpec, *, attn_implementation: str | None = 
     tokenizer = _load(AutoTokenizer.from_pretrained, path)
     if isinstance(config, ExtraBertConfig):
         model, _, saved_task = load_model(name)
-        if (saved_task.head, saved_task.label_names, saved_task.label_range) != (
+        if (saved_task.head, saved_task.class_names, saved_task.label_range) != (
             task.head,
-            task.label_names,
+            task.class_names,
             task.label_range,
         ):
             raise InputError(
                 f"`model_name_or_path` must be an encoder or a {model_class.__name__} with the task's labels, "
-                f"got a {type(model).__name__} with {model.config.label_names} in {path}."
+                f"got a {type(model).__name__} with {model.config.class_names} in {path}."
             )
         logger.info("going on from the %s in %s, with its own config", model_class.__name__, path)
         return model, tokenizer
-    labels = {"score_range": list(task.label_range)} if task.is_regression else {"label_names": list(task.label_names)}
+    labels = {"score_range": list(task.label_range)} if task.is_regression else {"class_names": list(task.class_names)}
     try:
         model = model_class.from_backbone(path, attn_implementation=attn_implementation, **config_fields, **labels)
     except StrictDataclassError as error:  # a field of the config; its cause says which and why
@@ -117,7 +117,7 @@ def load_model(name: str) -> tuple[ExtraBertPreTrainedModel, PreTrainedTokenizer
     if task.is_regression:
         task = dataclasses.replace(task, label_range=tuple(config.score_range))
     else:
-        task = dataclasses.replace(task, label_names=tuple(config.label_names or task.label_names))
+        task = dataclasses.replace(task, class_names=tuple(config.class_names or task.class_names))
     return _load(AutoModel.from_pretrained, path).eval(), _load(AutoTokenizer.from_pretrained, path), task
 
 

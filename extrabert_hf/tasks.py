@@ -18,7 +18,7 @@ class TaskSpec:
             Short id, used in metric prefixes and file names: `sst`, `para`, `sts`, or your own.
         head (`str`):
             `"sentiment"` classifies one sentence, `"paraphrase"` classifies a pair, `"similarity"` scores a pair.
-        label_names (`tuple[str, ...]`):
+        class_names (`tuple[str, ...]`):
             Class names in the order of their ids; empty for `"similarity"`.
         label_range (`tuple[float, float]`):
             Smallest and largest score of `"similarity"`; unused by the other heads.
@@ -36,7 +36,7 @@ class TaskSpec:
 
     name: str
     head: Head
-    label_names: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = ()
     label_range: tuple[float, float] = (0.0, 5.0)
     sentence1_column: str | None = None
     sentence2_column: str | None = None
@@ -54,10 +54,10 @@ class TaskSpec:
         if self.is_regression and not self.label_range[0] < self.label_range[1]:
             low, high = self.label_range
             raise InputError(f"`label_min` must be below `label_max`, got {low} and {high}.")
-        if not self.is_regression and len(self.label_names) < 2:
-            raise InputError(f"`label_names` must name at least 2 classes, got {list(self.label_names)}.")
-        if len(set(self.label_names)) != len(self.label_names):
-            raise InputError(f"`label_names` must differ from each other, got {list(self.label_names)}.")
+        if not self.is_regression and len(self.class_names) < 2:
+            raise InputError(f"`class_names` must name at least 2 classes, got {list(self.class_names)}.")
+        if len(set(self.class_names)) != len(self.class_names):
+            raise InputError(f"`class_names` must differ from each other, got {list(self.class_names)}.")
 
     @property
     def is_pair(self) -> bool:
@@ -74,7 +74,7 @@ PAPER_TASKS: dict[str, TaskSpec] = {
     "sst": TaskSpec(
         name="sst",
         head="sentiment",
-        label_names=("very negative", "negative", "neutral", "positive", "very positive"),
+        class_names=("very negative", "negative", "neutral", "positive", "very positive"),
         metric="accuracy",
         course_stem="ids-sst",
         course_header="Predicted_Sentiment",
@@ -83,7 +83,7 @@ PAPER_TASKS: dict[str, TaskSpec] = {
     "para": TaskSpec(
         name="para",
         head="paraphrase",
-        label_names=("not paraphrase", "paraphrase"),
+        class_names=("not paraphrase", "paraphrase"),
         metric="accuracy",
         course_stem="quora",
         course_header="Predicted_Is_Paraphrase",

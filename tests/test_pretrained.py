@@ -66,10 +66,10 @@ def test_labels_of_the_saved_model_are_those_of_its_task(tiny_encoder, tmp_path)
     from transformers import AutoTokenizer
 
     AutoTokenizer.from_pretrained(tiny_encoder).save_pretrained(tmp_path)
-    ExtraBertForParaphrase.from_backbone(tiny_encoder, label_names=["no", "maybe", "yes"]).save_pretrained(tmp_path)
+    ExtraBertForParaphrase.from_backbone(tiny_encoder, class_names=["no", "maybe", "yes"]).save_pretrained(tmp_path)
     model, _, task = load_model(str(tmp_path))
     assert not model.training
-    assert (task.head, task.label_names) == ("paraphrase", ("no", "maybe", "yes"))
+    assert (task.head, task.class_names) == ("paraphrase", ("no", "maybe", "yes"))
 
 
 def test_an_encoder_whose_pooler_is_missing_is_named(tmp_path, tiny_encoder):

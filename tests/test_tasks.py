@@ -5,7 +5,7 @@ from extrabert_hf.tasks import PAPER_TASKS, TaskSpec
 
 
 def test_the_papers_tasks_have_its_heads_labels_and_metrics():
-    assert {name: (task.head, len(task.label_names), task.metric) for name, task in PAPER_TASKS.items()} == {
+    assert {name: (task.head, len(task.class_names), task.metric) for name, task in PAPER_TASKS.items()} == {
         "sst": ("sentiment", 5, "accuracy"),
         "para": ("paraphrase", 2, "accuracy"),
         "sts": ("similarity", 0, "pearson"),
@@ -18,8 +18,8 @@ def test_the_papers_tasks_have_its_heads_labels_and_metrics():
     [
         ({"head": "ranking"}, "`head` must be one of"),
         ({"head": "similarity", "label_range": (5.0, 0.0)}, "`label_min` must be below `label_max`, got 5.0 and 0.0"),
-        ({"head": "sentiment", "label_names": ("one",)}, "must name at least 2 classes"),
-        ({"head": "sentiment", "label_names": ("a", "a")}, "must differ from each other"),
+        ({"head": "sentiment", "class_names": ("one",)}, "must name at least 2 classes"),
+        ({"head": "sentiment", "class_names": ("a", "a")}, "must differ from each other"),
     ],
 )
 def test_a_task_that_no_head_can_learn_is_refused(fields, message):

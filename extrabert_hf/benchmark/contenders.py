@@ -147,7 +147,7 @@ def transformers_trainer(setting: Setting, rows: Dataset) -> Trainer:
         return tokenizer(*(batch[name] for name in columns), truncation=True, max_length=max_length)
 
     return Trainer(
-        model=AutoModelForSequenceClassification.from_pretrained(path, num_labels=len(setting.task.label_names)),
+        model=AutoModelForSequenceClassification.from_pretrained(path, num_labels=len(setting.task.class_names)),
         args=TrainingArguments(**setting.training_fields()),
         train_dataset=rows.map(tokenize, batched=True, remove_columns=[*columns, "id"]),
         data_collator=DataCollatorWithPadding(tokenizer),

@@ -44,7 +44,7 @@ def load_hub_dataset(dataset_id: str, config: str | None = None) -> DatasetDict:
         ) from error
 
 
-def hub_rows(dataset: Dataset, label_names: tuple[str, ...], rejected: list[RejectedRow] | None = None) -> Rows:
+def hub_rows(dataset: Dataset, class_names: tuple[str, ...], rejected: list[RejectedRow] | None = None) -> Rows:
     """
     Reads the rows of a split of the Hub.
 
@@ -53,19 +53,19 @@ def hub_rows(dataset: Dataset, label_names: tuple[str, ...], rejected: list[Reje
     Args:
         dataset (`Dataset`):
             The split.
-        label_names (`tuple[str, ...]`):
+        class_names (`tuple[str, ...]`):
             The task's class names.
         rejected (`list[RejectedRow]`, *optional*):
             For likeness with [`read_rows`]; a data set of the Hub has no rows that cannot be parsed.
     """
-    return rows_of_batches(_batches(dataset, label_names))
+    return rows_of_batches(_batches(dataset, class_names))
 
 
-def _batches(dataset: Dataset, label_names: tuple[str, ...]) -> Iterator[dict[str, list[Any]]]:
+def _batches(dataset: Dataset, class_names: tuple[str, ...]) -> Iterator[dict[str, list[Any]]]:
     class_names = {
         column: feature.names
         for column, feature in dataset.features.items()
-        if isinstance(feature, ClassLabel) and set(feature.names) == set(label_names)
+        if isinstance(feature, ClassLabel) and set(feature.names) == set(class_names)
     }
     for batch in dataset.iter(batch_size=BATCH_SIZE):
         for column, names in class_names.items():

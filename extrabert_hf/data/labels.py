@@ -37,8 +37,8 @@ def label_reader(task: TaskSpec) -> Callable[[Any], Label]:
     """
     if task.is_regression:
         return lambda raw: _score(raw, *task.label_range)
-    by_name = {name.casefold(): index for index, name in enumerate(task.label_names)}
-    by_number = _numbers_of_classes(task.label_names)
+    by_name = {name.casefold(): index for index, name in enumerate(task.class_names)}
+    by_number = _numbers_of_classes(task.class_names)
     return lambda raw: _class_id(raw, by_name, by_number)
 
 

@@ -142,7 +142,7 @@ def stream_sentences(
 def _check_classes(train: LoadedSplit, task: TaskSpec) -> None:
     classes = train.dataset.unique("label")
     if len(classes) < 2 and not task.is_regression:
-        only = task.label_names[classes[0]]
+        only = task.class_names[classes[0]]
         raise InputError(f"{train.source} must have train rows of at least 2 classes, got {only!r} alone.")
 
 

@@ -142,6 +142,6 @@ def _hub_sources(task: TaskSpec, dataset_id: str, dataset_config: str | None) ->
     for split, names in SPLIT_NAMES.items():
         name = next((name for name in names if name in hub_splits), None)
         if name is not None:
-            read = partial(hub_rows, hub_splits[name], task.label_names)
+            read = partial(hub_rows, hub_splits[name], task.class_names)
             splits[split] = Source(f"{dataset_id}[{name}]", read)
     return Sources(splits, f"{dataset_id} has the splits {', '.join(hub_splits)}")

@@ -66,12 +66,12 @@ def metric_names(task: TaskSpec) -> tuple[str, ...]:
         return ("pearson", "spearman", "mse")
     if task.head == "sentiment":
         return ("accuracy", "macro_f1", "within_1_accuracy", "quadratic_kappa")
-    return ("accuracy", "f1") if len(task.label_names) == 2 else ("accuracy", "macro_f1")
+    return ("accuracy", "f1") if len(task.class_names) == 2 else ("accuracy", "macro_f1")
 
 
 def allowed_labels(task: TaskSpec) -> dict[str, Any]:
     """What [`checked_rows`] must hold a task's predictions and labels to."""
-    return {"class_ids": not task.is_regression, "num_classes": len(task.label_names) or None}
+    return {"class_ids": not task.is_regression, "num_classes": len(task.class_names) or None}
 
 
 def compute_metrics(task: TaskSpec, predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
@@ -114,8 +114,8 @@ def predictions_from_logits(task: TaskSpec, logits: np.ndarray) -> np.ndarray:
         if logits.ndim != 1 and logits.shape[1:] != (1,):
             raise InputError(f"`logits` must have shape (N, 1) or (N,), got {logits.shape}.")
         return logits.reshape(-1).astype(np.float64)
-    if logits.ndim != 2 or logits.shape[1] != len(task.label_names):
-        raise InputError(f"`logits` must have shape (N, {len(task.label_names)}), got {logits.shape}.")
+    if logits.ndim != 2 or logits.shape[1] != len(task.class_names):
+        raise InputError(f"`logits` must have shape (N, {len(task.class_names)}), got {logits.shape}.")
     return logits.argmax(axis=1)
 
 

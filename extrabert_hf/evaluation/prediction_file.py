@@ -99,11 +99,11 @@ def _predictions(task: TaskSpec, logits: np.ndarray) -> Iterator[dict[str, Any]]
         return
     for prediction, probabilities in zip(predictions, softmax(logits, axis=-1).tolist(), strict=True):
         named = {name: round(p, 4) for name, p in zip(_probability_columns(task), probabilities, strict=True)}
-        yield {"prediction": prediction, "label": task.label_names[prediction], **named}
+        yield {"prediction": prediction, "label": task.class_names[prediction], **named}
 
 
 def _probability_columns(task: TaskSpec) -> list[str]:
-    return [f"p_{name.replace(' ', '_')}" for name in task.label_names]
+    return [f"p_{name.replace(' ', '_')}" for name in task.class_names]
 
 
 @contextmanager

@@ -69,7 +69,7 @@ class ExtraBertConfig(PreTrainedConfig):
             `"clamp"` (cut off, outside training only) or `"scale"` (`(1 + cos) / 2` instead of `cos`).
         score_range (`list[float]`, defaults to `[0.0, 5.0]`):
             Smallest and largest score of the similarity head.
-        label_names (`list[str]`, *optional*):
+        class_names (`list[str]`, *optional*):
             Names of the classes in the order of their ids. `None` is five sentiments for the sentiment head, two
             classes for the paraphrase head, one score for the similarity head.
         head_dropout (`float`, defaults to 0.1):
@@ -97,7 +97,7 @@ class ExtraBertConfig(PreTrainedConfig):
     similarity: Literal["cosine", "linear"] = "cosine"
     similarity_bounds: Literal["none", "clamp", "scale"] = "none"
     score_range: list[float] | tuple[float, ...] = (0.0, 5.0)
-    label_names: list[str] | None = None
+    class_names: list[str] | None = None
     head_dropout: float = 0.1
     pad_token_id: int | None = None
     bos_token_id: int | None = None
@@ -107,14 +107,14 @@ class ExtraBertConfig(PreTrainedConfig):
         self._refuse_unknown(kwargs)
         if isinstance(self.backbone_config, dict) and "model_type" not in self.backbone_config:
             raise ValueError("`backbone_config` must name its `model_type` ('bert', 'roberta', ...), got none.")
-        if self.label_names is None and self.id2label is not None:
-            self.label_names = [self.id2label[key] for key in sorted(self.id2label, key=int)]
-        elif self.label_names is None and kwargs.get("num_labels") is not None:
-            self.label_names = [f"LABEL_{index}" for index in range(kwargs["num_labels"])]
+        if self.class_names is None and self.id2label is not None:
+            self.class_names = [self.id2label[key] for key in sorted(self.id2label, key=int)]
+        elif self.class_names is None and kwargs.get("num_labels") is not None:
+            self.class_names = [f"LABEL_{index}" for index in range(kwargs["num_labels"])]
         super().__post_init__(**kwargs)
         self.pair_features = list(self.pair_features)  # as JSON gives them back
         self.score_range = list(self.score_range)
-        self.name_labels(self.label_names or [])
+        self.name_labels(self.class_names or [])
 
     def name_labels(self, names: list[str]) -> None:
         """Writes `names` to `id2label` and `label2id`, where `pipeline()` and the Hub look; no names, no change."""
@@ -139,10 +139,10 @@ class ExtraBertConfig(PreTrainedConfig):
             raise ValueError(f"`pair_features` must be one or more of {names}, got {self.pair_features}.")
         if len(self.score_range) != 2 or not self.score_range[0] < self.score_range[1]:
             raise ValueError(f"`score_range` must be [low, high] with low < high, got {self.score_range}.")
-        if self.label_names is not None and (
-            not self.label_names or len(set(self.label_names)) != len(self.label_names)
+        if self.class_names is not None and (
+            not self.class_names or len(set(self.class_names)) != len(self.class_names)
         ):
-            raise ValueError(f"`label_names` must be different names, at least one, got {self.label_names}.")
+            raise ValueError(f"`class_names` must be different names, at least one, got {self.class_names}.")
 
     def _refuse_unknown(self, kwargs: dict[str, Any]) -> None:
         known = {field.name for field in fields(self)} | _TRANSFORMERS_KEYS

@@ -53,12 +53,12 @@ class ExtraBertPreTrainedModel(PreTrainedModel):
     _supports_flex_attn = True
     _supports_attention_backend = True
 
-    default_label_names: tuple[str, ...] = ()
+    default_class_names: tuple[str, ...] = ()
     sentences_per_row = 1
 
     def __init__(self, config: ExtraBertConfig) -> None:
         super().__init__(config)
-        config.name_labels(config.label_names or list(self.default_label_names))
+        config.name_labels(config.class_names or list(self.default_class_names))
         self.backbone = AutoModel.from_config(config.backbone_config)
         if config.pooling != "pooler":
             _drop_pooler(self.backbone)
@@ -205,18 +205,18 @@ class ExtraBertPreTrainedModel(PreTrainedModel):
 
 
 class ExtraBertForSentiment(ExtraBertPreTrainedModel):
-    """Classifies one sentence (ExTraBERT, Section 4: SST); five classes, or those of `label_names`."""
+    """Classifies one sentence (ExTraBERT, Section 4: SST); five classes, or those of `class_names`."""
 
-    default_label_names = ("very negative", "negative", "neutral", "positive", "very positive")
+    default_class_names = ("very negative", "negative", "neutral", "positive", "very positive")
 
     def _build_head(self, config: ExtraBertConfig) -> nn.Module:
         return SentimentHead(config)
 
 
 class ExtraBertForParaphrase(ExtraBertPreTrainedModel):
-    """Classifies a pair of sentences (ExTraBERT, Section 4: Quora); two classes, or those of `label_names`."""
+    """Classifies a pair of sentences (ExTraBERT, Section 4: Quora); two classes, or those of `class_names`."""
 
-    default_label_names = ("not paraphrase", "paraphrase")
+    default_class_names = ("not paraphrase", "paraphrase")
     sentences_per_row = 2
 
     def _build_head(self, config: ExtraBertConfig) -> nn.Module:
@@ -226,7 +226,7 @@ class ExtraBertForParaphrase(ExtraBertPreTrainedModel):
 class ExtraBertForSimilarity(ExtraBertPreTrainedModel):
     """Scores a pair of sentences (ExTraBERT, Section 4: STS) with mean squared error as loss."""
 
-    default_label_names = ("similarity",)
+    default_class_names = ("similarity",)
     sentences_per_row = 2
 
     def _build_head(self, config: ExtraBertConfig) -> nn.Module:

@@ -47,7 +47,7 @@ class TaskArguments:
             "sentence2_column": self.sentence2_column,
             "label_column": self.label_column,
             "id_column": self.id_column,
-            "label_names": tuple(names) or None,
+            "class_names": tuple(names) or None,
             "label_range": (
                 task.label_range[0] if self.label_min is None else self.label_min,
                 task.label_range[1] if self.label_max is None else self.label_max,

@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from transformers import EarlyStoppingCallback, EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from transformers import (
+    AutoConfig,
+    EarlyStoppingCallback,
+    EvalPrediction,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    set_seed,
+)
 from transformers.trainer_utils import get_last_checkpoint
 
 from extrabert_hf.data.collators import DataCollatorForSentences
@@ -56,6 +63,8 @@ def finetune(run: Run) -> dict[str, Any]:
         attn_implementation=run.model.attn_implementation,
         **run.model.config_fields(),
     )
+    if checkpoint is not None:
+        check_same_model(model, checkpoint)
     limit_length(tokenizer, model, run.data.max_length)
     trainer = build_trainer(run, model, tokenizer, loaded)
     logger.info(
@@ -122,6 +131,17 @@ def load_rows(run: Run) -> LoadedData:
         output_dir.mkdir(parents=True, exist_ok=True)
         write_rejected_rows(output_dir / "rejected_rows.jsonl", loaded.rejected)
     return loaded
+
+
+def check_same_model(model: PreTrainedModel, checkpoint: str) -> None:
+    """Refuses to resume from a checkpoint of another model."""
+    saved = AutoConfig.from_pretrained(checkpoint)
+    for name in ("hidden_size", "pooling", "feed_forward_depth", "pair_features", "similarity", "id2label"):
+        was, now = getattr(saved, name), getattr(model.config, name)
+        if was != now:
+            raise InputError(
+                f"`resume_from_checkpoint` must hold this run's model, whose `{name}` is {now}, got {was}."
+            )
 
 
 def limit_length(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, max_length: int) -> None:

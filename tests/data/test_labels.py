@@ -7,17 +7,17 @@ from extrabert_hf.data.labels import BadValueError, label_reader, optional_label
 from extrabert_hf.tasks import PAPER_TASKS, TaskSpec
 
 SST, PARA, STS = PAPER_TASKS.values()
-STARS = TaskSpec(name="stars", head="sentiment", label_names=("1", "2", "3", "4", "5"))
+STARS = TaskSpec(name="stars", head="sentiment", class_names=("1", "2", "3", "4", "5"))
 COSINE = replace(STS, label_range=(-1.0, 1.0))
 
 
 @pytest.mark.parametrize("index", range(5))
 def test_a_class_is_known_by_its_id_however_written_and_by_its_name(index):
     read = label_reader(SST)
-    for raw in (index, float(index), str(index), f"{index}.0", f" {index} ", Decimal(index), SST.label_names[index]):
+    for raw in (index, float(index), str(index), f"{index}.0", f" {index} ", Decimal(index), SST.class_names[index]):
         assert read(raw) == index
         assert isinstance(read(raw), int)
-    assert read(f" {SST.label_names[index].title()} ") == index
+    assert read(f" {SST.class_names[index].title()} ") == index
 
 
 def test_classes_named_by_numbers_are_known_by_these_numbers():

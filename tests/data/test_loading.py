@@ -15,7 +15,7 @@ from extrabert_hf.errors import InputError
 from extrabert_hf.tasks import PAPER_TASKS, TaskSpec
 
 SST, PARA, STS = PAPER_TASKS.values()
-OWN = TaskSpec(name="own", head="paraphrase", label_names=("other", "same"))
+OWN = TaskSpec(name="own", head="paraphrase", class_names=("other", "same"))
 REAL = Path(os.environ.get("EXTRABERT_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
 

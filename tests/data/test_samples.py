@@ -33,7 +33,7 @@ def test_train_and_dev_have_every_class_or_the_whole_range(sample):
         if task.is_regression:
             assert (min(labels), max(labels)) == task.label_range
         else:
-            assert set(labels) == set(range(len(task.label_names)))
+            assert set(labels) == set(range(len(task.class_names)))
     assert "label" not in loaded.splits["test"].column_names
 
 

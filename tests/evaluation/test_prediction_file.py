@@ -36,7 +36,7 @@ def test_classes_come_with_names_and_probabilities(predict, tmp_path):
         probabilities = [float(row[name]) for name in row if name.startswith("p_")]
         assert len(probabilities) == 5
         assert sum(probabilities) == pytest.approx(1, abs=1e-3)
-        assert row["label"] == PAPER_TASKS["sst"].label_names[int(row["prediction"])]
+        assert row["label"] == PAPER_TASKS["sst"].class_names[int(row["prediction"])]
         assert probabilities[int(row["prediction"])] == max(probabilities)
 
 

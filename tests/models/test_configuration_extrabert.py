@@ -19,7 +19,7 @@ def test_config_survives_json_and_auto_config(tiny_bert, tmp_path):
         pooling="dot",
         pair_features=["u", "cosine"],
         score_range=[-1.0, 1.0],
-        label_names=["no", "yes"],
+        class_names=["no", "yes"],
         similarity_bounds="scale",
     )
     config.save_pretrained(tmp_path)
@@ -42,7 +42,7 @@ def test_config_survives_json_and_auto_config(tiny_bert, tmp_path):
         ({"pair_features": ["w"]}, "pair_features"),
         ({"score_range": [5.0, 0.0]}, "`score_range` must be"),
         ({"score_range": [0.0]}, "`score_range` must be"),
-        ({"label_names": ["a", "a"]}, "`label_names` must be"),
+        ({"class_names": ["a", "a"]}, "`class_names` must be"),
         ({"similarity": "dot"}, "similarity"),
         ({"similarity_bounds": "sigmoid"}, "similarity_bounds"),
         ({"backbone_config": {"hidden_size": 16}}, "`backbone_config` must name its `model_type`"),
@@ -56,7 +56,7 @@ def test_a_value_that_is_not_valid_is_refused_by_name(tiny_bert, fields, message
 
 def test_two_unnamed_classes_are_kept_on_disk(tiny_bert, tmp_path):
     ExtraBertConfig(backbone_config=tiny_bert, num_labels=2).save_pretrained(tmp_path)
-    assert json.loads((tmp_path / "config.json").read_text())["label_names"] == ["LABEL_0", "LABEL_1"]
+    assert json.loads((tmp_path / "config.json").read_text())["class_names"] == ["LABEL_0", "LABEL_1"]
 
 
 def test_any_encoder_config_instance_is_taken_as_it_is():

@@ -150,7 +150,7 @@ def test_from_backbone_takes_the_pretrained_weights_by_value(checkpoint_class, p
         pretrained = shaken(BertForMaskedLM(TINY_BACKBONES["bert"]))
         encoder = pretrained.bert
     pretrained.save_pretrained(tmp_path)
-    model = ExtraBertForSentiment.from_backbone(str(tmp_path), pooling=pooling, label_names=["a", "b", "c"])
+    model = ExtraBertForSentiment.from_backbone(str(tmp_path), pooling=pooling, class_names=["a", "b", "c"])
     weights = model.backbone.state_dict()
     assert all(torch.equal(weights[name], value) for name, value in encoder.state_dict().items() if name in weights)
     assert len([name for name in weights if not name.startswith("pooler")]) >= 37

@@ -28,7 +28,7 @@ trainer: {learning_rate: 2e-5, num_train_epochs: 2, lr_scheduler_kwargs: {num_cy
     assert (run.data.max_length, run.data.strict_data, run.data.dev_fraction) == (64, True, 0.2)
     assert run.model.pair_features == ["u", "cosine"]
     assert (run.model.multiplicative_weight, run.model.attn_implementation) == (False, None)
-    assert run.task.label_names == ("bad", "good")
+    assert run.task.class_names == ("bad", "good")
 
 
 def test_the_command_line_wins_over_the_yaml(tmp_path):
@@ -43,7 +43,7 @@ def test_a_task_of_ones_own_is_a_yaml_entry(tmp_path):
         task="sst",
     )
     assert (run.task.name, run.task.head, run.task.sentence1_column) == ("stars", "sentiment", "review")
-    assert run.task.label_names == ("LABEL_0", "LABEL_1", "LABEL_2")
+    assert run.task.class_names == ("LABEL_0", "LABEL_1", "LABEL_2")
 
 
 def test_a_score_range_of_ones_own_reaches_the_task(tmp_path):

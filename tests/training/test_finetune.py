@@ -95,7 +95,7 @@ def test_ones_own_task_needs_no_code(train, tmp_path):
     assert metrics["scores"]["dev"]["metrics"]["accuracy"] > 0.9
     rejected = [json.loads(line) for line in (tmp_path / "run" / "rejected_rows.jsonl").read_text().splitlines()]
     assert [(row["file"], row["line"]) for row in rejected] == [("reviews.csv", 62), ("reviews.csv", 63)]
-    assert load_model(str(tmp_path / "run"))[2].label_names == ("down", "up")
+    assert load_model(str(tmp_path / "run"))[2].class_names == ("down", "up")
 
 
 def test_a_finished_folder_is_not_trained_over_unasked(train, tmp_path):
@@ -116,6 +116,12 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(train, tmp_
     last = [torch.load(tmp_path / name / "checkpoint-51" / "optimizer.pt") for name in ("whole", "part")]
     for whole, part in zip(last[0]["state"].values(), last[1]["state"].values(), strict=True):
         assert torch.equal(whole["exp_avg"], part["exp_avg"])
+
+
+def test_a_run_does_not_resume_from_another_model(train):
+    train("sts")
+    with pytest.raises(InputError, match="must hold this run's model, whose `pooling` is mean, got multiplicative"):
+        train("sts", "--resume_from_checkpoint", "last", "--pooling", "mean")
 
 
 def test_early_stopping_ends_a_run_that_no_longer_improves(train, tmp_path):
