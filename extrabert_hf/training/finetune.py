@@ -189,7 +189,15 @@ def score_and_write(
     scores = {}
     for split in [name for name in ("dev", "test") if name in loaded.splits]:
         rows = loaded.splits[split]
-        predictions, report = score_split(trainer.model, tokenizer, run.task, rows, train_labels=train_labels)
+        predictions, report = score_split(
+            trainer.model,
+            tokenizer,
+            run.task,
+            rows,
+            train_labels=train_labels,
+            batch_size=run.training.eval_batch_size,
+            progress=not run.training.disable_tqdm,
+        )
         write_submission(output_dir / "predictions" / f"{split}.csv", run.task, rows["id"], predictions)
         if report is not None:
             scores[split] = report

@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 import torch
 from datasets import Dataset
@@ -105,6 +107,7 @@ def test_activation_checkpointing_gives_the_same_model(make_trainer):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 def test_torch_compile_trains_the_same_model(make_trainer):
     plain, compiled = make_trainer(max_steps=3), make_trainer(max_steps=3, torch_compile=True)
     plain.train()
