@@ -13,12 +13,12 @@ from extrabert_hf.errors import InputError
 @contextmanager
 def recipe_console() -> Iterator[None]:
     """
-    Shows the package's messages on stderr while a recipe runs, and ends it in one line for an [`InputError`].
+    Shows the package's messages on stderr while a recipe runs; an [`InputError`] ends it in one line, with status 2.
 
-    Of several processes only the first talks. The exit status is then 2. Any other exception passes through: it is a
-    defect of ours and keeps its traceback.
+    Of a machine's processes only the first talks. Any other exception passes through: it is a defect of ours and keeps
+    its traceback.
     """
-    is_first = os.environ.get("RANK", "0") == "0"
+    is_first = os.environ.get("LOCAL_RANK", "0") == "0"
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
     package = logging.getLogger("extrabert_hf")

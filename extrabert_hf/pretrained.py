@@ -8,7 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 
 from extrabert_hf.errors import InputError
@@ -44,7 +46,9 @@ def resolve_model_name(name: str) -> str:
     return name
 
 
-def build_model(name: str, task: TaskSpec, *, attn_implementation: str | None = None, **config_fields: Any):  # noqa: ANN201
+def build_model(
+    name: str, task: TaskSpec, *, attn_implementation: str | None = None, **config_fields: Any
+) -> tuple[ExtraBertPreTrainedModel, PreTrainedTokenizerBase]:
     """
     Builds a task's model on a pretrained encoder, or goes on from one trained before.
 
@@ -66,11 +70,9 @@ def build_model(name: str, task: TaskSpec, *, attn_implementation: str | None = 
         [`InputError`]: if it can't be loaded, or a field is not valid for it.
     """
     path = resolve_model_name(name)
-    config = _load(AutoConfig.from_pretrained, path)
     model_class = MODEL_FOR_HEAD[task.head]
-    tokenizer = _load(AutoTokenizer.from_pretrained, path)
-    if isinstance(config, ExtraBertConfig):
-        model, _, saved_task = load_model(name)
+    if isinstance(_load(AutoConfig.from_pretrained, path), ExtraBertConfig):
+        model, tokenizer, saved_task = load_model(path, attn_implementation=attn_implementation)
         if (saved_task.head, saved_task.class_names, saved_task.label_range) != (
             task.head,
             task.class_names,
@@ -82,27 +84,34 @@ def build_model(name: str, task: TaskSpec, *, attn_implementation: str | None = 
             )
         logger.info("going on from the %s in %s, with its own config", model_class.__name__, path)
         return model, tokenizer
+    tokenizer = _load(AutoTokenizer.from_pretrained, path)
+    if len(tokenizer) <= len(tokenizer.all_special_ids):  # what transformers makes of a folder without its files
+        raise InputError(f"{name!r} must hold a tokenizer beside its encoder, its vocabulary is empty.")
     labels = {"score_range": list(task.label_range)} if task.is_regression else {"class_names": list(task.class_names)}
     try:
         model = model_class.from_backbone(path, attn_implementation=attn_implementation, **config_fields, **labels)
     except StrictDataclassError as error:  # a field of the config; its cause says which and why
-        raise InputError(_first_line(error.__cause__)) from error
+        raise InputError(_first_line(error)) from error
     except (OSError, ValueError, ImportError) as error:
         raise InputError(f"no {model_class.__name__} on {name!r}: {_first_line(error)}") from error
     return model, tokenizer
 
 
-def load_model(name: str) -> tuple[ExtraBertPreTrainedModel, PreTrainedTokenizerBase, TaskSpec]:
+def load_model(
+    name: str, *, attn_implementation: str | None = None
+) -> tuple[ExtraBertPreTrainedModel, PreTrainedTokenizerBase, TaskSpec]:
     """
     Loads a model that this package saved, and tells its task.
 
     Args:
         name (`str`):
             Folder or Hub id.
+        attn_implementation (`str`, *optional*):
+            As in transformers.
 
     Returns:
-        `tuple[ExtraBertPreTrainedModel, PreTrainedTokenizerBase, TaskSpec]`: the model in evaluation mode, its
-        tokenizer, and the paper's task for its head with the model's own labels.
+        `tuple[ExtraBertPreTrainedModel, PreTrainedTokenizerBase, TaskSpec]`: the model in float32 and evaluation mode,
+        on the accelerator where there is one; its tokenizer; and the paper's task for its head with its own labels.
 
     Raises:
         [`InputError`]: if it can't be loaded or is no model of this package.
@@ -118,7 +127,9 @@ def load_model(name: str) -> tuple[ExtraBertPreTrainedModel, PreTrainedTokenizer
         task = dataclasses.replace(task, label_range=tuple(config.score_range))
     else:
         task = dataclasses.replace(task, class_names=tuple(config.class_names or task.class_names))
-    return _load(AutoModel.from_pretrained, path).eval(), _load(AutoTokenizer.from_pretrained, path), task
+    model = _load(AutoModel.from_pretrained, path, dtype=torch.float32, attn_implementation=attn_implementation)
+    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
+    return model.eval().to(device), _load(AutoTokenizer.from_pretrained, path), task
 
 
 def _minilm_folder() -> Path:
@@ -133,12 +144,13 @@ def _minilm_folder() -> Path:
     return folder
 
 
-def _load(from_pretrained: Callable[[str], T], path: str) -> T:
+def _load(from_pretrained: Callable[..., T], path: str, **kwargs: Any) -> T:
     try:
-        return from_pretrained(path)
-    except (OSError, ValueError) as error:
+        return from_pretrained(path, **kwargs)
+    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError, StrictDataclassError) as error:
         raise InputError(f"the model {path!r} can't be loaded: {_first_line(error)}") from error
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+    told = error.__cause__ if isinstance(error, StrictDataclassError) else error
+    return (str(told).strip() or type(told).__name__).splitlines()[0]

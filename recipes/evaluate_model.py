@@ -14,12 +14,12 @@ from extrabert_hf.data.loading import load_split
 from extrabert_hf.evaluation.scoring import score_split
 from extrabert_hf.evaluation.summary import summarize
 from extrabert_hf.pretrained import load_model
-from extrabert_hf.training.arguments import TaskArguments
+from extrabert_hf.training.arguments import ColumnArguments
 from extrabert_hf.training.command_line import RecipeParser
 
 if __name__ == "__main__":
     with recipe_console():
-        parser = RecipeParser(TaskArguments, description=__doc__)
+        parser = RecipeParser(ColumnArguments, description=__doc__)
         parser.add_argument("model", help="folder or Hub id of a model trained with this package")
         parser.add_argument("--data", required=True, help="'sample', a folder, a file or a Hub id")
         parser.add_argument("--dataset_config", help="config name of a Hub data set")
@@ -32,6 +32,8 @@ if __name__ == "__main__":
         print(*loaded.notices, sep="\n")
         rows = loaded.splits[arguments.split]
         _, report = score_split(model, tokenizer, task, rows, train_labels=np.asarray(rows["label"][:]))
-        print(summarize(f"{task.name} {arguments.split}", report))
+        print(
+            summarize(f"{task.name} {arguments.split}", report), "(majority: the most frequent label here)", sep="\n"
+        )
         if arguments.output is not None:
             Path(arguments.output).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")

@@ -9,12 +9,12 @@ import sys
 from extrabert_hf.console import recipe_console
 from extrabert_hf.evaluation.prediction_file import predict_file
 from extrabert_hf.pretrained import load_model
-from extrabert_hf.training.arguments import TaskArguments
+from extrabert_hf.training.arguments import ColumnArguments
 from extrabert_hf.training.command_line import RecipeParser
 
 if __name__ == "__main__":
     with recipe_console():
-        parser = RecipeParser(TaskArguments, description=__doc__)
+        parser = RecipeParser(ColumnArguments, description=__doc__)
         parser.add_argument("model", help="folder or Hub id of a model trained with this package")
         parser.add_argument("input", help="file of sentences or pairs, - for standard input")
         parser.add_argument("--output", required=True, help="file ending in .csv or .jsonl, - for standard output")

@@ -19,7 +19,7 @@ def test_a_defect_of_ours_keeps_its_traceback():
 
 
 def test_of_several_processes_only_the_first_talks(capsys, monkeypatch):
-    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("LOCAL_RANK", "1")
     with recipe_console():
         logging.getLogger("extrabert_hf.training").info("hello")
     with pytest.raises(SystemExit), recipe_console():

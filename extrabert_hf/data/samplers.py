@@ -15,7 +15,7 @@ class LengthBucketSampler(Sampler[int]):
 
     The order is a pure function of `(seed, epoch)` and of the global batch size: it is the same for one process with a
     batch of 16, two with a batch of 8, or 8 with accumulation over 2 steps, and exact on resume. A short last batch
-    stays last.
+    stays last; several processes fill it up with rows of the first, as accelerate does.
 
     Args:
         lengths (`Sequence[int]`):

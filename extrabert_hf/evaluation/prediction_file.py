@@ -48,7 +48,7 @@ def predict_file(
 
     A class comes as `prediction` (its id), `label` (its name) and one probability a class, `p_<name>`, 0 to 1; a score
     as `prediction`, in the units of the training labels. Rows without text are left out, counted, and written with
-    their reason to `<output>.rejected.jsonl`.
+    their reason to `<output without its ending>.rejected.jsonl`.
 
     Args:
         model ([`ExtraBertPreTrainedModel`]):
@@ -60,7 +60,8 @@ def predict_file(
         source (`str`):
             File as [`read_rows`] takes it; `"-"` is standard input, one sentence (or two, tab between) a line.
         output (`str`):
-            File ending in `.csv` or `.jsonl`; `"-"` is standard output, as jsonl.
+            File ending in `.csv` or `.jsonl`, written under `<output>.part` until it is whole; `"-"` is standard
+            output, as jsonl.
         batch_size (`int`, defaults to 64):
             Sentences encoded together.
 
@@ -70,14 +71,16 @@ def predict_file(
     Raises:
         [`InputError`]: if the file, a column or the output's ending can't be used.
     """
+    if output != "-" and Path(source).resolve() == Path(output).resolve():
+        raise InputError(f"`output` must be another file than the input, got {output!r} for both.")
     rejected: list[RejectedRow] = []
     rows = (row for _, row in stream_sentences(task, source, rejected))
     written = 0
-    with _open_writer(output, task) as writer, tqdm(desc="predicting", unit=" rows") as bar:
+    with _open_writer(output, task) as writer, tqdm(desc="rows", unit=" rows") as bar:
         while part := list(islice(rows, ROWS_AT_A_TIME)):
             sentences2 = [row["sentence2"] for row in part] if task.is_pair else None
             logits = predict_logits(
-                model, tokenizer, [row["sentence1"] for row in part], sentences2, batch_size=batch_size
+                model, tokenizer, [row["sentence1"] for row in part], sentences2, batch_size=batch_size, progress=True
             )
             for row, prediction in zip(part, _predictions(task, logits), strict=True):
                 writer.writerow({"id": row["id"], **row, **prediction})
@@ -115,15 +118,17 @@ def _open_writer(output: str, task: TaskSpec) -> Iterator[_Writer]:
     if path.suffix not in (".csv", ".jsonl"):
         raise InputError(f"`output` must end in .csv or .jsonl, or be '-', got {output!r}.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8", newline="") as file:
+    part = path.with_name(f"{path.name}.part")
+    with part.open("w", encoding="utf-8", newline="") as file:
         if path.suffix == ".jsonl":
             yield _JsonLines(file)
-            return
-        sentences = ["sentence1", "sentence2"] if task.is_pair else ["sentence1"]
-        classes = [] if task.is_regression else ["label", *_probability_columns(task)]
-        writer = csv.DictWriter(file, ["id", *sentences, "prediction", *classes])
-        writer.writeheader()
-        yield writer
+        else:
+            sentences = ["sentence1", "sentence2"] if task.is_pair else ["sentence1"]
+            classes = [] if task.is_regression else ["label", *_probability_columns(task)]
+            writer = csv.DictWriter(file, ["id", *sentences, "prediction", *classes])
+            writer.writeheader()
+            yield writer
+    part.replace(path)
 
 
 class _JsonLines:

@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from extrabert_hf.data.collators import DataCollatorForSentences
 from extrabert_hf.data.tokenization import tokenize_sentences
+from extrabert_hf.errors import InputError
 from extrabert_hf.evaluation.metrics import predictions_from_logits
 from extrabert_hf.evaluation.significance import score
 from extrabert_hf.models import ExtraBertPreTrainedModel
@@ -48,6 +49,8 @@ def predict_logits(
     Returns:
         `np.ndarray` of shape `(N, num_labels)`, float32: the rows' logits in their order.
     """
+    if batch_size < 1:
+        raise InputError(f"`batch_size` must be 1 or more, got {batch_size}.")
     was_training = model.training
     model.eval()
     columns = [list(column) for column in (sentences1, sentences2) if column is not None]
@@ -58,7 +61,9 @@ def predict_logits(
     by_length = sorted(range(len(token_ids)), key=lambda index: len(token_ids[index]), reverse=True)
     pad = DataCollatorForSentences(tokenizer.pad_token_id).pad
     embeddings: torch.Tensor | None = None  # (distinct, d), made when the first batch tells d and the type
-    for start in tqdm(range(0, len(by_length), batch_size), desc="encoding", unit="batch", disable=not progress):
+    for start in tqdm(
+        range(0, len(by_length), batch_size), desc="encoding", unit="batch", disable=not progress, leave=False
+    ):
         chosen = by_length[start : start + batch_size]
         vectors, _ = model.embed(**{k: v.to(model.device) for k, v in pad([token_ids[i] for i in chosen]).items()})
         if embeddings is None:

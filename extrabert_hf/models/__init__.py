@@ -1,4 +1,4 @@
-"""Config and models. The files of this folder import only their siblings, torch and transformers."""
+"""Config and models. The files beside this one import only each other, torch, transformers and huggingface_hub."""
 
 from extrabert_hf.models.configuration_extrabert import ExtraBertConfig
 from extrabert_hf.models.modeling_extrabert import (

@@ -73,7 +73,7 @@ class ExtraBertConfig(PreTrainedConfig):
             Names of the classes in the order of their ids. `None` is five sentiments for the sentiment head, two
             classes for the paraphrase head, one score for the similarity head.
         head_dropout (`float`, defaults to 0.1):
-            Dropout in the head, 0 to 1.
+            Dropout in the head, from 0 up to but not 1.
         pad_token_id, bos_token_id, eos_token_id (`int`, *optional*):
             Ids of the tokenizer's special tokens, noted by the `Trainer`.
     """

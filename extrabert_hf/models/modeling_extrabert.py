@@ -1,5 +1,7 @@
 """The models: an encoder, a pooling and a head, as `PreTrainedModel`s."""
 
+import copy
+import inspect
 import logging
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +15,7 @@ from transformers.utils import ModelOutput
 
 from .configuration_extrabert import ExtraBertConfig
 from .heads_extrabert import CosineSimilarityHead, LinearSimilarityHead, ParaphraseHead, SentimentHead
-from .pooling_extrabert import ClsPooling, DotProductAttentionPooling, MeanPooling, MultiplicativeAttentionPooling
+from .pooling_extrabert import MultiplicativeAttentionPooling, build_pooling
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +26,7 @@ class ExtraBertOutput(ModelOutput):
     What a model returns.
 
     Args:
-        loss (`torch.FloatTensor` of shape `(1,)`, *optional*):
+        loss (`torch.FloatTensor` of shape `()`, *optional*):
             Mean cross-entropy, or mean squared error for the similarity head; present when `labels` are.
         logits (`torch.FloatTensor` of shape `(batch, num_labels)`):
             One logit a class; for the similarity head `(batch, 1)`, the score in the units of the labels.
@@ -57,6 +59,7 @@ class ExtraBertPreTrainedModel(PreTrainedModel):
     sentences_per_row = 1
 
     def __init__(self, config: ExtraBertConfig) -> None:
+        config = copy.copy(config)  # so that one config can serve several heads, each with its own labels
         super().__init__(config)
         config.name_labels(config.class_names or list(self.default_class_names))
         self.backbone = AutoModel.from_config(config.backbone_config)
@@ -67,7 +70,7 @@ class ExtraBertPreTrainedModel(PreTrainedModel):
                 f"`pooling` must be one of 'cls', 'mean', 'dot', 'multiplicative' for a "
                 f"{config.backbone_config.model_type} encoder, which has no pooler, got 'pooler'."
             )
-        self.pooling = _build_pooling(config)
+        self.pooling = build_pooling(config)
         self.head = self._build_head(config)
         self.post_init()
 
@@ -87,7 +90,7 @@ class ExtraBertPreTrainedModel(PreTrainedModel):
         **config_fields: Any,
     ) -> "ExtraBertPreTrainedModel":
         """
-        Builds a model on a pretrained encoder; pooling and head are fresh.
+        Builds a model on a pretrained encoder, in evaluation mode; pooling and head are fresh.
 
         Args:
             pretrained_model_name_or_path (`str`):
@@ -118,11 +121,11 @@ class ExtraBertPreTrainedModel(PreTrainedModel):
         config = ExtraBertConfig(backbone_config=backbone.config, **config_fields)
         if missing and config.pooling == "pooler":
             logger.warning("%s has no pooler weights: the pooler starts untrained.", pretrained_model_name_or_path)
-        model = cls(config).to(backbone.dtype)
+        model = cls._from_config(config, dtype=backbone.dtype, attn_implementation=attn_implementation)
         if config.pooling != "pooler":
             _drop_pooler(backbone)
         model.backbone = backbone
-        return model
+        return model.eval()
 
     def embed(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None
@@ -236,15 +239,7 @@ class ExtraBertForSimilarity(ExtraBertPreTrainedModel):
         return F.mse_loss(logits.squeeze(-1).float(), labels.float())  # (B,) against (B,): nothing broadcasts
 
 
-def _build_pooling(config: ExtraBertConfig) -> nn.Module | None:
-    if config.pooling == "multiplicative":
-        return MultiplicativeAttentionPooling(config.hidden_size, config.multiplicative_weight)
-    return {"pooler": lambda: None, "cls": ClsPooling, "mean": MeanPooling, "dot": DotProductAttentionPooling}[
-        config.pooling
-    ]()
-
-
 def _drop_pooler(backbone: PreTrainedModel) -> None:
-    """Takes away a pooler that no one reads, whose parameters would get no gradient."""
-    if getattr(backbone, "pooler", None) is not None:
+    """Takes away a pooler that no one reads and whose parameters get no gradient, where the encoder can go without."""
+    if "add_pooling_layer" in inspect.signature(type(backbone).__init__).parameters:
         backbone.pooler = None

@@ -3,8 +3,12 @@
 import torch
 from torch import nn
 
+from .configuration_extrabert import ExtraBertConfig
 
-def attend(scores: torch.Tensor, hidden_states: torch.Tensor, attention_mask: torch.Tensor):  # noqa: ANN201
+
+def attend(
+    scores: torch.Tensor, hidden_states: torch.Tensor, attention_mask: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
     """
     Averages token states with the softmax of their scores; padding gets weight 0.
 
@@ -87,3 +91,12 @@ class MultiplicativeAttentionPooling(nn.Module):
         """Shapes as in [`attend`]."""
         query = self.query if self.weight is None else self.query @ self.weight  # (d,): s^T W
         return attend(hidden_states @ query, hidden_states, attention_mask)
+
+
+def build_pooling(config: ExtraBertConfig) -> nn.Module | None:
+    """Gives the pooling that `config` names; `None` for the encoder's own pooler."""
+    if config.pooling == "pooler":
+        return None
+    if config.pooling == "multiplicative":
+        return MultiplicativeAttentionPooling(config.hidden_size, config.multiplicative_weight)
+    return {"cls": ClsPooling, "mean": MeanPooling, "dot": DotProductAttentionPooling}[config.pooling]()

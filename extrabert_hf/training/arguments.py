@@ -15,18 +15,31 @@ from extrabert_hf.training.precision import choose_bf16
 
 
 @dataclass
-class TaskArguments:
-    """Where your task differs from the recipe's."""
+class ColumnArguments:
+    """Where the rows hold what."""
 
-    _argument_group_name: ClassVar[str] = "task"
+    _argument_group_name: ClassVar[str] = "columns"
 
-    task_name: str | None = field(default=None, metadata={"help": "Short id of your task, used in file names."})
     sentence1_column: str | None = field(
         default=None, metadata={"help": "Column of the (first) sentence; by default the first well-known name found."}
     )
     sentence2_column: str | None = field(default=None, metadata={"help": "Column of a pair's second sentence."})
     label_column: str | None = field(default=None, metadata={"help": "Column of the label."})
     id_column: str | None = field(default=None, metadata={"help": "Column of the row's id; the row number if none."})
+
+    def apply_to(self, task: TaskSpec) -> TaskSpec:
+        """Gives `task` with the columns that are set here."""
+        columns = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(ColumnArguments)}
+        return dataclasses.replace(task, **{name: column for name, column in columns.items() if column is not None})
+
+
+@dataclass
+class TaskArguments(ColumnArguments):
+    """Where your task differs from the recipe's."""
+
+    _argument_group_name: ClassVar[str] = "task"
+
+    task_name: str | None = field(default=None, metadata={"help": "Short id of your task, used in file names."})
     num_labels: int | None = field(default=None, metadata={"help": "Number of classes, their labels 0, 1, ..."})
     class_names: list[str] | None = field(
         default=None, metadata={"help": "Names of the classes in the order of their ids; the data may use either."}
@@ -36,24 +49,26 @@ class TaskArguments:
 
     def apply_to(self, task: TaskSpec) -> TaskSpec:
         """Gives `task` with the fields that are set here."""
-        if self.num_labels is not None and self.class_names is not None and len(self.class_names) != self.num_labels:
-            raise InputError(
-                f"`num_labels` must be the number of `class_names`, {len(self.class_names)}, got {self.num_labels}."
-            )
-        names = self.class_names or [f"LABEL_{index}" for index in range(self.num_labels or 0)]
-        changes = {
-            "name": self.task_name,
-            "sentence1_column": self.sentence1_column,
-            "sentence2_column": self.sentence2_column,
-            "label_column": self.label_column,
-            "id_column": self.id_column,
-            "class_names": tuple(names) or None,
-            "label_range": (
-                task.label_range[0] if self.label_min is None else self.label_min,
-                task.label_range[1] if self.label_max is None else self.label_max,
+        task = super().apply_to(task)
+        given = self.class_names or [f"LABEL_{index}" for index in range(self.num_labels or 0)]
+        if task.is_regression and (self.class_names is not None or self.num_labels is not None):
+            raise InputError("`class_names` and `num_labels` are for tasks with classes, this one has a score.")
+        if not task.is_regression and (self.label_min is not None or self.label_max is not None):
+            raise InputError("`label_min` and `label_max` are for tasks with a score, this one has classes.")
+        if self.num_labels is not None and len(given) != self.num_labels:
+            raise InputError(f"`num_labels` must be the number of `class_names`, {len(given)}, got {self.num_labels}.")
+        if self.num_labels is not None and self.num_labels < 2:
+            raise InputError(f"`num_labels` must be 2 or more, got {self.num_labels}.")
+        low, high = task.label_range
+        return dataclasses.replace(
+            task,
+            name=self.task_name or task.name,
+            class_names=tuple(given) or task.class_names,
+            label_range=(
+                low if self.label_min is None else self.label_min,
+                high if self.label_max is None else self.label_max,
             ),
-        }
-        return dataclasses.replace(task, **{key: value for key, value in changes.items() if value is not None})
+        )
 
 
 @dataclass
@@ -75,13 +90,19 @@ class DataArguments:
     dev_fraction: float = field(
         default=0.1, metadata={"help": "Share of train cut off as dev where there is none, 0 to 1."}
     )
-    max_length: int = field(default=128, metadata={"help": "Most tokens of one sentence; the rest is cut off."})
+    max_length: int | None = field(
+        default=None,
+        metadata={
+            "help": "Most tokens of one sentence, the rest is cut off; by default 128, or the tokenizer's fewer."
+        },
+    )
+    predict_test: bool = field(default=True, metadata={"help": "Whether to predict the test split at the end."})
     strict_data: bool = field(default=False, metadata={"help": "Whether a row that can't be used is an error."})
 
     def __post_init__(self) -> None:
         if not 0 < self.dev_fraction < 1:
             raise InputError(f"`dev_fraction` must be between 0 and 1, got {self.dev_fraction}.")
-        if self.max_length < 3:
+        if self.max_length is not None and self.max_length < 3:
             raise InputError(f"`max_length` must be 3 or more, got {self.max_length}.")
 
 
@@ -177,14 +198,26 @@ class ExtraBertTrainingArguments(TrainingArguments):
         world_size = int(os.environ.get("WORLD_SIZE", "1"))
         if not torch.accelerator.is_available():
             self.use_cpu = True  # else bf16 is refused, and of several processes each trains alone into one folder
+        for name in ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"):
+            if getattr(self, name) < 1:
+                raise InputError(f"`{name}` must be 1 or more, got {getattr(self, name)}.")
+        if self.fp16 and self.use_cpu:
+            raise InputError("`fp16` needs an accelerator, this run is on the CPU: use `bf16`, or neither.")
         self.precision_reason = "as told"
         if self.bf16 is None:
-            self.bf16, self.precision_reason = (False, "fp16 as told") if self.fp16 else choose_bf16(self.use_cpu)
+            self.bf16, self.precision_reason = (False, "as told") if self.fp16 else choose_bf16(self.use_cpu)
         super().__post_init__()
         if self.world_size != world_size:
             raise InputError(
                 f"The launcher started {world_size} processes, but they make a group of {self.world_size}: "
                 "see recipes/configs/accelerate for launch configs that work."
             )
+        if world_size > 1:
+            choices: list[bool | None] = [None] * world_size
+            torch.distributed.all_gather_object(choices, self.bf16)
+            if len(set(choices)) > 1:
+                raise InputError(
+                    "The processes measured differently whether bfloat16 is faster: say --bf16 true or false."
+                )
         if self.early_stopping_patience is not None and not self.load_best_model_at_end:
             raise InputError("`early_stopping_patience` needs `load_best_model_at_end`, got false.")

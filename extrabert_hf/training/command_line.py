@@ -12,6 +12,7 @@ import yaml
 from transformers import HfArgumentParser
 
 from extrabert_hf.errors import InputError
+from extrabert_hf.evaluation.metrics import metric_names
 from extrabert_hf.tasks import PAPER_TASKS, TaskSpec
 from extrabert_hf.training.arguments import (
     DataArguments,
@@ -79,11 +80,19 @@ def parse_run(
     )
     parser.add_argument("--config", default=default_config, help="YAML of the run; flags after it win.")
     task = PAPER_TASKS[task_name]
-    parser.set_defaults(output_dir=f"runs/{task_name}", metric_for_best_model=task.metric)
+    parser.set_defaults(metric_for_best_model=task.metric)
     config = parser.parse_known_args([word for word in argv if word not in ("-h", "--help")])[0].config
-    words = [*(flags_from_yaml(Path(config)) if config is not None else []), *argv]
-    namespace = parser.parse_args(words)
-    values = vars(namespace)
+    words, nulls = flags_from_yaml(Path(config)) if config is not None else ([], [])
+    values = vars(parser.parse_args([*words, *argv]))
+    given = {word.split("=")[0].removeprefix("--").replace("-", "_") for word in [*words, *argv]}
+    values |= {key: None for key in nulls if key not in given}
+    values["output_dir"] = values["output_dir"] or f"runs/{values['task_name'] or task_name}"
+    metric = values["metric_for_best_model"]
+    if metric not in (*metric_names(task), "loss"):
+        names = ", ".join(map(repr, (*metric_names(task), "loss")))
+        raise InputError(f"`metric_for_best_model` must be one of {names}, got {metric!r}.")
+    if values["greater_is_better"] is None:
+        values["greater_is_better"] = metric not in ("mse", "loss")
     try:
         task_arguments, data, model, training = (
             block(**{field.name: values[field.name] for field in fields(block) if field.init})
@@ -96,13 +105,16 @@ def parse_run(
     return Run(task_arguments.apply_to(task), data, model, training)
 
 
-def flags_from_yaml(path: Path) -> list[str]:
+def flags_from_yaml(path: Path) -> tuple[list[str], list[str]]:
     """
     Turns a run's YAML into the flags that say the same, so that values are converted and checked as flags are.
 
     Args:
         path (`Path`):
             A mapping with the blocks `task`, `data`, `model` and `trainer`, each optional.
+
+    Returns:
+        `tuple[list[str], list[str]]`: the flags, and the keys whose value is `null`, which no flag can say.
 
     Raises:
         [`InputError`]: for a file that can't be read, or a block or key that is not known.
@@ -115,7 +127,8 @@ def flags_from_yaml(path: Path) -> list[str]:
         raise InputError(f"`config` must be YAML, {path}: {' '.join(str(error).split())}.") from error
     if not isinstance(run, dict) or not all(isinstance(block, dict | None) for block in run.values()):
         raise InputError(f"`config` must hold the blocks {', '.join(BLOCKS)}, each a mapping, got {path}.")
-    words = []
+    words: list[str] = []
+    nulls: list[str] = []
     for block, entries in run.items():
         _check_name(block, list(BLOCKS), f"block of {path}")
         for key, value in (entries or {}).items():
@@ -123,7 +136,8 @@ def flags_from_yaml(path: Path) -> list[str]:
                 key, [field.name for field in fields(BLOCKS[block]) if field.init], f"field of `{block}` in {path}"
             )
             words += _flag(key, value)
-    return words
+            nulls += [key] if value is None else []
+    return words, nulls
 
 
 def _check_name(name: str, known: list[str], what: str) -> None:
@@ -138,5 +152,7 @@ def _flag(key: str, value: Any) -> list[str]:
     if isinstance(value, dict):
         return [f"--{key}", json.dumps(value)]
     if isinstance(value, list):
+        if any(isinstance(item, bool) for item in value):  # YAML reads an unquoted yes or no as one
+            raise InputError(f"`{key}` must be a list of words, put yes, no, on and off in quotes, got {value}.")
         return [f"--{key}", *map(str, value)]
     return [f"--{key}={value}"]

@@ -36,6 +36,8 @@ from extrabert_hf.training.trainer import ExtraBertTrainer
 
 logger = logging.getLogger(__name__)
 
+DEFAULT_MAX_LENGTH = 128
+
 
 def finetune(run: Run) -> dict[str, Any]:
     """
@@ -49,7 +51,7 @@ def finetune(run: Run) -> dict[str, Any]:
             What [`parse_run`] gives.
 
     Returns:
-        `dict`: what stands in `metrics.json`.
+        `dict`: what stands in `metrics.json`; of several processes the first gets it, the others an empty one.
 
     Raises:
         [`InputError`]: for anything in `run` that can't be used.
@@ -64,31 +66,33 @@ def finetune(run: Run) -> dict[str, Any]:
         **run.model.config_fields(),
     )
     if checkpoint is not None:
-        check_same_model(model, checkpoint)
+        check_same_model(model, checkpoint, [*run.model.config_fields(), "id2label", "score_range", "hidden_size"])
     limit_length(tokenizer, model, run.data.max_length)
     trainer = build_trainer(run, model, tokenizer, loaded)
+    if checkpoint is None and trainer.is_world_process_zero():
+        clear_earlier_run(Path(run.training.output_dir))
     logger.info(
         "training %s on %s: %.1f M parameters, %s rows, %s (%s)",
         type(model).__name__,
         trainer.args.device,
         model.num_parameters() / 1e6,
         f"{len(trainer.train_dataset):,}",
-        "bfloat16 autocast" if run.training.bf16 else "float16 autocast" if run.training.fp16 else "float32",
+        {"bf16": "bfloat16 autocast", "fp16": "float16 autocast", "no": "float32"}[run.training.mixed_precision],
         run.training.precision_reason,
     )
     train_metrics = trainer.train(resume_from_checkpoint=checkpoint).metrics
     trainer.save_model()
     trainer.save_state()
-    metrics = {}
-    if trainer.is_world_process_zero():
-        metrics = score_and_write(run, trainer, tokenizer, loaded, train_metrics)
-    trainer.accelerator.wait_for_everyone()
-    return metrics
+    if not trainer.is_world_process_zero():
+        return {}
+    return score_and_write(run, trainer, tokenizer, loaded, train_metrics)
 
 
 def find_checkpoint(args: ExtraBertTrainingArguments) -> str | None:
     """Gives the checkpoint to resume from, if any; refuses to mix a new run into an old one's checkpoints."""
     output_dir = Path(args.output_dir)
+    if output_dir.exists() and not output_dir.is_dir():
+        raise InputError(f"`output_dir` must be a folder, {output_dir} is a file.")
     last = get_last_checkpoint(output_dir) if output_dir.is_dir() else None
     if args.resume_from_checkpoint == "last":
         if last is None:
@@ -105,10 +109,14 @@ def find_checkpoint(args: ExtraBertTrainingArguments) -> str | None:
             f"`output_dir` {output_dir} holds checkpoints of an earlier run: go on with --resume_from_checkpoint "
             "last, start anew with --overwrite_output_dir, or name another --output_dir."
         )
-    if last is not None and args.process_index == 0:
-        for folder in output_dir.glob("checkpoint-*"):
-            shutil.rmtree(folder)
     return None
+
+
+def clear_earlier_run(output_dir: Path) -> None:
+    """Takes away what an earlier run left and this one might not write again."""
+    for folder in [*output_dir.glob("checkpoint-*"), *output_dir.glob("predictions")]:
+        shutil.rmtree(folder)
+    (output_dir / "metrics.json").unlink(missing_ok=True)
 
 
 def load_rows(run: Run) -> LoadedData:
@@ -133,10 +141,10 @@ def load_rows(run: Run) -> LoadedData:
     return loaded
 
 
-def check_same_model(model: PreTrainedModel, checkpoint: str) -> None:
-    """Refuses to resume from a checkpoint of another model."""
+def check_same_model(model: PreTrainedModel, checkpoint: str, fields: list[str]) -> None:
+    """Refuses to resume from a checkpoint whose model's config differs in one of `fields`."""
     saved = AutoConfig.from_pretrained(checkpoint)
-    for name in ("hidden_size", "pooling", "feed_forward_depth", "pair_features", "similarity", "id2label"):
+    for name in fields:
         was, now = getattr(saved, name), getattr(model.config, name)
         if was != now:
             raise InputError(
@@ -144,13 +152,14 @@ def check_same_model(model: PreTrainedModel, checkpoint: str) -> None:
             )
 
 
-def limit_length(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, max_length: int) -> None:
-    """Notes in the tokenizer, which is saved with the model, after how many tokens a sentence is cut."""
-    positions = getattr(model.config.backbone_config, "max_position_embeddings", max_length)
+def limit_length(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, max_length: int | None) -> None:
+    """Notes in the tokenizer, which is saved with the model, after how many tokens it cuts and what it gives."""
+    positions = getattr(model.config.backbone_config, "max_position_embeddings", DEFAULT_MAX_LENGTH)
     longest = min(tokenizer.model_max_length, positions)
-    if max_length > longest:
-        raise InputError(f"`max_length` must be at most {longest} for this encoder, got {max_length}.")
-    tokenizer.model_max_length = max_length
+    if max_length is not None and max_length > longest:
+        raise InputError(f"`max_length` must be at most {longest}, what the tokenizer takes, got {max_length}.")
+    tokenizer.model_max_length = max_length or min(DEFAULT_MAX_LENGTH, longest)
+    tokenizer.model_input_names = ["input_ids", "attention_mask"]  # what the model takes: `model(**tokenizer(...))`
 
 
 def build_trainer(
@@ -169,7 +178,9 @@ def build_trainer(
         args=run.training,
         train_dataset=train,
         eval_dataset=dev.select(np.argsort(dev["length"][:])[::-1]),  # like lengths stand together: little padding
-        data_collator=DataCollatorForSentences(tokenizer.pad_token_id),
+        data_collator=DataCollatorForSentences(
+            tokenizer.pad_token_id, pad_to_multiple_of=8 if run.training.device.type == "cuda" else None
+        ),
         processing_class=tokenizer,
         compute_metrics=metrics_of,
         callbacks=[EarlyStoppingCallback(patience)] if patience is not None else None,
@@ -187,7 +198,7 @@ def score_and_write(
     output_dir = Path(run.training.output_dir)
     train_labels = np.asarray(loaded.splits["train"]["label"][:])
     scores = {}
-    for split in [name for name in ("dev", "test") if name in loaded.splits]:
+    for split in ["dev", "test"] if run.data.predict_test and "test" in loaded.splits else ["dev"]:
         rows = loaded.splits[split]
         predictions, report = score_split(
             trainer.model,
@@ -207,15 +218,16 @@ def score_and_write(
         "scores": scores,
         "rows": {name: len(rows) for name, rows in loaded.splits.items()},
         "rejected_rows": len(loaded.rejected),
-        "model": asdict(run.model),
+        "model": {"model_name_or_path": run.model.model_name_or_path}
+        | {name: getattr(trainer.model.config, name) for name in run.model.config_fields()},
         "data": asdict(run.data),
         "training": {
             "best_step": trainer.state.best_global_step,
-            "seed": run.training.seed,
             "processes": run.training.world_size,
             "precision": run.training.mixed_precision,
             **train_metrics,
         },
+        "arguments": run.training.to_dict(),
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
     }
     (output_dir / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")

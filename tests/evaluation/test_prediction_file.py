@@ -53,6 +53,22 @@ def test_a_file_in_parts_gives_the_predictions_of_the_whole(predict, tmp_path, m
         assert a == b
 
 
+def test_the_input_is_never_written_over(predict, tmp_path):
+    source = tmp_path / "in.csv"
+    source.write_text("text\nA\n")
+    with pytest.raises(InputError, match="`output` must be another file than the input"):
+        predict("sst", source, tmp_path / "." / "in.csv")
+    assert source.read_text() == "text\nA\n"
+
+
+def test_a_run_that_breaks_off_leaves_no_half_of_a_file(predict, tmp_path):
+    source = tmp_path / "in.csv"
+    source.write_bytes(b"text\n" + b"A\n" * 30_000 + b"\xff\n")
+    with pytest.raises(InputError, match="must be UTF-8"):
+        predict("sst", source, tmp_path / "out.csv")
+    assert not (tmp_path / "out.csv").exists()
+
+
 def test_rows_without_text_are_written_with_their_reason(predict, tmp_path):
     source, output = tmp_path / "in.tsv", tmp_path / "out.csv"
     source.write_text("sentence1\tsentence2\nA\tB\n\tB\nA\t \n")

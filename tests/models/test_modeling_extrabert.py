@@ -172,6 +172,31 @@ def test_from_backbone_refuses_a_checkpoint_that_lacks_weights(tmp_path):
         ExtraBertForSentiment.from_backbone(str(tmp_path))
 
 
+@pytest.mark.parametrize("implementation", [None, "eager", "sdpa"])
+def test_from_backbone_attends_as_asked(tmp_path, implementation):
+    AutoModel.from_config(TINY_BACKBONES["bert"]).save_pretrained(tmp_path)
+    model = ExtraBertForSentiment.from_backbone(str(tmp_path), attn_implementation=implementation)
+    used = {module.config._attn_implementation for module in model.backbone.modules() if hasattr(module, "config")}
+    assert used == {implementation or "sdpa"}
+
+
+def test_from_backbone_is_ready_to_answer(tmp_path, random_batch):
+    AutoModel.from_config(TINY_BACKBONES["bert"]).save_pretrained(tmp_path)
+    model = ExtraBertForSentiment.from_backbone(str(tmp_path), head_dropout=0.5)
+    batch = random_batch(2, pair=False)
+    assert torch.equal(model(**batch).logits, model(**batch).logits)
+
+
+def test_one_config_serves_every_head(tiny_bert, tmp_path):
+    config = ExtraBertConfig(backbone_config=tiny_bert)
+    models = [model_class(config) for model_class in MODELS]
+    for model in models:
+        model.save_pretrained(tmp_path / type(model).__name__)
+        loaded = AutoModel.from_pretrained(tmp_path / type(model).__name__)
+        assert (type(loaded), loaded.config.id2label) == (type(model), model.config.id2label)
+    assert config.class_names is None
+
+
 @pytest.mark.parametrize(
     ("row", "fields"),
     [

@@ -44,6 +44,7 @@ def test_a_run_leaves_model_scores_and_predictions(task, train, tmp_path):
     assert (folder / "rejected_rows.jsonl").read_text() == ""
     assert (folder / "trainer_state.json").is_file()
     assert list(metrics["scores"]) == ["dev"]
+    assert (metrics["arguments"]["seed"], metrics["arguments"]["learning_rate"]) == (42, 1e-3)
 
 
 @pytest.mark.parametrize("task", CLASSES)
@@ -124,6 +125,34 @@ def test_a_run_does_not_resume_from_another_model(train):
         train("sts", "--resume_from_checkpoint", "last", "--pooling", "mean")
 
 
+def test_a_failed_start_leaves_the_earlier_run_alone_and_a_new_one_clears_it(train, tmp_path):
+    train("sts")
+    with pytest.raises(InputError, match="--sentence1_column"):
+        train("sts", "--overwrite_output_dir", "--sentence1_column", "nope")
+    assert list((tmp_path / "run").glob("checkpoint-*"))
+    train("sts", "--overwrite_output_dir", "--predict_test", "false")
+    assert [path.name for path in (tmp_path / "run" / "predictions").iterdir()] == ["dev.csv"]
+
+
+def test_the_checkpoint_of_the_smallest_error_is_kept(train, tmp_path):
+    metrics = train("sts", "--metric_for_best_model", "mse", "--num_train_epochs", "3", "--learning_rate", "0.02")
+    state = json.loads((tmp_path / "run" / "trainer_state.json").read_text())
+    errors = [entry["eval_mse"] for entry in state["log_history"] if "eval_mse" in entry]
+    assert metrics["scores"]["dev"]["metrics"]["mse"] == pytest.approx(min(errors), rel=1e-4)
+
+
+def test_a_saved_model_takes_what_its_tokenizer_gives(train, tmp_path):
+    train("sst")
+    model, tokenizer, _ = load_model(str(tmp_path / "run"))
+    assert model(**tokenizer("A warm film .", return_tensors="pt")).logits.shape == (1, 5)
+
+
+def test_an_encoder_without_a_tokenizer_is_refused(train, tiny_encoder, tmp_path):
+    AutoModel.from_pretrained(tiny_encoder).save_pretrained(tmp_path / "bare")
+    with pytest.raises(InputError, match="must hold a tokenizer beside its encoder"):
+        train("sts", "--model_name_or_path", str(tmp_path / "bare"))
+
+
 def test_early_stopping_ends_a_run_that_no_longer_improves(train, tmp_path):
     # at a learning rate of 0 no epoch is better than the first
     frozen = ("--learning_rate", "0", "--head_learning_rate", "0", "--num_train_epochs", "9")
@@ -147,7 +176,7 @@ def test_training_goes_on_from_a_model_of_ours(train, tmp_path):
     ("argv", "message"),
     [
         (("--model_name_or_path", "./nowhere"), "'./nowhere' is no folder"),
-        (("--max_length", "4000"), "`max_length` must be at most 48 for this encoder, got 4000"),
+        (("--max_length", "4000"), "`max_length` must be at most 48, what the tokenizer takes, got 4000"),
         (("--pair_features", "u", "w"), "pair_features"),
         (("--head_dropout", "1.5"), r"`head_dropout` must be in \[0, 1\), got 1.5"),
         (("--resume_from_checkpoint", "last"), "'last' needs a checkpoint"),
