@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 ROOT = Path(__file__).parents[2]
@@ -73,6 +74,22 @@ def test_two_processes_of_eight_train_the_model_of_one_process_of_sixteen(tiny_e
     moved = max((one[f"backbone.{name}"] - start[name]).abs().max() for name in start if "pooler" not in name)
     apart = max((one[name] - two[name]).abs().max() for name in one)
     assert apart < 0.01 * moved
+
+
+@pytest.mark.launch
+def test_two_processes_resume_in_mid_epoch_to_the_same_weights(tiny_encoder, tmp_path):
+    def weights(name, *words):
+        fixed = ("--per_device_train_batch_size", 8, "--max_steps", 24, "--load_best_model_at_end", "false")
+        saving = ("--eval_strategy", "no", "--save_strategy", "steps", "--save_steps", 20)  # an epoch has 17 steps
+        launcher = ("--config_file", CPU_PAIR)
+        launch("sft_sts", *options(tiny_encoder, tmp_path / name), *fixed, *saving, *words, launcher=launcher)
+        return load_file(tmp_path / name / "model.safetensors")
+
+    whole = weights("whole")
+    (tmp_path / "resumed").mkdir()
+    (tmp_path / "whole" / "checkpoint-20").rename(tmp_path / "resumed" / "checkpoint-20")
+    resumed = weights("resumed", "--resume_from_checkpoint", "last")
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
 @pytest.mark.launch
