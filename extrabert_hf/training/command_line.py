@@ -6,7 +6,7 @@ from argparse import ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import yaml
 from transformers import HfArgumentParser
@@ -20,6 +20,8 @@ from extrabert_hf.training.arguments import (
     ModelArguments,
     TaskArguments,
 )
+
+T = TypeVar("T")
 
 BLOCKS = {
     "task": TaskArguments,
@@ -79,30 +81,33 @@ def parse_run(
         usage="%(prog)s [--config FILE.yaml] [--data SOURCE] [--model_name_or_path MODEL] [--output_dir DIR] [...]",
     )
     parser.add_argument("--config", default=default_config, help="YAML of the run; flags after it win.")
-    task = PAPER_TASKS[task_name]
-    parser.set_defaults(metric_for_best_model=task.metric)
+    parser.set_defaults(metric_for_best_model=PAPER_TASKS[task_name].metric)
     config = parser.parse_known_args([word for word in argv if word not in ("-h", "--help")])[0].config
     words, nulls = flags_from_yaml(Path(config)) if config is not None else ([], [])
     values = vars(parser.parse_args([*words, *argv]))
-    given = {word.split("=")[0].removeprefix("--").replace("-", "_") for word in [*words, *argv]}
+    given = {word.split("=")[0].removeprefix("--").replace("-", "_") for word in argv}
     values |= {key: None for key in nulls if key not in given}
-    values["output_dir"] = values["output_dir"] or f"runs/{values['task_name'] or task_name}"
-    metric = values["metric_for_best_model"]
-    if metric not in (*metric_names(task), "loss"):
-        names = ", ".join(map(repr, (*metric_names(task), "loss")))
-        raise InputError(f"`metric_for_best_model` must be one of {names}, got {metric!r}.")
+
+    def build(block: type[T]) -> T:
+        return block(**{field.name: values[field.name] for field in fields(block) if field.init})
+
+    task = build(TaskArguments).apply_to(PAPER_TASKS[task_name])
+    values["output_dir"] = values["output_dir"] or f"runs/{task.name}"
     if values["greater_is_better"] is None:
-        values["greater_is_better"] = metric not in ("mse", "loss")
+        values["greater_is_better"] = _greater_is_better(values["metric_for_best_model"], task)
     try:
-        task_arguments, data, model, training = (
-            block(**{field.name: values[field.name] for field in fields(block) if field.init})
-            for block in BLOCKS.values()
-        )
+        return Run(task, build(DataArguments), build(ModelArguments), build(ExtraBertTrainingArguments))
     except InputError:
         raise
     except ValueError as error:  # transformers' own checks of its arguments
         raise InputError(" ".join(str(error).split())) from error
-    return Run(task_arguments.apply_to(task), data, model, training)
+
+
+def _greater_is_better(metric: str, task: TaskSpec) -> bool:
+    names = (*metric_names(task), "loss")
+    if metric not in names:
+        raise InputError(f"`metric_for_best_model` must be one of {', '.join(map(repr, names))}, got {metric!r}.")
+    return metric not in ("mse", "loss")
 
 
 def flags_from_yaml(path: Path) -> tuple[list[str], list[str]]:
