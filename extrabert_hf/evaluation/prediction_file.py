@@ -100,8 +100,11 @@ def _predictions(task: TaskSpec, logits: np.ndarray) -> Iterator[dict[str, Any]]
     if task.is_regression:
         yield from ({"prediction": round(score, 4)} for score in predictions)
         return
-    for prediction, probabilities in zip(predictions, softmax(logits, axis=-1).tolist(), strict=True):
-        named = {name: round(p, 4) for name, p in zip(_probability_columns(task), probabilities, strict=True)}
+    columns = _probability_columns(task)
+    for prediction, probabilities in zip(
+        predictions, softmax(logits.astype(np.float64), axis=-1).round(4).tolist(), strict=True
+    ):
+        named = dict(zip(columns, probabilities, strict=True))
         yield {"prediction": prediction, "label": task.class_names[prediction], **named}
 
 
