@@ -9,17 +9,24 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 
 from extrabert_hf.models import (
     ExtraBertConfig,
+    ExtraBertForMultiTask,
     ExtraBertForParaphrase,
     ExtraBertForSentiment,
     ExtraBertForSimilarity,
 )
 
-__all__ = ["ExtraBertConfig", "ExtraBertForParaphrase", "ExtraBertForSentiment", "ExtraBertForSimilarity"]
+__all__ = [
+    "ExtraBertConfig",
+    "ExtraBertForMultiTask",
+    "ExtraBertForParaphrase",
+    "ExtraBertForSentiment",
+    "ExtraBertForSimilarity",
+]
 __version__ = "0.1.0"
 
 # A tuple, so that `from_pretrained` picks the class by the config's `architectures`. Registered one by one, or one of
 # them alone, the class registered last would silently load every folder.
-_MODELS = (ExtraBertForSentiment, ExtraBertForParaphrase, ExtraBertForSimilarity)
+_MODELS = (ExtraBertForSentiment, ExtraBertForParaphrase, ExtraBertForSimilarity, ExtraBertForMultiTask)
 AutoConfig.register(ExtraBertConfig.model_type, ExtraBertConfig)
 AutoModel.register(ExtraBertConfig, _MODELS)
 AutoModelForSequenceClassification.register(ExtraBertConfig, _MODELS)

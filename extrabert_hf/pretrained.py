@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import importlib.util
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,11 +14,19 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 
 from extrabert_hf.errors import InputError
-from extrabert_hf.models import MODEL_FOR_HEAD, ExtraBertConfig, ExtraBertPreTrainedModel
+from extrabert_hf.lora import load_adapter
+from extrabert_hf.models import (
+    MODEL_FOR_HEAD,
+    ExtraBertConfig,
+    ExtraBertForMultiTask,
+    ExtraBertForOneTask,
+    ExtraBertPreTrainedModel,
+)
 from extrabert_hf.tasks import PAPER_TASKS, TaskSpec
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
+M = TypeVar("M", bound=ExtraBertPreTrainedModel)
 
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 """Of the published all-MiniLM-L6-v2's `model.safetensors`."""
@@ -48,7 +56,7 @@ def resolve_model_name(name: str) -> str:
 
 def build_model(
     name: str, task: TaskSpec, *, attn_implementation: str | None = None, **config_fields: Any
-) -> tuple[ExtraBertPreTrainedModel, PreTrainedTokenizerBase]:
+) -> tuple[ExtraBertForOneTask, PreTrainedTokenizerBase]:
     """
     Builds a task's model on a pretrained encoder, or goes on from one trained before.
 
@@ -64,7 +72,7 @@ def build_model(
             Fields of [`ExtraBertConfig`].
 
     Returns:
-        `tuple[ExtraBertPreTrainedModel, PreTrainedTokenizerBase]`: the model in float32, and its tokenizer.
+        `tuple[ExtraBertForOneTask, PreTrainedTokenizerBase]`: the model in float32, and its tokenizer.
 
     Raises:
         [`InputError`]: if it can't be loaded, or a field is not valid for it.
@@ -73,63 +81,144 @@ def build_model(
     model_class = MODEL_FOR_HEAD[task.head]
     if isinstance(_load(AutoConfig.from_pretrained, path), ExtraBertConfig):
         model, tokenizer, saved_task = load_model(path, attn_implementation=attn_implementation)
-        if (saved_task.head, saved_task.class_names, saved_task.label_range) != (
-            task.head,
-            task.class_names,
-            task.label_range,
-        ):
-            raise InputError(
-                f"`model_name_or_path` must be an encoder or a {model_class.__name__} with the task's labels, "
-                f"got a {type(model).__name__} with {model.config.class_names} in {path}."
-            )
+        _check_same_task(saved_task, task, path)
         logger.info("going on from the %s in %s, with its own config", model_class.__name__, path)
         return model, tokenizer
-    tokenizer = _load(AutoTokenizer.from_pretrained, path)
-    if len(tokenizer) <= len(tokenizer.all_special_ids):  # what transformers makes of a folder without its files
-        raise InputError(f"{name!r} must hold a tokenizer beside its encoder, its vocabulary is empty.")
-    labels = {"score_range": list(task.label_range)} if task.is_regression else {"class_names": list(task.class_names)}
-    try:
-        model = model_class.from_backbone(path, attn_implementation=attn_implementation, **config_fields, **labels)
-    except StrictDataclassError as error:  # a field of the config; its cause says which and why
-        raise InputError(_first_line(error)) from error
-    except (OSError, ValueError, ImportError) as error:
-        raise InputError(f"no {model_class.__name__} on {name!r}: {_first_line(error)}") from error
-    return model, tokenizer
+    return _on_encoder(model_class, path, attn_implementation, **config_fields, **_label_fields(task))
 
 
-def load_model(
-    name: str, *, attn_implementation: str | None = None
-) -> tuple[ExtraBertPreTrainedModel, PreTrainedTokenizerBase, TaskSpec]:
+def build_multitask_model(
+    name: str,
+    tasks: Mapping[str, TaskSpec],
+    *,
+    attn_implementation: str | None = None,
+    config_fields: Mapping[str, Mapping[str, Any]],
+) -> tuple[ExtraBertForMultiTask, PreTrainedTokenizerBase]:
     """
-    Loads a model that this package saved, and tells its task.
+    Builds a model of several tasks on one pretrained encoder, or goes on from one trained before.
 
     Args:
         name (`str`):
-            Folder or Hub id.
+            As for [`build_model`].
+        tasks (`Mapping[str, TaskSpec]`):
+            The tasks by name.
+        attn_implementation (`str`, *optional*):
+            As in transformers.
+        config_fields (`Mapping[str, Mapping[str, Any]]`):
+            By task, fields of [`ExtraBertConfig`].
+
+    Returns:
+        `tuple[ExtraBertForMultiTask, PreTrainedTokenizerBase]`: the model in float32, and its tokenizer.
+
+    Raises:
+        [`InputError`]: as [`build_model`].
+    """
+    path = resolve_model_name(name)
+    config = _load(AutoConfig.from_pretrained, path)
+    if isinstance(config, ExtraBertConfig):
+        model = _load_saved(path, attn_implementation)
+        saved_tasks = config.tasks or {}  # in the order of config.json, the alphabet's
+        if not isinstance(model, ExtraBertForMultiTask) or saved_tasks.keys() != tasks.keys():
+            raise InputError(
+                f"`model_name_or_path` must be an encoder or an ExtraBertForMultiTask for {sorted(tasks)}, "
+                f"got a {type(model).__name__} for {sorted(saved_tasks) or 'one task'} in {path}."
+            )
+        for task_name, task in tasks.items():
+            _check_same_task(_task_of(task_name, model.extract(task_name)), task, path)
+        logger.info("going on from the ExtraBertForMultiTask in %s, with its own config", path)
+        return model, _load(AutoTokenizer.from_pretrained, path)
+    heads = {
+        task_name: {"head": task.head, **config_fields[task_name], **_label_fields(task)}
+        for task_name, task in tasks.items()
+    }
+    return _on_encoder(ExtraBertForMultiTask, path, attn_implementation, tasks=heads)
+
+
+def load_model(
+    name: str, task: str | None = None, *, attn_implementation: str | None = None
+) -> tuple[ExtraBertForOneTask, PreTrainedTokenizerBase, TaskSpec]:
+    """
+    Loads the model of one task that this package saved, and tells its task.
+
+    Args:
+        name (`str`):
+            Folder or Hub id; a folder may hold an adapter, which comes merged into its encoder.
+        task (`str`, *optional*):
+            Which task of a multitask model; not needed for a model of one task.
         attn_implementation (`str`, *optional*):
             As in transformers.
 
     Returns:
-        `tuple[ExtraBertPreTrainedModel, PreTrainedTokenizerBase, TaskSpec]`: the model in float32 and evaluation mode,
-        on the accelerator where there is one; its tokenizer; and the paper's task for its head with its own labels.
+        `tuple[ExtraBertForOneTask, PreTrainedTokenizerBase, TaskSpec]`: the model in float32 and evaluation mode, on
+        the accelerator where there is one; its tokenizer; and the paper's task for its head with its own labels.
 
     Raises:
-        [`InputError`]: if it can't be loaded or is no model of this package.
+        [`InputError`]: if it can't be loaded, is no model of this package, or has no such task.
     """
     path = resolve_model_name(name)
     config = _load(AutoConfig.from_pretrained, path)
-    heads = {model_class.__name__: head for head, model_class in MODEL_FOR_HEAD.items()}
+    classes = [*(model_class.__name__ for model_class in MODEL_FOR_HEAD.values()), ExtraBertForMultiTask.__name__]
     architecture = (config.architectures or ["no architecture"])[0]
-    if not isinstance(config, ExtraBertConfig) or architecture not in heads:
-        raise InputError(f"the model must be one of {', '.join(heads)}, got {architecture} in {path}.")
-    task = next(task for task in PAPER_TASKS.values() if task.head == heads[architecture])
-    if task.is_regression:
-        task = dataclasses.replace(task, label_range=tuple(config.score_range))
+    if not isinstance(config, ExtraBertConfig) or architecture not in classes:
+        raise InputError(f"the model must be one of {', '.join(classes)}, got {architecture} in {path}.")
+    model = _load_saved(path, attn_implementation)
+    if isinstance(model, ExtraBertForMultiTask):
+        if task not in config.tasks:
+            names = ", ".join(map(repr, config.tasks))
+            raise InputError(f"`task` must be one of {names}, the tasks of the model in {path}, got {task!r}.")
+        model = model.extract(task)
+    elif task is not None and task != _task_of(None, model).name:
+        raise InputError(f"`task` is for a multitask model, {path} holds an {architecture}, got {task!r}.")
+    return model, _load(AutoTokenizer.from_pretrained, path), _task_of(task, model)
+
+
+def _load_saved(path: str, attn_implementation: str | None) -> ExtraBertPreTrainedModel:
+    if (Path(path) / "adapter_config.json").is_file():
+        model = _load(load_adapter, path, resolve=resolve_model_name, attn_implementation=attn_implementation)
     else:
-        task = dataclasses.replace(task, class_names=tuple(config.class_names or task.class_names))
-    model = _load(AutoModel.from_pretrained, path, dtype=torch.float32, attn_implementation=attn_implementation)
+        model = _load(AutoModel.from_pretrained, path, dtype=torch.float32, attn_implementation=attn_implementation)
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
-    return model.eval().to(device), _load(AutoTokenizer.from_pretrained, path), task
+    return model.eval().to(device)
+
+
+def _task_of(name: str | None, model: ExtraBertForOneTask) -> TaskSpec:
+    task = next(task for task in PAPER_TASKS.values() if task.head == model.head_kind)
+    task = dataclasses.replace(task, name=name or task.name)
+    if task.is_regression:
+        return dataclasses.replace(task, label_range=tuple(model.config.score_range))
+    return dataclasses.replace(task, class_names=tuple(model.config.class_names or task.class_names))
+
+
+def _check_same_task(saved: TaskSpec, task: TaskSpec, path: str) -> None:
+    def told(task: TaskSpec) -> str:
+        labels = task.label_range if task.is_regression else task.class_names
+        return f"a {MODEL_FOR_HEAD[task.head].__name__} with labels {list(labels)}"
+
+    if told(saved) != told(task):
+        raise InputError(
+            f"`model_name_or_path` must be an encoder or {told(task)} for {task.name!r}, got {told(saved)} in {path}."
+        )
+
+
+def _label_fields(task: TaskSpec) -> dict[str, Any]:
+    if task.is_regression:
+        return {"score_range": list(task.label_range)}
+    return {"class_names": list(task.class_names)}
+
+
+def _on_encoder(
+    model_class: type[M], path: str, attn_implementation: str | None, **config_fields: Any
+) -> tuple[M, PreTrainedTokenizerBase]:
+    tokenizer = _load(AutoTokenizer.from_pretrained, path)
+    if len(tokenizer) <= len(tokenizer.all_special_ids):  # what transformers makes of a folder without its files
+        raise InputError(f"{path!r} must hold a tokenizer beside its encoder, its vocabulary is empty.")
+    try:
+        model = model_class.from_backbone(path, attn_implementation=attn_implementation, **config_fields)
+    except StrictDataclassError as error:  # a field of the config; its cause says which and why
+        raise InputError(_first_line(error)) from error
+    except (OSError, ValueError, ImportError) as error:
+        raise InputError(f"no {model_class.__name__} on {path!r}: {_first_line(error)}") from error
+    return model, tokenizer
 
 
 def _minilm_folder() -> Path:

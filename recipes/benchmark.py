@@ -1,7 +1,8 @@
 """
-Measures training speed beside sentence-transformers and transformers: same encoder, rows and batches, in turn.
+Measures training speed beside sentence-transformers and transformers, and several tasks beside the plain mean of their
+losses: same encoder, rows and batches, in turn.
 
-    python recipes/benchmark.py --only train-sts --rounds 1 --rows 64 --data sample
+    python recipes/benchmark.py --only train-sts surgery --rounds 1 --rows 64 --data sample
 """
 
 import json

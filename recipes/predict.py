@@ -16,11 +16,12 @@ if __name__ == "__main__":
     with recipe_console():
         parser = RecipeParser(ColumnArguments, description=__doc__)
         parser.add_argument("model", help="folder or Hub id of a model trained with this package")
+        parser.add_argument("--task", help="which task of a multitask model")
         parser.add_argument("input", help="file of sentences or pairs, - for standard input")
         parser.add_argument("--output", required=True, help="file ending in .csv or .jsonl, - for standard output")
         parser.add_argument("--batch_size", type=int, default=64, help="sentences encoded together")
         columns, arguments = parser.parse_args_into_dataclasses()
-        model, tokenizer, task = load_model(arguments.model)
+        model, tokenizer, task = load_model(arguments.model, arguments.task)
         rows = predict_file(
             model,
             tokenizer,

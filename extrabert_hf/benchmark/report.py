@@ -3,8 +3,11 @@
 from statistics import median
 from typing import Any
 
+DECIMALS = {"rows/s": 1, "steps/s": 3}
+"""What is counted -> the decimals its rate is shown with."""
 
-def entry(name: str, ours: list[float], peer: list[float], **details: Any) -> dict[str, Any]:
+
+def entry(name: str, ours: list[float], peer: list[float], unit: str = "rows/s", **details: Any) -> dict[str, Any]:
     """
     Sums up a comparison.
 
@@ -12,9 +15,11 @@ def entry(name: str, ours: list[float], peer: list[float], **details: Any) -> di
         name (`str`):
             Of the comparison.
         ours (`list[float]`):
-            Our rows a second, one figure a round.
+            Our rows or steps a second, one figure a round.
         peer (`list[float]`):
             The peer's.
+        unit (`str`, defaults to `"rows/s"`):
+            What is counted.
         details:
             What else the entry shall say.
 
@@ -30,10 +35,29 @@ def entry(name: str, ours: list[float], peer: list[float], **details: Any) -> di
         "ours": median(ours),
         "peer": median(peer),
         "ratio": median(ours) / median(peer),
-        "unit": "rows/s",
-        "ratios": [our_rate / peer_rate for our_rate, peer_rate in zip(ours, peer, strict=True)],
+        "unit": unit,
+        "ratios": _ratios(ours, peer),
         **details,
     }
+
+
+def other_entries(rates: dict[str, list[float]], peer: list[float]) -> list[dict[str, Any]]:
+    """
+    Sums up what was measured beside ours and the peer.
+
+    Args:
+        rates (`dict[str, list[float]]`):
+            Rows or steps a second by name, one figure a round.
+        peer (`list[float]`):
+            The peer's.
+
+    Returns:
+        `list[dict]`: `name`, `rate` (median), `ratio` to the peer (of the medians), `ratios` (one a round).
+    """
+    return [
+        {"name": name, "rate": median(own), "ratio": median(own) / median(peer), "ratios": _ratios(own, peer)}
+        for name, own in rates.items()
+    ]
 
 
 def step_entries(rates: dict[str, list[float]]) -> list[dict[str, Any]]:
@@ -57,7 +81,7 @@ def step_entries(rates: dict[str, list[float]]) -> list[dict[str, Any]]:
 
 def table(entries: list[dict[str, Any]]) -> str:
     """
-    Lays out comparisons of one run, one line each, and the steps of each below where they were measured.
+    Lays out comparisons of one run, one line each, and below what else was measured of each.
 
     Args:
         entries (`list[dict]`):
@@ -65,24 +89,51 @@ def table(entries: list[dict[str, Any]]) -> str:
     """
     run = entries[0]
     lines = [
-        f"one epoch of {run['rows']:,} rows in batches of {run['batch_size']}, {run['model']}, ours in "
+        f"one epoch of {run['rows']:,} rows a task in batches of {run['batch_size']}, {run['model']}, ours in "
         f"{run['precision']}; median of {run['rounds']} in turn",
         ", ".join(f"{name} {value}" for name, value in run["machine"].items()),
-        "",
-        f"{'rows/s':<12}{'ours':>9}{'peer':>9}{'ratio':>8}  {'min-max':<11}  peer",
     ]
+    for unit in dict.fromkeys(row["unit"] for row in entries):
+        lines += ["", f"{unit:<12}{'ours':>9}{'peer':>9}{'ratio':>8}  {'min-max':<11}  peer"]
+        lines += [
+            f"{row['name']:<12}{_rate(row['ours'], unit)}{_rate(row['peer'], unit)}{row['ratio']:>8.2f}  "
+            f"{_spread(row):<11}  {row['peer_name']}"
+            for row in entries
+            if row["unit"] == unit
+        ]
     for row in entries:
-        spread = f"{min(row['ratios']):.2f}-{max(row['ratios']):.2f}"
-        lines.append(
-            f"{row['name']:<12}{row['ours']:>9.1f}{row['peer']:>9.1f}{row['ratio']:>8.2f}  {spread:<11}  "
-            f"{row['peer_name']}"
-        )
-    for row in entries:
-        if "steps" in row:
-            lines += ["", f"{row['name'] + ', step by step':<40}{'rows/s':>9}{'gain':>8}"]
-            lines += [_step_line(index, step) for index, step in enumerate(row["steps"])]
+        lines += _details(row)
     return "\n".join(lines)
 
 
-def _step_line(index: int, step: dict[str, Any]) -> str:
-    return f"  {step['name']:<38}{step['rate']:>9.1f}" + (f"{step['gain']:>8.2f}" if index else "")
+def _details(row: dict[str, Any]) -> list[str]:
+    name, unit = row["name"], row["unit"]
+    lines = []
+    if "others" in row:
+        lines += ["", f"{name + ', beside the same peer':<40}{unit:>9}{'ratio':>8}  min-max"]
+        lines += [
+            f"  {other['name']:<38}{_rate(other['rate'], unit)}{other['ratio']:>8.2f}  {_spread(other)}"
+            for other in row["others"]
+        ]
+    if "steps" in row:
+        lines += ["", f"{name + ', step by step':<40}{unit:>9}{'gain':>8}"]
+        lines += [
+            f"  {step['name']:<38}{_rate(step['rate'], unit)}" + (f"{step['gain']:>8.2f}" if index else "")
+            for index, step in enumerate(row["steps"])
+        ]
+    if "memory" in row:
+        lines += ["", f"{name + ', most memory of training':<40}{'MiB':>9}"]
+        lines += [f"  {contender:<38}{mib:>9,.0f}" for contender, mib in row["memory"].items()]
+    return lines
+
+
+def _ratios(own: list[float], peer: list[float]) -> list[float]:
+    return [own_rate / peer_rate for own_rate, peer_rate in zip(own, peer, strict=True)]
+
+
+def _spread(row: dict[str, Any]) -> str:
+    return f"{min(row['ratios']):.2f}-{max(row['ratios']):.2f}"
+
+
+def _rate(rate: float, unit: str) -> str:
+    return f"{rate:>9.{DECIMALS[unit]}f}"

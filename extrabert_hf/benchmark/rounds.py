@@ -5,8 +5,10 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 
-from datasets import Dataset
 from transformers import PrinterCallback, Trainer
+
+from extrabert_hf.benchmark.contenders import Rows
+from extrabert_hf.benchmark.report import DECIMALS
 
 logger = logging.getLogger(__name__)
 
@@ -14,7 +16,7 @@ WARM_UP_STEPS = 4
 
 
 def rates_in_turn(
-    contenders: Mapping[str, Callable[[Dataset], Trainer]], rows: Dataset, rounds: int, batch_size: int
+    contenders: Mapping[str, Callable[[Rows], Trainer]], rows: Rows, rounds: int, batch_size: int, unit: str = "rows/s"
 ) -> dict[str, list[float]]:
     """
     Trains every contender once a round, each time a fresh model, after a short training that is not counted.
@@ -22,23 +24,27 @@ def rates_in_turn(
     Args:
         contenders (`Mapping[str, Callable]`):
             Sets up each one's trainer on the rows given.
-        rows (`Dataset`):
-            The rows of the epoch.
+        rows (`Mapping[str, Dataset]`):
+            The rows of the epoch by task, as many of each.
         rounds (`int`):
             Measurements of each, 1 or more.
         batch_size (`int`):
-            Rows a step, for the warm-up.
+            Rows of a task a step.
+        unit (`str`, defaults to `"rows/s"`):
+            What is counted, `"rows/s"` (of one task) or `"steps/s"`.
 
     Returns:
-        `dict[str, list[float]]`: rows a second, one figure a round.
+        `dict[str, list[float]]`: how many a second, one figure a round.
     """
-    some_rows = rows.select(range(min(WARM_UP_STEPS * batch_size, len(rows))))
+    count = min(map(len, rows.values()))
+    amount = {"rows/s": count, "steps/s": -(-count // batch_size)}[unit]
+    some_rows = {task: some.select(range(min(WARM_UP_STEPS * batch_size, count))) for task, some in rows.items()}
     for build in contenders.values():
         training_seconds(build(some_rows))
 
     def trial(name: str) -> float:
-        rate = len(rows) / training_seconds(contenders[name](rows))
-        logger.info("  %s: %.1f rows/s", name, rate)
+        rate = amount / training_seconds(contenders[name](rows))
+        logger.info("  %s: %.*f %s", name, DECIMALS[unit], rate, unit)
         return rate
 
     gc.collect()

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
+from extrabert_hf.errors import InputError
+
 
 @dataclass
 class DataCollatorForSentences:
@@ -51,3 +53,30 @@ class DataCollatorForSentences:
             input_ids = torch.nn.functional.pad(input_ids, (0, missing), value=self.pad_token_id)
         attention_mask = (torch.arange(input_ids.shape[1]) < lengths.unsqueeze(1)).long()  # (N, T)
         return {"input_ids": input_ids, "attention_mask": attention_mask}
+
+
+@dataclass
+class DataCollatorForMultiTask:
+    """
+    Collates the rows of each task for itself: items of [`MultiTaskDataset`] -> one batch a task.
+
+    Args:
+        collator ([`DataCollatorForSentences`]):
+            What pads the rows of a task.
+
+    Example:
+        >>> collate = DataCollatorForMultiTask(DataCollatorForSentences(pad_token_id=0))
+        >>> items = [{"sst": [{"input_ids": [5, 6]}], "sts": [{"input_ids": [[7], [8, 9]]}]}] * 3
+        >>> {task: tuple(batch["input_ids"].shape) for task, batch in collate(items).items()}
+        {'sst': (3, 2), 'sts': (3, 2, 2)}
+    """
+
+    collator: DataCollatorForSentences
+
+    def __call__(self, items: list[dict[str, list[dict[str, Any]]]]) -> dict[str, dict[str, torch.Tensor]]:
+        """Items of the same tasks -> a batch for each task, its rows in the order of the items."""
+        tasks = items[0]
+        for item in items:
+            if item.keys() != tasks.keys():
+                raise InputError(f"`items` must all hold the same tasks, got {list(tasks)} and {list(item)}.")
+        return {task: self.collator([row for item in items for row in item[task]]) for task in tasks}

@@ -1,16 +1,34 @@
 """One config for every head: each row of the paper's Table 1 is a setting of these fields."""
 
+import copy
 import difflib
 import logging
 from dataclasses import fields
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from huggingface_hub.dataclasses import strict
+from huggingface_hub.errors import StrictDataclassError
+from torch import nn
 from transformers import AutoConfig
 from transformers.configuration_utils import PreTrainedConfig, SubConfigSpec
 
 PoolingName = Literal["pooler", "cls", "mean", "dot", "multiplicative"]
+HeadKind = Literal["sentiment", "paraphrase", "similarity"]
 PAIR_FEATURE_NAMES = ("u", "v", "sum_squared", "difference_squared", "absolute_difference", "product", "cosine")
+
+TASK_FIELDS = (
+    "pooling",
+    "multiplicative_weight",
+    "feed_forward_depth",
+    "feed_forward_residual",
+    "pair_features",
+    "similarity",
+    "similarity_bounds",
+    "score_range",
+    "class_names",
+    "head_dropout",
+)
+"""The fields that the tasks of a multitask model may have each for itself."""
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +92,10 @@ class ExtraBertConfig(PreTrainedConfig):
             classes for the paraphrase head, one score for the similarity head.
         head_dropout (`float`, defaults to 0.1):
             Dropout in the head, from 0 up to but not 1.
+        tasks (`dict[str, dict]`, *optional*):
+            For a multitask model: by the name of a task its `head` (`"sentiment"`, `"paraphrase"` or `"similarity"`)
+            and those of the fields above, from `pooling` to `head_dropout`, that it has for itself. `None` is the
+            paper's three tasks, `sst`, `para` and `sts`.
         pad_token_id, bos_token_id, eos_token_id (`int`, *optional*):
             Ids of the tokenizer's special tokens, noted by the `Trainer`.
     """
@@ -99,6 +121,7 @@ class ExtraBertConfig(PreTrainedConfig):
     score_range: list[float] | tuple[float, ...] = (0.0, 5.0)
     class_names: list[str] | None = None
     head_dropout: float = 0.1
+    tasks: dict[str, dict] | None = None
     pad_token_id: int | None = None
     bos_token_id: int | None = None
     eos_token_id: int | None = None
@@ -126,6 +149,40 @@ class ExtraBertConfig(PreTrainedConfig):
     def hidden_size(self) -> int:
         """Width `d` of the token states."""
         return self.backbone_config.hidden_size
+
+    @property
+    def poolings(self) -> set[str]:
+        """The poolings that the model needs, one or one a task."""
+        return {task.get("pooling", self.pooling) for task in (self.tasks or {"": {}}).values()}
+
+    def for_task(self, name: str) -> "ExtraBertConfig":
+        """Gives the config of a multitask model's task `name` on its own, over the same `backbone_config`."""
+        config = copy.copy(self)
+        config.tasks = None
+        for field, value in self.tasks[name].items():
+            if field != "head":
+                setattr(config, field, value)
+        config.name_labels(config.class_names or [])
+        return config
+
+    def validate_tasks(self) -> None:
+        """Raises `ValueError` for a task that no head can be built from; runs at construction."""
+        if self.tasks is not None and not self.tasks:
+            raise ValueError("`tasks` must name at least one task, got none.")
+        for name, task in (self.tasks or {}).items():
+            if not name.isidentifier() or hasattr(nn.ModuleDict(), name):
+                raise ValueError(f"`tasks` must have names of letters, digits and _, not of a module, got {name!r}.")
+            if task.get("head") not in get_args(HeadKind):
+                kinds = ", ".join(map(repr, get_args(HeadKind)))
+                raise ValueError(f"`tasks` must say the `head` of {name!r}, one of {kinds}, got {task.get('head')!r}.")
+            for field in set(task) - {"head", *TASK_FIELDS}:
+                raise ValueError(f"`tasks` must hold `head` and fields of a head, {name!r} has {field!r}.")
+            try:
+                self.for_task(name).validate_head()
+            except (StrictDataclassError, ValueError) as error:  # a field of the wrong type, or of the wrong value
+                raise ValueError(
+                    f"`tasks` must hold what a head takes, {name!r}: {error.__cause__ or error}"
+                ) from error
 
     def validate_head(self) -> None:
         """Raises `ValueError` for a value that no head can be built from; runs at construction."""

@@ -62,8 +62,21 @@ class PairFeatures(nn.Module):
         return torch.cat([PAIR_FEATURES[name](u, v) for name in self.names], dim=-1)
 
 
-class SentimentHead(nn.Module):
+class ClassificationHead(nn.Module):
+    """Base of the heads with classes."""
+
+    sentences_per_row = 1
+    default_class_names: tuple[str, ...] = ()
+
+    def loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Mean cross-entropy of logits `(batch, num_labels)` against class ids `(batch,)`."""
+        return F.cross_entropy(logits.float(), labels)
+
+
+class SentimentHead(ClassificationHead):
     """A sentence vector -> one logit a class: feed-forward, dropout, linear."""
+
+    default_class_names = ("very negative", "negative", "neutral", "positive", "very positive")
 
     def __init__(self, config: ExtraBertConfig) -> None:
         super().__init__()
@@ -76,8 +89,11 @@ class SentimentHead(nn.Module):
         return self.classifier(self.dropout(self.feed_forward(vectors)))
 
 
-class ParaphraseHead(nn.Module):
+class ParaphraseHead(ClassificationHead):
     """A pair of sentence vectors -> one logit a class: the same feed-forward for both, pair features, linear."""
+
+    sentences_per_row = 2
+    default_class_names = ("not paraphrase", "paraphrase")
 
     def __init__(self, config: ExtraBertConfig) -> None:
         super().__init__()
@@ -92,7 +108,18 @@ class ParaphraseHead(nn.Module):
         return self.classifier(self.dropout(self.features(u, v)))
 
 
-class CosineSimilarityHead(nn.Module):
+class RegressionHead(nn.Module):
+    """Base of the heads that score a pair."""
+
+    sentences_per_row = 2
+    default_class_names = ("similarity",)
+
+    def loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Mean squared error of scores `(batch, 1)` against labels `(batch,)`."""
+        return F.mse_loss(logits.squeeze(-1).float(), labels.float())  # (B,) against (B,): nothing broadcasts
+
+
+class CosineSimilarityHead(RegressionHead):
     r"""
     A pair of sentence vectors -> one score: the cosine scaled to `score_range`, `5 cos(u, v)` in the paper.
 
@@ -117,7 +144,7 @@ class CosineSimilarityHead(nn.Module):
         return score
 
 
-class LinearSimilarityHead(nn.Module):
+class LinearSimilarityHead(RegressionHead):
     """A pair of sentence vectors -> one score, linear in the pair features: the paper's rows without cosine."""
 
     def __init__(self, config: ExtraBertConfig) -> None:
@@ -134,3 +161,21 @@ class LinearSimilarityHead(nn.Module):
         if self.bounds == "clamp" and not self.training:
             score = score.clamp(self.low, self.high)
         return score
+
+
+def build_head(kind: str, config: ExtraBertConfig) -> ClassificationHead | RegressionHead:
+    """
+    Builds a head.
+
+    Args:
+        kind (`str`):
+            `"sentiment"`, `"paraphrase"` or `"similarity"`.
+        config (`ExtraBertConfig`):
+            Its fields shape the head; its labels are named after the head where it names none.
+    """
+    if kind == "similarity":
+        head_class = CosineSimilarityHead if config.similarity == "cosine" else LinearSimilarityHead
+    else:
+        head_class = {"sentiment": SentimentHead, "paraphrase": ParaphraseHead}[kind]
+    config.name_labels(config.class_names or list(head_class.default_class_names))
+    return head_class(config)

@@ -1,131 +1,30 @@
-"""The models: an encoder, a pooling and a head, as `PreTrainedModel`s."""
+"""The models: an encoder with a pooling and a head for one task, or with one of each for every task."""
 
 import copy
-import inspect
-import logging
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
-from transformers import AutoModel, PreTrainedModel
-from transformers import initialization as init
-from transformers.utils import ModelOutput
 
-from .configuration_extrabert import ExtraBertConfig
-from .heads_extrabert import CosineSimilarityHead, LinearSimilarityHead, ParaphraseHead, SentimentHead
-from .pooling_extrabert import MultiplicativeAttentionPooling, build_pooling
-
-logger = logging.getLogger(__name__)
+from .base_extrabert import ExtraBertOutput, ExtraBertPreTrainedModel, drop_pooler
+from .configuration_extrabert import TASK_FIELDS, ExtraBertConfig
+from .heads_extrabert import build_head
+from .pooling_extrabert import build_pooling
 
 
-@dataclass
-class ExtraBertOutput(ModelOutput):
-    """
-    What a model returns.
+class ExtraBertForOneTask(ExtraBertPreTrainedModel):
+    """An encoder, a pooling and a head; the subclasses say which head."""
 
-    Args:
-        loss (`torch.FloatTensor` of shape `()`, *optional*):
-            Mean cross-entropy, or mean squared error for the similarity head; present when `labels` are.
-        logits (`torch.FloatTensor` of shape `(batch, num_labels)`):
-            One logit a class; for the similarity head `(batch, 1)`, the score in the units of the labels.
-        embeddings (`torch.FloatTensor` of shape `(batch, d)` or `(batch, 2, d)`, *optional*):
-            The pooled sentence vectors, with `output_embeddings=True`.
-        pooling_weights (`torch.FloatTensor` of shape `(batch, seq)` or `(batch, 2, seq)`, *optional*):
-            The weight of each token in its sentence vector, with `output_pooling_weights=True`. Rows sum to 1.
-    """
-
-    loss: torch.FloatTensor | None = None
-    logits: torch.FloatTensor | None = None
-    embeddings: torch.FloatTensor | None = None
-    pooling_weights: torch.FloatTensor | None = None
-
-
-class ExtraBertPreTrainedModel(PreTrainedModel):
-    """An encoder and a pooling; the subclasses add a head and a loss."""
-
-    config_class = ExtraBertConfig
-    base_model_prefix = "backbone"
-    main_input_name = "input_ids"
-    supports_gradient_checkpointing = True
-    accepts_loss_kwargs = False  # the loss is a mean over the batch: the Trainer divides by the accumulation steps
-    _supports_sdpa = True
-    _supports_flash_attn = True
-    _supports_flex_attn = True
-    _supports_attention_backend = True
-
-    default_class_names: tuple[str, ...] = ()
-    sentences_per_row = 1
+    head_kind: str
 
     def __init__(self, config: ExtraBertConfig) -> None:
-        config = copy.copy(config)  # so that one config can serve several heads, each with its own labels
+        if config.tasks is not None:
+            raise ValueError(f"`config` must be of one task, as `config.for_task` gives it, got {list(config.tasks)}.")
         super().__init__(config)
-        config.name_labels(config.class_names or list(self.default_class_names))
-        self.backbone = AutoModel.from_config(config.backbone_config)
-        if config.pooling != "pooler":
-            _drop_pooler(self.backbone)
-        elif getattr(self.backbone, "pooler", None) is None:
-            raise ValueError(
-                f"`pooling` must be one of 'cls', 'mean', 'dot', 'multiplicative' for a "
-                f"{config.backbone_config.model_type} encoder, which has no pooler, got 'pooler'."
-            )
-        self.pooling = build_pooling(config)
-        self.head = self._build_head(config)
+        self.pooling = build_pooling(self.config)
+        self.head = build_head(self.head_kind, self.config)
         self.post_init()
-
-    def _build_head(self, config: ExtraBertConfig) -> nn.Module:
-        raise NotImplementedError
-
-    def _loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        return F.cross_entropy(logits.float(), labels)
-
-    @classmethod
-    def from_backbone(
-        cls,
-        pretrained_model_name_or_path: str,
-        *,
-        dtype: torch.dtype | str | None = None,
-        attn_implementation: str | None = None,
-        **config_fields: Any,
-    ) -> "ExtraBertPreTrainedModel":
-        """
-        Builds a model on a pretrained encoder, in evaluation mode; pooling and head are fresh.
-
-        Args:
-            pretrained_model_name_or_path (`str`):
-                Hub id or folder of any encoder that `AutoModel` loads.
-            dtype (`torch.dtype` or `str`, *optional*):
-                Type of all weights; `None` is float32.
-            attn_implementation (`str`, *optional*):
-                `"eager"`, `"sdpa"`, `"flash_attention_2"`, ... as in transformers.
-            config_fields:
-                Fields of [`ExtraBertConfig`], such as `pooling="mean"`.
-
-        Raises:
-            `ValueError`: if the checkpoint lacks weights of the encoder, or a field is not valid.
-        """
-        backbone, loading = AutoModel.from_pretrained(
-            pretrained_model_name_or_path,
-            dtype=dtype or torch.float32,
-            attn_implementation=attn_implementation,
-            output_loading_info=True,
-        )
-        missing = sorted(loading["missing_keys"])
-        missing_encoder = [key for key in missing if not key.startswith("pooler.")]
-        if missing_encoder:
-            raise ValueError(
-                f"{pretrained_model_name_or_path!r} must hold every weight of its encoder, "
-                f"{len(missing_encoder)} are missing, the first {missing_encoder[0]!r}."
-            )
-        config = ExtraBertConfig(backbone_config=backbone.config, **config_fields)
-        if missing and config.pooling == "pooler":
-            logger.warning("%s has no pooler weights: the pooler starts untrained.", pretrained_model_name_or_path)
-        model = cls._from_config(config, dtype=backbone.dtype, attn_implementation=attn_implementation)
-        if config.pooling != "pooler":
-            _drop_pooler(backbone)
-        model.backbone = backbone
-        return model.eval()
 
     def embed(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None
@@ -143,12 +42,7 @@ class ExtraBertPreTrainedModel(PreTrainedModel):
             `tuple[torch.Tensor, torch.Tensor | None]`: vectors `(rows, d)`, and the pooling's weights `(rows, seq)`,
             `None` for the encoder's own pooler.
         """
-        if attention_mask is None:
-            attention_mask = torch.ones_like(input_ids)
-        encoded = self.backbone(input_ids=input_ids, attention_mask=attention_mask)
-        if self.pooling is None:
-            return encoded.pooler_output, None
-        return self.pooling(encoded.last_hidden_state, attention_mask)
+        return self._pool(self.pooling, input_ids, attention_mask)
 
     def forward(
         self,
@@ -176,70 +70,181 @@ class ExtraBertPreTrainedModel(PreTrainedModel):
         Raises:
             `ValueError`: if `input_ids` or `labels` have another shape.
         """
-        rows, seq = self._check_shapes(input_ids, labels)
-        embeddings, weights = self.embed(
-            input_ids.reshape(-1, seq), None if attention_mask is None else attention_mask.reshape(-1, seq)
-        )  # (B, d), pairs (2B, d)
-        embeddings = embeddings.view(*rows, -1)  # pairs (B, 2, d)
-        logits = self.head(embeddings)  # (B, C)
-        return ExtraBertOutput(
-            loss=None if labels is None else self._loss(logits, labels),
-            logits=logits,
-            embeddings=embeddings if output_embeddings else None,
-            pooling_weights=weights.view(*rows, seq) if output_pooling_weights and weights is not None else None,
+        return self._score(
+            self.pooling, self.head, input_ids, attention_mask, labels, output_embeddings, output_pooling_weights
         )
 
-    def _check_shapes(self, input_ids: torch.Tensor, labels: torch.Tensor | None) -> tuple[torch.Size, int]:
-        *rows, seq = input_ids.shape
-        if len(rows) != self.sentences_per_row or (len(rows) == 2 and rows[1] != 2):
-            form = "(batch, 2, seq)" if self.sentences_per_row == 2 else "(batch, seq)"
-            raise ValueError(f"`input_ids` must be {form} for {type(self).__name__}, got {tuple(input_ids.shape)}.")
-        if labels is not None and labels.shape != (rows[0],):
-            raise ValueError(f"`labels` must be (batch,) = ({rows[0]},), got {tuple(labels.shape)}.")
-        return torch.Size(rows), seq
 
-    @torch.no_grad()
-    def _init_weights(self, module: nn.Module) -> None:
-        super()._init_weights(module)
-        if isinstance(module, MultiplicativeAttentionPooling):
-            init.zeros_(module.query)
-            if module.weight is not None:
-                init.eye_(module.weight)
-
-
-class ExtraBertForSentiment(ExtraBertPreTrainedModel):
+class ExtraBertForSentiment(ExtraBertForOneTask):
     """Classifies one sentence (ExTraBERT, Section 4: SST); five classes, or those of `class_names`."""
 
-    default_class_names = ("very negative", "negative", "neutral", "positive", "very positive")
-
-    def _build_head(self, config: ExtraBertConfig) -> nn.Module:
-        return SentimentHead(config)
+    head_kind = "sentiment"
 
 
-class ExtraBertForParaphrase(ExtraBertPreTrainedModel):
+class ExtraBertForParaphrase(ExtraBertForOneTask):
     """Classifies a pair of sentences (ExTraBERT, Section 4: Quora); two classes, or those of `class_names`."""
 
-    default_class_names = ("not paraphrase", "paraphrase")
-    sentences_per_row = 2
-
-    def _build_head(self, config: ExtraBertConfig) -> nn.Module:
-        return ParaphraseHead(config)
+    head_kind = "paraphrase"
 
 
-class ExtraBertForSimilarity(ExtraBertPreTrainedModel):
+class ExtraBertForSimilarity(ExtraBertForOneTask):
     """Scores a pair of sentences (ExTraBERT, Section 4: STS) with mean squared error as loss."""
 
-    default_class_names = ("similarity",)
-    sentences_per_row = 2
-
-    def _build_head(self, config: ExtraBertConfig) -> nn.Module:
-        return CosineSimilarityHead(config) if config.similarity == "cosine" else LinearSimilarityHead(config)
-
-    def _loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        return F.mse_loss(logits.squeeze(-1).float(), labels.float())  # (B,) against (B,): nothing broadcasts
+    head_kind = "similarity"
 
 
-def _drop_pooler(backbone: PreTrainedModel) -> None:
-    """Takes away a pooler that no one reads and whose parameters get no gradient, where the encoder can go without."""
-    if "add_pooling_layer" in inspect.signature(type(backbone).__init__).parameters:
-        backbone.pooler = None
+MODEL_FOR_HEAD: dict[str, type[ExtraBertForOneTask]] = {
+    model.head_kind: model for model in (ExtraBertForSentiment, ExtraBertForParaphrase, ExtraBertForSimilarity)
+}
+"""The class behind a task's `head`."""
+
+
+class ExtraBertForMultiTask(ExtraBertPreTrainedModel):
+    """
+    One encoder with a pooling and a head for each task (ExTraBERT, Section 4: the multitask rows of Table 1).
+
+    `model(task="sts", ...)` scores a batch of one task. The tasks are those of the config's `tasks`, without it the
+    paper's three. Only the encoder, `backbone`, is shared; poolings and heads belong to their task.
+
+    Example:
+        >>> from transformers import BertConfig
+        >>> encoder = BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8)
+        >>> model = ExtraBertForMultiTask(ExtraBertConfig(backbone_config=encoder))
+        >>> list(model.heads), model(task="sts", input_ids=torch.ones(4, 2, 3, dtype=torch.long)).logits.shape
+        (['sst', 'para', 'sts'], torch.Size([4, 1]))
+    """
+
+    def __init__(self, config: ExtraBertConfig) -> None:
+        config = copy.copy(config)
+        config.tasks = copy.deepcopy(config.tasks or PAPER_TASKS)
+        super().__init__(config)
+        configs = {task: self.config.for_task(task) for task in self.config.tasks}
+        self.poolings = nn.ModuleDict({task: build_pooling(config) for task, config in configs.items()})
+        self.heads = nn.ModuleDict(
+            {task: build_head(self.config.tasks[task]["head"], config) for task, config in configs.items()}
+        )
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        task: str | None = None,
+        output_embeddings: bool = False,
+        output_pooling_weights: bool = False,
+    ) -> ExtraBertOutput:
+        """
+        Scores a batch of one task.
+
+        Args:
+            input_ids (`torch.Tensor` of shape `(batch, seq)`, for a task of pairs `(batch, 2, seq)`):
+                Token ids.
+            attention_mask (`torch.Tensor` of the same shape, *optional*):
+                1 for a token, 0 for padding.
+            labels (`torch.Tensor` of shape `(batch,)`, *optional*):
+                Class ids, or scores for a similarity head.
+            task (`str`):
+                The batch's task, always needed; it stands behind the tensors to leave them their usual places.
+            output_embeddings (`bool`, defaults to `False`):
+                Whether to return the sentence vectors.
+            output_pooling_weights (`bool`, defaults to `False`):
+                Whether to return the weight of each token; `None` for the encoder's own pooler.
+
+        Raises:
+            `ValueError`: if `task` is not one of the model's, or a tensor has another shape.
+        """
+        self._check_task(task)
+        return self._score(
+            self.poolings[task],
+            self.heads[task],
+            input_ids,
+            attention_mask,
+            labels,
+            output_embeddings,
+            output_pooling_weights,
+        )
+
+    def extract(self, task: str) -> ExtraBertForOneTask:
+        """
+        Gives the model of one task, the same logits by value.
+
+        It shares its weights with this one and costs no memory; `copy.deepcopy` it to train it on its own.
+
+        Args:
+            task (`str`):
+                One of the model's tasks.
+        """
+        self._check_task(task)
+        with torch.device("meta"):  # nothing is drawn or allocated: every module is replaced below
+            model = MODEL_FOR_HEAD[self.config.tasks[task]["head"]](self.config.for_task(task))
+        model.backbone = self.backbone
+        if self.poolings[task] is not None and getattr(self.backbone, "pooler", None) is not None:
+            model.backbone = copy.copy(self.backbone)
+            model.backbone._modules = dict(self.backbone._modules)
+            drop_pooler(model.backbone)  # of another task, which keeps it
+        model.pooling, model.head = self.poolings[task], self.heads[task]
+        return model.train(self.training)
+
+    @classmethod
+    def from_single_task(
+        cls, models: Mapping[str, ExtraBertForOneTask], *, encoder_from: str | None = None
+    ) -> "ExtraBertForMultiTask":
+        """
+        Joins models of one task each over one encoder; the inverse of [`extract`].
+
+        Args:
+            models (`Mapping[str, ExtraBertForOneTask]`):
+                The models by the names of their tasks. The joined model shares its weights with them.
+            encoder_from (`str`, *optional*):
+                Whose encoder to take where they differ; the heads of the others then need training.
+
+        Raises:
+            `ValueError`: if the encoders differ and `encoder_from` names none of the tasks, or one whose encoder
+            lacks the pooler that another needs.
+        """
+        if not models:
+            raise ValueError("`models` must hold the model of at least one task, got none.")
+        if encoder_from is not None and encoder_from not in models:
+            raise ValueError(f"`encoder_from` must be one of {list(models)}, got {encoder_from!r}.")
+        with_pooler = [task for task, model in models.items() if model.config.pooling == "pooler"]
+        source = models[encoder_from or next(iter(with_pooler or models))]
+        if with_pooler and getattr(source.backbone, "pooler", None) is None:
+            raise ValueError(f"`encoder_from` must have the pooler of {with_pooler[0]!r}, got {encoder_from!r}.")
+        for task, model in models.items():
+            if encoder_from is None and not _same_weights(source.backbone, model.backbone):
+                raise ValueError(
+                    f"`models` must have the same encoder, that of {task!r} differs: fine-tuned together or as "
+                    "adapters they have, else `encoder_from` says whose to take."
+                )
+        tasks = {
+            task: {"head": model.head_kind} | {name: getattr(model.config, name) for name in TASK_FIELDS}
+            for task, model in models.items()
+        }
+        with torch.device("meta"):
+            joined = cls(ExtraBertConfig(backbone_config=source.config.backbone_config, tasks=tasks))
+        joined.backbone = source.backbone
+        for task, model in models.items():
+            joined.poolings[task], joined.heads[task] = model.pooling, model.head
+        return joined.train(source.training)
+
+    def _check_task(self, task: str | None) -> None:
+        if task not in self.config.tasks:
+            raise ValueError(f"`task` must be one of {', '.join(map(repr, self.config.tasks))}, got {task!r}.")
+
+
+PAPER_TASKS: dict[str, dict[str, Any]] = {
+    "sst": {"head": "sentiment"},
+    "para": {"head": "paraphrase"},
+    "sts": {"head": "similarity"},
+}
+"""The tasks of a multitask model whose config names none: the paper's (Section 4)."""
+
+
+def _same_weights(a: nn.Module, b: nn.Module) -> bool:
+    """Whether two encoders agree in all weights; a pooler counts where both have one."""
+    first, second = a.state_dict(), b.state_dict()
+    only_one_has = first.keys() ^ second.keys()
+    return all(name.startswith("pooler.") for name in only_one_has) and all(
+        torch.equal(first[name], second[name]) for name in first.keys() & second.keys()
+    )

@@ -40,6 +40,10 @@ class TaskArguments(ColumnArguments):
     _argument_group_name: ClassVar[str] = "task"
 
     task_name: str | None = field(default=None, metadata={"help": "Short id of your task, used in file names."})
+    head: str | None = field(
+        default=None,
+        metadata={"help": "For a multitask run's own task: 'sentiment', 'paraphrase' or 'similarity'."},
+    )
     num_labels: int | None = field(default=None, metadata={"help": "Number of classes, their labels 0, 1, ..."})
     class_names: list[str] | None = field(
         default=None, metadata={"help": "Names of the classes in the order of their ids; the data may use either."}

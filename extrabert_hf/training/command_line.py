@@ -1,17 +1,15 @@
 """One YAML and the command line -> the arguments of a run."""
 
-import difflib
-import json
 from argparse import ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-import yaml
 from transformers import HfArgumentParser
 
 from extrabert_hf.errors import InputError
+from extrabert_hf.evaluation.aggregate import AGGREGATES, ERRORS
 from extrabert_hf.evaluation.metrics import metric_names
 from extrabert_hf.tasks import PAPER_TASKS, TaskSpec
 from extrabert_hf.training.arguments import (
@@ -20,6 +18,9 @@ from extrabert_hf.training.arguments import (
     ModelArguments,
     TaskArguments,
 )
+from extrabert_hf.training.lora_arguments import LoraArguments
+from extrabert_hf.training.multitask_arguments import MultiTaskArguments
+from extrabert_hf.training.yaml_flags import BY_TASK, flags_from_yaml, tasks_in_yaml
 
 T = TypeVar("T")
 
@@ -27,18 +28,44 @@ BLOCKS = {
     "task": TaskArguments,
     "data": DataArguments,
     "model": ModelArguments,
+    "lora": LoraArguments,
     "trainer": ExtraBertTrainingArguments,
 }
+MULTITASK_BLOCKS = BLOCKS | {"multitask": MultiTaskArguments}
 
 
 @dataclass
-class Run:
-    """All that one run is told."""
+class TaskRun:
+    """What one task of a run is told."""
 
     task: TaskSpec
     data: DataArguments
     model: ModelArguments
+
+
+@dataclass
+class Run:
+    """All that one run is told: one task, or several over one encoder, for which `multitask` is set."""
+
+    tasks: dict[str, TaskRun]
+    lora: LoraArguments
     training: ExtraBertTrainingArguments
+    multitask: MultiTaskArguments | None = None
+
+    @property
+    def specs(self) -> dict[str, TaskSpec]:
+        """The tasks by name."""
+        return {name: task_run.task for name, task_run in self.tasks.items()}
+
+    @property
+    def encoder(self) -> ModelArguments:
+        """What all tasks share of the model: the encoder's name and its attention."""
+        return next(iter(self.tasks.values())).model
+
+    @property
+    def max_length(self) -> int | None:
+        """Most tokens of a sentence; the tasks share the tokenizer."""
+        return next(iter(self.tasks.values())).data.max_length
 
 
 class _HelpFormatter(ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter):
@@ -75,89 +102,134 @@ def parse_run(
     Raises:
         [`InputError`]: for an unknown key or flag, or a value of the wrong form.
     """
-    parser = RecipeParser(
-        list(BLOCKS.values()),
-        description=description,
-        usage="%(prog)s [--config FILE.yaml] [--data SOURCE] [--model_name_or_path MODEL] [--output_dir DIR] [...]",
-    )
-    parser.add_argument("--config", default=default_config, help="YAML of the run; flags after it win.")
-    parser.set_defaults(metric_for_best_model=PAPER_TASKS[task_name].metric)
-    config = parser.parse_known_args([word for word in argv if word not in ("-h", "--help")])[0].config
-    words, nulls = flags_from_yaml(Path(config)) if config is not None else ([], [])
-    values = vars(parser.parse_args([*words, *argv]))
-    given = {word.split("=")[0].removeprefix("--").replace("-", "_") for word in argv}
-    values |= {key: None for key in nulls if key not in given}
-
-    def build(block: type[T]) -> T:
-        return block(**{field.name: values[field.name] for field in fields(block) if field.init})
-
-    task = build(TaskArguments).apply_to(PAPER_TASKS[task_name])
-    values["output_dir"] = values["output_dir"] or f"runs/{task.name}"
-    if values["greater_is_better"] is None:
-        values["greater_is_better"] = _greater_is_better(values["metric_for_best_model"], task)
-    try:
-        return Run(task, build(DataArguments), build(ModelArguments), build(ExtraBertTrainingArguments))
-    except InputError:
-        raise
-    except ValueError as error:  # transformers' own checks of its arguments
-        raise InputError(" ".join(str(error).split())) from error
-
-
-def _greater_is_better(metric: str, task: TaskSpec) -> bool:
+    reader = _RunReader(BLOCKS, argv, default_config, description, PAPER_TASKS[task_name].metric)
+    values = reader.values(task_name)
+    reader.check_tasks(list(PAPER_TASKS))
+    task_run = reader.task_run(PAPER_TASKS[task_name], values)
+    task = task_run.task
+    if values["head"] not in (None, task.head):
+        raise InputError(f"`head` is {task.head!r} in this recipe, got {values['head']!r}: a multitask run takes any.")
+    metric = values["metric_for_best_model"]
     names = (*metric_names(task), "loss")
     if metric not in names:
         raise InputError(f"`metric_for_best_model` must be one of {', '.join(map(repr, names))}, got {metric!r}.")
-    return metric not in ("mse", "loss")
+    training = reader.training(values, output_dir=f"runs/{task.name}", is_error=metric in (*ERRORS, "loss"))
+    return Run({task.name: task_run}, reader.build(LoraArguments, values), training)
 
 
-def flags_from_yaml(path: Path) -> tuple[list[str], list[str]]:
+def parse_multitask_run(
+    argv: Sequence[str], *, default_config: Path | None = None, description: str | None = None
+) -> Run:
     """
-    Turns a run's YAML into the flags that say the same, so that values are converted and checked as flags are.
+    Reads a run of several tasks over one encoder, as [`parse_run`] does one of a single task.
+
+    What stands in the YAML under `by_task` and a task's name, in blocks `task`, `data` and `model`, holds for that
+    task only. A task that is not one of the paper's says its `head` there.
 
     Args:
-        path (`Path`):
-            A mapping with the blocks `task`, `data`, `model` and `trainer`, each optional.
-
-    Returns:
-        `tuple[list[str], list[str]]`: the flags, and the keys whose value is `null`, which no flag can say.
+        argv (`Sequence[str]`):
+            As for [`parse_run`].
+        default_config (`Path`, *optional*):
+            As for [`parse_run`].
+        description (`str`, *optional*):
+            As for [`parse_run`].
 
     Raises:
-        [`InputError`]: for a file that can't be read, or a block or key that is not known.
+        [`InputError`]: as [`parse_run`], and if the tasks name different encoders.
     """
-    try:
-        run = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except OSError as error:
-        raise InputError(f"`config` must be a YAML file that can be read, {path}: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"`config` must be YAML, {path}: {' '.join(str(error).split())}.") from error
-    if not isinstance(run, dict) or not all(isinstance(block, dict | None) for block in run.values()):
-        raise InputError(f"`config` must hold the blocks {', '.join(BLOCKS)}, each a mapping, got {path}.")
-    words: list[str] = []
-    nulls: list[str] = []
-    for block, entries in run.items():
-        _check_name(block, list(BLOCKS), f"block of {path}")
-        for key, value in (entries or {}).items():
-            _check_name(
-                key, [field.name for field in fields(BLOCKS[block]) if field.init], f"field of `{block}` in {path}"
-            )
-            words += _flag(key, value)
-            nulls += [key] if value is None else []
-    return words, nulls
+    reader = _RunReader(MULTITASK_BLOCKS, argv, default_config, description, "mean")
+    values = reader.values()
+    multitask = reader.build(MultiTaskArguments, values)
+    reader.check_tasks(multitask.tasks)
+    tasks = {}
+    for name in multitask.tasks:
+        own = reader.values(name)
+        tasks[name] = reader.task_run(_base_task(name, own["head"]), own)
+        if own["task_name"] not in (None, name):
+            raise InputError(f"`task_name` of a multitask run is its name under `tasks`, {name!r}.")
+    if len({(t.model.model_name_or_path, t.model.attn_implementation) for t in tasks.values()}) > 1:
+        raise InputError("`model_name_or_path` and `attn_implementation` must be the same for all tasks.")
+    if len({task_run.data.max_length for task_run in tasks.values()}) > 1:
+        raise InputError("`max_length` must be the same for all tasks.")
+    specs = {name: task_run.task for name, task_run in tasks.items()}
+    names = (*AGGREGATES, "loss", *(f"{name}_{metric}" for name in specs for metric in metric_names(specs[name])))
+    metric = values["metric_for_best_model"]
+    if metric not in names:
+        raise InputError(f"`metric_for_best_model` must be one of {', '.join(map(repr, names))}, got {metric!r}.")
+    training = reader.training(
+        values, output_dir="runs/multitask", is_error=metric == "loss" or metric.endswith(ERRORS)
+    )
+    return Run(tasks, reader.build(LoraArguments, values), training, multitask)
 
 
-def _check_name(name: str, known: list[str], what: str) -> None:
-    if name not in known:
-        near = difflib.get_close_matches(str(name), known, n=1)
-        raise InputError(f"`{name}` is not a {what}." + (f" Did you mean `{near[0]}`?" if near else ""))
+def _base_task(name: str, head: str | None) -> TaskSpec:
+    if name in PAPER_TASKS and head in (None, PAPER_TASKS[name].head):
+        return PAPER_TASKS[name]
+    for task in PAPER_TASKS.values():
+        if task.head == head:
+            return replace(task, name=name, course_stem=None, hub_dataset=None, hub_config=None)
+    raise InputError(
+        f"`tasks` must be of {', '.join(map(repr, PAPER_TASKS))}, or have a `head` in the YAML under "
+        f"{BY_TASK}: {name}: task: ('sentiment', 'paraphrase' or 'similarity'), got {name!r} with {head!r}."
+    )
 
 
-def _flag(key: str, value: Any) -> list[str]:
-    if value is None:
-        return []
-    if isinstance(value, dict):
-        return [f"--{key}", json.dumps(value)]
-    if isinstance(value, list):
-        if any(isinstance(item, bool) for item in value):  # YAML reads an unquoted yes or no as one
-            raise InputError(f"`{key}` must be a list of words, put yes, no, on and off in quotes, got {value}.")
-        return [f"--{key}", *map(str, value)]
-    return [f"--{key}={value}"]
+class _RunReader:
+    """The flags of a YAML and of the command line, and what is built from them."""
+
+    def __init__(
+        self,
+        blocks: dict[str, type],
+        argv: Sequence[str],
+        default_config: Path | None,
+        description: str | None,
+        metric: str,
+    ) -> None:
+        self.blocks, self.argv = blocks, argv
+        self.own_blocks = [name for name in blocks if blocks is BLOCKS or name in ("task", "data", "model")]
+        self.parser = RecipeParser(
+            list(blocks.values()),
+            description=description,
+            usage="%(prog)s [--config FILE.yaml] [--data SOURCE] [--model_name_or_path MODEL] "
+            "[--output_dir DIR] [...]",
+        )
+        self.parser.add_argument("--config", default=default_config, help="YAML of the run; flags after it win.")
+        self.parser.set_defaults(metric_for_best_model=metric)
+        config = self.parser.parse_known_args([word for word in argv if word not in ("-h", "--help")])[0].config
+        self.config = None if config is None else Path(config)
+
+    def values(self, task_name: str | None = None) -> dict[str, Any]:
+        """Gives every argument's value, for one task if it is named."""
+        words, nulls = (
+            ([], []) if self.config is None else flags_from_yaml(self.config, self.blocks, self.own_blocks, task_name)
+        )
+        values = vars(self.parser.parse_args([*words, *self.argv]))
+        given = {word.split("=")[0].removeprefix("--").replace("-", "_") for word in self.argv}
+        return values | {key: None for key in nulls if key not in given}
+
+    def check_tasks(self, known: list[str]) -> None:
+        """Refuses a YAML with blocks for a task that the run does not have."""
+        for name in [] if self.config is None else tasks_in_yaml(self.config):
+            if name not in known:
+                raise InputError(f"`{BY_TASK}` must name tasks of {known}, got {name!r} in {self.config}.")
+
+    def build(self, block: type[T], values: dict[str, Any]) -> T:
+        """Makes a block's arguments of `values`."""
+        return block(**{field.name: values[field.name] for field in fields(block) if field.init})
+
+    def task_run(self, base: TaskSpec, values: dict[str, Any]) -> TaskRun:
+        """Makes a task of the paper's one it starts from and what `values` say otherwise."""
+        task = self.build(TaskArguments, values).apply_to(base)
+        return TaskRun(task, self.build(DataArguments, values), self.build(ModelArguments, values))
+
+    def training(self, values: dict[str, Any], *, output_dir: str, is_error: bool) -> ExtraBertTrainingArguments:
+        """Makes the Trainer's arguments."""
+        values = values | {"output_dir": values["output_dir"] or output_dir}
+        if values["greater_is_better"] is None:
+            values["greater_is_better"] = not is_error
+        try:
+            return self.build(ExtraBertTrainingArguments, values)
+        except InputError:
+            raise
+        except ValueError as error:  # transformers' own checks of its arguments
+            raise InputError(" ".join(str(error).split())) from error

@@ -1,11 +1,27 @@
 """The HF Trainer, with a learning rate of their own for heads and poolings, and batches of like length."""
 
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 import torch
+from peft import PeftModel
 from transformers import Trainer, TrainerCallback
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from extrabert_hf.data.samplers import LengthBucketSampler
+
+
+class EpochSampler(Protocol):
+    """A sampler whose order is a pure function of its seed and epoch."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Turns to the order of `epoch`, 0 or more."""
+
+
+COMPLETE_FILE = "complete"
+"""Stands in a checkpoint that was written to its end: one that a kill cut short has none."""
+
+SamplerOfEpochs = TypeVar("SamplerOfEpochs", bound=EpochSampler)
 
 
 class ExtraBertTrainer(Trainer):
@@ -24,10 +40,11 @@ class ExtraBertTrainer(Trainer):
         model = self.model if model is None else model
         if self.optimizer is None and self.args.head_learning_rate is not None:
             decayed = set(self.get_decay_parameter_names(model))
+            encoder = {id(parameter) for parameter in encoder_parameters(model)}
             groups: dict[tuple[bool, bool], list[torch.nn.Parameter]] = {}
             for name, parameter in model.named_parameters():
                 if parameter.requires_grad:
-                    groups.setdefault((_is_head(name), name in decayed), []).append(parameter)
+                    groups.setdefault((id(parameter) not in encoder, name in decayed), []).append(parameter)
             optimizer_class, kwargs = self.get_optimizer_cls_and_kwargs(self.args, model)
             self.optimizer = optimizer_class(
                 [
@@ -42,14 +59,35 @@ class ExtraBertTrainer(Trainer):
             )
         return super().create_optimizer(model)
 
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        super()._save(output_dir, state_dict)
+        if isinstance(self.model, PeftModel):  # of which transformers saves the adapter only
+            self.model.get_base_model().config.save_pretrained(output_dir or self.args.output_dir)
+
+    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
+        super()._save_checkpoint(model, trial)
+        self.accelerator.wait_for_everyone()  # each process has written its part
+        if self.args.should_save:
+            folder = Path(self._get_output_dir(trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+            (folder / COMPLETE_FILE).touch()
+
     def _get_train_sampler(self, train_dataset: Any = None) -> torch.utils.data.Sampler | None:
         if not self.args.length_buckets:
             return super()._get_train_sampler(train_dataset)
-        sampler = LengthBucketSampler(
-            self.train_dataset["length"][:],  # `train_dataset` has lost the column by now: no forward takes it
-            batch_size=self.args.train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps,
-            seed=self.args.seed if self.args.data_seed is None else self.args.data_seed,
-        )
+        lengths = self.train_dataset["length"][:]  # `train_dataset` has lost the column by now: no forward takes it
+        return self._follow_epochs(LengthBucketSampler(lengths, self.global_batch_size, self.data_seed))
+
+    @property
+    def global_batch_size(self) -> int:
+        """Rows of one optimizer step: per device, times processes, times accumulation steps."""
+        return self.args.train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps
+
+    @property
+    def data_seed(self) -> int:
+        """Seed of the order of rows."""
+        return self.args.seed if self.args.data_seed is None else self.args.data_seed
+
+    def _follow_epochs(self, sampler: SamplerOfEpochs) -> SamplerOfEpochs:
         self.add_callback(_SetSamplerEpoch(sampler))
         return sampler
 
@@ -57,12 +95,20 @@ class ExtraBertTrainer(Trainer):
 class _SetSamplerEpoch(TrainerCallback):
     """Tells the sampler its epoch: on resume with several processes accelerate's own call does not reach it."""
 
-    def __init__(self, sampler: LengthBucketSampler) -> None:
+    def __init__(self, sampler: SamplerOfEpochs) -> None:
         self.sampler = sampler
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.sampler.set_epoch(int(state.epoch + 1e-6))
 
 
-def _is_head(parameter_name: str) -> bool:
-    return not parameter_name.removeprefix("module.").startswith("backbone.")
+def encoder_parameters(model: torch.nn.Module) -> list[torch.nn.Parameter]:
+    """
+    Gives the parameters of the encoder, which all tasks share; the rest are those of poolings and heads.
+
+    Args:
+        model (`torch.nn.Module`):
+            One of this package's, or a `PeftModel` around it, not wrapped for several processes.
+    """
+    plain = model.get_base_model() if isinstance(model, PeftModel) else model
+    return list(plain.backbone.parameters())

@@ -1,6 +1,8 @@
+import pytest
 import torch
 
-from extrabert_hf.data.collators import DataCollatorForSentences
+from extrabert_hf.data.collators import DataCollatorForMultiTask, DataCollatorForSentences
+from extrabert_hf.errors import InputError
 
 
 def test_pairs_become_one_tensor_with_the_first_sentence_first():
@@ -33,3 +35,26 @@ def test_width_is_rounded_up_on_request():
     assert batch["input_ids"].shape == (1, 2, 16)
     assert batch["input_ids"][0, 0, 9:].eq(7).all()
     assert batch["attention_mask"].sum().item() == 10
+
+
+SST = [{"input_ids": [1, 2, 3], "labels": 4}, {"input_ids": [5], "labels": 0}, {"input_ids": [6, 7], "labels": 1}]
+STS = [{"input_ids": [[1], [2, 3]], "labels": 2.5}, {"input_ids": [[4, 5], [6]], "labels": 0.0}]
+
+
+def test_a_multitask_batch_is_each_tasks_own_batch():
+    collator = DataCollatorForSentences(pad_token_id=0)
+    items = [{"sts": STS[:1], "sst": SST[:2]}, {"sst": SST[2:], "sts": STS[1:]}]
+    batch = DataCollatorForMultiTask(collator)(items)
+    assert list(batch) == ["sts", "sst"]
+    for task, rows in {"sst": SST, "sts": STS}.items():
+        expected = collator(rows)
+        assert batch[task].keys() == expected.keys()
+        assert all(torch.equal(batch[task][name], expected[name]) for name in expected)
+
+
+def test_items_of_different_tasks_do_not_make_a_batch():
+    collate = DataCollatorForMultiTask(DataCollatorForSentences(pad_token_id=0))
+    with pytest.raises(InputError, match=r"`items` must all hold the same tasks, got \['sst'\] and \['sts'\]"):
+        collate([{"sst": SST}, {"sts": STS}])
+    with pytest.raises(InputError, match="same tasks"):
+        collate([{"sst": SST}, {"sst": SST, "sts": STS}])

@@ -33,7 +33,7 @@ def tokenizer(tiny_encoder):
 @pytest.mark.parametrize("batch_size", [1, 2, 64])
 def test_logits_are_those_of_the_model_row_by_row(model_class, batch_size, tiny_encoder, tokenizer):
     model = model_class.from_backbone(tiny_encoder).eval()
-    second = PAIRED if model.sentences_per_row == 2 else None
+    second = PAIRED if model.head.sentences_per_row == 2 else None
     logits = predict_logits(model, tokenizer, SENTENCES, second, batch_size=batch_size)
     first_ids, second_ids = tokenize_sentences(tokenizer, SENTENCES), tokenize_sentences(tokenizer, PAIRED)
     for row, (a, b) in enumerate(zip(first_ids, second_ids, strict=True)):

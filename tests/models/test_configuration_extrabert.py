@@ -1,6 +1,8 @@
+import copy
 import json
 
 import pytest
+from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig
 
 from extrabert_hf import ExtraBertConfig
@@ -52,6 +54,74 @@ def test_a_value_that_is_not_valid_is_refused_by_name(tiny_bert, fields, message
     with pytest.raises(Exception, match=f"(?s){message}") as caught:
         ExtraBertConfig(**{"backbone_config": tiny_bert, **fields})
     assert isinstance(caught.value, (ValueError, TypeError)) or "Strict" in type(caught.value).__name__
+
+
+@pytest.fixture
+def multitask_config(tiny_bert):
+    tasks = {
+        "sts": {"head": "similarity", "pooling": "pooler", "score_range": [-1.0, 1.0]},
+        "mood": {"head": "sentiment", "class_names": ["down", "level", "up"], "head_dropout": 0.0},
+        "para": {"head": "paraphrase", "pooling": "mean", "pair_features": ["u", "cosine"]},
+    }
+    return ExtraBertConfig(backbone_config=tiny_bert, pooling="dot", tasks=tasks)
+
+
+@pytest.mark.parametrize(
+    ("tasks", "message"),
+    [
+        ({}, "`tasks` must name at least one task, got none"),
+        ({"a": {}}, "`tasks` must say the `head` of 'a', one of 'sentiment', .*got None"),
+        ({"a": {"head": "ranking"}}, "`tasks` must say the `head` of 'a', .*got 'ranking'"),
+        ({"a": {"head": "sentiment", "poolin": "mean"}}, "`tasks` must hold .*'a' has 'poolin'"),
+        ({"a": {"head": "sentiment", "backbone_config": {}}}, "'a' has 'backbone_config'"),
+        ({"a": {"head": "sentiment", "tasks": {}}}, "'a' has 'tasks'"),
+        ({"a": {"head": "sentiment"}, "b": {"head": "sentiment", "pooling": "max"}}, "'b': .*pooling.*got max"),
+        ({"a": {"head": "paraphrase", "pair_features": ["w"]}}, r"'a': `pair_features` must be .*got \['w'\]"),
+        ({"a": {"head": "similarity", "score_range": [5.0, 0.0]}}, "'a': `score_range` must be"),
+        ({"a": {"head": "sentiment", "class_names": ["x", "x"]}}, "'a': `class_names` must be"),
+        (
+            {"a": {"head": "sentiment", "feed_forward_depth": -1}},
+            "'a': `feed_forward_depth` must be 0 or more, got -1",
+        ),
+        ({"a": "sentiment"}, "tasks"),
+        (["sst"], "tasks"),
+        *(
+            ({name: {"head": "sentiment"}}, f"`tasks` must have names of letters, digits and _, .*got {name!r}")
+            for name in ("a.b", "a b", "", "1st", "train", "training", "parameters", "_modules")
+        ),
+    ],
+)
+def test_a_task_that_no_head_can_be_built_from_is_refused_by_name(tiny_bert, tasks, message):
+    with pytest.raises(StrictDataclassError, match=f"(?s){message}"):
+        ExtraBertConfig(backbone_config=tiny_bert, tasks=tasks)
+
+
+def test_tasks_survive_json_and_auto_config(multitask_config, tmp_path):
+    multitask_config.save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["tasks"] == multitask_config.tasks
+    loaded = AutoConfig.from_pretrained(tmp_path)
+    assert loaded.tasks == multitask_config.tasks
+    assert {**loaded.to_dict(), "_name_or_path": ""} == {**multitask_config.to_dict(), "_name_or_path": ""}
+
+
+def test_the_config_of_a_task_is_the_shared_one_with_its_own_fields(multitask_config):
+    before = copy.deepcopy(multitask_config.to_dict())
+    sts, mood, para = (multitask_config.for_task(task) for task in ("sts", "mood", "para"))
+    assert [config.tasks for config in (sts, mood, para)] == [None] * 3
+    assert [config.pooling for config in (sts, mood, para)] == ["pooler", "dot", "mean"]
+    assert [config.head_dropout for config in (sts, mood, para)] == [0.1, 0.0, 0.1]
+    assert (sts.score_range, para.pair_features) == ([-1.0, 1.0], ["u", "cosine"])
+    assert (mood.num_labels, mood.label2id) == (3, {"down": 0, "level": 1, "up": 2})
+    assert all(config.backbone_config is multitask_config.backbone_config for config in (sts, mood, para))
+    assert multitask_config.to_dict() == before
+
+
+def test_poolings_are_those_that_the_tasks_use(multitask_config, tiny_bert):
+    assert multitask_config.poolings == {"pooler", "dot", "mean"}
+    assert multitask_config.for_task("para").poolings == {"mean"}
+    tasks = {"sst": {"head": "sentiment", "pooling": "cls"}}
+    assert ExtraBertConfig(backbone_config=tiny_bert, pooling="pooler", tasks=tasks).poolings == {"cls"}
+    assert ExtraBertConfig(backbone_config=tiny_bert, pooling="pooler").poolings == {"pooler"}
 
 
 def test_two_unnamed_classes_are_kept_on_disk(tiny_bert, tmp_path):

@@ -8,6 +8,8 @@ from extrabert_hf.models.heads_extrabert import (
     LinearSimilarityHead,
     PairFeatures,
     ParaphraseHead,
+    SentimentHead,
+    build_head,
 )
 
 
@@ -85,3 +87,31 @@ def test_linear_similarity_clamps_outside_training_only(config):
     pairs = torch.zeros(1, 2, 16)
     assert head.eval()(pairs).item() == 5.0
     assert head.train()(pairs).item() == 99.0
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "head_class", "names"),
+    [
+        ("sentiment", {}, SentimentHead, ["very negative", "negative", "neutral", "positive", "very positive"]),
+        ("paraphrase", {}, ParaphraseHead, ["not paraphrase", "paraphrase"]),
+        ("similarity", {}, CosineSimilarityHead, ["similarity"]),
+        ("similarity", {"similarity": "linear"}, LinearSimilarityHead, ["similarity"]),
+        ("sentiment", {"class_names": ["down", "up"]}, SentimentHead, ["down", "up"]),
+        ("paraphrase", {"class_names": ["no", "maybe", "yes"]}, ParaphraseHead, ["no", "maybe", "yes"]),
+    ],
+)
+def test_a_head_gives_one_logit_for_each_label_that_its_config_then_names(config, kind, fields, head_class, names):
+    head_config = config(**fields)
+    head = build_head(kind, head_config)
+    vectors = torch.randn(4, 16) if head.sentences_per_row == 1 else torch.randn(4, 2, 16)
+    assert type(head) is head_class
+    assert head(vectors).shape == (4, len(names))
+    assert head_config.id2label == dict(enumerate(names))
+
+
+def test_the_loss_of_classes_is_the_mean_cross_entropy(config):
+    head = build_head("sentiment", config())
+    logits, labels = torch.randn(3, 5), torch.tensor([4, 0, 2])
+    expected = -sum(logits[row].log_softmax(0)[label] for row, label in enumerate(labels)) / 3
+    torch.testing.assert_close(head.loss(logits, labels), expected)
+    assert head.loss(logits.bfloat16(), labels).dtype == torch.float32

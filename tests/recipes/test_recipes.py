@@ -55,7 +55,7 @@ def trained(tiny_encoder, tmp_path_factory):
 def test_each_recipe_trains_and_says_its_score(task, trained):
     folder, outputs = trained
     metrics = json.loads((folder / task / "metrics.json").read_text())
-    name, value = next(iter(metrics["scores"]["dev"]["metrics"].items()))
+    name, value = next(iter(metrics["tasks"][task]["scores"]["dev"]["metrics"].items()))
     assert re.search(rf"{name} +{value:.3f} +\[", outputs[task].stderr)
     assert re.search(r"training ExtraBertFor\w+ on cpu: .*float32 \(as told\)", outputs[task].stderr)
 
@@ -98,7 +98,7 @@ def test_evaluate_model_gives_the_score_of_the_run(trained, tmp_path):
     scores = tmp_path / "scores.json"
     words = ("recipes/evaluate_model.py", folder / "sts", "--data", "sample", "--output", scores)
     done = run(sys.executable, *words)
-    expected = json.loads((folder / "sts" / "metrics.json").read_text())["scores"]["dev"]["metrics"]
+    expected = json.loads((folder / "sts" / "metrics.json").read_text())["tasks"]["sts"]["scores"]["dev"]["metrics"]
     assert json.loads(scores.read_text())["metrics"] == expected
     assert f"{expected['pearson']:.3f}" in done.stdout
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from extrabert_hf.errors import InputError
-from extrabert_hf.training.command_line import parse_run
+from extrabert_hf.training.command_line import parse_multitask_run, parse_run
 
 CONFIGS = Path(__file__).parents[2] / "recipes" / "configs"
 
@@ -12,6 +12,11 @@ def run_of(tmp_path, yaml="", argv=(), task="sts"):
     path = tmp_path / "run.yaml"
     path.write_text(yaml)
     return parse_run(task, ["--config", str(path), "--output_dir", str(tmp_path / "out"), "--bf16", "false", *argv])
+
+
+def only(run):
+    (task_run,) = run.tasks.values()
+    return task_run
 
 
 def test_yaml_values_have_the_type_of_their_field(tmp_path):
@@ -25,10 +30,10 @@ trainer: {learning_rate: 2e-5, num_train_epochs: 2, lr_scheduler_kwargs: {num_cy
     assert run.training.learning_rate == 2e-5
     assert run.training.num_train_epochs == 2.0
     assert run.training.lr_scheduler_kwargs == {"num_cycles": 2}
-    assert (run.data.max_length, run.data.strict_data, run.data.dev_fraction) == (64, True, 0.2)
-    assert run.model.pair_features == ["u", "cosine"]
-    assert (run.model.multiplicative_weight, run.model.attn_implementation) == (False, None)
-    assert run.task.class_names == ("bad", "good")
+    assert (only(run).data.max_length, only(run).data.strict_data, only(run).data.dev_fraction) == (64, True, 0.2)
+    assert only(run).model.pair_features == ["u", "cosine"]
+    assert (only(run).model.multiplicative_weight, only(run).model.attn_implementation) == (False, None)
+    assert only(run).task.class_names == ("bad", "good")
 
 
 def test_the_command_line_wins_over_the_yaml(tmp_path):
@@ -42,8 +47,12 @@ def test_a_task_of_ones_own_is_a_yaml_entry(tmp_path):
         "task: {task_name: stars, sentence1_column: review, label_column: stars, num_labels: 3}",
         task="sst",
     )
-    assert (run.task.name, run.task.head, run.task.sentence1_column) == ("stars", "sentiment", "review")
-    assert run.task.class_names == ("LABEL_0", "LABEL_1", "LABEL_2")
+    assert (only(run).task.name, only(run).task.head, only(run).task.sentence1_column) == (
+        "stars",
+        "sentiment",
+        "review",
+    )
+    assert only(run).task.class_names == ("LABEL_0", "LABEL_1", "LABEL_2")
 
 
 def test_null_in_the_yaml_is_none_unless_a_flag_says_otherwise(tmp_path):
@@ -64,7 +73,7 @@ def test_the_better_of_two_errors_is_the_smaller(tmp_path):
 
 
 def test_a_score_range_of_ones_own_reaches_the_task(tmp_path):
-    assert run_of(tmp_path, "task: {label_min: -1, label_max: 1}").task.label_range == (-1.0, 1.0)
+    assert only(run_of(tmp_path, "task: {label_min: -1, label_max: 1}")).task.label_range == (-1.0, 1.0)
 
 
 def test_the_metric_of_the_task_picks_the_best_checkpoint(tmp_path):
@@ -84,7 +93,7 @@ def test_the_metric_of_the_task_picks_the_best_checkpoint(tmp_path):
         ("modle: {pooling: mean}", (), "`modle` is not a block .* Did you mean `model`"),
         ("trainer: {learning_rate: fast}", (), "learning_rate.*invalid float value: 'fast'"),
         ("model: {pooling: max}", (), "pooling.*invalid choice: 'max'"),
-        ("- a\n- b", (), "`config` must hold the blocks task, data, model, trainer"),
+        ("- a\n- b", (), "`config` must hold the blocks task, data, model, lora, trainer"),
         ("a: b: c", (), "`config` must be YAML"),
         ("", ("--learning-rat", "1"), "unrecognized arguments: --learning-rat"),
         ("", ("--learn", "1"), "unrecognized arguments: --learn"),
@@ -133,16 +142,93 @@ def test_help_explains_every_argument_of_ours(capsys):
         assert flag in text
 
 
+def test_a_task_has_a_block_of_its_own(tmp_path):
+    yaml = """
+trainer: {learning_rate: 2e-5}
+by_task:
+  sts: {trainer: {learning_rate: 3e-5}}
+  sst: {trainer: {learning_rate: 4e-5}}
+"""
+    assert run_of(tmp_path, yaml, task="sts").training.learning_rate == 3e-5
+    assert run_of(tmp_path, yaml, task="sst").training.learning_rate == 4e-5
+    assert run_of(tmp_path, yaml, task="para").training.learning_rate == 2e-5
+    assert run_of(tmp_path, yaml, ["--learning_rate", "5e-5"], task="sts").training.learning_rate == 5e-5
+
+
+def multitask_run_of(tmp_path, yaml="", argv=()):
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml)
+    return parse_multitask_run(
+        ["--config", str(path), "--output_dir", str(tmp_path / "out"), "--bf16", "false", *argv]
+    )
+
+
+def test_a_multitask_run_has_the_papers_tasks_and_what_each_has_for_itself(tmp_path):
+    yaml = """
+data: {data: sample}
+model: {pooling: mean}
+by_task:
+  para: {model: {pair_features: [u, v]}, task: {sentence1_column: question}}
+"""
+    run = multitask_run_of(tmp_path, yaml)
+    assert list(run.tasks) == ["sst", "para", "sts"]
+    assert {task_run.model.pooling for task_run in run.tasks.values()} == {"mean"}
+    assert run.tasks["para"].model.pair_features == ["u", "v"] != run.tasks["sts"].model.pair_features
+    assert [task.sentence1_column for task in run.specs.values()] == [None, "question", None]
+    assert run.training.metric_for_best_model == "mean"
+
+
+def test_a_multitask_run_takes_tasks_of_ones_own(tmp_path):
+    yaml = """
+multitask: {tasks: [sts, stars]}
+by_task:
+  stars: {task: {head: sentiment, class_names: [bad, good]}, data: {data: stars.csv}}
+"""
+    run = multitask_run_of(tmp_path, yaml, ["--data", "sample"])
+    assert (run.specs["stars"].head, run.specs["stars"].class_names) == ("sentiment", ("bad", "good"))
+    assert run.specs["stars"].course_stem is run.specs["stars"].hub_dataset is None
+
+
+@pytest.mark.parametrize(
+    ("yaml", "argv", "message"),
+    [
+        ("", ("--tasks", "sst", "stars"), "`tasks` must be of 'sst', 'para', 'sts', or have a `head`.*'stars'"),
+        ("", ("--tasks", "sst", "sst"), "`tasks` must be different names"),
+        ("", ("--train_tasks", "mnli"), r"`train_tasks` must be some of .* got \['mnli'\]"),
+        ("", ("--mixing", "weights"), "`mixing_weights` go with `mixing` 'weights'"),
+        ("", ("--examples_per_item", "1", "2"), "`examples_per_item` must be a number for each of"),
+        ("", ("--metric_for_best_model", "pearson"), "`metric_for_best_model` must be one of 'mean', .*'sts_pearson'"),
+        ("by_task: {sst: {model: {model_name_or_path: other}}}", (), "must be the same for all tasks"),
+        ("by_task: {sst: {data: {max_length: 9}}}", (), "`max_length` must be the same for all tasks"),
+        ("by_task: {sst: {trainer: {seed: 9}}}", (), "`trainer` .*by_task.* is for separate runs"),
+        ("by_task: {sst: {modle: {}}}", (), "`modle` is not a block"),
+        ("by_task: {mnli: {model: {pooling: mean}}}", (), "`by_task` .*'mnli'"),
+        ("by_task: {sst: [a]}", (), "`by_task` must hold"),
+    ],
+)
+def test_what_cannot_be_used_in_a_multitask_run_is_named_in_one_line(tmp_path, yaml, argv, message):
+    with pytest.raises(InputError, match=message) as caught:
+        multitask_run_of(tmp_path, yaml, argv)
+    assert "\n" not in str(caught.value)
+
+
+MULTITASK_CONFIGS = ("multitask", "baseline", "rr", "rr_cs", "rr_cs_gs")
+
+
 @pytest.mark.parametrize(
     "path",
-    sorted([*CONFIGS.glob("minilm/*.yaml"), *CONFIGS.glob("paper/*.yaml")]),
+    sorted([*CONFIGS.glob("minilm/*.yaml"), *CONFIGS.glob("table1/*.yaml")]),
     ids=lambda p: f"{p.parent.name}/{p.name}",
 )
-def test_every_config_parses_with_its_recipe(path, tmp_path):
-    task = path.stem.split("_")[0]
-    run = parse_run(task, ["--config", str(path), "--output_dir", str(tmp_path)])
-    assert run.training.seed == 42
+def test_every_config_parses_with_its_recipes(path, tmp_path):
+    argv = ["--config", str(path), "--output_dir", str(tmp_path), "--bf16", "false"]
+    if path.stem in MULTITASK_CONFIGS:
+        runs = [parse_multitask_run(argv)]
+    else:
+        tasks = ["sst", "para", "sts"] if path.parent.name == "table1" else [path.stem.split("_")[0]]
+        runs = [parse_run(task, argv) for task in tasks]
+    assert {run.training.seed for run in runs} == {42}
 
 
 def test_the_quickstart_parses_with_its_recipe():
-    assert parse_run("sts", ["--config", str(CONFIGS / "quickstart.yaml")]).data.data == "sample"
+    assert only(parse_run("sts", ["--config", str(CONFIGS / "quickstart.yaml")])).data.data == "sample"

@@ -3,6 +3,7 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModel
 
 from extrabert_hf import ExtraBertForParaphrase, ExtraBertForSentiment, ExtraBertForSimilarity
@@ -10,7 +11,8 @@ from extrabert_hf.data.loading import load_split
 from extrabert_hf.errors import InputError
 from extrabert_hf.evaluation.scoring import score_split
 from extrabert_hf.pretrained import load_model
-from extrabert_hf.training.command_line import parse_run
+from extrabert_hf.tasks import PAPER_TASKS
+from extrabert_hf.training.command_line import parse_multitask_run, parse_run
 from extrabert_hf.training.finetune import finetune
 
 # a random encoder of 16 dimensions often answers one class for every row
@@ -24,9 +26,14 @@ def train(tiny_encoder, tmp_path):
     def run(task, *argv, output="run", data="sample"):
         words = ["--model_name_or_path", tiny_encoder, "--data", data, "--output_dir", str(tmp_path / output)]
         fixed = ["--bf16", "false", "--disable_tqdm", "true", "--num_train_epochs", "2", "--learning_rate", "1e-3"]
-        return finetune(parse_run(task, [*words, *fixed, "--max_length", "40", *argv]))
+        argv = [*words, *fixed, "--max_length", "40", *argv]
+        return finetune(parse_multitask_run(argv) if task == "multitask" else parse_run(task, argv))
 
     return run
+
+
+def dev_metrics(metrics, task):
+    return metrics["tasks"][task]["scores"]["dev"]["metrics"]
 
 
 @pytest.mark.parametrize("task", CLASSES)
@@ -35,15 +42,16 @@ def test_a_run_leaves_model_scores_and_predictions(task, train, tmp_path):
     folder = tmp_path / "run"
     assert json.loads((folder / "metrics.json").read_text()) == json.loads(json.dumps(metrics))
     assert type(AutoModel.from_pretrained(folder)) is CLASSES[task]
-    assert metrics["rows"] == {"train": 260, "dev": 90, "test": 40}
+    assert list(metrics["tasks"]) == [task]
+    assert metrics["tasks"][task]["rows"] == {"train": 260, "dev": 90, "test": 40}
     for split, rows in (("dev", 90), ("test", 40)):
-        lines = (folder / "predictions" / f"{split}.csv").read_text().splitlines()
+        lines = (folder / "predictions" / f"{task}-{split}.csv").read_text().splitlines()
         assert lines[0].startswith("id \t Predicted_")
         assert len(lines) == rows + 1
         assert all(len(line.split(" , ")) == 2 for line in lines[1:])
     assert (folder / "rejected_rows.jsonl").read_text() == ""
     assert (folder / "trainer_state.json").is_file()
-    assert list(metrics["scores"]) == ["dev"]
+    assert list(metrics["tasks"][task]["scores"]) == ["dev"]
     assert (metrics["arguments"]["seed"], metrics["arguments"]["learning_rate"]) == (42, 1e-3)
 
 
@@ -54,9 +62,10 @@ def test_a_saved_model_scores_as_its_run_did(task, train, tmp_path):
     assert tokenizer.model_max_length == 40
     rows = load_split(spec, "sample").splits["dev"]
     predictions, report = score_split(model, tokenizer, spec, rows, progress=False)
-    assert report["metrics"] == metrics["scores"]["dev"]["metrics"]
+    assert report["metrics"] == dev_metrics(metrics, task)
     written = dict(
-        line.split(" , ") for line in (tmp_path / "run" / "predictions" / "dev.csv").read_text().splitlines()[1:]
+        line.split(" , ")
+        for line in (tmp_path / "run" / "predictions" / f"{task}-dev.csv").read_text().splitlines()[1:]
     )
     assert {row_id: float(value) for row_id, value in written.items()} == dict(
         zip(rows["id"], predictions.tolist(), strict=True)
@@ -68,7 +77,7 @@ def test_the_best_checkpoint_is_kept_not_the_last(train, tmp_path):
     state = json.loads((tmp_path / "run" / "trainer_state.json").read_text())
     evaluations = {entry["step"]: entry["eval_accuracy"] for entry in state["log_history"] if "eval_accuracy" in entry}
     assert len(evaluations) == 4
-    assert metrics["scores"]["dev"]["metrics"]["accuracy"] == pytest.approx(max(evaluations.values()))
+    assert dev_metrics(metrics, "sst")["accuracy"] == pytest.approx(max(evaluations.values()))
     assert evaluations[metrics["training"]["best_step"]] == max(evaluations.values())
 
 
@@ -92,8 +101,8 @@ def test_ones_own_task_needs_no_code(train, tmp_path):
         *("--task_name", "stars", "--dev_fraction", "0.2", "--num_train_epochs", "30"),
         data=str(path),
     )
-    assert metrics["rows"] == {"train": 48, "dev": 12}
-    assert metrics["scores"]["dev"]["metrics"]["accuracy"] > 0.9
+    assert metrics["tasks"]["stars"]["rows"] == {"train": 48, "dev": 12}
+    assert dev_metrics(metrics, "stars")["accuracy"] > 0.9
     rejected = [json.loads(line) for line in (tmp_path / "run" / "rejected_rows.jsonl").read_text().splitlines()]
     assert [(row["file"], row["line"]) for row in rejected] == [("reviews.csv", 62), ("reviews.csv", 63)]
     assert load_model(str(tmp_path / "run"))[2].class_names == ("down", "up")
@@ -131,14 +140,14 @@ def test_a_failed_start_leaves_the_earlier_run_alone_and_a_new_one_clears_it(tra
         train("sts", "--overwrite_output_dir", "--sentence1_column", "nope")
     assert list((tmp_path / "run").glob("checkpoint-*"))
     train("sts", "--overwrite_output_dir", "--predict_test", "false")
-    assert [path.name for path in (tmp_path / "run" / "predictions").iterdir()] == ["dev.csv"]
+    assert [path.name for path in (tmp_path / "run" / "predictions").iterdir()] == ["sts-dev.csv"]
 
 
 def test_the_checkpoint_of_the_smallest_error_is_kept(train, tmp_path):
     metrics = train("sts", "--metric_for_best_model", "mse", "--num_train_epochs", "3", "--learning_rate", "0.02")
     state = json.loads((tmp_path / "run" / "trainer_state.json").read_text())
     errors = [entry["eval_mse"] for entry in state["log_history"] if "eval_mse" in entry]
-    assert metrics["scores"]["dev"]["metrics"]["mse"] == pytest.approx(min(errors), rel=1e-4)
+    assert dev_metrics(metrics, "sts")["mse"] == pytest.approx(min(errors), rel=1e-4)
 
 
 def test_a_saved_model_takes_what_its_tokenizer_gives(train, tmp_path):
@@ -172,6 +181,76 @@ def test_training_goes_on_from_a_model_of_ours(train, tmp_path):
         train("sst", "--model_name_or_path", str(tmp_path / "run"), output="other")
 
 
+def test_a_multitask_run_leaves_one_model_and_each_tasks_scores(train, tmp_path):
+    metrics = train("multitask", "--num_train_epochs", "3", "--keep_best_per_task", "--metric_for_best_model", "worst")
+    folder = tmp_path / "run"
+    assert json.loads((folder / "metrics.json").read_text()) == json.loads(json.dumps(metrics))
+    assert list(metrics["tasks"]) == ["sst", "para", "sts"]
+    scores = [dev_metrics(metrics, task)[PAPER_TASKS[task].metric] for task in CLASSES]
+    assert metrics["aggregate"]["mean"] == pytest.approx(sum(scores) / 3)
+    assert metrics["aggregate"]["worst"] == min(scores)
+    for task, model_class in CLASSES.items():
+        model, tokenizer, spec = load_model(str(folder), task)
+        assert type(model) is model_class
+        rows = load_split(spec, "sample").splits["dev"]
+        assert score_split(model, tokenizer, spec, rows, progress=False)[1]["metrics"] == dev_metrics(metrics, task)
+        assert len((folder / "predictions" / f"{task}-test.csv").read_text().splitlines()) == 41
+        with (folder / "scored" / f"{task}-dev.csv").open() as file:
+            scored = list(csv.DictReader(file))
+        assert [row["id"] for row in scored] == rows["id"][:]
+        assert [float(row["label"]) for row in scored] == rows["label"][:]
+    conflicts = metrics["gradient_conflicts"]
+    assert set(conflicts["pairs"]) == {"sst_para", "sst_sts", "para_sts"}
+    assert conflicts["steps"] == metrics["training"]["steps"] == 51
+    assert (folder / "figures" / "gradient_conflicts.png").stat().st_size > 10_000
+
+
+def test_the_best_model_of_each_task_is_kept_if_asked(train, tmp_path):
+    metrics = train("multitask", "--num_train_epochs", "3", "--learning_rate", "0.01", "--keep_best_per_task")
+    state = json.loads((tmp_path / "run" / "trainer_state.json").read_text())
+    for task in CLASSES:
+        key = f"eval_{task}_{PAPER_TASKS[task].metric}"
+        best = max(entry[key] for entry in state["log_history"] if key in entry)
+        assert metrics["best_per_task"][task][PAPER_TASKS[task].metric] == best
+        model, tokenizer, spec = load_model(str(tmp_path / "run" / "best" / task))
+        rows = load_split(spec, "sample").splits["dev"]
+        report = score_split(model, tokenizer, spec, rows, progress=False)[1]
+        assert report["metrics"][spec.metric] == pytest.approx(best, abs=1e-6)
+
+
+@pytest.mark.parametrize("task", ["para", "multitask"])
+def test_a_lora_run_leaves_the_merged_model_and_an_adapter_that_gives_the_same(task, train, tmp_path):
+    metrics = train(task, "--lora", "true", "--lora_r", "4", "--learning_rate", "0.01")
+    for folder in (tmp_path / "run", tmp_path / "run" / "adapter"):
+        model, tokenizer, spec = load_model(str(folder), "para" if task == "multitask" else None)
+        rows = load_split(spec, "sample").splits["dev"]
+        report = score_split(model, tokenizer, spec, rows, progress=False)[1]
+        assert report["metrics"] == pytest.approx(dev_metrics(metrics, "para"), abs=1e-6)
+    adapter = (tmp_path / "run" / "adapter" / "adapter_model.safetensors").stat().st_size
+    assert adapter < (tmp_path / "run" / "model.safetensors").stat().st_size
+
+
+@pytest.mark.parametrize("task", ["sts", "multitask"])
+def test_a_lora_run_resumes_to_the_same_weights(task, train, tmp_path):
+    lora = ("--lora", "true", "--save_total_limit", "9", "--num_train_epochs", "3", "--learning_rate", "0.01")
+    train(task, *lora, output="whole")
+    (tmp_path / "part").mkdir()
+    (tmp_path / "whole" / "checkpoint-17").rename(tmp_path / "part" / "checkpoint-17")
+    train(task, *lora, "--resume_from_checkpoint", "last", output="part")
+    whole, part = (
+        load_file(tmp_path / name / "checkpoint-51" / "adapter_model.safetensors") for name in ("whole", "part")
+    )
+    assert all(torch.equal(whole[name], part[name]) for name in whole)
+    with pytest.raises(InputError, match="lora"):
+        train(task, "--resume_from_checkpoint", "last", output="part")
+
+
+def test_tasks_that_are_not_trained_are_scored_as_they_were_drawn(train):
+    metrics = train("multitask", "--train_tasks", "sst", "--aggregator", "mean")
+    assert list(metrics["tasks"]) == ["sst", "para", "sts"]
+    assert metrics["gradient_conflicts"]["steps"] == 0
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
@@ -179,7 +258,7 @@ def test_training_goes_on_from_a_model_of_ours(train, tmp_path):
         (("--max_length", "4000"), "`max_length` must be at most 48, what the tokenizer takes, got 4000"),
         (("--pair_features", "u", "w"), "pair_features"),
         (("--head_dropout", "1.5"), r"`head_dropout` must be in \[0, 1\), got 1.5"),
-        (("--resume_from_checkpoint", "last"), "'last' needs a checkpoint"),
+        (("--resume_from_checkpoint", "last"), "'last' needs a complete checkpoint"),
         (("--resume_from_checkpoint", "nowhere"), "must be 'last' or a checkpoint folder, got 'nowhere'"),
     ],
 )

@@ -1,0 +1,95 @@
+"""What is compared with what."""
+
+import importlib.util
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from typing import Any
+
+from transformers import Trainer
+
+from extrabert_hf.benchmark.contenders import (
+    Rows,
+    Setting,
+    our_trainer,
+    sentence_transformers_trainer,
+    transformers_trainer,
+)
+from extrabert_hf.benchmark.steps import ladder
+from extrabert_hf.benchmark.surgery import mean_backward, other_ways, surgery_trainer
+from extrabert_hf.errors import InputError
+from extrabert_hf.tasks import PAPER_TASKS
+
+Builder = Callable[[Setting, Rows], Trainer]
+Contenders = dict[str, Callable[[Rows], Trainer]]
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """
+    One comparison.
+
+    Args:
+        tasks (`tuple[str, ...]`):
+            The tasks that every contender trains on.
+        ours, peer (`Callable`):
+            Set up our trainer and the peer's from a [`Setting`] and [`Rows`].
+        pattern (`str`):
+            How the peer is used.
+        package (`str`, *optional*):
+            The peer's distribution; `None` if it is none of its own.
+        others (`Callable`, *optional*):
+            Gives what sets up further trainers, by name.
+        unit (`str`, defaults to `"rows/s"`):
+            What is counted, `"rows/s"` or `"steps/s"`.
+    """
+
+    tasks: tuple[str, ...]
+    ours: Builder
+    peer: Builder
+    pattern: str
+    package: str | None = None
+    others: Callable[[], Mapping[str, Builder]] = dict
+    unit: str = "rows/s"
+
+    def peer_name(self) -> str:
+        """Gives the peer's package, version and pattern; an [`InputError`] if it is not installed."""
+        if self.package is None:
+            return self.pattern
+        if importlib.util.find_spec(self.package.replace("-", "_")) is None:
+            raise InputError(f"the benchmark needs {self.package}: pip install 'extrabert_hf[benchmark]'")
+        return f"{self.package} {version(self.package)}, {self.pattern}"
+
+    def contenders(self, setting: Setting) -> Contenders:
+        """Gives what sets up the trainer of each contender: `"ours"`, `"peer"`, then the others."""
+        builders = {"ours": self.ours, "peer": self.peer, **self.others()}
+        return {name: partial(build, setting) for name, build in builders.items()}
+
+    def steps(self, setting: Setting) -> dict[str, dict[str, Any]]:
+        """Gives the [`ladder`] from a plain trainer to ours; none where ours trains several tasks."""
+        return ladder(PAPER_TASKS[self.tasks[0]], setting.bf16) if self.ours is our_trainer else {}
+
+
+def _surgery_others() -> dict[str, Builder]:
+    return {name: partial(surgery_trainer, backward=way) for name, way in other_ways().items()}
+
+
+BENCHMARKS = {
+    "train-sts": Benchmark(
+        ("sts",), our_trainer, sentence_transformers_trainer, "CosineSimilarityLoss", "sentence-transformers"
+    ),
+    "train-sst": Benchmark(("sst",), our_trainer, transformers_trainer, "run_glue pattern", "transformers"),
+    "train-para": Benchmark(
+        ("para",), our_trainer, transformers_trainer, "run_glue pattern, cross-encoder", "transformers"
+    ),
+    "surgery": Benchmark(
+        ("sst", "para", "sts"),
+        surgery_trainer,
+        partial(surgery_trainer, backward=mean_backward),
+        "plain mean of the losses, one backward",
+        others=_surgery_others,
+        unit="steps/s",
+    ),
+}
+"""Name in `--only` -> comparison."""

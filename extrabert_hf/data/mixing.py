@@ -1,0 +1,158 @@
+"""One task a step: how the steps of an epoch are shared out among tasks."""
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import torch
+
+from extrabert_hf.data.multitask import StepSampler
+from extrabert_hf.data.samplers import mixed_generator
+from extrabert_hf.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+Mixing = Literal["proportional", "temperature", "annealed"] | Mapping[str, float]
+
+
+def task_shares(
+    sizes: Mapping[str, int], mixing: Mixing, temperature: float = 2.0, epoch: int = 0, num_epochs: int = 1
+) -> dict[str, float]:
+    """
+    Shares of the tasks in the steps of an epoch: proportional to `n^alpha` for a task of `n` rows, or as given.
+
+    `"proportional"` has `alpha = 1`. `"temperature"` has `alpha = 1 / T`, the temperature-scaled mixing of Raffel et
+    al. (2020), https://arxiv.org/abs/1910.10683, Section 3.5.2. `"annealed"` goes from `alpha = 1` in the first epoch
+    to `0.2` in the last, `alpha = 1 - 0.8 (e - 1) / (E - 1)`, the annealed sampling of Stickland and Murray (2019),
+    https://arxiv.org/abs/1902.02671, and stays there.
+
+    Args:
+        sizes (`Mapping[str, int]`):
+            Rows of each task, 1 or more.
+        mixing (`str` or `Mapping[str, float]`):
+            `"proportional"`, `"temperature"`, `"annealed"`, or a weight for each task, 0 or more.
+        temperature (`float`, *optional*, defaults to 2.0):
+            `T` of `"temperature"`, above 0: 1 is proportional, a large one nearly equal.
+        epoch (`int`, *optional*, defaults to 0):
+            `e - 1` of `"annealed"`, 0 or more.
+        num_epochs (`int`, *optional*, defaults to 1):
+            `E` of `"annealed"`, 1 or more.
+
+    Returns:
+        `dict[str, float]`: a share for each task, in the order of `sizes`; they sum to 1.
+
+    Example:
+        >>> task_shares({"sst": 100, "para": 900}, "temperature", temperature=2.0)
+        {'sst': 0.25, 'para': 0.75}
+    """
+    if not temperature > 0:
+        raise InputError(f"`temperature` must be above 0, got {temperature}.")
+    if num_epochs < 1:
+        raise InputError(f"`num_epochs` must be 1 or more, got {num_epochs}.")
+    if isinstance(mixing, Mapping):
+        weights = _checked_weights(mixing, sizes)
+    else:
+        alphas = {
+            "proportional": 1.0,
+            "temperature": 1.0 / temperature,
+            "annealed": 1.0 - 0.8 * min(epoch / max(num_epochs - 1, 1), 1.0),
+        }
+        if mixing not in alphas:
+            words = ", ".join(repr(word) for word in alphas)
+            raise InputError(f"`mixing` must be one of {words} or a weight for each task, got {mixing!r}.")
+        largest = max(sizes.values())  # which keeps the powers within 0 to 1
+        weights = {task: (size / largest) ** alphas[mixing] for task, size in sizes.items()}
+    total = sum(weights.values())
+    return {task: weight / total for task, weight in weights.items()}
+
+
+def task_counts(shares: Mapping[str, float], steps: int) -> dict[str, int]:
+    """
+    Shares out whole steps: each task gets its quota rounded down, the tasks of the largest remainders one more.
+
+    Equal remainders favour the task named first.
+
+    Args:
+        shares (`Mapping[str, float]`):
+            A share for each task; they sum to 1.
+        steps (`int`):
+            Steps to share out, 0 or more.
+
+    Returns:
+        `dict[str, int]`: steps of each task, in the order of `shares`; they sum to `steps`.
+
+    Example:
+        >>> task_counts({"sst": 0.25, "para": 0.6, "sts": 0.15}, steps=6)
+        {'sst': 1, 'para': 4, 'sts': 1}
+    """
+    counts = {task: math.floor(share * steps) for task, share in shares.items()}
+    # rounded, so that remainders equal but for the last bits of floats are equal; the sort keeps their order
+    remainders = {task: round(share * steps - counts[task], 9) for task, share in shares.items()}
+    by_remainder = sorted(remainders, key=remainders.__getitem__, reverse=True)
+    for task in by_remainder[: steps - sum(counts.values())]:
+        counts[task] += 1
+    return counts
+
+
+class MixingSampler(StepSampler):
+    """
+    Every step holds rows of one task; how often each has its turn, [`task_shares`] says.
+
+    Args:
+        sizes, batch_size, seed, examples_per_item, lengths:
+            See [`StepSampler`].
+        mixing, temperature, num_epochs:
+            See [`task_shares`].
+        epoch_length (`str` or `int`, *optional*, defaults to `"total"`):
+            `"total"` takes the steps that all tasks together need to be seen once, an `int` so many.
+
+    Example:
+        >>> list(MixingSampler({"sst": 2, "sts": 1}, batch_size=1, seed=0, mixing="proportional"))
+        [{'sts': (0,)}, {'sst': (0,)}, {'sst': (1,)}]
+    """
+
+    def __init__(
+        self,
+        sizes: Mapping[str, int],
+        batch_size: int,
+        seed: int,
+        *,
+        mixing: Mixing,
+        temperature: float = 2.0,
+        num_epochs: int = 1,
+        epoch_length: Literal["total"] | int = "total",
+        examples_per_item: Mapping[str, int] | None = None,
+        lengths: Mapping[str, Sequence[int]] | None = None,
+    ) -> None:
+        super().__init__(sizes, batch_size, seed, examples_per_item, lengths)
+        self.mixing = mixing
+        self.temperature = temperature
+        self.num_epochs = num_epochs
+        self.steps = self._steps_of(epoch_length, total=sum(s.batches_a_cycle for s in self.streams.values()))
+        idle = [task for task, count in self.counts(epoch=0).items() if count == 0]
+        if idle:
+            logger.warning("no step of the first epoch's %d is for %s: its share is too small", self.steps, idle)
+
+    def counts(self, epoch: int) -> dict[str, int]:
+        """Gives each task the steps of its share."""
+        shares = task_shares(self.sizes, self.mixing, self.temperature, epoch, self.num_epochs)
+        return task_counts(shares, self.steps)
+
+    def tasks_of_steps(self, epoch: int) -> list[tuple[str, ...]]:
+        """Gives each step one task, in random order."""
+        turns = [(task,) for task, count in self.counts(epoch).items() for _ in range(count)]
+        generator = mixed_generator(self.seed, len(self.streams), epoch)  # the number of no stream
+        return [turns[index] for index in torch.randperm(self.steps, generator=generator).tolist()]
+
+
+def _checked_weights(weights: Mapping[str, float], sizes: Mapping[str, int]) -> dict[str, float]:
+    if set(weights) != set(sizes):
+        named = ", ".join(weights) or "none"
+        raise InputError(f"`mixing` must weigh exactly the tasks {', '.join(sizes)}, got {named}.")
+    for task, weight in weights.items():
+        if not (math.isfinite(weight) and weight >= 0):
+            raise InputError(f"`mixing` must have weights of 0 or more, got {weight} for {task!r}.")
+    if not any(weights.values()):
+        raise InputError(f"`mixing` must have a weight above 0, got {dict(weights)}.")
+    return {task: weights[task] for task in sizes}

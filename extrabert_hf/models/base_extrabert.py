@@ -1,0 +1,171 @@
+"""What all models share: the pretrained encoder, the way from token ids to logits, the output."""
+
+import copy
+import inspect
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoModel, PreTrainedModel
+from transformers import initialization as init
+from transformers.utils import ModelOutput
+
+from .configuration_extrabert import ExtraBertConfig
+from .pooling_extrabert import MultiplicativeAttentionPooling
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class ExtraBertOutput(ModelOutput):
+    """
+    What a model returns.
+
+    Args:
+        loss (`torch.FloatTensor` of shape `()`, *optional*):
+            Mean cross-entropy, or mean squared error for the similarity head; present when `labels` are.
+        logits (`torch.FloatTensor` of shape `(batch, num_labels)`):
+            One logit a class; for the similarity head `(batch, 1)`, the score in the units of the labels.
+        embeddings (`torch.FloatTensor` of shape `(batch, d)` or `(batch, 2, d)`, *optional*):
+            The pooled sentence vectors, with `output_embeddings=True`.
+        pooling_weights (`torch.FloatTensor` of shape `(batch, seq)` or `(batch, 2, seq)`, *optional*):
+            The weight of each token in its sentence vector, with `output_pooling_weights=True`. Rows sum to 1.
+    """
+
+    loss: torch.FloatTensor | None = None
+    logits: torch.FloatTensor | None = None
+    embeddings: torch.FloatTensor | None = None
+    pooling_weights: torch.FloatTensor | None = None
+
+
+class ExtraBertPreTrainedModel(PreTrainedModel):
+    """An encoder; the subclasses add a pooling and a head for one task, or for each of several."""
+
+    config_class = ExtraBertConfig
+    base_model_prefix = "backbone"
+    main_input_name = "input_ids"
+    supports_gradient_checkpointing = True
+    accepts_loss_kwargs = False  # the loss is a mean over the batch: the Trainer divides by the accumulation steps
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+
+    def __init__(self, config: ExtraBertConfig) -> None:
+        config = copy.copy(config)  # so that one config can serve several models, each with its own labels
+        super().__init__(config)
+        self.backbone = AutoModel.from_config(config.backbone_config)
+        if "pooler" not in config.poolings:
+            drop_pooler(self.backbone)
+        elif getattr(self.backbone, "pooler", None) is None:
+            raise ValueError(
+                f"`pooling` must be one of 'cls', 'mean', 'dot', 'multiplicative' for a "
+                f"{config.backbone_config.model_type} encoder, which has no pooler, got 'pooler'."
+            )
+
+    @classmethod
+    def from_backbone(
+        cls,
+        pretrained_model_name_or_path: str,
+        *,
+        dtype: torch.dtype | str | None = None,
+        attn_implementation: str | None = None,
+        **config_fields: Any,
+    ) -> "ExtraBertPreTrainedModel":
+        """
+        Builds a model on a pretrained encoder, in evaluation mode; pooling and head are fresh.
+
+        Args:
+            pretrained_model_name_or_path (`str`):
+                Hub id or folder of any encoder that `AutoModel` loads.
+            dtype (`torch.dtype` or `str`, *optional*):
+                Type of all weights; `None` is float32.
+            attn_implementation (`str`, *optional*):
+                `"eager"`, `"sdpa"`, `"flash_attention_2"`, ... as in transformers.
+            config_fields:
+                Fields of [`ExtraBertConfig`], such as `pooling="mean"`.
+
+        Raises:
+            `ValueError`: if the checkpoint lacks weights of the encoder, or a field is not valid.
+        """
+        backbone, loading = AutoModel.from_pretrained(
+            pretrained_model_name_or_path,
+            dtype=dtype or torch.float32,
+            attn_implementation=attn_implementation,
+            output_loading_info=True,
+        )
+        missing = sorted(loading["missing_keys"])
+        missing_encoder = [key for key in missing if not key.startswith("pooler.")]
+        if missing_encoder:
+            raise ValueError(
+                f"{pretrained_model_name_or_path!r} must hold every weight of its encoder, "
+                f"{len(missing_encoder)} are missing, the first {missing_encoder[0]!r}."
+            )
+        config = ExtraBertConfig(backbone_config=backbone.config, **config_fields)
+        if missing and "pooler" in config.poolings:
+            logger.warning("%s has no pooler weights: the pooler starts untrained.", pretrained_model_name_or_path)
+        model = cls._from_config(config, dtype=backbone.dtype, attn_implementation=attn_implementation)
+        if "pooler" not in config.poolings:
+            drop_pooler(backbone)
+        model.backbone = backbone
+        return model.eval()
+
+    def _pool(
+        self, pooling: nn.Module | None, input_ids: torch.Tensor, attention_mask: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        if attention_mask is None:
+            attention_mask = torch.ones_like(input_ids)
+        encoded = self.backbone(input_ids=input_ids, attention_mask=attention_mask)
+        if pooling is None:
+            return encoded.pooler_output, None
+        return pooling(encoded.last_hidden_state, attention_mask)
+
+    def _score(
+        self,
+        pooling: nn.Module | None,
+        head: nn.Module,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        labels: torch.Tensor | None,
+        output_embeddings: bool,
+        output_pooling_weights: bool,
+    ) -> ExtraBertOutput:
+        rows, seq = self._check_shapes(head, input_ids, labels)
+        embeddings, weights = self._pool(
+            pooling, input_ids.reshape(-1, seq), None if attention_mask is None else attention_mask.reshape(-1, seq)
+        )  # (B, d), pairs (2B, d)
+        embeddings = embeddings.view(*rows, -1)  # pairs (B, 2, d)
+        logits = head(embeddings)  # (B, C)
+        return ExtraBertOutput(
+            loss=None if labels is None else head.loss(logits, labels),
+            logits=logits,
+            embeddings=embeddings if output_embeddings else None,
+            pooling_weights=weights.view(*rows, seq) if output_pooling_weights and weights is not None else None,
+        )
+
+    def _check_shapes(
+        self, head: nn.Module, input_ids: torch.Tensor, labels: torch.Tensor | None
+    ) -> tuple[torch.Size, int]:
+        *rows, seq = input_ids.shape
+        if len(rows) != head.sentences_per_row or (len(rows) == 2 and rows[1] != 2):
+            form = "(batch, 2, seq)" if head.sentences_per_row == 2 else "(batch, seq)"
+            raise ValueError(f"`input_ids` must be {form} for a {type(head).__name__}, got {tuple(input_ids.shape)}.")
+        if labels is not None and labels.shape != (rows[0],):
+            raise ValueError(f"`labels` must be (batch,) = ({rows[0]},), got {tuple(labels.shape)}.")
+        return torch.Size(rows), seq
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, MultiplicativeAttentionPooling):
+            init.zeros_(module.query)
+            if module.weight is not None:
+                init.eye_(module.weight)
+
+
+def drop_pooler(backbone: PreTrainedModel) -> None:
+    """Takes away a pooler that no one reads and whose parameters get no gradient, where the encoder can go without."""
+    if "add_pooling_layer" in inspect.signature(type(backbone).__init__).parameters:
+        backbone.pooler = None

@@ -1,0 +1,199 @@
+"""Runs the rows of the paper's Table 1, each once."""
+
+import json
+import logging
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from extrabert_hf.data.loading import load_task_data
+from extrabert_hf.errors import InputError
+from extrabert_hf.evaluation.scoring import score_split
+from extrabert_hf.evaluation.submission import write_submission
+from extrabert_hf.paper.results import run_folder
+from extrabert_hf.paper.rows import TABLE1, TABLE2, PaperRow
+from extrabert_hf.paper.tables import write_tables
+from extrabert_hf.pretrained import load_model
+from extrabert_hf.tasks import PAPER_TASKS
+from extrabert_hf.training.checkpoints import last_checkpoint
+from extrabert_hf.training.command_line import Run, parse_multitask_run, parse_run
+from extrabert_hf.training.finetune import finetune
+
+logger = logging.getLogger(__name__)
+
+TEST_ROW = "sft_ma_cs"
+"""The row of the paper's Table 2."""
+
+FLAGS_FILE = "flags.json"
+"""In a run's folder, what the run was told beside its YAML."""
+
+
+@dataclass
+class Table1Arguments:
+    """Which rows; every other flag goes to each of their runs."""
+
+    _argument_group_name: ClassVar[str] = "table"
+
+    rows: list[str] = field(
+        default_factory=lambda: list(TABLE1), metadata={"help": f"The rows to run, of {', '.join(TABLE1)}."}
+    )
+    seeds: list[int] = field(default_factory=lambda: [42], metadata={"help": "Each row is run with each of them."})
+    output_dir: str = field(
+        default="runs/table1", metadata={"help": "Folder of the runs and of table1.md, .csv and .tex."}
+    )
+    test: bool = field(
+        default=False,
+        metadata={"help": f"Also predict the test splits with {TEST_ROW}, as in the paper's Table 2, in test/."},
+    )
+
+    def __post_init__(self) -> None:
+        for name in self.rows:
+            if name not in TABLE1:
+                raise InputError(f"`rows` must be of {', '.join(map(repr, TABLE1))}, got {name!r}.")
+        if len(set(self.seeds)) != len(self.seeds):
+            raise InputError(f"`seeds` must differ from each other, got {self.seeds}.")
+
+
+def run_table1(arguments: Table1Arguments, flags: Sequence[str], configs: Path) -> str:
+    """
+    Runs what is not finished yet, then writes the tables.
+
+    A run that was killed goes on from its last checkpoint.
+
+    Args:
+        arguments ([`Table1Arguments`]):
+            Which rows and seeds.
+        flags (`Sequence[str]`):
+            For every run, over what the row's YAML says.
+        configs (`Path`):
+            Folder of the rows' YAMLs.
+
+    Returns:
+        `str`: the tables, in Markdown; of several processes the first gets them, the others nothing.
+
+    Raises:
+        [`InputError`]: if a flag is not valid, or there is a run that was made with other flags.
+    """
+    planned = [
+        PlannedRun(row, seed, task, run_folder(Path(arguments.output_dir), row, seed, task or ""))
+        for seed in arguments.seeds
+        for row in (TABLE1[name] for name in arguments.rows)
+        for task in (PAPER_TASKS if row.training == "separate" else [None])
+    ]
+    for plan in planned:  # what can't be used is said before the first run, not after hours
+        training = plan.parse(configs, flags).training
+        plan.check_flags(flags)
+    if training.bf16 and not any(word.startswith("--bf16") for word in flags):
+        flags = [*flags, "--bf16", "true"]  # measured once, so that all rows are trained in one precision
+    for number, plan in enumerate(planned, start=1):
+        title = f"{number} of {len(planned)}: {plan.row.label} {plan.task or ''} seed {plan.seed}"
+        if plan.is_finished:
+            logger.info("%s: finished, in %s", title, plan.folder)
+            continue
+        logger.info("\n%s", title)
+        found = last_checkpoint(plan.folder) is not None
+        start = ["--resume_from_checkpoint", "last"] if found else ["--overwrite_output_dir"]
+        if training.process_index == 0:
+            plan.note_flags(flags)
+        finetune(plan.parse(configs, [*flags, *start]))
+        if training.process_index == 0:
+            for checkpoint in plan.folder.glob("checkpoint-*"):
+                shutil.rmtree(checkpoint)
+    if training.process_index != 0:
+        return ""
+    if arguments.test:
+        predict_test(arguments, plan.parse(configs, flags))
+    return write_tables(arguments.output_dir, settings=describe_runs(planned))
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """
+    One run of a row.
+
+    Args:
+        row ([`PaperRow`]):
+            The row.
+        seed (`int`):
+            The run's.
+        task (`str`, *optional*):
+            The task of a separate run.
+        folder (`Path`):
+            Where it is left.
+    """
+
+    row: PaperRow
+    seed: int
+    task: str | None
+    folder: Path
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether its scores are there."""
+        return (self.folder / "metrics.json").is_file()
+
+    def parse(self, configs: Path, flags: Sequence[str]) -> Run:
+        """Reads the row's YAML and the flags."""
+        own = ["--config", str(configs / f"{self.row.name}.yaml"), "--seed", str(self.seed)]
+        argv = [*own, "--output_dir", str(self.folder), "--predict_test", "false", *flags]
+        return parse_multitask_run(argv) if self.task is None else parse_run(self.task, argv)
+
+    def check_flags(self, flags: Sequence[str]) -> None:
+        """Refuses to mix runs of different flags into one table."""
+        path = self.folder / FLAGS_FILE
+        before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        if before not in (None, list(flags), [*flags, "--bf16", "true"]):
+            raise InputError(
+                f"{self.folder} was run with {' '.join(before) or 'no flags'}, now {' '.join(flags) or 'with none'}: "
+                "name another --output_dir, or take that folder away."
+            )
+
+    def note_flags(self, flags: Sequence[str]) -> None:
+        """Writes down what the run is told beside its YAML."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / FLAGS_FILE).write_text(json.dumps(list(flags)) + "\n", encoding="utf-8")
+
+
+def predict_test(arguments: Table1Arguments, run: Run) -> None:
+    """Writes the prediction files of the paper's Table 2: each task's test split by its model of [`TEST_ROW`]."""
+    for name, task in PAPER_TASKS.items():
+        folder = run_folder(Path(arguments.output_dir), TABLE1[TEST_ROW], arguments.seeds[0], name)
+        if not (folder / "metrics.json").is_file():
+            raise InputError(f"`test` needs the row {TEST_ROW}, which is not finished in {folder}.")
+        model, tokenizer, _ = load_model(str(folder))
+        data = next(iter(run.tasks.values())).data
+        loaded = load_task_data(task, data.data, dataset_config=data.dataset_config, dev_fraction=data.dev_fraction)
+        if "test" not in loaded.splits:
+            raise InputError(f"`test` needs a test split of {name}, {data.data or task.hub_dataset} has none.")
+        rows = loaded.splits["test"]
+        predictions, report = score_split(model, tokenizer, task, rows)
+        path = Path(arguments.output_dir) / "test" / f"{name}-test.csv"
+        write_submission(path, task, rows["id"], predictions)
+        score = "" if report is None else f", {task.metric} {report['metrics'][task.metric]:.3f}"
+        logger.info("%s: %s rows%s; the paper has %.3f", path, f"{len(rows):,}", score, TABLE2[name])
+
+
+def describe_runs(planned: Sequence[PlannedRun]) -> str:
+    """Says in one line how the runs were made, from their own files."""
+    metrics = [json.loads((plan.folder / "metrics.json").read_text(encoding="utf-8")) for plan in planned]
+    arguments, machine = metrics[0]["arguments"], metrics[0]["machine"]
+    model = next(iter(metrics[0]["tasks"].values()))["model"]["model_name_or_path"]
+    steps = sorted({entry["training"]["steps"] for entry in metrics})
+    rates = sorted({entry["arguments"]["learning_rate"] for entry in metrics})
+    batches = sorted({entry["training"]["global_batch_size"] for entry in metrics})
+    picked = (
+        "the best evaluation on dev" if arguments["load_best_model_at_end"] else "the last step, not picked on dev"
+    )
+    return (
+        f"{model}; {_span(steps)} optimizer steps of {_span(batches)} rows of each task; "
+        f"learning rate {_span(rates)}, "
+        f"heads {arguments['head_learning_rate']:g}, precision {metrics[0]['training']['precision']}, {picked}; "
+        f"seeds {', '.join(str(seed) for seed in sorted({plan.seed for plan in planned}))}; "
+        f"{machine.get('accelerator', machine['cpu'])}, torch {machine['torch']}."
+    )
+
+
+def _span(values: Sequence[float]) -> str:
+    return f"{values[0]:g}" if len(values) == 1 else f"{values[0]:g} to {values[-1]:g}"

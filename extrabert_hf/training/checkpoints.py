@@ -1,0 +1,80 @@
+"""What stands in an output folder already: to go on from, to keep, or to take away."""
+
+import shutil
+from pathlib import Path
+
+from transformers import AutoConfig
+
+from extrabert_hf.errors import InputError
+from extrabert_hf.models import ExtraBertConfig
+from extrabert_hf.training.arguments import ExtraBertTrainingArguments
+from extrabert_hf.training.trainer import COMPLETE_FILE
+
+COMPARED = (
+    "tasks",
+    "pooling",
+    "multiplicative_weight",
+    "feed_forward_depth",
+    "feed_forward_residual",
+    "pair_features",
+    "similarity",
+    "similarity_bounds",
+    "head_dropout",
+    "id2label",
+    "score_range",
+    "hidden_size",
+)
+"""The fields in which a checkpoint's model must be the run's."""
+
+
+def find_checkpoint(args: ExtraBertTrainingArguments) -> str | None:
+    """Gives the checkpoint to resume from, if any; refuses to mix a new run into an old one's checkpoints."""
+    output_dir = Path(args.output_dir)
+    if output_dir.exists() and not output_dir.is_dir():
+        raise InputError(f"`output_dir` must be a folder, {output_dir} is a file.")
+    if args.resume_from_checkpoint == "last":
+        last = last_checkpoint(output_dir)
+        if last is None:
+            raise InputError(
+                f"`resume_from_checkpoint` 'last' needs a complete checkpoint in {output_dir}, which has none."
+            )
+        return str(last)
+    if args.resume_from_checkpoint is not None:
+        if not (Path(args.resume_from_checkpoint) / "trainer_state.json").is_file():
+            raise InputError(
+                f"`resume_from_checkpoint` must be 'last' or a checkpoint folder, got {args.resume_from_checkpoint!r}."
+            )
+        return args.resume_from_checkpoint
+    if list(output_dir.glob("checkpoint-*")) and not args.overwrite_output_dir:
+        raise InputError(
+            f"`output_dir` {output_dir} holds checkpoints of an earlier run: go on with --resume_from_checkpoint "
+            "last, start anew with --overwrite_output_dir, or name another --output_dir."
+        )
+    return None
+
+
+def last_checkpoint(output_dir: Path) -> Path | None:
+    """Gives the checkpoint of the most steps that was written to its end, if there is any."""
+    complete = [path.parent for path in output_dir.glob(f"checkpoint-*/{COMPLETE_FILE}")]
+    return max(complete, key=lambda path: int(path.name.removeprefix("checkpoint-")), default=None)
+
+
+def clear_earlier_run(output_dir: Path) -> None:
+    """Takes away what an earlier run left and this one might not write again."""
+    for pattern in ("checkpoint-*", "predictions", "scored", "adapter", "best", "figures"):
+        for folder in output_dir.glob(pattern):
+            shutil.rmtree(folder)
+    (output_dir / "metrics.json").unlink(missing_ok=True)
+
+
+def check_same_model(config: ExtraBertConfig, checkpoint: str, *, lora: bool) -> None:
+    """Refuses to resume from a checkpoint whose model differs from the one of `config`, with or without LoRA."""
+    if (Path(checkpoint) / "adapter_config.json").is_file() != lora:
+        raise InputError(f"`lora` must be {not lora} to resume from {checkpoint}, got {lora}.")
+    saved = AutoConfig.from_pretrained(checkpoint)
+    for name in COMPARED:
+        was, now = getattr(saved, name), getattr(config, name)
+        if was != now:
+            raise InputError(
+                f"`resume_from_checkpoint` must hold this run's model, whose `{name}` is {now}, got {was}."
+            )

@@ -1,0 +1,150 @@
+"""
+Several tasks' gradients -> one update, from their dot products alone.
+
+An aggregator takes the Gram matrix of the task gradients, `gram[i, j] = g_i . g_j`, and returns a coefficient a task:
+the update is `coefficients @ gradients`. Nothing here knows a model or a `Trainer`.
+"""
+
+import importlib.util
+import itertools
+from collections.abc import Callable, Sequence
+
+import torch
+
+from extrabert_hf.errors import InputError
+
+Aggregator = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
+"""Gram matrix `(T, T)` and a generator -> coefficients `(T,)`."""
+
+
+def pcgrad_weights(gram: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    r"""
+    PCGrad: each task's gradient without its parts that oppose another task's, summed.
+
+    Yu et al. (2020), Gradient Surgery for Multi-Task Learning, https://arxiv.org/abs/2001.06782, Algorithm 1: a copy
+    of `g_i` visits the other tasks in a random order; where `copy . g_j < 0` it loses its projection on the original
+    `g_j`. ExTraBERT, Section 4, prints `g_i - g_j` in place of that dot product, which is no projection.
+
+    Every copy stays a combination of the `g_j`, so its coefficients are all there is to compute.
+
+    Args:
+        gram (`torch.Tensor` of shape `(T, T)`):
+            Dot products of the task gradients.
+        generator (`torch.Generator`):
+            Of the CPU; draws the `T` orders. The same state on every process gives the same update.
+
+    Returns:
+        `torch.Tensor` of shape `(T,)`, of `gram`'s type and device: 1 or more for each task whose gradient is not 0.
+
+    Example:
+        >>> gradients = torch.tensor([[1.0, 0.0], [-1.0, 1.0]])
+        >>> coefficients = pcgrad_weights(gradients @ gradients.T, torch.Generator())
+        >>> coefficients, coefficients @ gradients  # neither opposed: both dot products are 0.5 and 1
+        (tensor([2.0000, 1.5000]), tensor([0.5000, 1.5000]))
+    """
+    products = gram.detach().to("cpu", torch.float64)
+    tasks = len(products)
+    copies = torch.eye(tasks, dtype=torch.float64)  # (T, T), row i: the copy of g_i in terms of all g_j
+    for i, copy in enumerate(copies):
+        for j in torch.randperm(tasks, generator=generator).tolist():
+            if j != i and (product := products[j] @ copy) < 0:  # copy . g_j; then |g_j| > 0
+                copy[j] -= product / products[j, j]
+    return copies.sum(dim=0).to(gram)
+
+
+def mean_weights(gram: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """The gradient of the mean of the losses: `1 / T` for each task."""
+    return torch.full_like(gram[0], 1 / len(gram))
+
+
+def sum_weights(gram: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """The gradient of the sum of the losses: 1 for each task."""
+    return torch.ones_like(gram[0])
+
+
+AGGREGATORS: dict[str, Aggregator] = {"mean": mean_weights, "sum": sum_weights, "pcgrad": pcgrad_weights}
+"""Our own."""
+
+TORCHJD_WEIGHTINGS = {
+    "aligned_mtl": "AlignedMTLWeighting",
+    "cagrad": "CAGradWeighting",
+    "dualproj": "DualProjWeighting",
+    "imtl_g": "IMTLGWeighting",
+    "mgda": "MGDAWeighting",
+    "upgrad": "UPGradWeighting",
+}
+"""Name -> class in `torchjd.aggregation`, an optional extra; each documents its own paper."""
+
+
+def get_aggregator(name: str) -> Aggregator:
+    """
+    Gives an aggregator by name.
+
+    Args:
+        name (`str`):
+            `"mean"`, `"sum"`, `"pcgrad"`, or with torchjd installed `"upgrad"`, `"cagrad"` (`c = 0.5`), `"mgda"`, ...
+
+    Raises:
+        [`InputError`]: for another name, or if torchjd is needed and not there.
+    """
+    if name in AGGREGATORS:
+        return AGGREGATORS[name]
+    if name not in TORCHJD_WEIGHTINGS:
+        names = ", ".join(map(repr, [*AGGREGATORS, *TORCHJD_WEIGHTINGS]))
+        raise InputError(f"`aggregator` must be one of {names}, got {name!r}.")
+    if importlib.util.find_spec("torchjd") is None:
+        raise InputError(f"`aggregator` {name!r} needs torchjd: pip install 'extrabert_hf[torchjd]'")
+    from torchjd import aggregation
+
+    weighting = getattr(aggregation, TORCHJD_WEIGHTINGS[name])(**({"c": 0.5} if name == "cagrad" else {}))
+    return lambda gram, generator: weighting(gram.double().cpu()).to(gram)
+
+
+def gram_matrix(gradients: Sequence[Sequence[torch.Tensor | None]]) -> torch.Tensor:
+    """
+    Dot products of the tasks' gradients, summed over parameters; no gradient is copied.
+
+    Args:
+        gradients (`Sequence[Sequence[torch.Tensor | None]]`):
+            For each of `T` tasks a contiguous gradient a parameter, `None` where the task does not reach it.
+
+    Returns:
+        `torch.Tensor` of shape `(T, T)`, float64 on the CPU: each parameter's products in float32, their sums in
+        float64.
+    """
+    gram = torch.zeros(len(gradients), len(gradients), dtype=torch.float64)
+    for i, j in itertools.combinations_with_replacement(range(len(gradients)), 2):
+        products = [
+            torch.dot(first.view(-1).float(), second.view(-1).float())
+            for first, second in zip(gradients[i], gradients[j], strict=True)
+            if first is not None and second is not None
+        ]
+        if products:
+            gram[i, j] = gram[j, i] = torch.stack(products).double().sum().item()
+    return gram
+
+
+def combine(
+    coefficients: torch.Tensor, gradients: Sequence[Sequence[torch.Tensor | None]]
+) -> list[torch.Tensor | None]:
+    """
+    `coefficients @ gradients`, in place: a parameter's first gradient becomes its update.
+
+    Args:
+        coefficients (`torch.Tensor` of shape `(T,)`):
+            What an aggregator gives.
+        gradients (`Sequence[Sequence[torch.Tensor | None]]`):
+            As for [`gram_matrix`]; overwritten.
+
+    Returns:
+        `list[torch.Tensor | None]`: the update of each parameter, `None` where no task reaches it.
+    """
+    updates: list[torch.Tensor | None] = []
+    for column in zip(*gradients, strict=True):
+        update = None
+        for coefficient, gradient in zip(coefficients.tolist(), column, strict=True):
+            if gradient is None:
+                continue
+            update = gradient.mul_(coefficient) if update is None else update.add_(gradient, alpha=coefficient)
+        updates.append(update)
+    return updates

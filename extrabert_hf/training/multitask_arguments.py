@@ -1,0 +1,120 @@
+"""What a run of several tasks can be told beside what each task can."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from extrabert_hf.data.mixing import MixingSampler
+from extrabert_hf.data.multitask import MultiTaskSampler, StepSampler
+from extrabert_hf.errors import InputError
+from extrabert_hf.training.gradient_surgery import AGGREGATORS, TORCHJD_WEIGHTINGS
+
+
+@dataclass
+class MultiTaskArguments:
+    """How several tasks are trained on one encoder."""
+
+    _argument_group_name: ClassVar[str] = "multitask"
+
+    tasks: list[str] = field(
+        default_factory=lambda: ["sst", "para", "sts"],
+        metadata={"help": "The tasks that the model has: the paper's, or your own from `by_task` in the YAML."},
+    )
+    train_tasks: list[str] | None = field(
+        default=None,
+        metadata={"help": "Those of `tasks` that are trained; by default all. The others are only scored."},
+    )
+    aggregator: str = field(
+        default="pcgrad",
+        metadata={
+            "help": "How the tasks' gradients of the encoder are joined: "
+            f"{', '.join(map(repr, AGGREGATORS))}, or with torchjd {', '.join(map(repr, TORCHJD_WEIGHTINGS))}."
+        },
+    )
+    mixing: str = field(
+        default="together",
+        metadata={
+            "help": "'together': each step has a batch of every task; or one task a step, in shares 'proportional' "
+            "to the rows, by 'temperature', 'annealed' from proportional towards equal, or by 'weights'."
+        },
+    )
+    mixing_temperature: float = field(
+        default=2.0, metadata={"help": "T of mixing by temperature: shares like rows ** (1 / T)."}
+    )
+    mixing_weights: list[float] | None = field(
+        default=None, metadata={"help": "A weight for each trained task, for mixing by weights."}
+    )
+    epoch_length: str | None = field(
+        default=None,
+        metadata={
+            "help": "Steps of an epoch: a number, or 'longest' (every row of every task is seen; the default) or "
+            "'shortest' for mixing together, 'total' (as many rows as there are) for one task a step."
+        },
+    )
+    examples_per_item: list[int] | None = field(
+        default=None,
+        metadata={"help": "For each trained task, its rows a step as a multiple of the batch size; by default 1."},
+    )
+    keep_best_per_task: bool = field(
+        default=False, metadata={"help": "Also keep for each task the model of its own best evaluation, in best/TASK."}
+    )
+
+    def __post_init__(self) -> None:
+        if not self.tasks or len(set(self.tasks)) != len(self.tasks):
+            raise InputError(f"`tasks` must be different names, at least one, got {self.tasks}.")
+        if self.train_tasks is not None and (not self.train_tasks or not set(self.train_tasks) <= set(self.tasks)):
+            raise InputError(f"`train_tasks` must be some of {self.tasks}, got {self.train_tasks}.")
+        for name, numbers in (("mixing_weights", self.mixing_weights), ("examples_per_item", self.examples_per_item)):
+            if numbers is not None and len(numbers) != len(self.trained):
+                raise InputError(f"`{name}` must be a number for each of {self.trained}, got {numbers}.")
+        if (self.mixing == "weights") != (self.mixing_weights is not None):
+            raise InputError(
+                f"`mixing_weights` go with `mixing` 'weights', got {self.mixing_weights}, {self.mixing!r}."
+            )
+
+    @property
+    def trained(self) -> list[str]:
+        """The tasks that are trained, in the order of `tasks`."""
+        return [task for task in self.tasks if self.train_tasks is None or task in self.train_tasks]
+
+    def sampler(
+        self,
+        sizes: Mapping[str, int],
+        lengths: Mapping[str, Sequence[int]] | None,
+        batch_size: int,
+        seed: int,
+        num_epochs: int,
+    ) -> StepSampler:
+        """
+        Makes the sampler of these arguments.
+
+        Args:
+            sizes (`Mapping[str, int]`):
+                Rows of each trained task.
+            lengths (`Mapping[str, Sequence[int]]`, *optional*):
+                Tokens of each row, for batches of like length.
+            batch_size (`int`):
+                Items of an optimizer step.
+            seed (`int`):
+                Start of the order.
+            num_epochs (`int`):
+                Epochs of the run, over which shares are annealed.
+
+        Raises:
+            [`InputError`]: if an argument is not valid for these tasks.
+        """
+        of_task = dict(zip(self.trained, self.examples_per_item or [], strict=False)) or None
+        length = int(self.epoch_length) if (self.epoch_length or "").isdigit() else self.epoch_length
+        shared = {"examples_per_item": of_task, "lengths": lengths} | ({"epoch_length": length} if length else {})
+        if self.mixing == "together":
+            return MultiTaskSampler(sizes, batch_size, seed, **shared)
+        weights = dict(zip(self.trained, self.mixing_weights or [], strict=False))
+        return MixingSampler(
+            sizes,
+            batch_size,
+            seed,
+            mixing=weights or self.mixing,
+            temperature=self.mixing_temperature,
+            num_epochs=num_epochs,
+            **shared,
+        )

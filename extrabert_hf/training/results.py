@@ -1,0 +1,139 @@
+"""What a finished run writes: predictions, scores, figures."""
+
+import csv
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from transformers import PreTrainedModel
+
+from extrabert_hf.data.loading import LoadedData
+from extrabert_hf.evaluation.aggregate import aggregate_scores
+from extrabert_hf.evaluation.figures import plot_conflicts
+from extrabert_hf.evaluation.scoring import score_split
+from extrabert_hf.evaluation.submission import write_submission
+from extrabert_hf.evaluation.summary import summarize
+from extrabert_hf.machine import describe_machine
+from extrabert_hf.training.command_line import Run
+from extrabert_hf.training.conflicts import summarize_conflicts
+from extrabert_hf.training.multitask_trainer import MultiTaskTrainer
+from extrabert_hf.training.trainer import ExtraBertTrainer
+
+logger = logging.getLogger(__name__)
+
+
+def score_and_write(
+    run: Run,
+    trainer: ExtraBertTrainer,
+    model: PreTrainedModel,
+    loaded: dict[str, LoadedData],
+    train_metrics: dict[str, float],
+) -> dict[str, Any]:
+    """
+    Scores dev and test in float32, as `recipes/evaluate_model.py` would, and writes all that a run leaves.
+
+    Args:
+        run ([`Run`]):
+            What the run was told.
+        trainer ([`ExtraBertTrainer`]):
+            After training.
+        model (`PreTrainedModel`):
+            The trained model, without adapters.
+        loaded (`dict[str, LoadedData]`):
+            Each task's rows.
+        train_metrics (`dict[str, float]`):
+            What `trainer.train` has measured.
+
+    Returns:
+        `dict`: what is written to `metrics.json`.
+    """
+    output_dir = Path(run.training.output_dir)
+    tasks = {}
+    for name in run.tasks:
+        task_model = model if run.multitask is None else model.extract(name)
+        tasks[name] = {
+            "task": asdict(run.specs[name]),
+            "scores": _score_task(run, name, trainer, task_model, loaded[name]),
+            "rows": {split: len(rows) for split, rows in loaded[name].splits.items()},
+            "rejected_rows": len(loaded[name].rejected),
+            "model": {"model_name_or_path": run.encoder.model_name_or_path}
+            | {field: getattr(task_model.config, field) for field in run.tasks[name].model.config_fields()},
+            "data": asdict(run.tasks[name].data),
+        }
+    metrics: dict[str, Any] = {"tasks": tasks}
+    if run.multitask is not None:
+        metrics["aggregate"] = _aggregate(run, tasks)
+        logger.info(
+            "\nall tasks: %s", ", ".join(f"{name} {value:.3f}" for name, value in metrics["aggregate"].items())
+        )
+        metrics["multitask"] = asdict(run.multitask)
+        metrics["best_per_task"] = _best_per_task(run, output_dir)
+    if isinstance(trainer, MultiTaskTrainer):
+        metrics["gradient_conflicts"] = summarize_conflicts(trainer.conflicts.rows)
+        plot_conflicts(trainer.conflicts.rows, output_dir / "figures" / "gradient_conflicts.png")
+    metrics |= {
+        "training": {
+            "steps": trainer.state.global_step,
+            "global_batch_size": trainer.global_batch_size,
+            "best_step": trainer.state.best_global_step,
+            "processes": run.training.world_size,
+            "precision": run.training.mixed_precision,
+            **train_metrics,
+        },
+        "lora": asdict(run.lora),
+        "arguments": run.training.to_dict(),
+        "machine": describe_machine(),
+        "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
+    }
+    (output_dir / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    logger.info("\nmodel, metrics.json and predictions are in %s", output_dir)
+    return metrics
+
+
+def _score_task(
+    run: Run, name: str, trainer: ExtraBertTrainer, model: PreTrainedModel, loaded: LoadedData
+) -> dict[str, Any]:
+    output_dir, task = Path(run.training.output_dir), run.specs[name]
+    train_labels = np.asarray(loaded.splits["train"]["label"][:])
+    scores = {}
+    for split in ["dev", "test"] if run.tasks[name].data.predict_test and "test" in loaded.splits else ["dev"]:
+        rows = loaded.splits[split]
+        predictions, report = score_split(
+            model,
+            trainer.processing_class,
+            task,
+            rows,
+            train_labels=train_labels,
+            batch_size=run.training.eval_batch_size,
+            progress=not run.training.disable_tqdm,
+        )
+        write_submission(output_dir / "predictions" / f"{name}-{split}.csv", task, rows["id"], predictions)
+        if report is not None:
+            scores[split] = report
+            write_scored(output_dir / "scored" / f"{name}-{split}.csv", rows["id"], rows["label"][:], predictions)
+            logger.info("\n%s", summarize(f"{name} {split}", report))
+    return scores
+
+
+def write_scored(path: Path, ids: Sequence[str], labels: Sequence[float], predictions: np.ndarray) -> None:
+    """Writes `id,label,prediction` of each labelled row: what a paired comparison of two runs reads."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "label", "prediction"])
+        writer.writerows(zip(ids, labels, predictions.tolist(), strict=True))
+
+
+def _aggregate(run: Run, tasks: dict[str, Any]) -> dict[str, float]:
+    return aggregate_scores(run.specs, {name: entry["scores"]["dev"]["metrics"] for name, entry in tasks.items()})
+
+
+def _best_per_task(run: Run, output_dir: Path) -> dict[str, Any]:
+    best = {name: output_dir / "best" / name / "best.json" for name in run.tasks}
+    return {name: json.loads(path.read_text(encoding="utf-8")) for name, path in best.items() if path.is_file()}

@@ -1,0 +1,17 @@
+"""
+Fine-tunes one encoder on several tasks together, each with its own head, with gradient surgery.
+
+    accelerate launch recipes/multitask.py --config recipes/configs/minilm/multitask.yaml --data sample
+"""
+
+import sys
+from pathlib import Path
+
+from extrabert_hf.console import recipe_console
+from extrabert_hf.training.command_line import parse_multitask_run
+from extrabert_hf.training.finetune import finetune
+
+if __name__ == "__main__":
+    default_config = Path(__file__).parent / "configs" / "table1" / "rr_cs_gs.yaml"
+    with recipe_console():
+        finetune(parse_multitask_run(sys.argv[1:], default_config=default_config, description=__doc__))

@@ -1,0 +1,19 @@
+"""
+Runs the rows of the paper's Table 1 that are not finished yet, then writes the table with intervals and paired tests.
+
+    accelerate launch recipes/table1.py --data sample --model_name_or_path minilm --num_train_epochs 1
+
+Flags that are not listed here go to every run; `python recipes/multitask.py --help` lists them.
+"""
+
+from pathlib import Path
+
+from extrabert_hf.console import recipe_console
+from extrabert_hf.paper.runner import Table1Arguments, run_table1
+from extrabert_hf.training.command_line import RecipeParser
+
+if __name__ == "__main__":
+    with recipe_console():
+        parser = RecipeParser(Table1Arguments, description=__doc__)
+        arguments, flags = parser.parse_args_into_dataclasses(return_remaining_strings=True)
+        print(run_table1(arguments, flags, Path(__file__).parent / "configs" / "table1"))

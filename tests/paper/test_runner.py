@@ -1,0 +1,94 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from extrabert_hf.errors import InputError
+from extrabert_hf.paper.rows import TABLE1
+from extrabert_hf.paper.runner import PlannedRun, Table1Arguments, run_table1
+from extrabert_hf.training.finetune import finetune
+
+CONFIGS = Path(__file__).parents[2] / "recipes" / "configs" / "table1"
+
+# a random encoder of 16 dimensions often answers one class for every row
+pytestmark = pytest.mark.filterwarnings("ignore::extrabert_hf.evaluation.ConstantInputWarning")
+
+
+@pytest.fixture
+def run(tiny_encoder, tmp_path):
+    def call(*rows, seeds=(42,), test=False, flags=()):
+        arguments = Table1Arguments(list(rows), list(seeds), str(tmp_path / "table1"), test)
+        return run_table1(arguments, [*call.words, *flags], CONFIGS)
+
+    few = ["--max_steps", "3", "--bf16", "false", "--disable_tqdm", "true", "--eval_strategy", "no"]
+    few += ["--save_strategy", "no", "--load_best_model_at_end", "false", "--max_length", "40"]
+    call.words = ["--model_name_or_path", tiny_encoder, "--data", "sample", *few]
+    return call
+
+
+def test_a_row_is_run_with_each_seed_and_shown_beside_the_papers(run, tmp_path):
+    markdown = run("rr_cs_gs", "sft_ma_cs", seeds=(42, 43), test=True)
+    root = tmp_path / "table1"
+    assert sorted(path.relative_to(root).as_posix() for path in root.rglob("metrics.json")) == [
+        *(f"rr_cs_gs/seed-{seed}/metrics.json" for seed in (42, 43)),
+        *(f"sft_ma_cs/seed-{seed}/{task}/metrics.json" for seed in (42, 43) for task in ("para", "sst", "sts")),
+    ]
+    for name in ("table1.md", "table1.csv", "table1.tex"):
+        assert (root / name).stat().st_size > 500
+    assert ".880" in markdown
+    assert "3 optimizer steps of 8 to 12 rows of each task" in markdown
+    assert "seeds 42, 43" in markdown
+    metrics = json.loads((root / "rr_cs_gs" / "seed-43" / "metrics.json").read_text())
+    assert (metrics["arguments"]["seed"], metrics["multitask"]["aggregator"]) == (43, "pcgrad")
+    assert {path.name for path in (root / "test").iterdir()} == {f"{task}-test.csv" for task in ("sst", "para", "sts")}
+    assert len((root / "test" / "sst-test.csv").read_text().splitlines()) == 41
+
+
+def test_a_finished_row_is_not_run_again(run, tmp_path):
+    run("rr")
+    model = tmp_path / "table1" / "rr" / "seed-42" / "model.safetensors"
+    written = model.stat().st_mtime_ns
+    run("rr", "baseline")
+    assert model.stat().st_mtime_ns == written
+    assert (tmp_path / "table1" / "baseline" / "seed-42" / "metrics.json").is_file()
+
+
+def test_an_interrupted_run_goes_on_from_its_last_complete_checkpoint(run, tmp_path):
+    saving = ("--save_strategy", "steps", "--save_steps", "2")
+    folder = tmp_path / "table1" / "rr" / "seed-42"
+    run("rr", flags=saving)
+    whole = (folder / "model.safetensors").read_bytes()
+    assert not list(folder.glob("checkpoint-*"))  # a finished row needs none
+
+    def interrupted(complete):
+        (folder / "metrics.json").unlink()
+        finetune(PlannedRun(TABLE1["rr"], 42, None, folder).parse(CONFIGS, [*run.words, *saving]))
+        for name in ("metrics.json", *([] if complete else ["checkpoint-2/complete", "checkpoint-3/complete"])):
+            (folder / name).unlink()
+        (folder / "predictions" / "of an earlier run").touch()
+
+    for complete in (True, False):
+        interrupted(complete)
+        run("rr", flags=saving)
+        assert (folder / "model.safetensors").read_bytes() == whole
+        assert (folder / "predictions" / "of an earlier run").exists() == complete  # a new start clears the folder
+
+
+def test_runs_of_other_flags_are_not_mixed_into_one_table(run):
+    run("rr")
+    with pytest.raises(InputError, match=r"seed-42 was run with .*, now .*--learning_rate 3e-4.*--output_dir"):
+        run("rr", flags=("--learning_rate", "3e-4"))
+
+
+@pytest.mark.parametrize(
+    ("rows", "options", "message"),
+    [
+        (["rrr"], {}, "`rows` must be of 'baseline', .* got 'rrr'"),
+        (["rr"], {"seeds": (1, 1)}, r"`seeds` must differ from each other, got \[1, 1\]"),
+        (["rr"], {"flags": ("--learning_rat", "1")}, "unrecognized arguments: --learning_rat"),
+        (["rr"], {"test": True}, "`test` needs the row sft_ma_cs, which is not finished"),
+    ],
+)
+def test_what_cannot_be_used_is_named(run, rows, options, message):
+    with pytest.raises(InputError, match=message):
+        run(*rows, **options)
