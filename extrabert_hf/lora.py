@@ -15,11 +15,11 @@ from peft import (
 )
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import AutoConfig
+from transformers import AutoConfig, AutoModel
 
 from extrabert_hf.errors import InputError
 from extrabert_hf.models import MODEL_FOR_HEAD, ExtraBertConfig, ExtraBertForMultiTask, ExtraBertPreTrainedModel
-from extrabert_hf.models.configuration_extrabert import TASK_FIELDS
+from extrabert_hf.models.base_extrabert import drop_pooler
 
 WEIGHTS_FILE = "adapter_model.safetensors"
 ADAPTER = "default"
@@ -161,7 +161,7 @@ def load_adapter(
     lora_config.modules_to_save = _modules_in_full(model)  # whatever the file says: no fresh head may stay
     adapted = _wrapped(model, lora_config)
     weights = load_file(folder / WEIGHTS_FILE)
-    _check_same_shapes(weights, _trained_weights(adapted), folder)
+    _check_same_shapes(weights, _trained_weights(adapted), f"`folder` must hold what was trained, in {folder}")
     set_peft_model_state_dict(adapted, weights, ADAPTER)
     return _merged(adapted).eval()
 
@@ -215,24 +215,26 @@ def _on_encoder(folder: Path, path: str, attn_implementation: str | None) -> Ext
     architecture = (config.architectures or ["no architecture"])[0]
     if not isinstance(config, ExtraBertConfig) or architecture not in classes:
         raise InputError(f"`folder` must hold an adapter of one of {', '.join(classes)}, got {architecture}.")
-    model_class = classes[architecture]
-    if isinstance(AutoConfig.from_pretrained(path), ExtraBertConfig):  # it was trained on from a model of this package
-        return model_class.from_pretrained(
-            path, config=config, dtype=torch.float32, attn_implementation=attn_implementation
-        )
-    fields = (*TASK_FIELDS, "tasks", "pad_token_id", "bos_token_id", "eos_token_id")
-    return model_class.from_backbone(
-        path, attn_implementation=attn_implementation, **{name: getattr(config, name) for name in fields}
-    )
+    loading_options = {"dtype": torch.float32, "attn_implementation": attn_implementation}
+    model = classes[architecture]._from_config(config, **loading_options)
+    encoder, loading = AutoModel.from_pretrained(path, output_loading_info=True, **loading_options)
+    if isinstance(encoder, ExtraBertPreTrainedModel):  # training went on from a model of this package
+        encoder = encoder.backbone
+    if "pooler" not in config.poolings:
+        drop_pooler(encoder)
+    fresh = {name.removeprefix("backbone.") for name in loading["missing_keys"]}
+    there = {
+        name: weight
+        for name, weight in encoder.state_dict().items()
+        if name not in fresh or name.startswith("pooler.")  # a pooler that is read comes from the adapter
+    }
+    _check_same_shapes(there, model.backbone.state_dict(), f"the encoder must be the one of {folder}, in {path}")
+    model.backbone = encoder
+    return model
 
 
-def _check_same_shapes(
-    weights: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor], folder: Path
-) -> None:
-    there, due = ({name: tuple(weight.shape) for name, weight in part.items()} for part in (weights, expected))
+def _check_same_shapes(there: Mapping[str, torch.Tensor], due: Mapping[str, torch.Tensor], message: str) -> None:
     for name in sorted(there.keys() | due.keys()):
-        if there.get(name) != due.get(name):
-            raise InputError(
-                f"`folder` must hold the weights that its config.json and encoder call for: {name!r} must be "
-                f"{due.get(name, 'absent')}, got {there.get(name, 'nothing')} in {folder}."
-            )
+        was, needed = (tuple(part[name].shape) if name in part else "absent" for part in (there, due))
+        if was != needed:
+            raise InputError(f"{message} {name!r} must be {needed}, got {was}.")

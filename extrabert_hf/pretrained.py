@@ -161,11 +161,11 @@ def load_model(
     architecture = (config.architectures or ["no architecture"])[0]
     if not isinstance(config, ExtraBertConfig) or architecture not in classes:
         raise InputError(f"the model must be one of {', '.join(classes)}, got {architecture} in {path}.")
+    if config.tasks is not None and task not in config.tasks:
+        names = ", ".join(map(repr, config.tasks))
+        raise InputError(f"`task` must be one of {names}, the tasks of the model in {path}, got {task!r}.")
     model = _load_saved(path, attn_implementation)
     if isinstance(model, ExtraBertForMultiTask):
-        if task not in config.tasks:
-            names = ", ".join(map(repr, config.tasks))
-            raise InputError(f"`task` must be one of {names}, the tasks of the model in {path}, got {task!r}.")
         model = model.extract(task)
     elif task is not None and task != _task_of(None, model).name:
         raise InputError(f"`task` is for a multitask model, {path} holds an {architecture}, got {task!r}.")

@@ -1,4 +1,5 @@
 import json
+from copy import deepcopy
 
 import pytest
 import torch
@@ -24,6 +25,10 @@ ONE_POOLER = {"sst": {"head": "sentiment", "pooling": "pooler"}, "sts": {"head":
 
 every_model = pytest.mark.parametrize("model_class", MODELS)
 every_encoder = pytest.mark.parametrize("backbone", ["bert", "distilbert", "modernbert"])
+every_model_and_every_encoder = pytest.mark.parametrize(
+    ("model_class", "backbone"), list(zip(MODELS, ["bert", "distilbert", "modernbert", "bert"], strict=True))
+)
+one_task_and_several = pytest.mark.parametrize("model_class", [ExtraBertForParaphrase, ExtraBertForMultiTask])
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +54,7 @@ def logits_of(random_batch):
     def logits(model):
         if "tasks" not in vars(model.config) or model.config.tasks is None:
             return model(**batches[model.head.sentences_per_row]).logits
-        heads = model.heads
+        heads = dict(sorted(model.heads.items()))  # the order of a config.json
         return torch.cat([model(**batches[heads[t].sentences_per_row], task=t).logits for t in heads], dim=1)
 
     return logits
@@ -60,12 +65,12 @@ def trained(model):
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.requires_grad:
-                parameter.normal_(std=0.3)
+                parameter.normal_(std=0.2)
     return model.eval()
 
 
 def adapted(model_class, folder, **config_fields):
-    return trained(with_lora(model_class.from_backbone(folder, **config_fields), r=2))
+    return trained(with_lora(model_class.from_backbone(folder, **config_fields), r=4, alpha=4))
 
 
 def snapshot(model):
@@ -76,8 +81,7 @@ def plain_names(names):
     return {name.removeprefix("base_model.model.").replace(".modules_to_save.default", "") for name in names}
 
 
-@every_encoder
-@every_model
+@every_model_and_every_encoder
 def test_only_adapters_heads_and_poolings_are_trained(model_class, backbone, encoder_of):
     plain = model_class.from_backbone(encoder_of(backbone))
     outside = {name for name, _ in plain.named_parameters() if not name.startswith("backbone.")}
@@ -91,7 +95,7 @@ def test_only_adapters_heads_and_poolings_are_trained(model_class, backbone, enc
     assert adapters == {f"{name}.lora_{part}.default.weight" for name in linear for part in "AB"}
 
 
-@every_model
+@one_task_and_several
 def test_a_new_adapter_changes_no_logit(model_class, encoder_of, logits_of):
     model = model_class.from_backbone(encoder_of("bert"))
     before = logits_of(model)
@@ -114,7 +118,7 @@ def test_saved_loaded_and_merged_logits_are_equal_by_value(model_class, backbone
     assert all(torch.equal(weights[name], loaded_weights[name]) for name in weights)
 
 
-@every_model
+@one_task_and_several
 def test_peft_itself_loads_what_is_saved(model_class, encoder_of, logits_of, tmp_path):
     model = adapted(model_class, encoder_of("bert"))
     save_adapter(model, tmp_path, encoder="bert-tiny")
@@ -123,8 +127,7 @@ def test_peft_itself_loads_what_is_saved(model_class, encoder_of, logits_of, tmp
     assert torch.equal(logits_of(loaded), logits_of(model))
 
 
-@every_encoder
-@every_model
+@every_model_and_every_encoder
 def test_a_training_step_moves_all_of_adapters_heads_and_poolings_and_nothing_else(
     model_class, backbone, encoder_of, logits_of
 ):
@@ -137,8 +140,7 @@ def test_a_training_step_moves_all_of_adapters_heads_and_poolings_and_nothing_el
     assert moved == {name for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
-@every_encoder
-@every_model
+@every_model_and_every_encoder
 def test_a_merged_model_is_a_plain_one(model_class, backbone, encoder_of, logits_of, tmp_path):
     plain = model_class.from_backbone(encoder_of(backbone))
     model = adapted(model_class, encoder_of(backbone))
@@ -154,7 +156,7 @@ def test_a_merged_model_is_a_plain_one(model_class, backbone, encoder_of, logits
 
 
 @pytest.mark.parametrize("mode", [True, False])
-@every_model
+@one_task_and_several
 def test_merging_leaves_the_trained_model_as_it_was(model_class, mode, encoder_of, logits_of):
     model = adapted(model_class, encoder_of("bert"))
     before, logits = snapshot(model), logits_of(model)
@@ -176,7 +178,7 @@ def test_an_adapted_model_is_in_the_mode_it_was_in(mode, encoder_of):
     assert {module.training for module in model.modules()} == {mode}
 
 
-@every_model
+@one_task_and_several
 def test_the_model_inside_is_ours(model_class, encoder_of):
     plain = model_class.from_backbone(encoder_of("bert"))
     model = with_lora(plain)
@@ -266,7 +268,8 @@ def test_what_no_adapter_can_be_made_of_is_refused(arguments, message, encoder_o
 
 
 def test_an_encoder_with_modules_named_like_a_head_is_refused():
-    config = FunnelConfig(vocab_size=99, block_sizes=[1], d_model=16, n_head=2, d_head=8, d_inner=32)
+    sizes = {"vocab_size": 99, "block_sizes": [1], "d_model": 16, "n_head": 2, "d_head": 8, "d_inner": 32}
+    config = FunnelConfig(**sizes, architectures=["FunnelModel"])
     with pytest.raises(InputError, match=r"not named like a head, got 'backbone\..*q_head'"):
         with_lora(ExtraBertForSentiment(ExtraBertConfig(backbone_config=config)))
 
@@ -303,12 +306,21 @@ def test_an_encoder_is_found_by_its_name(encoder_of, tmp_path, logits_of):
     torch.testing.assert_close(logits_of(loaded), logits_of(model), rtol=0, atol=1e-5)
 
 
-@every_model
+@one_task_and_several
 def test_an_adapter_of_a_model_trained_before_is_loaded_on_that_model(model_class, encoder_of, tmp_path, logits_of):
     merge_lora(adapted(model_class, encoder_of("bert"))).save_pretrained(tmp_path / "model")
     model = trained(with_lora(AutoModel.from_pretrained(tmp_path / "model")))
     save_adapter(model, tmp_path / "adapter", encoder=str(tmp_path / "model"))
     torch.testing.assert_close(logits_of(load_adapter(tmp_path / "adapter")), logits_of(model), rtol=0, atol=1e-5)
+
+
+def test_an_encoder_saved_in_bfloat16_is_loaded_in_float32(tmp_path, logits_of):
+    AutoModel.from_config(deepcopy(TINY_BACKBONES["bert"]), dtype=torch.bfloat16).save_pretrained(tmp_path / "encoder")
+    model = adapted(ExtraBertForSentiment, str(tmp_path / "encoder"))
+    save_adapter(model, tmp_path / "adapter", encoder=str(tmp_path / "encoder"))
+    loaded = load_adapter(tmp_path / "adapter")
+    assert {parameter.dtype for parameter in loaded.parameters()} == {torch.float32}
+    torch.testing.assert_close(logits_of(loaded), logits_of(model), rtol=0, atol=1e-5)
 
 
 def test_the_loaded_model_keeps_its_config(encoder_of, tmp_path):
@@ -333,23 +345,48 @@ def with_a_narrower_classifier(weights):
     return {name: weight[:2] if "classifier" in name else weight for name, weight in weights.items()}
 
 
-@pytest.mark.parametrize("keep_listed", [True, False])
-@pytest.mark.parametrize("change", [without_head, with_a_stranger, with_a_narrower_classifier])
-def test_an_adapter_of_other_weights_is_refused(change, keep_listed, encoder_of, tmp_path):
+@pytest.mark.parametrize(
+    ("change", "listed"),
+    [(without_head, True), (without_head, False), (with_a_stranger, True), (with_a_narrower_classifier, True)],
+)
+def test_an_adapter_of_other_weights_is_refused(change, listed, encoder_of, tmp_path):
     save_adapter(adapted(ExtraBertForSentiment, encoder_of("bert")), tmp_path, encoder=encoder_of("bert"))
     weights = tmp_path / "adapter_model.safetensors"
     save_file(change(load_file(weights)), weights)
-    if not keep_listed:  # as where a head was never listed among the modules to save
+    if not listed:  # as where a head was never listed among the modules to save
         file = tmp_path / "adapter_config.json"
         file.write_text(json.dumps(json.loads(file.read_text()) | {"modules_to_save": None}))
-    with pytest.raises(InputError, match=r"must hold the weights .* '.*\.head\..*' must be"):
+    with pytest.raises(InputError, match=r"must hold what was trained, .* '.*\.head\..*' must be .*, got"):
         load_adapter(tmp_path)
 
 
 def test_an_adapter_on_an_encoder_of_another_size_is_refused(encoder_of, tmp_path):
     save_adapter(adapted(ExtraBertForSentiment, encoder_of("bert")), tmp_path, encoder=encoder_of("distilbert"))
-    with pytest.raises(InputError, match="`folder` must hold the weights"):
+    with pytest.raises(InputError, match="the encoder must be the one of"):
         load_adapter(tmp_path)
+
+
+def without(folder, part):
+    """Takes the weights with `part` in their names out of an encoder's checkpoint."""
+    weights = {name: weight for name, weight in load_file(folder / "model.safetensors").items() if part not in name}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def test_an_encoder_that_lacks_weights_is_refused(tmp_path):
+    AutoModel.from_config(TINY_BACKBONES["bert"]).save_pretrained(tmp_path / "encoder")
+    model = adapted(ExtraBertForSentiment, str(tmp_path / "encoder"))
+    save_adapter(model, tmp_path / "adapter", encoder=str(tmp_path / "encoder"))
+    without(tmp_path / "encoder", "layer.1.")
+    with pytest.raises(InputError, match=r"the encoder must be the one of .* 'encoder\.layer\.1\..* got absent"):
+        load_adapter(tmp_path / "adapter")
+
+
+def test_a_pooler_that_the_encoder_lacks_comes_from_the_adapter(tmp_path, logits_of):
+    AutoModel.from_config(TINY_BACKBONES["bert"]).save_pretrained(tmp_path / "encoder")
+    without(tmp_path / "encoder", "pooler")
+    model = adapted(ExtraBertForSentiment, str(tmp_path / "encoder"), pooling="pooler")
+    save_adapter(model, tmp_path / "adapter", encoder=str(tmp_path / "encoder"))
+    torch.testing.assert_close(logits_of(load_adapter(tmp_path / "adapter")), logits_of(model), rtol=0, atol=1e-5)
 
 
 def test_a_folder_without_an_adapter_of_ours_is_refused(encoder_of, tmp_path):
@@ -357,7 +394,7 @@ def test_a_folder_without_an_adapter_of_ours_is_refused(encoder_of, tmp_path):
         load_adapter(encoder_of("bert"))
     save_adapter(adapted(ExtraBertForSentiment, encoder_of("bert")), tmp_path, encoder=encoder_of("bert"))
     TINY_BACKBONES["bert"].save_pretrained(tmp_path)
-    with pytest.raises(InputError, match=r"must hold an adapter of one of ExtraBertForSentiment, .* got no architect"):
+    with pytest.raises(InputError, match=r"must hold an adapter of one of ExtraBertForSentiment, .* got BertModel"):
         load_adapter(tmp_path)
 
 

@@ -1,20 +1,23 @@
 """Models that encode a pair's sentences in a forward each, the plain way; ours encode both in one."""
 
 import torch
+from torch import nn
 
 from extrabert_hf.models import ExtraBertForParaphrase, ExtraBertForSimilarity, ExtraBertPreTrainedModel
 
 
 class TwoForwards:
-    """Replaces `embed` of a model for pairs: each side padded to its own longest sentence, and encoded alone."""
+    """Replaces the way of a pair's sentences through encoder and pooling: each side padded to its own longest."""
 
-    def embed(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, None]:
+    def _pool(
+        self, pooling: nn.Module | None, input_ids: torch.Tensor, attention_mask: torch.Tensor
+    ) -> tuple[torch.Tensor, None]:
         """`(2B, T)`, a pair's sentences one after the other -> vectors `(2B, d)` in the same order."""
         vectors = []
         for side in (0, 1):
             ids, mask = input_ids[side::2], attention_mask[side::2]  # (B, T)
             longest = mask.sum(dim=1).max()
-            vectors.append(super().embed(ids[:, :longest], mask[:, :longest])[0])  # (B, d)
+            vectors.append(super()._pool(pooling, ids[:, :longest], mask[:, :longest])[0])  # (B, d)
         return torch.stack(vectors, dim=1).flatten(0, 1), None
 
 

@@ -56,7 +56,8 @@ class ExtraBertPreTrainedModel(PreTrainedModel):
     def __init__(self, config: ExtraBertConfig) -> None:
         config = copy.copy(config)  # so that one config can serve several models, each with its own labels
         super().__init__(config)
-        self.backbone = AutoModel.from_config(config.backbone_config)
+        # in the type of the rest: a config of an encoder saved in bfloat16 names that type
+        self.backbone = AutoModel.from_config(config.backbone_config, dtype=torch.get_default_dtype())
         if "pooler" not in config.poolings:
             drop_pooler(self.backbone)
         elif getattr(self.backbone, "pooler", None) is None:

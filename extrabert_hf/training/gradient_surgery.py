@@ -5,7 +5,6 @@ An aggregator takes the Gram matrix of the task gradients, `gram[i, j] = g_i . g
 the update is `coefficients @ gradients`. Nothing here knows a model or a `Trainer`.
 """
 
-import importlib.util
 import itertools
 from collections.abc import Callable, Sequence
 
@@ -47,7 +46,8 @@ def pcgrad_weights(gram: torch.Tensor, generator: torch.Generator) -> torch.Tens
     copies = torch.eye(tasks, dtype=torch.float64)  # (T, T), row i: the copy of g_i in terms of all g_j
     for i, copy in enumerate(copies):
         for j in torch.randperm(tasks, generator=generator).tolist():
-            if j != i and (product := products[j] @ copy) < 0:  # copy . g_j; then |g_j| > 0
+            product = products[j] @ copy  # copy . g_j
+            if j != i and product < 0 < products[j, j]:  # a square may round to 0 where the product does not
                 copy[j] -= product / products[j, j]
     return copies.sum(dim=0).to(gram)
 
@@ -92,11 +92,12 @@ def get_aggregator(name: str) -> Aggregator:
     if name not in TORCHJD_WEIGHTINGS:
         names = ", ".join(map(repr, [*AGGREGATORS, *TORCHJD_WEIGHTINGS]))
         raise InputError(f"`aggregator` must be one of {names}, got {name!r}.")
-    if importlib.util.find_spec("torchjd") is None:
-        raise InputError(f"`aggregator` {name!r} needs torchjd: pip install 'extrabert_hf[torchjd]'")
-    from torchjd import aggregation
+    try:
+        from torchjd import aggregation
 
-    weighting = getattr(aggregation, TORCHJD_WEIGHTINGS[name])(**({"c": 0.5} if name == "cagrad" else {}))
+        weighting = getattr(aggregation, TORCHJD_WEIGHTINGS[name])(**({"c": 0.5} if name == "cagrad" else {}))
+    except ImportError as error:  # of torchjd, or of the solver that this one needs
+        raise InputError(f"`aggregator` {name!r} needs torchjd: pip install 'extrabert_hf[torchjd]'") from error
     return lambda gram, generator: weighting(gram.double().cpu()).to(gram)
 
 

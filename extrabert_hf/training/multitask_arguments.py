@@ -7,7 +7,12 @@ from typing import ClassVar
 from extrabert_hf.data.mixing import MixingSampler
 from extrabert_hf.data.multitask import MultiTaskSampler, StepSampler
 from extrabert_hf.errors import InputError
-from extrabert_hf.training.gradient_surgery import AGGREGATORS, TORCHJD_WEIGHTINGS
+from extrabert_hf.training.gradient_surgery import AGGREGATORS, TORCHJD_WEIGHTINGS, get_aggregator
+
+EPOCH_LENGTHS = {"together": ("longest", "shortest")} | dict.fromkeys(
+    ("proportional", "temperature", "annealed", "weights"), ("total",)
+)
+"""Way of mixing -> the words that `epoch_length` may be."""
 
 
 @dataclass
@@ -64,6 +69,18 @@ class MultiTaskArguments:
             raise InputError(f"`tasks` must be different names, at least one, got {self.tasks}.")
         if self.train_tasks is not None and (not self.train_tasks or not set(self.train_tasks) <= set(self.tasks)):
             raise InputError(f"`train_tasks` must be some of {self.tasks}, got {self.train_tasks}.")
+        get_aggregator(self.aggregator)  # refuses what there is not
+        if self.mixing not in EPOCH_LENGTHS:
+            raise InputError(f"`mixing` must be one of {', '.join(map(repr, EPOCH_LENGTHS))}, got {self.mixing!r}.")
+        words = EPOCH_LENGTHS[self.mixing]
+        is_count = (self.epoch_length or "").isdecimal() and int(self.epoch_length) > 0
+        if self.epoch_length not in (None, *words) and not is_count:
+            raise InputError(
+                f"`epoch_length` must be {', '.join(map(repr, words))} or a number of steps, 1 or more, for `mixing` "
+                f"{self.mixing!r}, got {self.epoch_length!r}."
+            )
+        if not self.mixing_temperature > 0:
+            raise InputError(f"`mixing_temperature` must be above 0, got {self.mixing_temperature}.")
         for name, numbers in (("mixing_weights", self.mixing_weights), ("examples_per_item", self.examples_per_item)):
             if numbers is not None and len(numbers) != len(self.trained):
                 raise InputError(f"`{name}` must be a number for each of {self.trained}, got {numbers}.")
@@ -104,7 +121,7 @@ class MultiTaskArguments:
             [`InputError`]: if an argument is not valid for these tasks.
         """
         of_task = dict(zip(self.trained, self.examples_per_item or [], strict=False)) or None
-        length = int(self.epoch_length) if (self.epoch_length or "").isdigit() else self.epoch_length
+        length = int(self.epoch_length) if (self.epoch_length or "").isdecimal() else self.epoch_length
         shared = {"examples_per_item": of_task, "lengths": lengths} | ({"epoch_length": length} if length else {})
         if self.mixing == "together":
             return MultiTaskSampler(sizes, batch_size, seed, **shared)

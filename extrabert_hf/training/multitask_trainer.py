@@ -222,6 +222,8 @@ def average_gradients(parameters: Sequence[nn.Parameter], gradients: list[list[t
         gradients (`list[list[torch.Tensor | None]]`):
             `T` lists of `P` gradients. One that is `None` on this process and not on another becomes its share of 0.
     """
+    if not parameters:  # a frozen encoder
+        return
     there = torch.tensor([[gradient is not None for gradient in row] for row in gradients], dtype=torch.int32)
     there = there.to(parameters[0].device)  # (T, P)
     dist.all_reduce(there, op=dist.ReduceOp.MAX)

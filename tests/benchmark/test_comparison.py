@@ -33,6 +33,20 @@ def test_figures_have_their_form_and_can_be_kept(tiny_encoder):
     assert (entry["steps"][-1]["name"], entry["steps"][-1]["rate"]) == ("+ fused AdamW", entry["ours"])
 
 
+def test_surgery_is_measured_in_steps_beside_the_plain_mean_and_other_methods(tiny_encoder):
+    arguments = BenchmarkArguments(
+        only=["surgery"], rounds=1, rows=6, batch_size=4, model_name_or_path=tiny_encoder, steps=True
+    )
+    (entry,) = run_benchmark(arguments)
+    assert (entry["name"], entry["unit"]) == ("surgery", "steps/s")
+    assert entry["ratio"] == entry["ours"] / entry["peer"] > 0
+    names = [other["name"] for other in entry["others"]]
+    assert names[:2] == ["mean, one backward a task", "PCGrad on whole vectors"]
+    for other in entry["others"]:
+        assert other["ratio"] == other["rate"] / entry["peer"] > 0
+    assert "steps" not in entry  # they lead to a trainer of one task
+
+
 def test_rows_are_the_first_ones_and_come_again_where_there_are_too_few():
     some = load_rows(PAPER_TASKS["sst"], "sample", 3)
     many = load_rows(PAPER_TASKS["sst"], "sample", 1000)
@@ -53,7 +67,10 @@ def test_the_recipe_refuses_an_unknown_comparison_in_one_line(monkeypatch, capsy
     with pytest.raises(SystemExit) as caught:
         run_recipe(monkeypatch, "--only", "fly")
     assert caught.value.code == 2
-    assert capsys.readouterr().err == "error: `only` must be of 'train-sts', 'train-sst', 'train-para', got 'fly'.\n"
+    assert (
+        capsys.readouterr().err
+        == "error: `only` must be of 'train-sts', 'train-sst', 'train-para', 'surgery', got 'fly'.\n"
+    )
 
 
 @pytest.mark.slow
@@ -63,7 +80,7 @@ def test_the_recipe_prints_the_table_alone_and_writes_the_figures(monkeypatch, c
     figures = tmp_path / "figures.json"
     run_recipe(monkeypatch, *f"--only train-sst --rounds 1 --rows 8 --batch_size 4 --json {figures}".split())
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("one epoch of 8 rows in batches of 4, minilm, ours in ")
+    assert lines[0].startswith("one epoch of 8 rows a task in batches of 4, minilm, ours in ")
     assert lines[-1].startswith("train-sst ")
     (entry,) = json.loads(figures.read_text())
     assert (entry["name"], entry["model"], entry["rows"]) == ("train-sst", "minilm", 8)

@@ -1,15 +1,16 @@
-import sys
-
 import pytest
 import torch
 
+from extrabert_hf.benchmark.benchmarks import BENCHMARKS
 from extrabert_hf.benchmark.comparison import load_rows
-from extrabert_hf.benchmark.contenders import BENCHMARKS, Setting, our_trainer
+from extrabert_hf.benchmark.contenders import Setting, our_trainer
 from extrabert_hf.benchmark.quiet import quiet_libraries
 from extrabert_hf.benchmark.rounds import training_seconds
 from extrabert_hf.benchmark.steps import ladder
-from extrabert_hf.errors import InputError
+from extrabert_hf.tasks import PAPER_TASKS
 from extrabert_hf.training.arguments import ExtraBertTrainingArguments
+
+ON_ONE_TASK = [name for name, benchmark in BENCHMARKS.items() if len(benchmark.tasks) == 1]
 
 
 @pytest.fixture
@@ -19,11 +20,11 @@ def contenders(tiny_encoder, tmp_path):
 
     def make(name):
         benchmark = BENCHMARKS[name]
-        setting = Setting(benchmark.task, tiny_encoder, batch_size=4, bf16=True, output_dir=str(tmp_path))
-        rows = load_rows(benchmark.task, "sample", 10)
+        setting = Setting(tiny_encoder, batch_size=4, bf16=True, output_dir=str(tmp_path))
+        rows = {task: load_rows(PAPER_TASKS[task], "sample", 10) for task in benchmark.tasks}
         with quiet_libraries():
-            yield our_trainer(setting, rows)
-            yield benchmark.peer(setting, rows)
+            for build in benchmark.contenders(setting).values():
+                yield build(rows)
 
     return make
 
@@ -36,7 +37,7 @@ def watch(trainer):
     return types, rows
 
 
-@pytest.mark.parametrize("name", BENCHMARKS)
+@pytest.mark.parametrize("name", ON_ONE_TASK)
 def test_contenders_train_on_the_same_rows_ours_in_bfloat16_and_peers_in_float32(name, contenders, capsys):
     for trainer, expected in zip(contenders(name), (torch.bfloat16, torch.float32), strict=True):
         types, rows = watch(trainer)
@@ -58,18 +59,12 @@ def test_ours_is_as_shipped_but_for_what_every_contender_is_told(contenders, tmp
 
 
 def test_every_step_trains(tiny_encoder, tmp_path):
-    task = BENCHMARKS["train-sts"].task
-    setting = Setting(task, tiny_encoder, batch_size=4, bf16=True, output_dir=str(tmp_path))
+    task = PAPER_TASKS["sts"]
+    setting = Setting(tiny_encoder, batch_size=4, bf16=True, output_dir=str(tmp_path))
     for fields in ladder(task, bf16=True).values():
         with quiet_libraries():
-            trainer = our_trainer(setting, load_rows(task, "sample", 8), **fields)
+            trainer = our_trainer(setting, {"sts": load_rows(task, "sample", 8)}, **fields)
             _, rows = watch(trainer)
             training_seconds(trainer)
         assert rows == ([4] * 4 if "two_forwards" in fields else [8] * 2)
         assert trainer.optimizer.defaults["fused"] is ("optim" not in fields or None)
-
-
-def test_a_missing_peer_is_an_error_that_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
-    with pytest.raises(InputError, match=r"needs sentence-transformers: pip install 'extrabert_hf\[benchmark\]'$"):
-        BENCHMARKS["train-sts"].peer_name()

@@ -1,6 +1,6 @@
 import pytest
 
-from extrabert_hf.benchmark.report import entry, step_entries, table
+from extrabert_hf.benchmark.report import entry, other_entries, step_entries, table
 
 DETAILS = {
     "peer_name": "transformers 5.23.0, run_glue pattern",
@@ -37,7 +37,7 @@ def test_the_table_shows_ratio_spread_and_steps():
     with_steps = entry("train-sst", [100.0, 90.0, 110.0], [40.0, 45.0, 50.0], steps=steps, **DETAILS)
     without = entry("train-para", [1234.5], [1000.0], **DETAILS)
     assert table([with_steps, without]).splitlines() == [
-        "one epoch of 1,600 rows in batches of 16, minilm, ours in float32; median of 3 in turn",
+        "one epoch of 1,600 rows a task in batches of 16, minilm, ours in float32; median of 3 in turn",
         "cpu AMD EPYC, threads 2, torch 2.13.0",
         "",
         "rows/s           ours     peer   ratio  min-max      peer",
@@ -47,4 +47,26 @@ def test_the_table_shows_ratio_spread_and_steps():
         "train-sst, step by step                    rows/s    gain",
         "  plain                                      80.0",
         "  + length buckets                          100.0    1.25",
+    ]
+
+
+def test_steps_have_a_table_of_their_own_and_others_and_memory_stand_below():
+    rows = entry("train-sst", [100.0], [40.0], **DETAILS)
+    others = other_entries({"by task": [2.2, 2.4, 2.0]}, peer=[2.0, 2.0, 2.5])
+    memory = {"ours": 512.4, "peer": 1700.0}
+    details = {**DETAILS, "peer_name": "plain mean"}
+    steps = entry("surgery", [1.9, 1.8, 2.1], [2.0, 2.0, 2.5], "steps/s", others=others, memory=memory, **details)
+    assert table([rows, steps]).splitlines()[3:] == [
+        "rows/s           ours     peer   ratio  min-max      peer",
+        "train-sst       100.0     40.0    2.50  2.50-2.50    transformers 5.23.0, run_glue pattern",
+        "",
+        "steps/s          ours     peer   ratio  min-max      peer",
+        "surgery         1.900    2.000    0.95  0.84-0.95    plain mean",
+        "",
+        "surgery, beside the same peer             steps/s   ratio  min-max",
+        "  by task                                   2.200    1.10  0.80-1.20",
+        "",
+        "surgery, most memory of training              MiB",
+        "  ours                                        512",
+        "  peer                                      1,700",
     ]

@@ -61,10 +61,20 @@ def test_each_recipe_trains_and_says_its_score(task, trained):
 
 
 @pytest.mark.launch
-def test_two_processes_of_eight_train_the_model_of_one_process_of_sixteen(tiny_encoder, tmp_path):
+@pytest.mark.parametrize(
+    ("recipe", "words"),
+    [
+        ("sft_sts", ()),
+        ("multitask", ("--head_dropout", 0)),
+        ("multitask", ("--head_dropout", 0, "--mixing", "proportional", "--aggregator", "mean")),
+        ("multitask", ("--head_dropout", 0, "--lora", "true", "--lora_dropout", 0)),
+    ],
+    ids=["separate", "together", "one task a step", "LoRA"],
+)
+def test_two_processes_of_eight_train_the_model_of_one_process_of_sixteen(recipe, words, tiny_encoder, tmp_path):
     def weights(name, rows_a_device, *launcher):
-        words = [*options(tiny_encoder, tmp_path / name), "--per_device_train_batch_size", rows_a_device]
-        launch("sft_sts", *words, "--max_steps", 16, launcher=launcher)  # the full batches of one epoch
+        fixed = [*options(tiny_encoder, tmp_path / name), "--per_device_train_batch_size", rows_a_device, *words]
+        launch(recipe, *fixed, "--max_steps", 16, launcher=launcher)  # the full batches of one epoch
         processes = json.loads((tmp_path / name / "metrics.json").read_text())["training"]["processes"]
         return processes, load_file(tmp_path / name / "model.safetensors")
 
@@ -90,6 +100,44 @@ def test_two_processes_resume_in_mid_epoch_to_the_same_weights(tiny_encoder, tmp
     (tmp_path / "whole" / "checkpoint-20").rename(tmp_path / "resumed" / "checkpoint-20")
     resumed = weights("resumed", "--resume_from_checkpoint", "last")
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+@pytest.fixture(scope="module")
+def multitask(tiny_encoder, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("multitask")
+    return folder, launch("multitask", *options(tiny_encoder, folder))
+
+
+@pytest.mark.launch
+def test_the_multitask_recipe_trains_and_says_each_tasks_score(multitask):
+    folder, output = multitask
+    metrics = json.loads((folder / "metrics.json").read_text())
+    for task in ("sst", "para", "sts"):
+        name, value = next(iter(metrics["tasks"][task]["scores"]["dev"]["metrics"].items()))
+        assert re.search(rf"{name} +{value:.3f} +\[", output.stderr)
+    assert f"mean {metrics['aggregate']['mean']:.3f}" in output.stderr
+
+
+@pytest.mark.launch
+def test_one_task_of_a_multitask_model_is_evaluated_and_predicted(multitask, tmp_path):
+    folder, _ = multitask
+    done = run(sys.executable, "recipes/evaluate_model.py", folder, "--task", "para", "--data", "sample")
+    expected = json.loads((folder / "metrics.json").read_text())["tasks"]["para"]["scores"]["dev"]["metrics"]
+    assert f"{expected['accuracy']:.3f}" in done.stdout
+    words = ("recipes/predict.py", folder, "-", "--output", "-", "--task")
+    done = run(sys.executable, *words, "sst", stdin="A warm and funny film.\n")
+    assert json.loads(done.stdout)["label"].split()[-1] in ("negative", "neutral", "positive")
+    done = run(sys.executable, *words, "mnli", stdin="x\n", check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "`task` must be one of 'sst', 'para', 'sts'" in done.stderr
+
+
+@pytest.mark.launch
+def test_table1_runs_a_row_and_writes_the_table(tiny_encoder, tmp_path):
+    words = [*options(tiny_encoder, tmp_path / "table1"), "--rows", "rr_cs_gs", "--max_steps", "3"]
+    done = launch("table1", *words)
+    assert "RR + CS + GS" in done.stdout
+    assert (tmp_path / "table1" / "table1.md").is_file()
 
 
 @pytest.mark.launch
@@ -118,6 +166,9 @@ def test_predict_reads_standard_input_and_writes_standard_output(trained):
     [
         (("recipes/sft_sts.py", "--data", "./nowhere"), "error: .*nowhere"),
         (("recipes/sft_sts.py", "--learning_rat", "1"), "error: unrecognized arguments: --learning_rat"),
+        (("recipes/multitask.py", "--aggregator", "magic", "--data", "sample"), "error: .*'magic'"),
+        (("recipes/multitask.py", "--tasks", "mnli", "--data", "sample"), "error: `tasks` must be of .*'mnli'"),
+        (("recipes/table1.py", "--rows", "sft_ma"), "error: `rows` must be of .*'sft_ma'"),
         (("recipes/evaluate_model.py", "./nowhere", "--data", "sample"), "error: .*'./nowhere' is no folder"),
         (("recipes/predict.py", "./nowhere", "-", "--output", "out.csv"), "error: .*'./nowhere' is no folder"),
     ],

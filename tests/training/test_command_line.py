@@ -196,6 +196,15 @@ by_task:
         ("", ("--tasks", "sst", "sst"), "`tasks` must be different names"),
         ("", ("--train_tasks", "mnli"), r"`train_tasks` must be some of .* got \['mnli'\]"),
         ("", ("--mixing", "weights"), "`mixing_weights` go with `mixing` 'weights'"),
+        ("", ("--mixing", "shuffled"), "`mixing` must be one of 'together', 'proportional', .* got 'shuffled'"),
+        (
+            "",
+            ("--mixing", "annealed", "--epoch_length", "longest"),
+            "`epoch_length` must be 'total' or a number .* got",
+        ),
+        ("", ("--epoch_length", "0"), "`epoch_length` must be 'longest', 'shortest' or a number of steps, 1 or more"),
+        ("", ("--mixing_temperature", "0"), "`mixing_temperature` must be above 0, got 0.0"),
+        ("", ("--aggregator", "magic"), "`aggregator` must be one of 'mean', 'sum', 'pcgrad', .* got 'magic'"),
         ("", ("--examples_per_item", "1", "2"), "`examples_per_item` must be a number for each of"),
         ("", ("--metric_for_best_model", "pearson"), "`metric_for_best_model` must be one of 'mean', .*'sts_pearson'"),
         ("by_task: {sst: {model: {model_name_or_path: other}}}", (), "must be the same for all tasks"),
@@ -217,7 +226,7 @@ MULTITASK_CONFIGS = ("multitask", "baseline", "rr", "rr_cs", "rr_cs_gs")
 
 @pytest.mark.parametrize(
     "path",
-    sorted([*CONFIGS.glob("minilm/*.yaml"), *CONFIGS.glob("table1/*.yaml")]),
+    sorted([*CONFIGS.glob("m*.yaml"), *CONFIGS.glob("minilm/*.yaml"), *CONFIGS.glob("table1/*.yaml")]),
     ids=lambda p: f"{p.parent.name}/{p.name}",
 )
 def test_every_config_parses_with_its_recipes(path, tmp_path):
