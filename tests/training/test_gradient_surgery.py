@@ -24,7 +24,7 @@ def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def random_gradients(tasks, seed, width=6):
+def random_gradients(tasks, seed, width=3):
     """Task gradients `(T, P)` of quite different lengths, in few dimensions, so that many oppose each other."""
     drawn = generator(seed)
     lengths = torch.logspace(-2, 2, tasks, dtype=torch.float64)[torch.randperm(tasks, generator=drawn)]
@@ -187,7 +187,7 @@ def parameters_of(gradients, missing=()):
 
 
 def test_gram_matrix_and_combination_are_those_of_whole_vectors():
-    gradients = random_gradients(3, seed=5)
+    gradients = random_gradients(3, seed=5, width=6)
     gradients[1, 4:] = 0  # task 1 does not reach the second parameter
     parts = parameters_of(gradients, missing={(1, 1)})
     gram = gram_matrix(parts)
@@ -200,12 +200,12 @@ def test_gram_matrix_and_combination_are_those_of_whole_vectors():
 
 
 def test_a_parameter_that_no_task_reaches_gets_no_update():
-    parts = parameters_of(random_gradients(2, seed=6), missing={(0, 1), (1, 1)})
+    parts = parameters_of(random_gradients(2, seed=6, width=6), missing={(0, 1), (1, 1)})
     assert combine(torch.ones(2), parts)[1] is None
 
 
 def test_combining_takes_no_memory_of_its_own():
-    parts = parameters_of(random_gradients(3, seed=7))
+    parts = parameters_of(random_gradients(3, seed=7, width=6))
     first = [gradient.data_ptr() for gradient in parts[0]]
     assert [update.data_ptr() for update in combine(torch.ones(3), parts)] == first
 
