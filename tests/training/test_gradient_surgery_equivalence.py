@@ -3,7 +3,7 @@ What the update of several tasks must equal, whoever computes it.
 
 From the same start and the same global batch the same update: by one process, by two, over accumulated steps, with the
 batch in any order, for each aggregator. And PCGrad's is Algorithm 1 on the gradients of the encoder, each head keeping
-its own task's gradient. `multitask_runs.py` makes the runs; broken trainers at the end show that the kit sees mistakes.
+its own task's gradient. `multitask_runs.py` makes the runs; broken trainers at the end show that it sees mistakes.
 """
 
 import subprocess

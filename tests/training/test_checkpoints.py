@@ -1,0 +1,80 @@
+import pytest
+
+from extrabert_hf import ExtraBertConfig, ExtraBertForSentiment
+from extrabert_hf.errors import InputError
+from extrabert_hf.training.arguments import ExtraBertTrainingArguments
+from extrabert_hf.training.checkpoints import check_same_model, clear_earlier_run, find_checkpoint, last_checkpoint
+
+
+def checkpoint(folder, step, complete=True):
+    path = folder / f"checkpoint-{step}"
+    path.mkdir(parents=True)
+    (path / "trainer_state.json").write_text("{}")
+    if complete:
+        (path / "complete").touch()
+    return path
+
+
+def found(folder, **arguments):
+    return find_checkpoint(ExtraBertTrainingArguments(output_dir=str(folder), bf16=False, **arguments))
+
+
+def test_the_last_checkpoint_is_that_of_the_most_steps_which_was_written_to_its_end(tmp_path):
+    assert last_checkpoint(tmp_path) is None
+    for step, complete in ((9, True), (10, True), (11, False)):
+        checkpoint(tmp_path, step, complete)
+    assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-10"
+    assert found(tmp_path, resume_from_checkpoint="last") == str(tmp_path / "checkpoint-10")
+
+
+def test_a_checkpoint_can_be_named(tmp_path):
+    named = str(checkpoint(tmp_path / "other", 3, complete=False))
+    assert found(tmp_path / "run", resume_from_checkpoint=named) == named
+
+
+def test_a_new_run_is_not_mixed_into_an_earlier_one(tmp_path):
+    checkpoint(tmp_path, 5)
+    with pytest.raises(InputError, match="holds checkpoints of an earlier run: go on with --resume"):
+        found(tmp_path)
+    assert found(tmp_path, overwrite_output_dir=True) is None
+    assert found(tmp_path / "new") is None
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("last", "'last' needs a complete checkpoint in"),
+        ("nowhere", "must be 'last' or a checkpoint folder, got"),
+    ],
+)
+def test_what_is_not_there_is_not_resumed_from(word, message, tmp_path):
+    checkpoint(tmp_path, 5, complete=False)
+    with pytest.raises(InputError, match=message):
+        found(tmp_path, resume_from_checkpoint=word)
+
+
+def test_a_file_is_no_output_folder(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"`output_dir` must be a folder, .* is a file"):
+        found(tmp_path / "file")
+
+
+def test_what_is_cleared_are_the_results_of_an_earlier_run_alone(tmp_path):
+    for name in ("checkpoint-3", "predictions", "scored", "adapter", "best", "figures", "notes"):
+        (tmp_path / name).mkdir()
+    for name in ("metrics.json", "plan.txt"):
+        (tmp_path / name).touch()
+    clear_earlier_run(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["notes", "plan.txt"]
+
+
+def test_a_run_goes_on_only_from_its_own_model(tiny_bert, tmp_path):
+    config = ExtraBertConfig(backbone_config=tiny_bert, pooling="mean")
+    ExtraBertForSentiment(config).save_pretrained(tmp_path)
+    saved = ExtraBertForSentiment(config).config
+    check_same_model(saved, str(tmp_path), lora=False)
+    other = ExtraBertForSentiment(ExtraBertConfig(backbone_config=tiny_bert, pooling="dot")).config
+    with pytest.raises(InputError, match="whose `pooling` is dot, got mean"):
+        check_same_model(other, str(tmp_path), lora=False)
+    with pytest.raises(InputError, match="`lora` must be False to resume from"):
+        check_same_model(saved, str(tmp_path), lora=True)
