@@ -81,9 +81,10 @@ def test_two_processes_of_eight_train_the_model_of_one_process_of_sixteen(recipe
     (of_one, one), (of_two, two) = weights("one", 16), weights("two", 8, "--config_file", CPU_PAIR)
     assert (of_one, of_two) == (1, 2)
     start = load_file(Path(tiny_encoder) / "model.safetensors")
-    moved = max((one[f"backbone.{name}"] - start[name]).abs().max() for name in start if "pooler" not in name)
-    apart = max((one[name] - two[name]).abs().max() for name in one)
-    assert apart < 0.01 * moved
+    encoder = [name for name in start if "pooler" not in name]
+    moved = torch.cat([(one[f"backbone.{name}"] - start[name]).flatten() for name in encoder]).norm()
+    apart = torch.cat([(one[name] - two[name]).flatten() for name in one]).norm()
+    assert apart < 0.001 * moved  # not number by number: AdamW makes full steps of gradients that are but rounding
 
 
 @pytest.mark.launch
@@ -129,7 +130,7 @@ def test_one_task_of_a_multitask_model_is_evaluated_and_predicted(multitask, tmp
     assert json.loads(done.stdout)["label"].split()[-1] in ("negative", "neutral", "positive")
     done = run(sys.executable, *words, "mnli", stdin="x\n", check=False)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "`task` must be one of 'sst', 'para', 'sts'" in done.stderr
+    assert "`task` must be one of 'para', 'sst', 'sts'" in done.stderr  # as config.json orders them
 
 
 @pytest.mark.launch
