@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from extrabert_hf.data.loading import load_task_data
 from extrabert_hf.errors import InputError
 from extrabert_hf.evaluation.scoring import score_split
 from extrabert_hf.evaluation.submission import write_submission
@@ -19,7 +18,7 @@ from extrabert_hf.pretrained import load_model
 from extrabert_hf.tasks import PAPER_TASKS
 from extrabert_hf.training.checkpoints import last_checkpoint
 from extrabert_hf.training.command_line import Run, parse_multitask_run, parse_run
-from extrabert_hf.training.finetune import finetune
+from extrabert_hf.training.finetune import finetune, load_rows
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +27,9 @@ TEST_ROW = "sft_ma_cs"
 
 FLAGS_FILE = "flags.json"
 """In a run's folder, what the run was told beside its YAML."""
+
+OWN_FLAGS = ("--config", "--seed", "--predict_test", "--resume_from_checkpoint", "--overwrite_output_dir")
+"""What each run of a table is told by the table."""
 
 
 @dataclass
@@ -76,17 +78,17 @@ def run_table1(arguments: Table1Arguments, flags: Sequence[str], configs: Path) 
     Raises:
         [`InputError`]: if a flag is not valid, or there is a run that was made with other flags.
     """
+    root = Path(arguments.output_dir)
     planned = [
-        PlannedRun(row, seed, task, run_folder(Path(arguments.output_dir), row, seed, task or ""))
-        for seed in arguments.seeds
-        for row in (TABLE1[name] for name in arguments.rows)
-        for task in (PAPER_TASKS if row.training == "separate" else [None])
+        plan for seed in arguments.seeds for name in arguments.rows for plan in plans_of_row(root, TABLE1[name], seed)
     ]
+    test_plans = plans_of_row(root, TABLE1[TEST_ROW], arguments.seeds[0]) if arguments.test else []
+    check_plans(planned, test_plans, flags)
+    noted = noted_flags(root)
     for plan in planned:  # what can't be used is said before the first run, not after hours
         training = plan.parse(configs, flags).training
-        plan.check_flags(flags)
-    if training.bf16 and not any(word.startswith("--bf16") for word in flags):
-        flags = [*flags, "--bf16", "true"]  # measured once, so that all rows are trained in one precision
+    flags = with_precision(flags, noted, training.bf16)
+    check_same_flags(flags, noted)
     for number, plan in enumerate(planned, start=1):
         title = f"{number} of {len(planned)}: {plan.row.label} {plan.task or ''} seed {plan.seed}"
         if plan.is_finished:
@@ -103,9 +105,10 @@ def run_table1(arguments: Table1Arguments, flags: Sequence[str], configs: Path) 
                 shutil.rmtree(checkpoint)
     if training.process_index != 0:
         return ""
-    if arguments.test:
-        predict_test(arguments, plan.parse(configs, flags))
-    return write_tables(arguments.output_dir, settings=describe_runs(planned))
+    markdown = write_tables(root, settings=describe_runs(root))
+    for plan in test_plans:
+        predict_test(plan, plan.parse(configs, flags), root / "test")
+    return markdown
 
 
 @dataclass(frozen=True)
@@ -140,44 +143,75 @@ class PlannedRun:
         argv = [*own, "--output_dir", str(self.folder), "--predict_test", "false", *flags]
         return parse_multitask_run(argv) if self.task is None else parse_run(self.task, argv)
 
-    def check_flags(self, flags: Sequence[str]) -> None:
-        """Refuses to mix runs of different flags into one table."""
-        path = self.folder / FLAGS_FILE
-        before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-        if before not in (None, list(flags), [*flags, "--bf16", "true"]):
-            raise InputError(
-                f"{self.folder} was run with {' '.join(before) or 'no flags'}, now {' '.join(flags) or 'with none'}: "
-                "name another --output_dir, or take that folder away."
-            )
-
     def note_flags(self, flags: Sequence[str]) -> None:
         """Writes down what the run is told beside its YAML."""
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / FLAGS_FILE).write_text(json.dumps(list(flags)) + "\n", encoding="utf-8")
 
 
-def predict_test(arguments: Table1Arguments, run: Run) -> None:
-    """Writes the prediction files of the paper's Table 2: each task's test split by its model of [`TEST_ROW`]."""
-    for name, task in PAPER_TASKS.items():
-        folder = run_folder(Path(arguments.output_dir), TABLE1[TEST_ROW], arguments.seeds[0], name)
-        if not (folder / "metrics.json").is_file():
-            raise InputError(f"`test` needs the row {TEST_ROW}, which is not finished in {folder}.")
-        model, tokenizer, _ = load_model(str(folder))
-        data = next(iter(run.tasks.values())).data
-        loaded = load_task_data(task, data.data, dataset_config=data.dataset_config, dev_fraction=data.dev_fraction)
-        if "test" not in loaded.splits:
-            raise InputError(f"`test` needs a test split of {name}, {data.data or task.hub_dataset} has none.")
-        rows = loaded.splits["test"]
-        predictions, report = score_split(model, tokenizer, task, rows)
-        path = Path(arguments.output_dir) / "test" / f"{name}-test.csv"
-        write_submission(path, task, rows["id"], predictions)
-        score = "" if report is None else f", {task.metric} {report['metrics'][task.metric]:.3f}"
-        logger.info("%s: %s rows%s; the paper has %.3f", path, f"{len(rows):,}", score, TABLE2[name])
+def plans_of_row(root: Path, row: PaperRow, seed: int) -> list[PlannedRun]:
+    """Gives the run of a multitask row, or those of the three tasks of a separate one."""
+    tasks = PAPER_TASKS if row.training == "separate" else [None]
+    return [PlannedRun(row, seed, task, run_folder(root, row, seed, task or "")) for task in tasks]
 
 
-def describe_runs(planned: Sequence[PlannedRun]) -> str:
-    """Says in one line how the runs were made, from their own files."""
-    metrics = [json.loads((plan.folder / "metrics.json").read_text(encoding="utf-8")) for plan in planned]
+def check_plans(planned: Sequence[PlannedRun], test_plans: Sequence[PlannedRun], flags: Sequence[str]) -> None:
+    """Refuses flags that say what the table itself says, and a test of models that there will not be."""
+    for word in flags:
+        if word.split("=")[0] in OWN_FLAGS:
+            raise InputError(
+                f"{word.split('=')[0]} is not for a table: each run has its row's YAML and one of `seeds`."
+            )
+    for plan in test_plans:
+        if not plan.is_finished and plan not in planned:
+            raise InputError(f"`test` needs the row {TEST_ROW}, which is not finished in {plan.folder}.")
+
+
+def noted_flags(root: Path) -> dict[Path, list[str]]:
+    """Reads what each run that there is was told, by its folder."""
+    return {
+        path.parent: json.loads(path.read_text(encoding="utf-8")) for path in root.glob(f"*/seed-*/**/{FLAGS_FILE}")
+    }
+
+
+def with_precision(flags: Sequence[str], noted: dict[Path, list[str]], bf16: bool) -> list[str]:
+    """Adds the precision of the runs that there are, else the one just measured: all rows are trained in one."""
+    if any(word.split("=")[0] == "--bf16" for word in flags):
+        return list(flags)
+    for before in noted.values():
+        if before[:-2] == list(flags) and before[-2:-1] == ["--bf16"]:
+            return before
+    return [*flags, "--bf16", str(bf16).lower()]
+
+
+def check_same_flags(flags: Sequence[str], noted: dict[Path, list[str]]) -> None:
+    """Refuses to mix runs of different flags into one table."""
+    for folder, before in noted.items():
+        if before != list(flags):
+            raise InputError(
+                f"{folder} was run with {' '.join(before)}, now {' '.join(flags)}: name another --output_dir, or take "
+                "that folder away."
+            )
+
+
+def predict_test(plan: PlannedRun, run: Run, folder: Path) -> None:
+    """Writes a prediction file of the paper's Table 2: a task's test split by its model of [`TEST_ROW`]."""
+    model, tokenizer, task = load_model(str(plan.folder))
+    splits = load_rows(run)[task.name].splits
+    if "test" not in splits:
+        raise InputError(f"`test` needs a test split of {task.name}, the data has none.")
+    rows = splits["test"]
+    predictions, report = score_split(model, tokenizer, task, rows)
+    path = folder / f"{task.name}-test.csv"
+    write_submission(path, task, rows["id"], predictions)
+    score = "" if report is None else f", {task.metric} {report['metrics'][task.metric]:.3f}"
+    logger.info("%s: %s rows%s; the paper has %.3f", path, f"{len(rows):,}", score, TABLE2[task.name])
+
+
+def describe_runs(root: Path) -> str:
+    """Says in one line how all finished runs were made, from their own files."""
+    files = sorted(path for name in TABLE1 for path in (root / name).glob("seed-*/**/metrics.json"))
+    metrics = [json.loads(path.read_text(encoding="utf-8")) for path in files]
     arguments, machine = metrics[0]["arguments"], metrics[0]["machine"]
     model = next(iter(metrics[0]["tasks"].values()))["model"]["model_name_or_path"]
     steps = sorted({entry["training"]["steps"] for entry in metrics})
@@ -189,8 +223,9 @@ def describe_runs(planned: Sequence[PlannedRun]) -> str:
     return (
         f"{model}; {_span(steps)} optimizer steps of {_span(batches)} rows of each task; "
         f"learning rate {_span(rates)}, "
-        f"heads {arguments['head_learning_rate']:g}, precision {metrics[0]['training']['precision']}, {picked}; "
-        f"seeds {', '.join(str(seed) for seed in sorted({plan.seed for plan in planned}))}; "
+        f"heads {arguments['head_learning_rate']:g}, "
+        f"precision {', '.join(sorted({entry['training']['precision'] for entry in metrics}))}, {picked}; "
+        f"seeds {', '.join(str(seed) for seed in sorted({entry['arguments']['seed'] for entry in metrics}))}; "
         f"{machine.get('accelerator', machine['cpu'])}, torch {machine['torch']}."
     )
 

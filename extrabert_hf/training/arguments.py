@@ -185,6 +185,9 @@ class ExtraBertTrainingArguments(TrainingArguments):
     resume_from_checkpoint: str | None = field(
         default=None, metadata={"help": "'last' for the output folder's last checkpoint, or a checkpoint folder."}
     )
+    restore_callback_states_from_checkpoint: bool = field(
+        default=True, metadata={"help": "A resumed run counts evaluations without a better score on from before."}
+    )
     per_device_train_batch_size: int = field(default=16, metadata={"help": "Rows a step on each device."})
     per_device_eval_batch_size: int = field(default=64, metadata={"help": "Rows a step in evaluation."})
     learning_rate: float = field(default=2e-5, metadata={"help": "Peak learning rate of the encoder."})

@@ -45,7 +45,7 @@ class KeepBestPerTask(TrainerCallback):
         for name, task in self.tasks.items():
             key = f"eval_{name}_{task.metric}"
             earlier = [entry[key] for entry in state.log_history if key in entry and entry["step"] < state.global_step]
-            if all(metrics[key] > score for score in earlier):
+            if key in metrics and all(metrics[key] > score for score in earlier):
                 folder = Path(args.output_dir) / "best" / name
                 plain = merge_lora(model) if isinstance(model, PeftModel) else model
                 plain.extract(name).save_pretrained(folder)

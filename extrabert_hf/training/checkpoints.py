@@ -1,30 +1,23 @@
 """What stands in an output folder already: to go on from, to keep, or to take away."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
-from transformers import AutoConfig
+from peft import PeftConfig, PeftModel
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from extrabert_hf.errors import InputError
-from extrabert_hf.models import ExtraBertConfig
+from extrabert_hf.lora import ADAPTER
+from extrabert_hf.models.configuration_extrabert import TASK_FIELDS
 from extrabert_hf.training.arguments import ExtraBertTrainingArguments
 from extrabert_hf.training.trainer import COMPLETE_FILE
 
-COMPARED = (
-    "tasks",
-    "pooling",
-    "multiplicative_weight",
-    "feed_forward_depth",
-    "feed_forward_residual",
-    "pair_features",
-    "similarity",
-    "similarity_bounds",
-    "head_dropout",
-    "id2label",
-    "score_range",
-    "hidden_size",
-)
-"""The fields in which a checkpoint's model must be the run's."""
+COMPARED = ("tasks", *(name for name in TASK_FIELDS if name != "class_names"), "id2label", "hidden_size")
+"""The fields in which a checkpoint's model must be the run's; `id2label` has the names of classes, given or not."""
+
+COMPARED_OF_LORA = ("r", "lora_alpha", "lora_dropout", "target_modules")
+"""The fields in which its adapter must be."""
 
 
 def find_checkpoint(args: ExtraBertTrainingArguments) -> str | None:
@@ -64,15 +57,24 @@ def clear_earlier_run(output_dir: Path) -> None:
     for pattern in ("checkpoint-*", "predictions", "scored", "adapter", "best", "figures"):
         for folder in output_dir.glob(pattern):
             shutil.rmtree(folder)
-    (output_dir / "metrics.json").unlink(missing_ok=True)
+    for name in ("metrics.json", "gradient_conflicts.csv"):
+        (output_dir / name).unlink(missing_ok=True)
 
 
-def check_same_model(config: ExtraBertConfig, checkpoint: str, *, lora: bool) -> None:
-    """Refuses to resume from a checkpoint whose model differs from the one of `config`, with or without LoRA."""
+def check_same_model(model: PreTrainedModel | PeftModel, checkpoint: str) -> None:
+    """Refuses to resume from a checkpoint whose model, or whose adapter, differs from the run's `model`."""
+    lora = isinstance(model, PeftModel)
     if (Path(checkpoint) / "adapter_config.json").is_file() != lora:
         raise InputError(f"`lora` must be {not lora} to resume from {checkpoint}, got {lora}.")
-    saved = AutoConfig.from_pretrained(checkpoint)
-    for name in COMPARED:
+    _check_same(AutoConfig.from_pretrained(checkpoint), model.config, COMPARED)
+    if lora:
+        _check_same(PeftConfig.from_pretrained(checkpoint), model.peft_config[ADAPTER], COMPARED_OF_LORA)
+
+
+def _check_same(
+    saved: PreTrainedConfig | PeftConfig, config: PreTrainedConfig | PeftConfig, names: Sequence[str]
+) -> None:
+    for name in names:
         was, now = getattr(saved, name), getattr(config, name)
         if was != now:
             raise InputError(

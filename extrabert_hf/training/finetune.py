@@ -53,8 +53,6 @@ def finetune(run: Run) -> dict[str, Any]:
     set_seed(run.training.seed)
     loaded = load_rows(run)
     model, tokenizer = make_model(run)
-    if checkpoint is not None:
-        check_same_model(model.config, checkpoint, lora=run.lora.lora)
     limit_length(tokenizer, model, run.max_length)
     if run.lora.lora:
         model = with_lora(
@@ -64,6 +62,8 @@ def finetune(run: Run) -> dict[str, Any]:
             dropout=run.lora.lora_dropout,
             target_modules=run.lora.lora_target_modules,
         )
+    if checkpoint is not None:
+        check_same_model(model, checkpoint)
     trainer = build_trainer(run, model, tokenizer, loaded)
     if checkpoint is None and trainer.is_world_process_zero():
         clear_earlier_run(Path(run.training.output_dir))

@@ -98,7 +98,12 @@ def get_aggregator(name: str) -> Aggregator:
         weighting = getattr(aggregation, TORCHJD_WEIGHTINGS[name])(**({"c": 0.5} if name == "cagrad" else {}))
     except ImportError as error:  # of torchjd, or of the solver that this one needs
         raise InputError(f"`aggregator` {name!r} needs torchjd: pip install 'extrabert_hf[torchjd]'") from error
-    return lambda gram, generator: weighting(gram.double().cpu()).to(gram)
+
+    def weights(gram: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        scale = gram.trace().clamp_min(torch.finfo(gram.dtype).tiny)  # torchjd takes a trace below 1e-4 for 0
+        return weighting((gram / scale).double().cpu()).to(gram)
+
+    return weights
 
 
 def gram_matrix(gradients: Sequence[Sequence[torch.Tensor | None]]) -> torch.Tensor:
@@ -121,7 +126,7 @@ def gram_matrix(gradients: Sequence[Sequence[torch.Tensor | None]]) -> torch.Ten
             if first is not None and second is not None
         ]
         if products:
-            gram[i, j] = gram[j, i] = torch.stack(products).double().sum().item()
+            gram[i, j] = gram[j, i] = torch.stack(products).cpu().double().sum()
     return gram
 
 

@@ -47,7 +47,7 @@ class MultiTaskArguments:
         default=2.0, metadata={"help": "T of mixing by temperature: shares like rows ** (1 / T)."}
     )
     mixing_weights: list[float] | None = field(
-        default=None, metadata={"help": "A weight for each trained task, for mixing by weights."}
+        default=None, metadata={"help": "For mixing by weights, a weight for each trained task, in their order."}
     )
     epoch_length: str | None = field(
         default=None,
@@ -67,8 +67,9 @@ class MultiTaskArguments:
     def __post_init__(self) -> None:
         if not self.tasks or len(set(self.tasks)) != len(self.tasks):
             raise InputError(f"`tasks` must be different names, at least one, got {self.tasks}.")
-        if self.train_tasks is not None and (not self.train_tasks or not set(self.train_tasks) <= set(self.tasks)):
-            raise InputError(f"`train_tasks` must be some of {self.tasks}, got {self.train_tasks}.")
+        known = set(self.trained) <= set(self.tasks)
+        if not known or not self.trained or len(set(self.trained)) != len(self.trained):
+            raise InputError(f"`train_tasks` must be some of {self.tasks}, each once, got {self.train_tasks}.")
         get_aggregator(self.aggregator)  # refuses what there is not
         if self.mixing not in EPOCH_LENGTHS:
             raise InputError(f"`mixing` must be one of {', '.join(map(repr, EPOCH_LENGTHS))}, got {self.mixing!r}.")
@@ -91,8 +92,8 @@ class MultiTaskArguments:
 
     @property
     def trained(self) -> list[str]:
-        """The tasks that are trained, in the order of `tasks`."""
-        return [task for task in self.tasks if self.train_tasks is None or task in self.train_tasks]
+        """The tasks that are trained, in the order in which they were named."""
+        return self.tasks if self.train_tasks is None else self.train_tasks
 
     def sampler(
         self,

@@ -140,6 +140,7 @@ class MultiTaskTrainer(ExtraBertTrainer):
             parameter.grad = update
 
     def _get_train_sampler(self, train_dataset: MultiTaskDataset | None = None) -> torch.utils.data.Sampler:
+        self._gradients, self._losses = {}, {}  # training begins: of a run that broke off they are still there
         dataset = self.train_dataset if train_dataset is None else train_dataset
         lengths = dataset.lengths if self.args.length_buckets else None
 
@@ -158,6 +159,7 @@ class MultiTaskTrainer(ExtraBertTrainer):
                 logs[f"loss_{task}"] = self.accelerator.gather(torch.stack(losses).mean().reshape(1)).mean().item()
             self._losses = {}
             logs |= self.conflicts.window()
+        logs.pop("train_samples_per_second", None)  # the Trainer's counts the rows that there are, not those of a step
         super().log(logs, start_time)
 
     def evaluate(
@@ -185,6 +187,7 @@ class MultiTaskTrainer(ExtraBertTrainer):
         logs: dict[str, float] = {}
         for task, rows in datasets.items():
             self.compute_metrics = self.metrics_of.get(task)
+            self._eval_dataloaders = {}  # of another task: persistent workers are kept by a name they all share
             loader = self.get_eval_dataloader(MultiTaskDataset({task: rows}))
             prefix = f"{metric_key_prefix}_{task}"
             logs |= self.evaluation_loop(loader, prefix, ignore_keys=ignore_keys, metric_key_prefix=prefix).metrics

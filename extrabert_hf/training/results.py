@@ -91,7 +91,9 @@ def score_and_write(
         "machine": describe_machine(),
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
     }
-    (output_dir / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    unfinished = output_dir / "metrics.json.part"  # a run is finished once its `metrics.json` is there, whole
+    unfinished.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    unfinished.replace(output_dir / "metrics.json")
     logger.info("\nmodel, metrics.json and predictions are in %s", output_dir)
     return metrics
 

@@ -78,6 +78,21 @@ def test_runs_of_other_flags_are_not_mixed_into_one_table(run):
     run("rr")
     with pytest.raises(InputError, match=r"seed-42 was run with .*, now .*--learning_rate 3e-4.*--output_dir"):
         run("rr", flags=("--learning_rate", "3e-4"))
+    with pytest.raises(InputError, match=r"rr/seed-42 was run with .*, now .*--learning_rate 3e-4"):
+        run("rr_cs", flags=("--learning_rate", "3e-4"))
+
+
+def test_all_runs_of_a_table_are_trained_in_the_precision_that_was_measured_first(run, tmp_path, monkeypatch):
+    measured = iter([True, *[False] * 20])
+    choose = "extrabert_hf.training.arguments.choose_bf16"
+    monkeypatch.setattr(choose, lambda *_: (next(measured), "as measured"))
+    at = run.words.index("--bf16")
+    del run.words[at : at + 2]
+    run("rr")
+    run("rr_cs")
+    for row in ("rr", "rr_cs"):
+        metrics = json.loads((tmp_path / "table1" / row / "seed-42" / "metrics.json").read_text())
+        assert metrics["training"]["precision"] == "bf16"
 
 
 @pytest.mark.parametrize(
@@ -86,6 +101,12 @@ def test_runs_of_other_flags_are_not_mixed_into_one_table(run):
         (["rrr"], {}, "`rows` must be of 'baseline', .* got 'rrr'"),
         (["rr"], {"seeds": (1, 1)}, r"`seeds` must differ from each other, got \[1, 1\]"),
         (["rr"], {"flags": ("--learning_rat", "1")}, "unrecognized arguments: --learning_rat"),
+        (
+            ["rr"],
+            {"flags": ("--seed=7",)},
+            "--seed is not for a table: each run has its row's YAML and one of `seeds`",
+        ),
+        (["rr"], {"flags": ("--config", "other.yaml")}, "--config is not for a table"),
         (["rr"], {"test": True}, "`test` needs the row sft_ma_cs, which is not finished"),
     ],
 )

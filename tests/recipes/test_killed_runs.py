@@ -25,16 +25,8 @@ def command(encoder, output_dir, processes, *words):
         *(accelerate, "launch", *launcher, "recipes/multitask.py"),
         *("--model_name_or_path", encoder, "--data", "sample", "--output_dir", str(output_dir), "--max_length", "40"),
         *("--max_steps", str(STEPS), "--per_device_train_batch_size", str(16 // processes), "--learning_rate", "1e-3"),
-        *(
-            "--save_strategy",
-            "steps",
-            "--save_steps",
-            "7",
-            "--eval_strategy",
-            "no",
-            "--load_best_model_at_end",
-            "false",
-        ),
+        *("--save_strategy", "steps", "--save_steps", "7", "--eval_strategy", "steps", "--eval_steps", "7"),
+        *("--load_best_model_at_end", "false"),
         *("--bf16", "false", "--head_dropout", "0.1", "--epoch_length", "longest", *words),
     ]
 

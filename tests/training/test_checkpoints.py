@@ -2,6 +2,7 @@ import pytest
 
 from extrabert_hf import ExtraBertConfig, ExtraBertForSentiment
 from extrabert_hf.errors import InputError
+from extrabert_hf.lora import with_lora
 from extrabert_hf.training.arguments import ExtraBertTrainingArguments
 from extrabert_hf.training.checkpoints import check_same_model, clear_earlier_run, find_checkpoint, last_checkpoint
 
@@ -62,19 +63,40 @@ def test_a_file_is_no_output_folder(tmp_path):
 def test_what_is_cleared_are_the_results_of_an_earlier_run_alone(tmp_path):
     for name in ("checkpoint-3", "predictions", "scored", "adapter", "best", "figures", "notes"):
         (tmp_path / name).mkdir()
-    for name in ("metrics.json", "plan.txt"):
+    for name in ("metrics.json", "gradient_conflicts.csv", "plan.txt"):
         (tmp_path / name).touch()
     clear_earlier_run(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["notes", "plan.txt"]
 
 
 def test_a_run_goes_on_only_from_its_own_model(tiny_bert, tmp_path):
-    config = ExtraBertConfig(backbone_config=tiny_bert, pooling="mean")
-    ExtraBertForSentiment(config).save_pretrained(tmp_path)
-    saved = ExtraBertForSentiment(config).config
-    check_same_model(saved, str(tmp_path), lora=False)
-    other = ExtraBertForSentiment(ExtraBertConfig(backbone_config=tiny_bert, pooling="dot")).config
+    def model(pooling):
+        return ExtraBertForSentiment(ExtraBertConfig(backbone_config=tiny_bert, pooling=pooling))
+
+    model("mean").save_pretrained(tmp_path)
+    check_same_model(model("mean"), str(tmp_path))
     with pytest.raises(InputError, match="whose `pooling` is dot, got mean"):
-        check_same_model(other, str(tmp_path), lora=False)
-    with pytest.raises(InputError, match="`lora` must be False to resume from"):
-        check_same_model(saved, str(tmp_path), lora=True)
+        check_same_model(model("dot"), str(tmp_path))
+    with pytest.raises(InputError, match=r"`lora` must be False to resume from .*, got True"):
+        check_same_model(with_lora(model("mean")), str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"r": 4}, "r"),
+        ({"alpha": 64}, "lora_alpha"),
+        ({"dropout": 0.5}, "lora_dropout"),
+        ({"target_modules": ["query"]}, "target_modules"),
+    ],
+)
+def test_a_run_goes_on_only_from_its_own_adapter(change, name, tiny_bert, tmp_path):
+    def adapted(**options):
+        return with_lora(ExtraBertForSentiment(ExtraBertConfig(backbone_config=tiny_bert)), **options)
+
+    model = adapted(r=2)
+    model.save_pretrained(tmp_path)
+    model.get_base_model().config.save_pretrained(tmp_path)
+    check_same_model(adapted(r=2), str(tmp_path))
+    with pytest.raises(InputError, match=f"whose `{name}` is"):
+        check_same_model(adapted(**{"r": 2} | change), str(tmp_path))

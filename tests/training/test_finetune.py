@@ -165,9 +165,13 @@ def test_an_encoder_without_a_tokenizer_is_refused(train, tiny_encoder, tmp_path
 def test_early_stopping_ends_a_run_that_no_longer_improves(train, tmp_path):
     # at a learning rate of 0 no epoch is better than the first
     frozen = ("--learning_rate", "0", "--head_learning_rate", "0", "--num_train_epochs", "9")
-    train("sts", *frozen, "--early_stopping_patience", "2")
-    state = json.loads((tmp_path / "run" / "trainer_state.json").read_text())
-    assert state["epoch"] == 3.0  # the first, and two that are not better
+    train("sts", *frozen, "--early_stopping_patience", "2", "--save_total_limit", "9")
+    (tmp_path / "part").mkdir()
+    (tmp_path / "run" / "checkpoint-34").rename(tmp_path / "part" / "checkpoint-34")
+    train("sts", *frozen, "--early_stopping_patience", "2", "--resume_from_checkpoint", "last", output="part")
+    for name in ("run", "part"):
+        state = json.loads((tmp_path / name / "trainer_state.json").read_text())
+        assert state["epoch"] == 3.0  # the first, and two that are not better
 
 
 def test_training_goes_on_from_a_model_of_ours(train, tmp_path):

@@ -152,6 +152,14 @@ def test_an_aggregator_of_torchjd_is_what_it_is_there(name):
     assert not torch.allclose(ours, torch.ones(3))
 
 
+@pytest.mark.parametrize("name", TORCHJD_WEIGHTINGS)
+def test_gradients_as_small_as_at_the_end_of_training_are_joined_as_larger_ones(name):
+    pytest.importorskip("torchjd")
+    gradients = random_gradients(3, seed=4, width=8)
+    gram = gradients @ gradients.T
+    assert_close(get_aggregator(name)(gram * 1e-12, generator()), get_aggregator(name)(gram, generator()))
+
+
 def test_every_aggregator_of_torchjd_that_promises_it_opposes_no_task():
     pytest.importorskip("torchjd")
     for seed in range(20):

@@ -33,9 +33,9 @@ def test_an_epoch_is_as_long_as_told(arguments, steps):
 
 def test_numbers_go_to_the_trained_tasks_in_their_order():
     arguments = {"train_tasks": ["sts", "sst"], "mixing": "weights", "mixing_weights": [3.0, 1.0], "epoch_length": "8"}
-    assert MultiTaskArguments(**arguments).trained == ["sst", "sts"]
+    assert MultiTaskArguments(**arguments).trained == ["sts", "sst"]
     sizes = {task: SIZES[task] for task in ("sst", "sts")}
-    assert sampler(sizes, **arguments).counts(epoch=0) == {"sst": 6, "sts": 2}
+    assert sampler(sizes, **arguments).counts(epoch=0) == {"sst": 2, "sts": 6}
     (item,) = islice(sampler(sizes, train_tasks=["sst", "sts"], examples_per_item=[1, 3]), 1)
     assert [len(item[task]) for task in ("sst", "sts")] == [1, 3]
 

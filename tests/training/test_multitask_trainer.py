@@ -120,6 +120,32 @@ def test_the_best_checkpoint_is_that_of_the_aggregate(metric, tmp_path):
     assert trainer.evaluate()[f"eval_{metric}"] == pytest.approx(max(scores.values()))
 
 
+def test_persistent_workers_give_each_task_its_own_rows(tmp_path):
+    plain = make_trainer(tmp_path).evaluate()
+    kept = make_trainer(tmp_path, dataloader_num_workers=1, dataloader_persistent_workers=True)
+    for _ in range(2):
+        scores = {name: value for name, value in kept.evaluate().items() if not name.endswith("time")}
+        assert scores == pytest.approx({name: plain[name] for name in scores}, rel=1e-5)
+
+
+def test_a_run_that_broke_off_leaves_nothing_to_the_next(tmp_path):
+    plain, broken = make_trainer(tmp_path, max_steps=1), make_trainer(tmp_path, max_steps=1)
+    compute = broken.compute_loss
+
+    def interrupted(model, inputs, *args):
+        if inputs["task"] == "para":
+            raise KeyboardInterrupt
+        return compute(model, inputs, *args)
+
+    broken.compute_loss = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        broken.train()
+    broken.compute_loss = compute
+    for trainer in (plain, broken):
+        trainer.train()
+    assert all(torch.equal(tensor, weights(plain)[name]) for name, tensor in weights(broken).items())
+
+
 def test_one_task_a_step_trains_every_task_in_its_share(tmp_path):
     trainer = make_trainer(
         tmp_path, mixing="weights", mixing_weights=[1.0, 1.0, 2.0], epoch_length="8", max_steps=8, logging_steps=1
