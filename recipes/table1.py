@@ -3,7 +3,7 @@ Runs the rows of the paper's Table 1 that are not finished yet, then writes the 
 
     accelerate launch recipes/table1.py --data sample --model_name_or_path minilm --num_train_epochs 1
 
-Flags that are not listed here go to every run; `python recipes/multitask.py --help` lists them.
+Flags that are not listed here go to every run; `python recipes/sft_sts.py --help` lists them.
 """
 
 from pathlib import Path
