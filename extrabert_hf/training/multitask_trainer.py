@@ -97,6 +97,7 @@ class MultiTaskTrainer(ExtraBertTrainer):
             `torch.Tensor` of shape `()`: the mean of the tasks' losses, over the accumulation steps.
         """
         model.train()
+        self.optimizer.train()  # of use to those that average weights
         shared = self._shared_parameters()
         losses = []
         for task, batch in self._prepare_inputs(inputs).items():
