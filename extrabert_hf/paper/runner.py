@@ -19,6 +19,7 @@ from extrabert_hf.tasks import PAPER_TASKS
 from extrabert_hf.training.checkpoints import last_checkpoint
 from extrabert_hf.training.command_line import Run, parse_multitask_run, parse_run
 from extrabert_hf.training.finetune import finetune, load_rows
+from extrabert_hf.training.precision import PRECISIONS
 
 logger = logging.getLogger(__name__)
 
@@ -224,7 +225,7 @@ def describe_runs(root: Path) -> str:
         f"{model}; {_span(steps)} optimizer steps of {_span(batches)} rows of each task; "
         f"learning rate {_span(rates)}, "
         f"heads {arguments['head_learning_rate']:g}, "
-        f"precision {', '.join(sorted({entry['training']['precision'] for entry in metrics}))}, {picked}; "
+        f"{', '.join(sorted({PRECISIONS[entry['training']['precision']] for entry in metrics}))}, {picked}; "
         f"seeds {', '.join(str(seed) for seed in sorted({entry['arguments']['seed'] for entry in metrics}))}; "
         f"{machine.get('accelerator', machine['cpu'])}, torch {machine['torch']}."
     )

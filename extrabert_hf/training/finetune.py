@@ -23,6 +23,7 @@ from extrabert_hf.training.best_per_task import KeepBestPerTask
 from extrabert_hf.training.checkpoints import check_same_model, clear_earlier_run, find_checkpoint
 from extrabert_hf.training.command_line import Run
 from extrabert_hf.training.multitask_trainer import MultiTaskTrainer
+from extrabert_hf.training.precision import PRECISIONS
 from extrabert_hf.training.results import score_and_write
 from extrabert_hf.training.trainer import ExtraBertTrainer
 
@@ -179,7 +180,7 @@ def tell_what_is_trained(run: Run, trainer: ExtraBertTrainer) -> None:
         sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad) / 1e6,
         sum(parameter.numel() for parameter in model.parameters()) / 1e6,
         f"{len(trainer.train_dataset):,}",
-        {"bf16": "bfloat16 autocast", "fp16": "float16 autocast", "no": "float32"}[run.training.mixed_precision],
+        PRECISIONS[run.training.mixed_precision],
         run.training.precision_reason,
     )
 

@@ -7,6 +7,9 @@ import torch
 WORTH_IT = 1.2
 """Autocast adds casts of its own: a product must gain more than this to gain in the end."""
 
+PRECISIONS = {"bf16": "bfloat16 autocast", "fp16": "float16 autocast", "no": "float32"}
+"""What the `Trainer` calls mixed precision -> what it is."""
+
 
 def choose_bf16(use_cpu: bool = False) -> tuple[bool, str]:
     """
