@@ -29,8 +29,12 @@ TEST_ROW = "sft_ma_cs"
 FLAGS_FILE = "flags.json"
 """In a run's folder, what the run was told beside its YAML."""
 
-OWN_FLAGS = ("--config", "--seed", "--predict_test", "--resume_from_checkpoint", "--overwrite_output_dir")
-"""What each run of a table is told by the table."""
+OWN_FLAGS = (
+    *("--config", "--seed", "--predict_test", "--resume_from_checkpoint", "--overwrite_output_dir"),
+    *("--pooling", "--multiplicative_weight", "--feed_forward_depth", "--pair_features", "--similarity"),
+    *("--tasks", "--train_tasks", "--aggregator", "--mixing"),
+)
+"""What each run of a table is told by the table: with others a row would not be what its name says."""
 
 
 @dataclass
@@ -40,7 +44,8 @@ class Table1Arguments:
     _argument_group_name: ClassVar[str] = "table"
 
     rows: list[str] = field(
-        default_factory=lambda: list(TABLE1), metadata={"help": f"The rows to run, of {', '.join(TABLE1)}."}
+        default_factory=lambda: list(TABLE1),
+        metadata={"help": f"The rows to run: {', '.join(f'{name} ({row.label})' for name, row in TABLE1.items())}."},
     )
     seeds: list[int] = field(default_factory=lambda: [42], metadata={"help": "Each row is run with each of them."})
     output_dir: str = field(
@@ -55,8 +60,9 @@ class Table1Arguments:
         for name in self.rows:
             if name not in TABLE1:
                 raise InputError(f"`rows` must be of {', '.join(map(repr, TABLE1))}, got {name!r}.")
-        if len(set(self.seeds)) != len(self.seeds):
-            raise InputError(f"`seeds` must differ from each other, got {self.seeds}.")
+        for name, values in (("rows", self.rows), ("seeds", self.seeds)):
+            if len(set(values)) != len(values):
+                raise InputError(f"`{name}` must differ from each other, got {values}.")
 
 
 def run_table1(arguments: Table1Arguments, flags: Sequence[str], configs: Path) -> str:
@@ -91,7 +97,7 @@ def run_table1(arguments: Table1Arguments, flags: Sequence[str], configs: Path) 
     flags = with_precision(flags, noted, training.bf16)
     check_same_flags(flags, noted)
     for number, plan in enumerate(planned, start=1):
-        title = f"{number} of {len(planned)}: {plan.row.label} {plan.task or ''} seed {plan.seed}"
+        title = f"{number} of {len(planned)}: {plan.row.label}, {plan.task or 'all tasks'}, seed {plan.seed}"
         if plan.is_finished:
             logger.info("%s: finished, in %s", title, plan.folder)
             continue
@@ -169,10 +175,14 @@ def check_plans(planned: Sequence[PlannedRun], test_plans: Sequence[PlannedRun],
 
 
 def noted_flags(root: Path) -> dict[Path, list[str]]:
-    """Reads what each run that there is was told, by its folder."""
-    return {
-        path.parent: json.loads(path.read_text(encoding="utf-8")) for path in root.glob(f"*/seed-*/**/{FLAGS_FILE}")
-    }
+    """Reads what each run that got as far as a checkpoint was told, by its folder."""
+    files = [path for path in root.glob(f"*/seed-*/**/{FLAGS_FILE}") if any_results(path.parent)]
+    return {path.parent: json.loads(path.read_text(encoding="utf-8")) for path in files}
+
+
+def any_results(folder: Path) -> bool:
+    """Whether a run left something that another one would be mixed with."""
+    return (folder / "metrics.json").is_file() or last_checkpoint(folder) is not None
 
 
 def with_precision(flags: Sequence[str], noted: dict[Path, list[str]], bf16: bool) -> list[str]:
@@ -214,21 +224,26 @@ def describe_runs(root: Path) -> str:
     files = sorted(path for name in TABLE1 for path in (root / name).glob("seed-*/**/metrics.json"))
     metrics = [json.loads(path.read_text(encoding="utf-8")) for path in files]
     arguments, machine = metrics[0]["arguments"], metrics[0]["machine"]
-    model = next(iter(metrics[0]["tasks"].values()))["model"]["model_name_or_path"]
+    tasks = {name: task for entry in metrics for name, task in entry["tasks"].items()}
+    model = next(iter(tasks.values()))["model"]["model_name_or_path"]
+    data = {
+        "the Hub's" if task["data"]["data"] is None else Path(task["data"]["data"]).name for task in tasks.values()
+    }
+    rows = (f"{name} {task['rows']['train']:,} / {task['rows']['dev']:,}" for name, task in tasks.items())
     steps = sorted({entry["training"]["steps"] for entry in metrics})
     rates = sorted({entry["arguments"]["learning_rate"] for entry in metrics})
     batches = sorted({entry["training"]["global_batch_size"] for entry in metrics})
-    picked = (
-        "the best evaluation on dev" if arguments["load_best_model_at_end"] else "the last step, not picked on dev"
-    )
-    return (
-        f"{model}; {_span(steps)} optimizer steps of {_span(batches)} rows of each task; "
-        f"learning rate {_span(rates)}, "
-        f"heads {arguments['head_learning_rate']:g}, "
-        f"{', '.join(sorted({PRECISIONS[entry['training']['precision']] for entry in metrics}))}, {picked}; "
-        f"seeds {', '.join(str(seed) for seed in sorted({entry['arguments']['seed'] for entry in metrics}))}; "
-        f"{machine.get('accelerator', machine['cpu'])}, torch {machine['torch']}."
-    )
+    picked = "the best on dev" if arguments["load_best_model_at_end"] else "the last step, not picked on dev"
+    said = [
+        model,
+        f"data {', '.join(sorted(data))}, train / dev rows {', '.join(rows)}",
+        f"{_span(steps)} optimizer steps of {_span(batches)} rows of each task",
+        f"learning rate {_span(rates)}, heads {arguments['head_learning_rate']:g}",
+        f"{', '.join(sorted({PRECISIONS[entry['training']['precision']] for entry in metrics}))}, {picked}",
+        f"seeds {', '.join(str(seed) for seed in sorted({entry['arguments']['seed'] for entry in metrics}))}",
+        f"{machine.get('accelerator', machine['cpu'])}, torch {machine['torch']}",
+    ]
+    return f"{'; '.join(said)}."
 
 
 def _span(values: Sequence[float]) -> str:

@@ -23,11 +23,13 @@ SIGNIFICANT = 0.05
 
 SCORES_CAPTION = (
     "Dev scores: SST and Para accuracy, STS Pearson r. Ours is the mean over the seeds, ± their standard deviation "
-    "where there are several, and its 95 % bootstrap interval over the dev rows."
+    "where there are several, and its 95 % bootstrap interval over the dev rows. RR: round robin over the tasks; CS: "
+    "cosine similarity; GS: gradient surgery; SFT: a model per task; DPA, MA: dot-product, multiplicative attention."
 )
 LADDER_CAPTION = (
     "The steps of the table: the score of a row minus that of the row it builds on, over the same dev rows, with the "
-    "95 % interval and p of a paired bootstrap. Up and down are steps whose Holm-corrected p is below .05."
+    "95 % interval and p of a paired bootstrap over these rows, to which the spread of seeds adds nothing. Up and down "
+    "are steps whose Holm-corrected p is below .05."
 )
 LATEX_ESCAPES = str.maketrans(
     {char: f"\\{char}" for char in "&%$#_{}"}
@@ -192,7 +194,7 @@ def ladder_cells(steps: list[dict[str, Any]]) -> list[dict[str, str]]:
 def ladder_notes(steps: list[dict[str, Any]]) -> list[str]:
     """What must be said below the table of steps."""
     tested = [step for step in steps if step["bootstrap_p"] is not None]
-    notes = [f"Holm's correction is over the {len(tested)} steps that were run."]
+    notes = [f"Holm's correction is over the {len(tested)} steps both of whose rows have been run."]
     if any(step["second_p"] is None for step in tested):
         notes.append(
             "McNemar's test (SST, Para) and Williams' (STS) compare single runs: none where there are several."

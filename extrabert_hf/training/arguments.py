@@ -196,6 +196,13 @@ class ExtraBertTrainingArguments(TrainingArguments):
     logging_steps: float = field(default=50, metadata={"help": "Steps from one log line to the next."})
     eval_strategy: str = field(default="epoch", metadata={"help": "When to evaluate: 'epoch', 'steps' or 'no'."})
     save_strategy: str = field(default="epoch", metadata={"help": "When to save a checkpoint; as eval_strategy."})
+    metric_for_best_model: str | None = field(
+        default=None,
+        metadata={
+            "help": "The score by which the best checkpoint is picked: 'loss' or a metric of the task; of several "
+            "tasks 'mean', 'cs224n_2024', 'worst', 'loss', or one task's, such as 'sts_pearson'."
+        },
+    )
     save_total_limit: int | None = field(default=2, metadata={"help": "Checkpoints kept: the best and the last."})
     load_best_model_at_end: bool = field(
         default=True, metadata={"help": "End with the best checkpoint, not the last."}

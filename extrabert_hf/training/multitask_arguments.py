@@ -40,7 +40,8 @@ class MultiTaskArguments:
         default="together",
         metadata={
             "help": "'together': each step has a batch of every task; or one task a step, in shares 'proportional' "
-            "to the rows, by 'temperature', 'annealed' from proportional towards equal, or by 'weights'."
+            "to the rows, by 'temperature', 'annealed' from proportional towards equal, or by 'weights'. With one "
+            "task a step there are no gradients to join."
         },
     )
     mixing_temperature: float = field(

@@ -29,8 +29,8 @@ def choose_bf16(use_cpu: bool = False) -> tuple[bool, str]:
         return supported, "the GPU computes in it" if supported else "the GPU does not compute in it"
     if not use_cpu and torch.accelerator.is_available():
         return False, f"not tried on {torch.accelerator.current_accelerator().type}"
-    speedup = _matmul_seconds(torch.float32) / _matmul_seconds(torch.bfloat16)
-    return speedup > WORTH_IT, f"its matrix products take 1/{speedup:.1f} of float32's time on this CPU"
+    times = _matmul_seconds(torch.bfloat16) / _matmul_seconds(torch.float32)
+    return times * WORTH_IT < 1, f"its matrix products take {times:.2g} times as long as float32's on this CPU"
 
 
 def _matmul_seconds(dtype: torch.dtype) -> float:

@@ -75,7 +75,10 @@ def score_and_write(
         metrics["multitask"] = asdict(run.multitask)
         metrics["best_per_task"] = _best_per_task(run, output_dir)
     if isinstance(trainer, MultiTaskTrainer):
-        metrics["gradient_conflicts"] = summarize_conflicts(trainer.conflicts.rows)
+        metrics["gradient_conflicts"] = conflicts = summarize_conflicts(trainer.conflicts.rows)
+        for pair, entry in conflicts["pairs"].items():
+            share = 100 * entry["conflicting_steps"]
+            logger.info("gradients %s: mean cosine %.2f, below 0 at %.0f %%", pair, entry["mean_cosine"], share)
         plot_conflicts(trainer.conflicts.rows, output_dir / "figures" / "gradient_conflicts.png")
     metrics |= {
         "training": {

@@ -1,5 +1,6 @@
 """The HF Trainer, with a learning rate of their own for heads and poolings, and batches of like length."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -76,6 +77,12 @@ class ExtraBertTrainer(Trainer):
             return super()._get_train_sampler(train_dataset)
         lengths = self.train_dataset["length"][:]  # `train_dataset` has lost the column by now: no forward takes it
         return self._follow_epochs(LengthBucketSampler(lengths, self.global_batch_size, self.data_seed))
+
+    def get_batch_samples(self, epoch_iterator: Iterator, num_batches: int, device: torch.device) -> tuple[list, Any]:
+        """As the `Trainer`'s, but none once all steps are made: a run resumed at its end would make one more."""
+        if self.state.global_step >= self.state.max_steps:
+            return [], None
+        return super().get_batch_samples(epoch_iterator, num_batches, device)
 
     @property
     def global_batch_size(self) -> int:

@@ -107,6 +107,8 @@ def test_all_runs_of_a_table_are_trained_in_the_precision_that_was_measured_firs
             "--seed is not for a table: each run has its row's YAML and one of `seeds`",
         ),
         (["rr"], {"flags": ("--config", "other.yaml")}, "--config is not for a table"),
+        (["rr"], {"flags": ("--aggregator", "pcgrad")}, "--aggregator is not for a table"),
+        (["rr", "rr"], {}, "`rows` must differ from each other"),
         (["rr"], {"test": True}, "`test` needs the row sft_ma_cs, which is not finished"),
     ],
 )

@@ -99,6 +99,16 @@ def test_training_resumes_bit_for_bit_in_mid_epoch(make_trainer):
         assert largest_difference(weights(whole), weights(resumed)) == 0.0, step
 
 
+def test_a_run_resumed_at_its_end_makes_no_further_step(make_trainer, tmp_path):
+    options = {"max_steps": 3, "save_strategy": "steps", "save_steps": 3, "lr_scheduler_type": "constant"}
+    whole = make_trainer("whole", **options)
+    whole.train()
+    resumed = make_trainer("whole", **options)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-3"))
+    assert resumed.state.global_step == 3
+    assert largest_difference(weights(whole), weights(resumed)) == 0
+
+
 def test_activation_checkpointing_gives_the_same_model(make_trainer):
     plain, checkpointed = make_trainer(), make_trainer(activation_checkpointing=True)
     plain.train()
