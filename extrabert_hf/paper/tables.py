@@ -28,7 +28,7 @@ SCORES_CAPTION = (
 )
 LADDER_CAPTION = (
     "The steps of the table: the score of a row minus that of the row it builds on, over the same dev rows, with the "
-    "95 % interval and p of a paired bootstrap over these rows, to which the spread of seeds adds nothing. Up and down "
+    "95 % interval and p of a paired bootstrap over these rows, to which the spread of seeds adds nothing. Up, down "
     "are steps whose Holm-corrected p is below .05."
 )
 LATEX_ESCAPES = str.maketrans(
