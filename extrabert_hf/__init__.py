@@ -30,3 +30,8 @@ _MODELS = (ExtraBertForSentiment, ExtraBertForParaphrase, ExtraBertForSimilarity
 AutoConfig.register(ExtraBertConfig.model_type, ExtraBertConfig)
 AutoModel.register(ExtraBertConfig, _MODELS)
 AutoModelForSequenceClassification.register(ExtraBertConfig, _MODELS)
+
+# What is saved carries the files of models/, which load it where this package is not installed.
+ExtraBertConfig.register_for_auto_class()
+for _model in _MODELS:
+    _model.register_for_auto_class("AutoModel")

@@ -55,6 +55,8 @@ class ExtraBertPreTrainedModel(PreTrainedModel):
 
     def __init__(self, config: ExtraBertConfig) -> None:
         config = copy.copy(config)  # so that one config can serve several models, each with its own labels
+        # the classes that load it from saved code, beside those that transformers adds on saving
+        config.auto_map = {"AutoModelForSequenceClassification": f"modeling_extrabert.{type(self).__name__}"}
         super().__init__(config)
         # in the type of the rest: a config of an encoder saved in bfloat16 names that type
         self.backbone = AutoModel.from_config(config.backbone_config, dtype=torch.get_default_dtype())

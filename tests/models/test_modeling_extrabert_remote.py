@@ -1,0 +1,94 @@
+"""A saved model is loaded by plain transformers, from the code beside it, where this package can't be imported."""
+
+import json
+import subprocess
+import sys
+import sysconfig
+
+import pytest
+import torch
+from transformers import AutoModel, AutoTokenizer
+
+from extrabert_hf import ExtraBertConfig, ExtraBertForMultiTask
+from extrabert_hf.models import MODEL_FOR_HEAD
+
+LIBRARIES = sysconfig.get_path("purelib")
+CLEAN_PROCESS = f"""
+import sys
+
+sys.path.append({LIBRARIES!r})  # without what an editable install adds: `-S` leaves out the .pth files
+sys.modules["extrabert_hf"] = None  # and where it is installed plainly, an import fails all the same
+try:
+    import extrabert_hf
+except ImportError:
+    print("no package")
+
+import torch
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer
+
+folder, auto_class = sys.argv[1:]
+model = globals()[auto_class].from_pretrained(folder, trust_remote_code=True)
+assert type(AutoConfig.from_pretrained(folder, trust_remote_code=True)) is type(model.config)
+assert type(model).__module__.startswith("transformers_modules.")
+batches = torch.load(f"{{folder}}/batches.pt")
+torch.save([model(**batch).logits for batch in batches], f"{{folder}}/logits.pt")
+tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
+print(tokenizer("A warm film .").input_ids)
+model.save_pretrained(f"{{folder}}/again")
+"""
+
+
+def load_in_a_clean_process(folder, auto_class, modules):
+    environment = {"HF_HOME": str(modules), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-S", "-I", "-c", CLEAN_PROCESS, str(folder), auto_class],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("auto_class", ["AutoModel", "AutoModelForSequenceClassification"])
+@pytest.mark.parametrize("kind", ["sentiment", "paraphrase", "similarity", "multitask"])
+def test_a_saved_model_gives_the_same_logits_without_the_package(
+    kind, auto_class, tiny_encoder, random_batch, tmp_path
+):
+    model_class = ExtraBertForMultiTask if kind == "multitask" else MODEL_FOR_HEAD[kind]
+    model = model_class.from_backbone(tiny_encoder, head_dropout=0.2)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.05 * torch.randn_like(parameter)
+    tasks = {"sst": False, "para": True, "sts": True} if kind == "multitask" else {None: kind != "sentiment"}
+    batches = [random_batch(4, pair=pair) | ({"task": task} if task else {}) for task, pair in tasks.items()]
+    folder = tmp_path / "model"
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(tiny_encoder).save_pretrained(folder)
+    torch.save(batches, folder / "batches.pt")
+    printed = load_in_a_clean_process(folder, auto_class, tmp_path / "hf")
+    assert printed[0] == "no package"
+    assert json.loads(printed[-1]) == AutoTokenizer.from_pretrained(tiny_encoder)("A warm film .").input_ids
+    for batch, logits in zip(batches, torch.load(folder / "logits.pt"), strict=True):
+        assert torch.equal(logits, model(**batch).logits)
+    again = AutoModel.from_pretrained(folder / "again")
+    assert type(again) is model_class
+    assert all(torch.equal(weight, again.state_dict()[name]) for name, weight in model.state_dict().items())
+
+
+def test_a_folder_carries_its_code_and_names_the_classes_of_its_own_model(tiny_bert, tmp_path):
+    model = ExtraBertForMultiTask(ExtraBertConfig(backbone_config=tiny_bert))
+    model.extract("sts").save_pretrained(tmp_path / "sts")
+    model.save_pretrained(tmp_path / "all")
+    for folder, name in (("sts", "ExtraBertForSimilarity"), ("all", "ExtraBertForMultiTask")):
+        assert {path.name for path in (tmp_path / folder).iterdir()} == {
+            *("config.json", "model.safetensors"),
+            *(f"{part}_extrabert.py" for part in ("base", "configuration", "heads", "modeling", "pooling")),
+        }
+        assert json.loads((tmp_path / folder / "config.json").read_text())["auto_map"] == {
+            "AutoConfig": "configuration_extrabert.ExtraBertConfig",
+            "AutoModel": f"modeling_extrabert.{name}",
+            "AutoModelForSequenceClassification": f"modeling_extrabert.{name}",
+        }
