@@ -123,7 +123,8 @@ def save_adapter(model: PeftModel, folder: str | Path, *, encoder: str) -> None:
     config = copy.deepcopy(plain.config)
     config.architectures = [type(plain).__name__]
     config.backbone_config.name_or_path = encoder  # not the path that it had on this machine
-    config.save_pretrained(folder)
+    del config.auto_map  # the code is not beside it: an adapter alone is no model
+    config.to_json_file(folder / "config.json")
     lora_config = copy.copy(model.peft_config[ADAPTER])
     lora_config.base_model_name_or_path = encoder
     lora_config.inference_mode = True
