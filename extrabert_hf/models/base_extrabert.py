@@ -59,7 +59,7 @@ class ExtraBertPreTrainedModel(PreTrainedModel):
         config.auto_map = {"AutoModelForSequenceClassification": f"modeling_extrabert.{type(self).__name__}"}
         super().__init__(config)
         # in the type of the rest: a config of an encoder saved in bfloat16 names that type
-        self.backbone = AutoModel.from_config(config.backbone_config, dtype=torch.get_default_dtype())
+        self.backbone = AutoModel.from_config(config.backbone_config).to(torch.get_default_dtype())
         if "pooler" not in config.poolings:
             drop_pooler(self.backbone)
         elif getattr(self.backbone, "pooler", None) is None:

@@ -189,3 +189,9 @@ def test_no_task_may_take_a_pooler_that_the_encoder_lacks(backbone, tmp_path):
     AutoModel.from_config(TINY_BACKBONES[backbone]).save_pretrained(tmp_path)
     with pytest.raises(ValueError, match=f"for a {backbone} encoder, which has no pooler, got 'pooler'"):
         ExtraBertForMultiTask.from_backbone(str(tmp_path), tasks=ONE_WITH_POOLER)
+
+
+def test_a_config_of_an_encoder_in_bfloat16_gives_a_model_of_one_type(tiny_bert, random_batch):
+    model = ExtraBertForSimilarity(ExtraBertConfig(backbone_config=tiny_bert | {"dtype": "bfloat16"}))
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    assert model(**random_batch(2)).logits.dtype == torch.float32
