@@ -119,7 +119,8 @@ def limit_length(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, max
     if max_length is not None and max_length > longest:
         raise InputError(f"`max_length` must be at most {longest}, what the tokenizer takes, got {max_length}.")
     tokenizer.model_max_length = max_length or min(DEFAULT_MAX_LENGTH, longest)
-    tokenizer.model_input_names = ["input_ids", "attention_mask"]  # what the model takes: `model(**tokenizer(...))`
+    names = ["input_ids", "attention_mask"]  # what the model takes: `model(**tokenizer(...))`
+    tokenizer.model_input_names = tokenizer.init_kwargs["model_input_names"] = names  # the latter are saved
 
 
 def build_trainer(

