@@ -4,12 +4,12 @@ from extrabert_hf.models.base_extrabert import ExtraBertOutput, ExtraBertPreTrai
 from extrabert_hf.models.configuration_extrabert import ExtraBertConfig
 from extrabert_hf.models.modeling_extrabert import (
     MODEL_FOR_HEAD,
-    ExtraBertForMultiTask,
     ExtraBertForOneTask,
     ExtraBertForParaphrase,
     ExtraBertForSentiment,
     ExtraBertForSimilarity,
 )
+from extrabert_hf.models.modeling_multitask_extrabert import ExtraBertForMultiTask
 
 __all__ = [
     "MODEL_FOR_HEAD",

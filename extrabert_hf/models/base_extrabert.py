@@ -8,11 +8,13 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoModel, PreTrainedModel
+from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
+from .adapter_files_extrabert import HUB_ARGUMENTS, adapted_weights
 from .configuration_extrabert import ExtraBertConfig
+from .pipelines_extrabert import PIPELINE_FOR_HEAD, custom_pipelines
 from .pooling_extrabert import MultiplicativeAttentionPooling
 
 logger = logging.getLogger(__name__)
@@ -43,6 +45,7 @@ class ExtraBertOutput(ModelOutput):
 class ExtraBertPreTrainedModel(PreTrainedModel):
     """An encoder; the subclasses add a pooling and a head for one task, or for each of several."""
 
+    head_kind: str  # of a model of one task
     config_class = ExtraBertConfig
     base_model_prefix = "backbone"
     main_input_name = "input_ids"
@@ -55,8 +58,10 @@ class ExtraBertPreTrainedModel(PreTrainedModel):
 
     def __init__(self, config: ExtraBertConfig) -> None:
         config = copy.copy(config)  # so that one config can serve several models, each with its own labels
-        # the classes that load it from saved code, beside those that transformers adds on saving
-        config.auto_map = {"AutoModelForSequenceClassification": f"modeling_extrabert.{type(self).__name__}"}
+        # what loads it from saved code, beside what transformers adds on saving
+        reference = f"{type(self).__module__.rpartition('.')[2]}.{type(self).__name__}"
+        config.auto_map = {"AutoModelForSequenceClassification": reference}
+        config.custom_pipelines = custom_pipelines(config.tasks or [PIPELINE_FOR_HEAD[self.head_kind]])
         super().__init__(config)
         # in the type of the rest: a config of an encoder saved in bfloat16 names that type
         self.backbone = AutoModel.from_config(config.backbone_config).to(torch.get_default_dtype())
@@ -67,6 +72,27 @@ class ExtraBertPreTrainedModel(PreTrainedModel):
                 f"`pooling` must be one of 'cls', 'mean', 'dot', 'multiplicative' for a "
                 f"{config.backbone_config.model_type} encoder, which has no pooler, got 'pooler'."
             )
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | None, *model_args: Any, config: Any = None, **kwargs: Any
+    ) -> "ExtraBertPreTrainedModel":
+        """As that of transformers, and from a repository that holds an adapter only: merged into its encoder."""
+        if pretrained_model_name_or_path is None:
+            return super().from_pretrained(None, *model_args, config=config, **kwargs)
+        files = {name: kwargs[name] for name in HUB_ARGUMENTS if name in kwargs}
+        known = config
+        if not isinstance(config, PreTrainedConfig):  # not our own class: remote code may stand in memory twice
+            known = cls.config_class.from_pretrained(config or pretrained_model_name_or_path, **files)
+        if known.adapter_subfolder is None:
+            return super().from_pretrained(pretrained_model_name_or_path, *model_args, config=config, **kwargs)
+        whole = copy.copy(known)
+        whole.adapter_subfolder = None
+        with torch.device("meta"):
+            names = cls(whole).state_dict().keys()
+        weights = adapted_weights(pretrained_model_name_or_path, known.adapter_subfolder, names, files)
+        loading = {name: value for name, value in kwargs.items() if name not in files and name != "adapter_kwargs"}
+        return super().from_pretrained(None, *model_args, config=whole, state_dict=weights, **loading)
 
     @classmethod
     def from_backbone(

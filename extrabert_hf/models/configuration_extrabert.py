@@ -94,8 +94,12 @@ class ExtraBertConfig(PreTrainedConfig):
             Dropout in the head, from 0 up to but not 1.
         tasks (`dict[str, dict]`, *optional*):
             For a multitask model: by the name of a task its `head` (`"sentiment"`, `"paraphrase"` or `"similarity"`)
-            and those of the fields above, from `pooling` to `head_dropout`, that it has for itself. `None` is the
-            paper's three tasks, `sst`, `para` and `sts`.
+            and those of the fields above, from `pooling` to `head_dropout`, that it has for itself. Also the `adapter`
+            that it has in the encoder, as peft's `r`, `lora_alpha` and `target_modules`, the last names of the linear
+            layers. `None` is the paper's three tasks, `sst`, `para` and `sts`.
+        adapter_subfolder (`str`, *optional*):
+            Of a repository without weights of its own: where its adapter stands, in peft's format, with the name of
+            the encoder to put it on.
         pad_token_id, bos_token_id, eos_token_id (`int`, *optional*):
             Ids of the tokenizer's special tokens, noted by the `Trainer`.
     """
@@ -122,6 +126,7 @@ class ExtraBertConfig(PreTrainedConfig):
     class_names: list[str] | None = None
     head_dropout: float = 0.1
     tasks: dict[str, dict] | None = None
+    adapter_subfolder: str | None = None
     pad_token_id: int | None = None
     bos_token_id: int | None = None
     eos_token_id: int | None = None
@@ -160,7 +165,7 @@ class ExtraBertConfig(PreTrainedConfig):
         config = copy.copy(self)
         config.tasks = None
         for field, value in self.tasks[name].items():
-            if field != "head":
+            if field in TASK_FIELDS:
                 setattr(config, field, value)
         config.name_labels(config.class_names or [])
         return config
@@ -175,8 +180,13 @@ class ExtraBertConfig(PreTrainedConfig):
             if task.get("head") not in get_args(HeadKind):
                 kinds = ", ".join(map(repr, get_args(HeadKind)))
                 raise ValueError(f"`tasks` must say the `head` of {name!r}, one of {kinds}, got {task.get('head')!r}.")
-            for field in set(task) - {"head", *TASK_FIELDS}:
-                raise ValueError(f"`tasks` must hold `head` and fields of a head, {name!r} has {field!r}.")
+            for field in set(task) - {"head", "adapter", *TASK_FIELDS}:
+                raise ValueError(f"`tasks` must hold `head`, `adapter` and fields of a head, {name!r} has {field!r}.")
+            if "adapter" in task and set(task["adapter"]) != {"r", "lora_alpha", "target_modules"}:
+                raise ValueError(
+                    f"`tasks` must say `r`, `lora_alpha` and `target_modules` of an `adapter`, {name!r} has "
+                    f"{sorted(task['adapter'])}."
+                )
             try:
                 self.for_task(name).validate_head()
             except (StrictDataclassError, ValueError) as error:  # a field of the wrong type, or of the wrong value

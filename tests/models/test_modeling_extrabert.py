@@ -179,7 +179,10 @@ def test_a_saved_multitask_model_is_loaded_by_value(auto_class, multitask, batch
 def test_a_multitask_model_has_the_papers_tasks_unless_told(tiny_bert, tmp_path):
     model = ExtraBertForMultiTask(ExtraBertConfig(backbone_config=tiny_bert))
     for either in (model, saved_and_loaded(model, tmp_path)):
-        assert either.config.tasks == {name: {"head": task.head} for name, task in PAPER_TASKS.items()}
+        assert either.config.tasks == {
+            name: {"head": task.head, "class_names": list(task.class_names) or ["similarity"]}
+            for name, task in PAPER_TASKS.items()
+        }
         for name, task in PAPER_TASKS.items():
             assert tuple(either.extract(name).config.id2label.values()) == (task.class_names or ("similarity",))
 

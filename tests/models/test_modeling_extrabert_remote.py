@@ -12,6 +12,7 @@ from transformers import AutoModel, AutoTokenizer
 from extrabert_hf import ExtraBertConfig, ExtraBertForMultiTask
 from extrabert_hf.models import MODEL_FOR_HEAD
 
+CODE = ("adapter_files", "base", "configuration", "heads", "modeling", "pipelines", "pooling")
 LIBRARIES = sysconfig.get_path("purelib")
 CLEAN_PROCESS = f"""
 import sys
@@ -82,13 +83,14 @@ def test_a_folder_carries_its_code_and_names_the_classes_of_its_own_model(tiny_b
     model = ExtraBertForMultiTask(ExtraBertConfig(backbone_config=tiny_bert))
     model.extract("sts").save_pretrained(tmp_path / "sts")
     model.save_pretrained(tmp_path / "all")
-    for folder, name in (("sts", "ExtraBertForSimilarity"), ("all", "ExtraBertForMultiTask")):
+    for folder, name, several in (("sts", "ExtraBertForSimilarity", False), ("all", "ExtraBertForMultiTask", True)):
         assert {path.name for path in (tmp_path / folder).iterdir()} == {
             *("config.json", "model.safetensors"),
-            *(f"{part}_extrabert.py" for part in ("base", "configuration", "heads", "modeling", "pooling")),
+            *(f"{part}_extrabert.py" for part in (*CODE, *(["adapters", "modeling_multitask"] if several else []))),
         }
+        module = "modeling_multitask_extrabert" if several else "modeling_extrabert"
         assert json.loads((tmp_path / folder / "config.json").read_text())["auto_map"] == {
             "AutoConfig": "configuration_extrabert.ExtraBertConfig",
-            "AutoModel": f"modeling_extrabert.{name}",
-            "AutoModelForSequenceClassification": f"modeling_extrabert.{name}",
+            "AutoModel": f"{module}.{name}",
+            "AutoModelForSequenceClassification": f"{module}.{name}",
         }

@@ -1,0 +1,154 @@
+"""Low-rank adapters of several tasks in one frozen encoder: each sentence of a batch goes through its task's own."""
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+from torch import nn
+
+_PARTS: ContextVar[Sequence[tuple[str, int]]] = ContextVar("parts of the batch")
+
+
+@contextmanager
+def sentences_of_tasks(parts: Sequence[tuple[str, int]]) -> Iterator[None]:
+    """
+    Says whose the sentences are that go through an encoder with adapters, for this thread.
+
+    Args:
+        parts (`Sequence[tuple[str, int]]`):
+            Tasks in the order of their sentences in the batch, and how many sentences each has.
+    """
+    token = _PARTS.set(parts)
+    try:
+        yield
+    finally:
+        _PARTS.reset(token)
+
+
+class LowRankAdapter(nn.Module):
+    """
+    `x -> (alpha / r) B A x`: LoRA of Hu et al. (2021), https://arxiv.org/abs/2106.09685, Section 4.1.
+
+    Args:
+        in_features, out_features (`int`):
+            Those of the linear layer beside it.
+        r (`int`):
+            Rank of `B A`.
+        lora_alpha (`float`):
+            `alpha`.
+    """
+
+    def __init__(self, in_features: int, out_features: int, r: int, lora_alpha: float) -> None:
+        super().__init__()
+        self.lora_A = nn.Linear(in_features, r, bias=False)
+        self.lora_B = nn.Linear(r, out_features, bias=False)
+        self.scaling = lora_alpha / r
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """`(..., in_features)` -> `(..., out_features)`."""
+        return self.lora_B(self.lora_A(inputs)) * self.scaling
+
+    def weight(self) -> torch.Tensor:
+        """Gives `(alpha / r) B A`, `(out_features, in_features)`."""
+        return self.lora_B.weight @ self.lora_A.weight * self.scaling
+
+
+class LinearWithAdapters(nn.Linear):
+    """
+    A frozen linear layer, and beside it an adapter for each of some tasks.
+
+    Args:
+        linear (`nn.Linear`):
+            Its weights are taken over, not copied.
+        adapters (`Mapping[str, Mapping[str, Any]]`):
+            By task, the arguments of its adapter, as in the config.
+    """
+
+    def __init__(self, linear: nn.Linear, adapters: Mapping[str, Mapping[str, Any]]) -> None:
+        nn.Module.__init__(self)
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        self.weight, self.bias = linear.weight, linear.bias
+        self.adapters = nn.ModuleDict(
+            {
+                task: LowRankAdapter(self.in_features, self.out_features, adapter["r"], adapter["lora_alpha"])
+                for task, adapter in adapters.items()
+            }
+        )
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """`(sentences, ..., in_features)`, task after task -> `(sentences, ..., out_features)`."""
+        parts = _PARTS.get(None)
+        if parts is None:
+            raise ValueError("an encoder with adapters must be called through its model, which says the `task`.")
+        outputs = super().forward(inputs)
+        if len(parts) == 1:
+            return self._adapt(parts[0][0], inputs, outputs)
+        sizes = [size for _, size in parts]
+        if len(inputs) != sum(sizes):
+            raise ValueError(
+                f"`task` must be one for the whole batch with this encoder, a layer of which takes {len(inputs)} rows "
+                f"for {sum(sizes)} sentences."
+            )
+        pieces = zip(parts, inputs.split(sizes), outputs.split(sizes), strict=True)
+        return torch.cat([self._adapt(task, these, out) for (task, _), these, out in pieces])
+
+    def _adapt(self, task: str, inputs: torch.Tensor, outputs: torch.Tensor) -> torch.Tensor:
+        return outputs + self.adapters[task](inputs) if task in self.adapters else outputs
+
+    def merged(self, task: str) -> nn.Linear:
+        """Gives the plain layer `W + (alpha / r) B A` of a task."""
+        linear = nn.Linear(self.in_features, self.out_features, bias=self.bias is not None, device="meta")
+        added = self.adapters[task].weight() if task in self.adapters else torch.zeros_like(self.weight)
+        linear.weight = nn.Parameter((self.weight + added).detach())
+        linear.bias = self.bias
+        return linear
+
+
+def adaptable_layers(backbone: nn.Module) -> dict[str, nn.Linear]:
+    """Gives the linear layers of an encoder by their names, but for those of a pooler."""
+    return {
+        name: module
+        for name, module in backbone.named_modules()
+        if isinstance(module, nn.Linear) and name.split(".")[0] != "pooler" and "adapters" not in name.split(".")
+    }
+
+
+def add_adapters(backbone: nn.Module, adapters: Mapping[str, Mapping[str, Any]]) -> None:
+    """
+    Puts adapters into an encoder.
+
+    Args:
+        backbone (`nn.Module`):
+            The encoder; its linear layers that any task adapts are replaced.
+        adapters (`Mapping[str, Mapping[str, Any]]`):
+            By task, the config's `adapter`.
+
+    Raises:
+        `ValueError`: if a task names a layer that the encoder has not.
+    """
+    layers = adaptable_layers(backbone)
+    known = {name.rpartition(".")[2] for name in layers}
+    for task, adapter in adapters.items():
+        if not set(adapter["target_modules"]) <= known:
+            raise ValueError(
+                f"`tasks` must have `target_modules` of {sorted(known)} in an `adapter`, {task!r} has "
+                f"{list(adapter['target_modules'])}."
+            )
+    for name, layer in layers.items():
+        parent, _, last_name = name.rpartition(".")
+        here = {task: adapter for task, adapter in adapters.items() if last_name in adapter["target_modules"]}
+        if here:
+            setattr(backbone.get_submodule(parent), last_name, LinearWithAdapters(layer, here))
+
+
+def merge_adapters(backbone: nn.Module, task: str) -> nn.Module:
+    """Gives a plain copy of an encoder, with the adapters of `task` in its weights."""
+    plain = copy.deepcopy(backbone)
+    for name, layer in adaptable_layers(plain).items():
+        if isinstance(layer, LinearWithAdapters):
+            parent, _, last_name = name.rpartition(".")
+            setattr(plain.get_submodule(parent), last_name, layer.merged(task))
+    return plain
