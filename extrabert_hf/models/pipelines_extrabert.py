@@ -79,11 +79,13 @@ class ExtraBertPipeline(Pipeline):
         if not isinstance(inputs, (list, tuple)):
             return self._stream(inputs, is_pair, size, kwargs)
         rows = [_sentences_of(row, is_pair) for row in inputs]
+        if not rows:
+            return []
         longest_first = sorted(range(len(rows)), key=lambda index: max(map(len, rows[index])), reverse=True)
         batches = [longest_first[start : start + size] for start in range(0, len(rows), size)]
         results: list[Any] = [None] * len(rows)
         scored = super().__call__([[rows[i] for i in batch] for batch in batches], batch_size=1, **kwargs)
-        for batch, of_batch in zip(batches, scored if batches else [], strict=True):
+        for batch, of_batch in zip(batches, scored, strict=True):
             for index, result in zip(batch, of_batch, strict=True):
                 results[index] = result
         return results

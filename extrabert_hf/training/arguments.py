@@ -10,6 +10,7 @@ from transformers import TrainingArguments
 
 from extrabert_hf.errors import InputError
 from extrabert_hf.models.configuration_extrabert import ExtraBertConfig, PoolingName
+from extrabert_hf.sharing.hub_arguments import HubArguments
 from extrabert_hf.tasks import TaskSpec
 from extrabert_hf.training.precision import choose_bf16
 
@@ -161,8 +162,8 @@ class ModelArguments:
 
 
 @dataclass
-class ExtraBertTrainingArguments(TrainingArguments):
-    """`TrainingArguments` with our defaults and four fields of our own."""
+class ExtraBertTrainingArguments(HubArguments, TrainingArguments):
+    """`TrainingArguments` with our defaults, and fields of our own."""
 
     _argument_group_name: ClassVar[str] = "training (transformers' TrainingArguments and ours)"
 
@@ -208,7 +209,16 @@ class ExtraBertTrainingArguments(TrainingArguments):
         default=True, metadata={"help": "End with the best checkpoint, not the last."}
     )
 
+    hub_strategy: str = field(default="end", metadata={"help": "When --push_to_hub pushes: at the 'end', once."})
+
     def __post_init__(self) -> None:
+        if self.hub_strategy != "end":
+            raise InputError(
+                f"`hub_strategy` must be 'end', a checkpoint has no scores yet, got {self.hub_strategy!r}."
+            )
+        if self.hub_token is not None:
+            os.environ["HF_TOKEN"] = self.hub_token  # where the client looks: arguments are written to files
+            self.hub_token = None
         world_size = int(os.environ.get("WORLD_SIZE", "1"))
         if not torch.accelerator.is_available():
             self.use_cpu = True  # else bf16 is refused, and of several processes each trains alone into one folder

@@ -74,7 +74,10 @@ def finetune(run: Run) -> dict[str, Any]:
     trainer.save_state()
     if not trainer.is_world_process_zero():
         return {}
-    return score_and_write(run, trainer, model, loaded, train_metrics)
+    metrics = score_and_write(run, trainer, model, loaded, train_metrics)
+    if run.training.push_to_hub:
+        trainer.push_to_hub()
+    return metrics
 
 
 def load_rows(run: Run) -> dict[str, LoadedData]:
@@ -189,7 +192,7 @@ def tell_what_is_trained(run: Run, trainer: ExtraBertTrainer) -> None:
 def save_model(run: Run, trainer: ExtraBertTrainer) -> PreTrainedModel:
     """Saves the trained model, adapters merged into its weights and beside them on their own; gives it."""
     if not run.lora.lora:
-        trainer.save_model()
+        trainer.save_model(_internal_call=True)  # a call of ours, which pushes nothing yet
         return trainer.model
     merged = merge_lora(trainer.model)
     if trainer.args.should_save:

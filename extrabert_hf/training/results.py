@@ -14,6 +14,7 @@ import transformers
 from transformers import PreTrainedModel
 
 from extrabert_hf.data.loading import LoadedData
+from extrabert_hf.data.sources import describe_source
 from extrabert_hf.evaluation.aggregate import aggregate_scores
 from extrabert_hf.evaluation.figures import plot_conflicts
 from extrabert_hf.evaluation.scoring import score_split
@@ -64,7 +65,8 @@ def score_and_write(
             "rejected_rows": len(loaded[name].rejected),
             "model": {"model_name_or_path": run.encoder.model_name_or_path}
             | {field: getattr(task_model.config, field) for field in run.tasks[name].model.config_fields()},
-            "data": asdict(run.tasks[name].data),
+            "data": asdict(data := run.tasks[name].data),
+            "dataset": describe_source(run.specs[name], data.data, data.dataset_config),
         }
     metrics: dict[str, Any] = {"tasks": tasks}
     if run.multitask is not None:

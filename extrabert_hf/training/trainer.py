@@ -10,6 +10,8 @@ from transformers import Trainer, TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from extrabert_hf.data.samplers import LengthBucketSampler
+from extrabert_hf.sharing.hub import claim_repository, push_folder, told_in_one_line
+from extrabert_hf.sharing.repository_files import default_name
 
 
 class EpochSampler(Protocol):
@@ -77,6 +79,44 @@ class ExtraBertTrainer(Trainer):
             return super()._get_train_sampler(train_dataset)
         lengths = self.train_dataset["length"][:]  # `train_dataset` has lost the column by now: no forward takes it
         return self._follow_epochs(LengthBucketSampler(lengths, self.global_batch_size, self.data_seed))
+
+    def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
+        """Sees before training that the token may push, and that the repository is free."""
+        if self.is_world_process_zero():
+            private = self.args.hub_private_repo if private is None else private
+            name = self.args.hub_model_id or default_name(Path(self.args.output_dir))
+            with told_in_one_line(name):
+                self.hub_model_id = claim_repository(name, private=private, update=self.args.hub_update)
+
+    def push_to_hub(self, commit_message: str = "End of training", **kwargs: Any) -> str | None:
+        """
+        Pushes what the output folder holds, in one commit: see [`push_folder`].
+
+        Args:
+            commit_message (`str`, *optional*):
+                Of the commit.
+            kwargs:
+                `private`, as for [`push_folder`].
+
+        Returns:
+            `str`, *optional*: the repository's id; `None` on all processes but the first.
+        """
+        if not isinstance(self.model, PeftModel):  # of which the output folder holds the merged weights
+            self.save_model(_internal_call=True)
+        if not self.is_world_process_zero():
+            return None
+        claimed = self.hub_model_id is not None
+        name = self.hub_model_id or self.args.hub_model_id
+        private = kwargs.pop("private", self.args.hub_private_repo)
+        return push_folder(
+            self.args.output_dir,
+            name,
+            private=private,
+            sharing=self.args,
+            message=commit_message,
+            claimed=claimed,
+            **kwargs,
+        )
 
     def get_batch_samples(self, epoch_iterator: Iterator, num_batches: int, device: torch.device) -> tuple[list, Any]:
         """As the `Trainer`'s, but none once all steps are made: a run resumed at its end would make one more."""

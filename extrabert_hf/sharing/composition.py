@@ -1,0 +1,149 @@
+"""Models fine-tuned apart with LoRA -> one model: one frozen encoder, an adapter and a head a task."""
+
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig
+from safetensors.torch import load_file
+from transformers import AutoModel, AutoTokenizer
+
+from extrabert_hf.errors import InputError
+from extrabert_hf.lora import WEIGHTS_FILE as ADAPTER_FILE
+from extrabert_hf.model_names import resolve_model_name
+from extrabert_hf.models import MODEL_FOR_HEAD, ExtraBertConfig, ExtraBertForMultiTask
+from extrabert_hf.models.adapter_files_extrabert import PREFIX
+from extrabert_hf.models.configuration_extrabert import TASK_FIELDS
+
+WEIGHTS = "model.safetensors"
+HEAD_OF_MODEL = {model.__name__: head for head, model in MODEL_FOR_HEAD.items()}
+
+
+def compose_adapters(
+    folders: Mapping[str, str | Path], *, resolve: Callable[[str], str] = resolve_model_name
+) -> ExtraBertForMultiTask:
+    """
+    Joins models of one task each, trained with LoRA on the same encoder, without touching what each has learned.
+
+    ExTraBERT's "exclusive" training of each task at the memory of one encoder: `model(task=...)` gives the logits of
+    that task's own model, and one forward takes rows of several tasks.
+
+    Args:
+        folders (`Mapping[str, str | Path]`):
+            By the name of a task, its run's folder, or the folder `adapter` in it.
+        resolve (`Callable[[str], str]`, *optional*):
+            Turns the encoder's name into the folder or Hub id to load it from.
+
+    Returns:
+        [`ExtraBertForMultiTask`]: in float32 and evaluation mode.
+
+    Raises:
+        [`InputError`]: if a folder holds no adapter of a model of one task, or the encoders differ.
+    """
+    parts = {task: _read_adapter(Path(folder)) for task, folder in folders.items()}
+    if not parts:
+        raise InputError("`folders` must hold the run of at least one task, got none.")
+    encoders = {task: lora.base_model_name_or_path for task, (lora, _, _) in parts.items()}
+    if len(set(encoders.values())) > 1:
+        raise InputError(f"`folders` must hold adapters of one encoder, got {encoders}.")
+    with_pooler = [task for task, (_, config, _) in parts.items() if config.pooling == "pooler"]
+    if len(with_pooler) > 1:
+        raise InputError(f"`folders` must hold at most one task with the encoder's own pooler, got {with_pooler}.")
+    encoder = AutoModel.from_pretrained(resolve(next(iter(encoders.values()))), dtype=torch.float32)
+    encoder = getattr(encoder, "backbone", encoder)  # training went on from a model of this package
+    weights = {f"backbone.{name}": weight for name, weight in encoder.state_dict().items()}
+    tasks: dict[str, dict[str, Any]] = {}
+    for task, (lora, config, trained) in parts.items():
+        low_rank = sorted({name.rpartition(".lora_")[0].rpartition(".")[2] for name in trained if ".lora_" in name})
+        adapter = {"r": lora.r, "lora_alpha": lora.lora_alpha, "target_modules": low_rank}
+        head = HEAD_OF_MODEL[config.architectures[0]]
+        tasks[task] = {"head": head, "adapter": adapter} | {name: getattr(config, name) for name in TASK_FIELDS}
+        weights |= {_name_of_joined(name, task): weight for name, weight in trained.items()}
+    config = ExtraBertConfig(backbone_config=encoder.config, tasks=tasks)
+    with torch.device("meta"):
+        model = ExtraBertForMultiTask(config)
+    due = model.state_dict().keys()
+    weights = {
+        name: weight for name, weight in weights.items() if name in due or not name.startswith("backbone.pooler.")
+    }
+    if due != weights.keys():
+        raise InputError(
+            f"`folders` must hold whole adapters of {next(iter(encoders.values()))}, "
+            f"{len(due ^ weights.keys())} weights do not fit, the first {min(due ^ weights.keys())!r}."
+        )
+    model = ExtraBertForMultiTask(config)
+    model.load_state_dict(weights)
+    return model.eval()
+
+
+def compose_runs(folders: Sequence[str | Path], output_dir: str | Path) -> str:
+    """
+    Joins finished runs into a folder with the model, its tokenizer, and what the runs say of their scores.
+
+    Args:
+        folders (`Sequence[str | Path]`):
+            Runs with LoRA of one task each, of different names.
+        output_dir (`str` or `Path`):
+            Where to write; its `metrics.json` says of each task what the task's own run does.
+
+    Returns:
+        `str`: the sizes of the joined model and of the separate ones, as Markdown.
+
+    Raises:
+        [`InputError`]: as [`compose_adapters`], and if the tokenizers differ.
+    """
+    runs: dict[str, Path] = {}
+    entries: dict[str, Any] = {}
+    for folder in map(Path, folders):
+        if not (folder / "metrics.json").is_file():
+            raise InputError(f"`folders` must hold finished runs, {folder} has no metrics.json.")
+        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        if len(metrics["tasks"]) > 1 or metrics["tasks"].keys() & runs.keys():
+            raise InputError(f"`folders` must hold a task each, once, got {list(metrics['tasks'])} in {folder}.")
+        ((task, entries[task]),) = metrics["tasks"].items()
+        runs[task] = folder
+    tokenizers = {task: AutoTokenizer.from_pretrained(folder) for task, folder in runs.items()}
+    first = next(iter(tokenizers.values()))
+    for task, tokenizer in tokenizers.items():
+        if (tokenizer.get_vocab(), tokenizer.model_max_length) != (first.get_vocab(), first.model_max_length):
+            raise InputError(
+                f"`folders` must hold models of one tokenizer and `max_length`, that of {task!r} differs."
+            )
+    model = compose_adapters(runs)
+    output_dir = Path(output_dir)
+    model.save_pretrained(output_dir)
+    first.save_pretrained(output_dir)
+    for task, folder in runs.items():
+        for table in (folder / "scored").glob(f"{task}-*.csv"):
+            (output_dir / "scored").mkdir(exist_ok=True)
+            shutil.copy(table, output_dir / "scored")
+    (output_dir / "metrics.json").write_text(json.dumps({"tasks": entries}, indent=2) + "\n", encoding="utf-8")
+    sizes = {task: (folder / WEIGHTS).stat().st_size for task, folder in runs.items()}
+    joined = (output_dir / WEIGHTS).stat().st_size
+    lines = [f"| {task}, its own model | {size / 1e6:.1f} |" for task, size in sizes.items()]
+    lines += [f"| the {len(runs)} together | {sum(sizes.values()) / 1e6:.1f} |", f"| joined | {joined / 1e6:.1f} |"]
+    return "\n".join(["| model | weights, MB |", "| --- | --- |", *lines])
+
+
+def _read_adapter(folder: Path) -> tuple[LoraConfig, ExtraBertConfig, dict[str, torch.Tensor]]:
+    folder = folder / "adapter" if (folder / "adapter").is_dir() else folder
+    if not (folder / ADAPTER_FILE).is_file():
+        raise InputError(f"`folders` must hold runs with --lora true, {folder} has no {ADAPTER_FILE}.")
+    config = ExtraBertConfig.from_pretrained(folder)
+    if (config.architectures or ["none"])[0] not in HEAD_OF_MODEL:
+        raise InputError(f"`folders` must hold models of one task each, {folder} has {config.architectures}.")
+    weights = load_file(folder / ADAPTER_FILE)
+    return LoraConfig.from_pretrained(folder), config, {n.removeprefix(PREFIX): w for n, w in weights.items()}
+
+
+def _name_of_joined(name: str, task: str) -> str:
+    layer, is_adapter, rest = name.rpartition(".lora_")
+    if is_adapter:
+        return f"{layer}.adapters.{task}.lora_{rest}"
+    if name.startswith("backbone."):
+        return name
+    module, _, rest = name.partition(".")
+    return f"{'poolings' if module == 'pooling' else 'heads'}.{task}.{rest}"

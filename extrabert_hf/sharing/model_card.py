@@ -1,0 +1,160 @@
+"""A model's card, filled from the files that its run has left; no number in it is typed."""
+
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCardData
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from extrabert_hf.errors import InputError
+from extrabert_hf.sharing.hub_arguments import HubArguments
+from extrabert_hf.sharing.run_folder import RunFolder
+
+TEMPLATES = Path(__file__).parents[2] / "hub_cards"
+MARK = "<!-- Written by extrabert_hf from the run's files. Without this line a push leaves the card as it is. -->"
+
+HUB_TASKS = {
+    "sentiment": "text-classification",
+    "paraphrase": "text-classification",
+    "similarity": "sentence-similarity",
+}
+HUB_METRICS = {"pearson": "pearsonr", "spearman": "spearmanr", "macro_f1": "f1"}
+"""The Hub's names of our metrics, where they differ."""
+METRIC_NAMES = {
+    "accuracy": "Accuracy",
+    "macro_f1": "Macro F1",
+    "within_1_accuracy": "Accuracy within one class",
+    "quadratic_kappa": "Quadratic weighted kappa",
+    "f1": "F1",
+    "pearson": "Pearson r",
+    "spearman": "Spearman rho",
+    "mse": "Mean squared error",
+}
+
+
+def render_card(
+    run: RunFolder, model_id: str, sharing: HubArguments, figures: dict[str, str], *, adapter_of: str | None = None
+) -> str:
+    """
+    Renders `hub_cards/model_card.md.jinja` for a run.
+
+    Args:
+        run ([`RunFolder`]):
+            The run.
+        model_id (`str`):
+            What the examples load: `"owner/name"` on the Hub.
+        sharing ([`HubArguments`]):
+            Licence and language.
+        figures (`dict[str, str]`):
+            Captions by the figures' paths in the repository.
+        adapter_of (`str`, *optional*):
+            Hub id of the encoder, for a repository that holds an adapter only.
+
+    Returns:
+        `str`: the card with its metadata, whose `model-index` has an entry for each task.
+
+    Raises:
+        [`InputError`]: if the templates are not there, as where the package was installed without its repository.
+    """
+    if not TEMPLATES.is_dir():
+        raise InputError(f"the card's templates must be in {TEMPLATES}: a push needs a checkout of the repository.")
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # Markdown
+    )
+    environment.filters["score"] = lambda value: (
+        f"{value:.3f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.3f}"
+    )
+    body = environment.get_template("model_card.md.jinja").render(
+        mark=MARK,
+        model_id=model_id,
+        heads={name: entry["task"]["head"] for name, entry in run.tasks.items()} or _heads_of(run.config),
+        labels=_labels_of(run.config),
+        config=run.config,
+        metrics=run.metrics,
+        tasks=run.tasks,
+        metric_names=METRIC_NAMES,
+        fields_of={name: _fields_of_head(entry) for name, entry in run.tasks.items()},
+        max_length=run.max_length,
+        rejected=run.rejected,
+        figures=figures,
+        adapter_of=adapter_of,
+        licence=sharing.hub_license,
+    )
+    return f"---\n{card_data(run, model_id, sharing, adapter_of).to_yaml()}\n---\n\n{body}"
+
+
+def card_data(run: RunFolder, model_id: str, sharing: HubArguments, adapter_of: str | None = None) -> ModelCardData:
+    """Gives the card's metadata: what the Hub filters, links and lists by."""
+    heads = {entry["task"]["head"] for entry in run.tasks.values()} or set(_heads_of(run.config).values())
+    encoders = {entry["model"]["encoder"] for entry in run.tasks.values() if entry["model"]["encoder_is_on_hub"]}
+    results = eval_results(run)
+    kinds = {HUB_TASKS[head] for head in heads}
+    return ModelCardData(
+        language=sharing.hub_language,
+        license=sharing.hub_license,
+        library_name="transformers",
+        pipeline_tag=kinds.pop() if len(kinds) == 1 else None,
+        tags=["extrabert", *sorted(heads), *(["lora"] if adapter_of else [])],
+        base_model=adapter_of or (encoders.pop() if len(encoders) == 1 else None),
+        base_model_relation="adapter" if adapter_of else ("finetune" if run.tasks else None),
+        datasets=sorted({entry["dataset"]["hub_id"] for entry in run.tasks.values()} - {None}) or None,
+        metrics=sorted({result.metric_type for result in results}) or None,
+        model_name=model_id.rpartition("/")[2] if results else None,
+        eval_results=results or None,
+    )
+
+
+def eval_results(run: RunFolder) -> list[EvalResult]:
+    """Gives each score of a run as the Hub's `model-index` lists it, interval and baseline in its `metric_args`."""
+    results = []
+    for name, entry in run.tasks.items():
+        dataset = entry["dataset"]
+        for split, report in entry["scores"].items():
+            for metric, value in report["metrics"].items():
+                extra: dict[str, Any] = {"confidence_interval_95": report["intervals"][metric], "rows": report["rows"]}
+                if metric in (report["majority_baseline"] or {}):
+                    extra["majority_baseline"] = report["majority_baseline"][metric]
+                results.append(
+                    EvalResult(
+                        task_type=HUB_TASKS[entry["task"]["head"]],
+                        task_name=name,
+                        dataset_type=dataset["hub_id"] or name,
+                        dataset_name=dataset["name"],
+                        dataset_config=dataset["config"],
+                        dataset_split=split,
+                        metric_type=HUB_METRICS.get(metric, metric),
+                        metric_name=METRIC_NAMES[metric],
+                        metric_value=value,
+                        metric_args=extra,
+                    )
+                )
+    return results
+
+
+def _heads_of(config: dict[str, Any]) -> dict[str, str]:
+    if config.get("tasks"):
+        return {name: task["head"] for name, task in config["tasks"].items()}
+    head = config["architectures"][0].removeprefix("ExtraBertFor").lower()
+    return {{"sentiment": "sst", "paraphrase": "para", "similarity": "sts"}[head]: head}
+
+
+def _fields_of_head(entry: dict[str, Any]) -> list[str]:
+    """Names those fields of the config that the task's head and pooling read."""
+    model, head = entry["model"], entry["task"]["head"]
+    fields = ["pooling", *(["multiplicative_weight"] if model["pooling"] == "multiplicative" else [])]
+    if head == "similarity":
+        fields += ["similarity", "similarity_bounds"]
+    else:
+        fields += ["feed_forward_depth", "feed_forward_residual"]
+    if head == "paraphrase" or model["similarity"] == "linear":
+        fields.append("pair_features")
+    return [*fields, *(["head_dropout"] if head != "similarity" or model["similarity"] == "linear" else [])]
+
+
+def _labels_of(config: dict[str, Any]) -> list[str]:
+    return list(config.get("id2label", {}).values())

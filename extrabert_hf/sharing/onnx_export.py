@@ -1,0 +1,235 @@
+"""A model -> one ONNX file with all its heads, and the same with 8-bit weights."""
+
+import copy
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+
+from extrabert_hf.errors import InputError
+from extrabert_hf.models import ExtraBertForOneTask, ExtraBertPreTrainedModel
+from extrabert_hf.sharing.extra import need_packages, quiet_packages
+
+logger = logging.getLogger(__name__)
+
+OPSET = 20
+"""The first opset with GELU as one operator."""
+
+TOLERANCE = 1e-3
+"""Largest difference of a logit that is taken for rounding; float32 graphs are seen to differ by 1e-5 or less."""
+
+MODEL_FILE, INT8_FILE = "model.onnx", "model_int8.onnx"
+
+
+class LogitsOfAllTasks(nn.Module):
+    """
+    Pairs of sentences -> the logits of each task, over one pass of the encoder: what the graph holds.
+
+    Args:
+        model ([`ExtraBertPreTrainedModel`]):
+            A model of one task or of several.
+    """
+
+    def __init__(self, model: ExtraBertPreTrainedModel) -> None:
+        super().__init__()
+        self.model = model
+        if isinstance(model, ExtraBertForOneTask):
+            self.is_pair = model.head.sentences_per_row == 2
+            self.output_names = ["logits"]
+        else:
+            self.is_pair = True
+            self.output_names = [f"logits_{task}" for task in model.heads]
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """
+        Scores a batch; of several tasks, one of single sentences scores both sentences of a pair.
+
+        Args:
+            input_ids (`torch.Tensor` of shape `(batch, 2, seq)`, for a model of single sentences `(batch, seq)`):
+                Token ids.
+            attention_mask (`torch.Tensor` of the same shape):
+                1 for a token, 0 for padding.
+
+        Returns:
+            `tuple[torch.Tensor, ...]`: logits `(batch, C)` of each task, `(batch, 2, C)` of one of single sentences
+            beside others.
+        """
+        if isinstance(self.model, ExtraBertForOneTask):
+            return (self.model(input_ids, attention_mask).logits,)
+        batch, _, seq = input_ids.shape
+        mask = attention_mask.reshape(-1, seq)  # (2B, T)
+        encoded = self.model.backbone(input_ids=input_ids.reshape(-1, seq), attention_mask=mask)
+        logits = []
+        for task, head in self.model.heads.items():
+            pooling = self.model.poolings[task]
+            vectors = encoded.pooler_output if pooling is None else pooling(encoded.last_hidden_state, mask)[0]
+            logits.append(head(vectors.view(batch, 2, -1)))  # (B, C), single sentences (B, 2, C)
+        return tuple(logits)
+
+
+def export_onnx(model: ExtraBertPreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> Path:
+    """
+    Writes `model.onnx`, any batch size and length, with the tokenizer and `config.json` beside it, and checks it.
+
+    Inputs are `input_ids` and `attention_mask`, int64, as in [`LogitsOfAllTasks`]; the output is `logits`, of a model
+    of several tasks `logits_TASK` for each.
+
+    Args:
+        model ([`ExtraBertPreTrainedModel`]):
+            Exported in float32; it stays as it is.
+        tokenizer (`PreTrainedTokenizerBase`):
+            The model's.
+        folder (`str` or `Path`):
+            Where to write.
+
+    Returns:
+        `Path`: the file.
+
+    Raises:
+        [`InputError`]: if a package is missing, the tasks have adapters of their own in the encoder, or the graph
+        disagrees with PyTorch on random sentences.
+    """
+    need_packages("onnx", "onnxscript", "onnxruntime")
+    import onnx
+
+    if getattr(model, "adapters", None):
+        raise InputError("`task` must be given to export a model with an adapter for each task: one task at a time.")
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    graph = LogitsOfAllTasks(copy.deepcopy(model).float().cpu()).eval()
+    sample = random_sentences(graph, rows=3, seq=8)
+    batch, seq = torch.export.Dim("batch"), torch.export.Dim("seq")
+    dynamic = {0: batch, sample["input_ids"].dim() - 1: seq}
+    logger.info("tracing the graph of %s, some seconds", type(model).__name__)
+    with quiet_packages():
+        torch.onnx.export(
+            graph,
+            args=(),
+            kwargs=sample,
+            f=folder / MODEL_FILE,
+            dynamo=True,
+            external_data=False,
+            opset_version=OPSET,
+            input_names=list(sample),
+            output_names=graph.output_names,
+            dynamic_shapes={name: dynamic for name in sample},
+            verbose=False,
+        )
+    _forget_the_source(folder / MODEL_FILE)
+    onnx.checker.check_model(folder / MODEL_FILE, full_check=True)
+    tokenizer.save_pretrained(folder)
+    save_config(model, folder)
+    difference = largest_difference(graph, folder / MODEL_FILE)
+    if not difference <= TOLERANCE:
+        raise InputError(
+            f"{folder / MODEL_FILE} must give PyTorch's logits to {TOLERANCE}, it differs by {difference:.2g} on "
+            "random sentences: this encoder can't be exported with these versions of torch and onnxscript."
+        )
+    logger.info("%s agrees with PyTorch on random sentences to %.1e", folder / MODEL_FILE, difference)
+    return folder / MODEL_FILE
+
+
+def quantize_onnx(path: str | Path) -> Path:
+    """
+    Writes `model_int8.onnx` beside a `model.onnx`: weights in 8 bits, activations quantised as they come.
+
+    A scale for each output channel and 7 of the 8 bits, so that sums do not saturate on processors without VNNI.
+    Products of activations alone, such as attention's, and a pooling's query stay in float32.
+
+    Args:
+        path (`str` or `Path`):
+            What [`export_onnx`] wrote.
+
+    Returns:
+        `Path`: the file.
+    """
+    need_packages("onnx", "onnxruntime")
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+    from onnxruntime.quantization.quant_utils import add_pre_process_metadata
+
+    source, target = Path(path), Path(path).with_name(INT8_FILE)
+    model = onnx.load(source)
+    matrices = {weight.name for weight in model.graph.initializer if len(weight.dims) == 2}
+    without_matrix = [
+        node.name
+        for node in model.graph.node
+        if node.op_type in ("MatMul", "Gemm") and not matrices.intersection(node.input[1:])
+    ]
+    add_pre_process_metadata(model)  # the exporter has folded constants and inferred shapes
+    with quiet_packages():
+        quantize_dynamic(
+            model,
+            target,
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+            reduce_range=True,
+            nodes_to_exclude=without_matrix,
+        )
+    return target
+
+
+def open_session(path: str | Path, threads: int = 0) -> Any:
+    """Opens an ONNX file as an `onnxruntime.InferenceSession` on the CPU; 0 threads are as many as there are cores."""
+    need_packages("onnxruntime")
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def run_session(session: Any, batch: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    """Gives the logits of a batch by the names of the outputs, shapes as in [`LogitsOfAllTasks`]."""
+    names = [output.name for output in session.get_outputs()]
+    feed = {name: tensor.numpy() for name, tensor in batch.items()}
+    return dict(zip(names, session.run(names, feed), strict=True))
+
+
+def random_sentences(graph: LogitsOfAllTasks, *, rows: int, seq: int, padded: bool = True) -> dict[str, torch.Tensor]:
+    """Draws token ids of the shape that a graph takes, the same ones each time; the last sentence has one token."""
+    generator = torch.Generator().manual_seed(rows * 1000 + seq)
+    shape = (rows, 2, seq) if graph.is_pair else (rows, seq)
+    vocabulary = graph.model.config.backbone_config.vocab_size
+    lengths = torch.randint(1, seq + 1, shape[:-1], generator=generator)
+    lengths.view(-1)[-1], lengths[0] = 1, seq
+    mask = (torch.arange(seq) < lengths.unsqueeze(-1)).long() if padded else torch.ones(shape, dtype=torch.long)
+    return {"input_ids": torch.randint(vocabulary, shape, generator=generator), "attention_mask": mask}
+
+
+@torch.inference_mode()
+def largest_difference(graph: LogitsOfAllTasks, path: str | Path) -> float:
+    """Gives the largest difference of a logit between a graph and its file, over batches of 1, 4 and 5."""
+    session = open_session(path)
+    differences = []
+    for rows, seq, padded in ((1, 5, False), (4, 8, False), (5, 13, True)):
+        batch = random_sentences(graph, rows=rows, seq=seq, padded=padded)
+        expected = dict(zip(graph.output_names, graph(**batch), strict=True))
+        for name, logits in run_session(session, batch).items():
+            differences.append(np.abs(logits - expected[name].numpy()).max())
+    return float(np.max(differences))  # nan if any is
+
+
+def _forget_the_source(path: Path) -> None:
+    """Takes the exporter's notes, with the paths of this machine's code, off the nodes of a graph."""
+    import onnx
+
+    model = onnx.load(path)
+    for entry in (*model.graph.node, *model.graph.value_info, *model.graph.initializer):
+        del entry.metadata_props[:]
+    onnx.save(model, path)
+
+
+def save_config(model: ExtraBertPreTrainedModel, folder: Path) -> None:
+    """Writes the `config.json` of a model whose code and weights do not stand beside it."""
+    config = copy.deepcopy(model.config)
+    config.architectures = [type(model).__name__]
+    config.backbone_config.name_or_path = ""  # a folder of this machine
+    for code in ("auto_map", "custom_pipelines"):
+        if hasattr(config, code):
+            delattr(config, code)
+    config.to_json_file(folder / "config.json")

@@ -1,0 +1,137 @@
+"""What a finished run has left in its folder, as others may see it: without paths of the machine it ran on."""
+
+import csv
+import json
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from extrabert_hf.data.sources import describe_source
+from extrabert_hf.errors import InputError
+from extrabert_hf.evaluation.figures import plot_confusion, plot_curves, plot_scores
+from extrabert_hf.model_names import hub_model_name
+from extrabert_hf.tasks import TaskSpec
+
+SHARED_ARGUMENTS = (
+    "num_train_epochs",
+    "max_steps",
+    "learning_rate",
+    "head_learning_rate",
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "warmup_steps",
+    "lr_scheduler_type",
+    "weight_decay",
+    "optim",
+    "max_grad_norm",
+    "seed",
+    "length_buckets",
+    "eval_strategy",
+    "load_best_model_at_end",
+    "metric_for_best_model",
+)
+"""Arguments of a run that say how it was trained, and nothing of the machine's folders."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """
+    A folder with a trained model.
+
+    Args:
+        path (`Path`):
+            The folder; it holds a `config.json`. Without `metrics.json`, as where the model was saved by hand, there
+            are no scores.
+    """
+
+    path: Path
+
+    def __post_init__(self) -> None:
+        if not (self.path / "config.json").is_file():
+            raise InputError(f"`folder` must hold a trained model with its config.json, got {self.path}.")
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """What stands in `config.json`."""
+        return json.loads((self.path / "config.json").read_text(encoding="utf-8"))
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        """What of `metrics.json` can be shared; empty without it."""
+        path = self.path / "metrics.json"
+        if not path.is_file():
+            return {}
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+        for entry in metrics["tasks"].values():
+            data = entry.pop("data")
+            if "dataset" not in entry:
+                entry["dataset"] = describe_source(TaskSpec(**entry["task"]), data["data"], data["dataset_config"])
+            encoder = entry["model"].pop("model_name_or_path")
+            entry["model"]["encoder"] = hub_model_name(encoder) or Path(encoder).name
+            entry["model"]["encoder_is_on_hub"] = hub_model_name(encoder) is not None
+        arguments = metrics.pop("arguments", {})
+        metrics["arguments"] = {name: arguments[name] for name in SHARED_ARGUMENTS if name in arguments}
+        return metrics
+
+    @cached_property
+    def max_length(self) -> int | None:
+        """After how many tokens the tokenizer cuts a sentence off."""
+        path = self.path / "tokenizer_config.json"
+        return json.loads(path.read_text(encoding="utf-8")).get("model_max_length") if path.is_file() else None
+
+    @cached_property
+    def tasks(self) -> dict[str, dict[str, Any]]:
+        """By task, what `metrics.json` says of it."""
+        return self.metrics.get("tasks", {})
+
+    @cached_property
+    def rejected(self) -> dict[str, int]:
+        """Reasons for which rows were not used, the most frequent first, and how many rows each."""
+        path = self.path / "rejected_rows.jsonl"
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        return dict(Counter(json.loads(line)["reason"] for line in lines).most_common())
+
+    @cached_property
+    def history(self) -> list[dict[str, float]]:
+        """The `log_history` of training."""
+        path = self.path / "trainer_state.json"
+        return json.loads(path.read_text(encoding="utf-8"))["log_history"] if path.is_file() else []
+
+    def draw_figures(self) -> dict[str, str]:
+        """Draws what the run's files hold into `figures/`; gives each figure's caption by its path in the folder."""
+        captions = {}
+        (self.path / "figures").mkdir(exist_ok=True)
+        for name, entry in self.tasks.items():
+            for split in entry["scores"]:
+                table = self.path / "scored" / f"{name}-{split}.csv"
+                if table.is_file():
+                    captions[f"figures/{name}-{split}.png"] = self._draw_answers(name, split, table)
+        losses = [entry for entry in self.history if "loss" in entry]
+        if losses:
+            metrics = [f"eval_{name}{entry['task']['metric']}" for name, entry in self._prefixed_tasks()]
+            plot_curves(self.history, metrics).savefig(self.path / "figures" / "training.png", dpi=120)
+            captions["figures/training.png"] = "Loss of training, and the score of each evaluation"
+        if (self.path / "figures" / "gradient_conflicts.png").is_file():
+            captions["figures/gradient_conflicts.png"] = "How the tasks' gradients of the encoder oppose each other"
+        return captions
+
+    def _prefixed_tasks(self) -> list[tuple[str, dict[str, Any]]]:
+        several = len(self.tasks) > 1
+        return [(f"{name}_" if several else "", entry) for name, entry in self.tasks.items()]
+
+    def _draw_answers(self, name: str, split: str, table: Path) -> str:
+        with table.open(encoding="utf-8", newline="") as file:
+            rows = [(float(row["label"]), float(row["prediction"])) for row in csv.DictReader(file)]
+        labels, predictions = np.array(rows).T
+        task = self.tasks[name]["task"]
+        title = f"{name} {split}, {len(rows):,} rows"
+        if task["head"] == "similarity":
+            figure, caption = plot_scores(labels, predictions, task["label_range"], title), "predicted against label"
+        else:
+            figure, caption = plot_confusion(labels, predictions, task["class_names"], title), "confusion matrix"
+        figure.savefig(self.path / "figures" / f"{name}-{split}.png", dpi=120)
+        return f"{name} on {split}: {caption}"

@@ -1,0 +1,200 @@
+"""A similarity model's encoder and pooling -> a folder of sentence-transformers, which gives the same cosine."""
+
+import copy
+import inspect
+import json
+import logging
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+
+from extrabert_hf.errors import InputError
+from extrabert_hf.models import ExtraBertForSimilarity, ExtraBertPreTrainedModel
+from extrabert_hf.sharing import attention_pooling
+from extrabert_hf.sharing.attention_pooling import AttentionPooling
+from extrabert_hf.sharing.extra import need_packages, quiet_packages
+
+logger = logging.getLogger(__name__)
+
+TOLERANCE = 1e-5
+"""Largest difference of a cosine that is taken for rounding."""
+
+SMALL_SIGMOID = 17.0
+"""From here down `sigmoid(-x)` is `exp(-x)` to float32's last digit."""
+
+LARGEST_SCORE = 20.0
+"""Of attention, up to which `exp` of a score and of its opposite is far from the ends of float32."""
+
+PROBES = (
+    ("a", "b"),
+    ("One short sentence.", "Another, a little longer sentence than that one."),
+    ("Why?", "Why not?"),
+)
+"""Pairs that a written folder is tried on."""
+
+
+def export_sentence_transformers(
+    model: ExtraBertPreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: str | Path
+) -> bool:
+    r"""
+    Writes a folder that `SentenceTransformer(folder)` loads, and checks its cosines.
+
+    Poolings `"cls"` and `"mean"` are sentence-transformers' own; `"pooler"` is its `Dense` layer on the first token.
+    `"multiplicative"` attention is made of its layers too: `softmax_i(z_i) h_i` summed over the tokens, but for the
+    length `sum_i exp(z_i) h_i`, is the mean of `e^c h_i sigmoid(z_i - c)`, a gated linear unit, for `c` well above
+    the scores `z_i`. Its vectors come out with length 1. `"dot"` attention, and multiplicative of uncommonly
+    large scores, need a file of code in the folder and `trust_remote_code=True`.
+
+    Args:
+        model ([`ExtraBertForSimilarity`]):
+            With `similarity="cosine"`. Written in float32; it stays as it is.
+        tokenizer (`PreTrainedTokenizerBase`):
+            The model's.
+        folder (`str` or `Path`):
+            Where to write.
+
+    Returns:
+        `bool`: whether loading needs `trust_remote_code=True`.
+
+    Raises:
+        [`InputError`]: if a package is missing, the model's score is no cosine, its encoder's pooler is no linear
+        layer with tanh, or the folder's cosine differs.
+    """
+    need_packages("sentence_transformers")
+    if not isinstance(model, ExtraBertForSimilarity) or model.config.similarity != "cosine":
+        raise InputError(
+            "`model` must be an ExtraBertForSimilarity with similarity='cosine' for sentence-transformers, got an "
+            f"{type(model).__name__} with {model.config.similarity!r}."
+        )
+    folder = Path(folder)
+    model = copy.deepcopy(model).float().cpu().eval()
+    modules = _modules(model)
+    folder.mkdir(parents=True, exist_ok=True)
+    model.backbone.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    entries = [("sentence_transformers.models.Transformer", "")]
+    for index, (class_name, config, weights) in enumerate(modules, start=1):
+        path = f"{index}_{class_name.rpartition('.')[2]}"
+        _write_json(folder / path / "config.json", config)
+        if weights:
+            save_file(weights, folder / path / "model.safetensors")
+        entries.append((class_name, path))
+    needs_code = any(not class_name.startswith("sentence_transformers.") for class_name, _ in entries)
+    if needs_code:
+        shutil.copy(attention_pooling.__file__, folder)
+    _write_json(
+        folder / "modules.json",
+        [{"idx": i, "name": str(i), "path": path, "type": name} for i, (name, path) in enumerate(entries)],
+    )
+    takes_pooler = "add_pooling_layer" in inspect.signature(type(model.backbone).__init__).parameters
+    without_pooler = {"model_args": {"add_pooling_layer": False}} if takes_pooler and model.pooling is not None else {}
+    _write_json(folder / "sentence_bert_config.json", {"do_lower_case": False} | without_pooler)
+    _write_json(
+        folder / "config_sentence_transformers.json",
+        {"similarity_fn_name": "cosine", "prompts": {}, "default_prompt_name": None},
+    )
+    _check_cosines(model, tokenizer, folder, trust_remote_code=needs_code)
+    return needs_code
+
+
+def load_sentence_transformer(folder: str | Path, *, trust_remote_code: bool = False) -> Any:
+    """Opens a folder as a `SentenceTransformer` on the CPU."""
+    need_packages("sentence_transformers")
+    with quiet_packages():
+        from sentence_transformers import SentenceTransformer
+
+        return SentenceTransformer(
+            str(folder), device="cpu", trust_remote_code=trust_remote_code, local_files_only=True
+        )
+
+
+def _modules(model: ExtraBertForSimilarity) -> list[tuple[str, dict[str, Any], dict[str, torch.Tensor]]]:
+    """Gives the class, the config and the weights of each module behind the encoder."""
+    width = model.config.hidden_size
+    if model.config.pooling == "pooler":
+        dense, activation = (getattr(model.backbone.pooler, name, None) for name in ("dense", "activation"))
+        if not isinstance(dense, nn.Linear) or not isinstance(activation, nn.Tanh):
+            raise InputError(
+                "`pooling` 'pooler' must be a linear layer with tanh for sentence-transformers, got the "
+                f"{type(model.backbone.pooler).__name__} of a {type(model.backbone).__name__}."
+            )
+        return [_pooling("cls", width), _dense("sentence_embedding", nn.Tanh, dense.weight, dense.bias)]
+    if model.config.pooling in ("cls", "mean"):
+        return [_pooling(model.config.pooling, width)]
+    query = None
+    if model.config.pooling == "multiplicative":
+        pooling = model.pooling
+        query = (pooling.query if pooling.weight is None else pooling.query @ pooling.weight).detach()  # (d,)
+        largest = _largest_score(model, query)
+        if largest <= LARGEST_SCORE:
+            shift = largest + SMALL_SIGMOID
+            weight = torch.cat([torch.eye(width) * math.exp(shift), query.expand(width, width)])  # (2d, d)
+            bias = torch.cat([torch.zeros(width), torch.full((width,), -shift)])  # (2d,)
+            return [
+                _dense("token_embeddings", nn.GLU, weight, bias),
+                _pooling("mean", width),
+                ("sentence_transformers.models.Normalize", {}, {}),
+            ]
+    config = {"hidden_size": width, "learned": query is not None}
+    class_name = f"{Path(attention_pooling.__file__).stem}.{AttentionPooling.__name__}"
+    return [(class_name, config, {} if query is None else {"query": query.contiguous()})]
+
+
+def _pooling(mode: str, width: int) -> tuple[str, dict[str, Any], dict[str, torch.Tensor]]:
+    modes = {"pooling_mode_cls_token": mode == "cls", "pooling_mode_mean_tokens": mode == "mean"}
+    return "sentence_transformers.models.Pooling", {"word_embedding_dimension": width} | modes, {}
+
+
+def _dense(
+    features: str, activation: type[nn.Module], weight: torch.Tensor, bias: torch.Tensor
+) -> tuple[str, dict[str, Any], dict[str, torch.Tensor]]:
+    config = {
+        "in_features": weight.shape[1],
+        "out_features": weight.shape[0],
+        "bias": True,
+        "activation_function": f"{activation.__module__}.{activation.__name__}",
+        "module_input_name": features,
+        "module_output_name": features,
+    }
+    weights = {"linear.weight": weight.detach().contiguous(), "linear.bias": bias.detach().contiguous()}
+    return "sentence_transformers.models.Dense", config, weights
+
+
+@torch.inference_mode()
+def _largest_score(model: ExtraBertForSimilarity, query: torch.Tensor) -> float:
+    """Bounds `|q . h_i|`: twice what Cauchy and Schwarz give for the largest state of random sentences."""
+    generator = torch.Generator().manual_seed(0)
+    input_ids = torch.randint(model.config.backbone_config.vocab_size, (64, 16), generator=generator)
+    states = model.backbone(input_ids=input_ids, attention_mask=torch.ones_like(input_ids)).last_hidden_state
+    return 2 * float(query.norm() * states.norm(dim=-1).max())
+
+
+@torch.inference_mode()
+def _check_cosines(
+    model: ExtraBertForSimilarity, tokenizer: PreTrainedTokenizerBase, folder: Path, *, trust_remote_code: bool
+) -> None:
+    loaded = load_sentence_transformer(folder, trust_remote_code=trust_remote_code)
+    sides = [list(side) for side in zip(*PROBES, strict=True)]
+    expected = []
+    for side in sides:
+        batch = tokenizer(side, padding=True, truncation=True, return_tensors="pt")
+        expected.append(model.embed(batch["input_ids"], batch["attention_mask"])[0])
+    cosines = loaded.similarity_pairwise(*(loaded.encode(side, show_progress_bar=False) for side in sides))
+    difference = float((cosines - torch.cosine_similarity(*expected)).abs().max())
+    if not difference <= TOLERANCE:
+        raise InputError(
+            f"{folder} must give the model's cosines to {TOLERANCE}, it differs by {difference:.2g}: this encoder "
+            "can't be exported with this version of sentence-transformers."
+        )
+    logger.info("%s gives the model's cosines to %.1e", folder, difference)
+
+
+def _write_json(path: Path, content: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

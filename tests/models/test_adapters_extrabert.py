@@ -1,0 +1,108 @@
+import threading
+
+import pytest
+import torch
+from transformers import AutoModel
+
+from extrabert_hf import ExtraBertConfig, ExtraBertForMultiTask
+from extrabert_hf.models.adapters_extrabert import LinearWithAdapters, adaptable_layers, merge_adapters
+from tests.conftest import TINY_BACKBONES
+
+ADAPTERS = {
+    "sst": {"r": 2, "lora_alpha": 4, "target_modules": ["query", "dense"]},
+    "para": {"r": 3, "lora_alpha": 3, "target_modules": ["key"]},
+}
+TASKS = {
+    "sst": {"head": "sentiment", "adapter": ADAPTERS["sst"]},
+    "para": {"head": "paraphrase", "adapter": ADAPTERS["para"]},
+    "sts": {"head": "similarity"},
+}
+
+
+@pytest.fixture
+def model(tiny_bert):
+    model = ExtraBertForMultiTask(ExtraBertConfig(backbone_config=tiny_bert, tasks=TASKS)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    return model
+
+
+def test_an_adapter_adds_b_times_a_to_its_tasks_weight_only(model):
+    layer = model.backbone.encoder.layer[0].attention.self.query
+    assert isinstance(layer, LinearWithAdapters) and list(layer.adapters) == ["sst"]
+    low = layer.adapters["sst"]
+    expected = layer.weight + (4 / 2) * low.lora_B.weight @ low.lora_A.weight
+    torch.testing.assert_close(layer.merged("sst").weight, expected)
+    torch.testing.assert_close(layer.merged("para").weight, layer.weight)
+    assert layer.merged("sst").bias is layer.bias
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_tasks_logits_are_those_of_its_merged_model(task, model, random_batch):
+    batch = random_batch(5, pair=task != "sst")
+    extracted = model.extract(task)
+    assert not [name for name, _ in extracted.named_parameters() if "adapters" in name]
+    torch.testing.assert_close(model(task=task, **batch).logits, extracted(**batch).logits, atol=1e-6, rtol=1e-5)
+
+
+def test_the_tasks_differ_by_their_adapters(model, random_batch):
+    batch = random_batch(3, pair=False)
+    plain, adapted = (merge_adapters(model.backbone, task)(**batch).last_hidden_state for task in ("sts", "sst"))
+    assert (plain - adapted).abs().max() > 1e-2
+
+
+def test_a_saved_model_gives_the_same_logits(model, random_batch, tmp_path):
+    model.save_pretrained(tmp_path)
+    loaded = AutoModel.from_pretrained(tmp_path)
+    assert loaded.adapters == ADAPTERS
+    for task in TASKS:
+        batch = random_batch(4, pair=task != "sst")
+        assert torch.equal(loaded(task=task, **batch).logits, model(task=task, **batch).logits)
+
+
+@pytest.mark.parametrize("name", TINY_BACKBONES)
+def test_any_encoder_takes_adapters(name, random_batch):
+    config = TINY_BACKBONES[name].to_dict()
+    plain = AutoModel.from_config(TINY_BACKBONES[name])
+    layers = sorted({layer.rpartition(".")[2] for layer in adaptable_layers(plain)})
+    tasks = {
+        task: {"head": "sentiment", "adapter": {"r": 2, "lora_alpha": 2, "target_modules": layers}} for task in "ab"
+    }
+    model = ExtraBertForMultiTask(ExtraBertConfig(backbone_config=config, tasks=tasks)).eval()
+    batch = random_batch(4, pair=False)
+    mixed = model(task=["a", "b", "b", "a"], **batch).logits
+    for row, task in enumerate("abba"):
+        alone = model(task=task, **{key: value[row : row + 1] for key, value in batch.items()}).logits[0]
+        torch.testing.assert_close(mixed[row], alone, atol=1e-5, rtol=1e-4)
+
+
+def test_two_threads_have_their_own_tasks(model, random_batch):
+    batches = {task: random_batch(6, pair=task != "sst") for task in TASKS}
+    due = {task: model(task=task, **batch).logits for task, batch in batches.items()}
+    wrong = []
+
+    def ask(task):
+        for _ in range(20):
+            if not torch.allclose(due[task], model(task=task, **batches[task]).logits, atol=1e-6):
+                wrong.append(task)
+
+    threads = [threading.Thread(target=ask, args=(task,)) for task in TASKS]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_the_encoder_alone_does_not_run_silently_without_an_adapter(model, random_batch):
+    with pytest.raises(ValueError, match="must be called through its model, which says the `task`"):
+        model.backbone(**random_batch(2, pair=False))
+
+
+def test_an_unknown_layer_is_named_with_those_there_are(tiny_bert):
+    tasks = {"sst": {"head": "sentiment", "adapter": {"r": 2, "lora_alpha": 2, "target_modules": ["qury"]}}}
+    with pytest.raises(ValueError, match=r"`target_modules` of \['dense', 'key', 'query', 'value'\].*'qury'"):
+        ExtraBertForMultiTask(ExtraBertConfig(backbone_config=tiny_bert, tasks=tasks))
+    with pytest.raises(Exception, match="must say `r`, `lora_alpha` and `target_modules`"):
+        ExtraBertConfig(backbone_config=tiny_bert, tasks={"sst": {"head": "sentiment", "adapter": {"r": 2}}})
