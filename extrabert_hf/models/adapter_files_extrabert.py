@@ -62,11 +62,11 @@ def adapted_weights(
     weights = {f"backbone.{key}": weight for key, weight in encoder.state_dict().items() if f"backbone.{key}" in names}
     scaling = lora["lora_alpha"] / lora["r"]
     for key, low in trained.items():
-        layer, _, kind = key.rpartition(".lora_")
+        layer, is_low_rank, kind = key.rpartition(".lora_")
         if kind == "A.weight" and f"{layer}.weight" in weights:
             added = trained[f"{layer}.lora_B.weight"].float() @ low.float()
             weights[f"{layer}.weight"] = weights[f"{layer}.weight"] + scaling * added
-        elif not kind:
+        elif not is_low_rank:
             weights[key] = low
     different = sorted(set(names) ^ weights.keys())
     if different or lora.get("use_rslora") or lora.get("use_dora"):

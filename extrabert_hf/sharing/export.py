@@ -72,7 +72,7 @@ class ExportArguments:
         kind = self.format if self.task is None else f"{self.format}-{self.task}"
         source = Path(resolve_model_name(name))
         if self.output is None:
-            return (source if source.is_dir() else Path("export") / source.name) / "export" / kind
+            return source / "export" / kind if source.is_dir() else Path("export") / source.name / kind
         if Path(self.output).resolve() == source.resolve():
             raise InputError(f"`output` must be another folder than the model's, got {self.output}.")
         return Path(self.output)

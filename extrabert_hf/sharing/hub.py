@@ -1,5 +1,6 @@
 """A trained folder -> a repository on the Hub, in one commit; a failure is told in one line and loses nothing."""
 
+import gc
 import hashlib
 import logging
 from collections.abc import Iterator, Sequence
@@ -142,14 +143,17 @@ def told_in_one_line(name: str, again: str | None = None) -> Iterator[None]:
     """Turns what the Hub's client raises into an [`InputError`] that says what to do; no token stands in it."""
     try:
         yield
-    except HFValidationError as error:
-        raise InputError(f"`hub_model_id` must be 'name' or 'owner/name', got {name!r}.") from error
+        return
+    except HFValidationError:
+        reason = f"`hub_model_id` must be 'name' or 'owner/name', got {name!r}."
     except (HfHubHTTPError, HTTPError, ConnectionError, RuntimeError) as error:
         cause = error.__cause__ if isinstance(error, RuntimeError) else error  # of one of several uploads
         if not isinstance(cause, (HfHubHTTPError, HTTPError, ConnectionError)):
             raise
         kept = "" if again is None else f" The folder has everything still; to try again: {again}"
-        raise InputError(_reason(cause, name) + kept) from error
+        reason = _reason(cause, name) + kept
+    gc.collect()  # the client's error holds its progress bars, which would write behind our line when they end
+    raise InputError(reason)
 
 
 def _reason(error: Exception, name: str) -> str:

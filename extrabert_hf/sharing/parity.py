@@ -155,7 +155,7 @@ COMPARED = ("logit_difference", "prediction_difference", "same_class")
 
 def _compare(task: TaskSpec, expected: np.ndarray, logits: np.ndarray) -> dict[str, Any]:
     predictions = [predictions_from_logits(task, either) for either in (expected, logits)]
-    differences = [np.abs(logits - expected), np.abs(predictions[1] - predictions[0])]
+    differences = [np.abs(logits.astype(np.float64) - expected), np.abs(predictions[1] - predictions[0])]
     spreads = [{"max": float(d.max()), "mean": float(d.mean())} for d in differences]
     same_class = None if task.is_regression else float((predictions[0] == predictions[1]).mean())
     return dict(zip(COMPARED, [*spreads, same_class], strict=True))

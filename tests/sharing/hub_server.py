@@ -24,7 +24,7 @@ REPO = r"(?P<repo>[^/]+/[^/]+)"
 FILE = re.compile(rf"/{REPO}/resolve/(?P<revision>[^/]+)/(?P<path>.+)")
 BATCH = re.compile(rf"/{REPO}\.git/info/lfs/objects/batch")
 API = re.compile(rf"/api/models/{REPO}(?:/(?P<verb>\w[\w-]*)(?:/(?P<revision>[^/]+)(?:/(?P<path>.*))?)?)?")
-COLLECTION = re.compile(r"/api/collections/(?P<slug>[^/]+/[^/]+)/items?")
+COLLECTION = re.compile(r"/api/collections/(?P<slug>[^/]+/[^/]+?)(?P<items>/items?)?")
 
 
 @dataclass
@@ -51,6 +51,9 @@ class HubServer(ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.endpoint = f"http://127.0.0.1:{self.server_address[1]}"
+        self.forget()
+
+    def forget(self):
         self.repositories, self.objects, self.collections, self.log, self.faults = {}, {}, {}, [], []
 
     def fail(self, method, part_of_path, how, times=1):
@@ -177,6 +180,8 @@ class _Handler(BaseHTTPRequestHandler):
         return self.reply(200 if is_new else 409, self.collection(slug))
 
     def add_item(self, match, body):
+        if match["items"] is None:
+            return self.reply(200, self.collection(match["slug"]))
         items, item = self.server.collections[match["slug"]]["items"], json.loads(body)["item"]["id"]
         if item in items:
             return self.reply(409, {"error": "already in the collection"})

@@ -61,6 +61,7 @@ def report_of(folder):
     return json.loads((Path(folder) / "parity.json").read_text())
 
 
+@pytest.mark.filterwarnings("ignore::extrabert_hf.evaluation.metrics.ConstantInputWarning")  # of an untrained model
 def test_a_multitask_model_is_one_graph_compared_on_the_rows_of_each_task(saved, caplog):
     folder = saved(ExtraBertForMultiTask)
     with caplog.at_level(logging.INFO, "extrabert_hf"):
@@ -123,22 +124,14 @@ def test_one_task_of_several_becomes_a_model_of_its_own(saved, random_batch):
 
 def test_a_model_with_adapters_by_task_is_exported_by_task(saved, random_batch):
     tasks = {"para": {"head": "paraphrase", "adapter": QUERY_ADAPTER}, "sts": {"head": "similarity"}}
-    folder = saved(ExtraBertForSimilarity, "encoder")
-    model = shaken(
-        ExtraBertForMultiTask(
-            AutoModel.from_pretrained(folder).config.__class__(
-                backbone_config=AutoModel.from_pretrained(folder).config.backbone_config, tasks=tasks
-            )
-        )
-    ).eval()
-    model.save_pretrained(f"{folder}/several")
-    AutoTokenizer.from_pretrained(folder).save_pretrained(f"{folder}/several")
+    folder = saved(ExtraBertForMultiTask, tasks=tasks)
+    model = AutoModel.from_pretrained(folder)
     with pytest.raises(InputError, match="one task at a time"):
-        run_export(f"{folder}/several", ExportArguments())
-    run_export(f"{folder}/several", ExportArguments(format="safetensors", task="para"))
+        run_export(folder, ExportArguments())
+    run_export(folder, ExportArguments(format="safetensors", task="para"))
     batch = random_batch(3)
-    one = AutoModel.from_pretrained(f"{folder}/several/export/safetensors-para")
-    torch.testing.assert_close(one(**batch).logits, model(task="para", **batch).logits)
+    one = AutoModel.from_pretrained(f"{folder}/export/safetensors-para")
+    torch.testing.assert_close(one(**batch).logits, model(task="para", **batch).logits, rtol=0, atol=1e-4)
 
 
 def test_without_rows_the_user_is_told_that_no_parity_was_measured(saved, caplog):

@@ -4,7 +4,7 @@ import torch
 from datasets import Dataset
 from transformers import AutoTokenizer
 
-from extrabert_hf import ExtraBertForMultiTask, ExtraBertForParaphrase, ExtraBertForSentiment, ExtraBertForSimilarity
+from extrabert_hf import ExtraBertForMultiTask, ExtraBertForSimilarity
 from extrabert_hf.data.loading import load_split
 from extrabert_hf.errors import InputError
 from extrabert_hf.evaluation.scoring import predict_logits, score_split
@@ -19,7 +19,6 @@ from extrabert_hf.sharing.parity import (
 )
 from extrabert_hf.tasks import PAPER_TASKS
 
-MODELS = {"sst": ExtraBertForSentiment, "para": ExtraBertForParaphrase, "sts": ExtraBertForSimilarity}
 FOUR = {"sentence1": ["a", "b", "c", "d"], "label": [0, 1, 2, 2]}
 
 
@@ -93,6 +92,7 @@ def test_vectors_of_sentence_transformers_are_scored_by_the_models_head(tiny_enc
     np.testing.assert_allclose(found, predict_logits(model, tokenizer, *columns), rtol=0, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore::extrabert_hf.evaluation.metrics.ConstantInputWarning")  # of an untrained model
 @pytest.mark.parametrize("task", PAPER_TASKS.values(), ids=PAPER_TASKS)
 def test_a_model_does_not_differ_from_itself_and_scores_as_it_is_evaluated(task, multitask, tokenizer):
     rows, model = rows_of(task), multitask.extract(task.name)
@@ -134,7 +134,10 @@ def test_scores_that_move_are_predictions_that_move():
     rows = Dataset.from_dict({"sentence1": ["a"] * 3, "sentence2": ["b"] * 3, "label": [0.0, 2.0, 5.0]})
     before = np.array([[0.0], [2.0], [4.0]])
     entry = measure_parity(
-        PAPER_TASKS["sts"], rows, constant("PyTorch", before), [constant("half", before + [[0.5], [0], [-1]])]
+        PAPER_TASKS["sts"],
+        rows,
+        constant("PyTorch", before),
+        [constant("half", before + np.array([[0.5], [0], [-1]]))],
     )[1]
     assert entry["logit_difference"] == entry["prediction_difference"] == {"max": 1.0, "mean": 0.5}
     assert entry["same_class"] is None

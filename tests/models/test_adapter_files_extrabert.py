@@ -1,0 +1,67 @@
+import json
+import shutil
+
+import pytest
+import torch
+from transformers import AutoModel
+
+from extrabert_hf import ExtraBertConfig, ExtraBertForMultiTask, ExtraBertForParaphrase
+from extrabert_hf.lora import merge_lora, save_adapter, with_lora
+
+MODELS = [ExtraBertForParaphrase, ExtraBertForMultiTask]
+
+
+def adapter_repository(model_class, encoder, folder, **fields):
+    """Writes what a repository with an adapter only holds; gives the merged model."""
+    model = with_lora(model_class.from_backbone(encoder, **fields), r=3, alpha=5)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter += 0.1 * torch.randn_like(parameter)
+    save_adapter(model, folder / "adapter", encoder=encoder)
+    merged = merge_lora(model).eval()
+    merged.config.adapter_subfolder = "adapter"
+    merged.config.save_pretrained(folder)
+    (folder / "config.json").write_text(
+        json.dumps(json.loads((folder / "config.json").read_text()) | {"architectures": [model_class.__name__]})
+    )
+    merged.config.adapter_subfolder = None
+    return merged
+
+
+@pytest.mark.parametrize("model_class", MODELS)
+@pytest.mark.parametrize("pooling", ["multiplicative", "pooler"])
+def test_an_adapters_repository_gives_the_merged_model(model_class, pooling, tiny_encoder, random_batch, tmp_path):
+    merged = adapter_repository(model_class, tiny_encoder, tmp_path, pooling=pooling)
+    loaded = AutoModel.from_pretrained(tmp_path)
+    assert type(loaded) is model_class and not loaded.training
+    told = {"task": "sts"} if model_class is ExtraBertForMultiTask else {}
+    batch = random_batch(4)
+    torch.testing.assert_close(loaded(**batch, **told).logits, merged(**batch, **told).logits, atol=1e-5, rtol=1e-5)
+    loaded.save_pretrained(tmp_path / "whole")  # it is whole now, and stays so
+    again = AutoModel.from_pretrained(tmp_path / "whole")
+    assert torch.equal(again(**batch, **told).logits, loaded(**batch, **told).logits)
+
+
+def test_what_from_pretrained_is_told_reaches_the_model(tiny_encoder, tmp_path):
+    adapter_repository(ExtraBertForParaphrase, tiny_encoder, tmp_path)
+    loaded, loading = ExtraBertForParaphrase.from_pretrained(
+        tmp_path, dtype=torch.bfloat16, attn_implementation="eager", output_loading_info=True
+    )
+    assert loaded.dtype == torch.bfloat16 and loaded.config._attn_implementation == "eager"
+    assert not loading["missing_keys"] and not loading["unexpected_keys"]
+
+
+def test_an_adapter_that_lacks_a_weight_is_refused(tiny_encoder, tmp_path):
+    adapter_repository(ExtraBertForParaphrase, tiny_encoder, tmp_path)
+    config = ExtraBertConfig.from_pretrained(tmp_path)
+    config.feed_forward_depth = 4
+    with pytest.raises(ValueError, match=r"the two disagree in 2 weights: head\.feed_forward\.layers\.3\.bias"):
+        ExtraBertForParaphrase.from_pretrained(tmp_path, config=config)
+
+
+def test_a_missing_adapter_is_an_error(tiny_encoder, tmp_path):
+    adapter_repository(ExtraBertForParaphrase, tiny_encoder, tmp_path)
+    shutil.rmtree(tmp_path / "adapter")
+    with pytest.raises(OSError, match="adapter_config"):
+        AutoModel.from_pretrained(tmp_path)

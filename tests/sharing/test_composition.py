@@ -1,0 +1,72 @@
+import json
+import shutil
+
+import pytest
+import torch
+from transformers import AutoModel
+
+from extrabert_hf.errors import InputError
+from extrabert_hf.sharing.composition import compose_adapters, compose_runs
+
+pytestmark = pytest.mark.filterwarnings("ignore::extrabert_hf.evaluation.ConstantInputWarning")
+TASKS = ("sst", "para", "sts")
+
+
+@pytest.fixture
+def runs(trained):
+    return {task: trained(task) for task in TASKS}
+
+
+@pytest.fixture
+def batches(random_batch):
+    return {task: random_batch(5, pair=task != "sst") for task in TASKS}
+
+
+def test_the_joined_model_gives_each_tasks_own_logits(runs, batches):
+    joined = compose_adapters(runs)
+    for task, folder in runs.items():
+        own = AutoModel.from_pretrained(folder)
+        for model in (joined.extract(task), own):
+            torch.testing.assert_close(
+                joined(task=task, **batches[task]).logits, model(**batches[task]).logits, atol=1e-5, rtol=1e-5
+            )
+
+
+def test_the_adapters_make_a_difference(runs, batches):
+    joined = compose_adapters(runs)
+    own = joined(task="sts", **batches["sts"]).logits
+    joined.backbone.load_state_dict(
+        {name: 0 * w if "lora_B" in name else w for name, w in joined.backbone.state_dict().items()}
+    )
+    assert (own - joined(task="sts", **batches["sts"]).logits).abs().max() > 1e-3
+
+
+def test_the_joined_folder_has_one_encoder_and_each_runs_scores(runs, batches, tmp_path):
+    table = compose_runs(list(runs.values()), tmp_path / "joined")
+    model = AutoModel.from_pretrained(tmp_path / "joined")
+    encoders = [name for name in model.state_dict() if name.endswith("word_embeddings.weight")]
+    assert encoders == ["backbone.embeddings.word_embeddings.weight"]
+    written = json.loads((tmp_path / "joined" / "metrics.json").read_text())["tasks"]
+    for task, folder in runs.items():
+        assert written[task]["scores"] == json.loads((folder / "metrics.json").read_text())["tasks"][task]["scores"]
+        assert (tmp_path / "joined" / "scored" / f"{task}-dev.csv").is_file()
+    size = (tmp_path / "joined" / "model.safetensors").stat().st_size
+    assert f"| joined | {size / 1e6:.1f} |" in table
+
+
+def test_runs_that_cannot_be_joined_are_named(runs, trained, tmp_path):
+    with pytest.raises(InputError, match="must hold runs with --lora true"):
+        compose_adapters({"all": trained("multitask")})
+    with pytest.raises(InputError, match="a task each, once, got "):
+        compose_runs([runs["sts"], runs["sts"]], tmp_path / "joined")
+    with pytest.raises(InputError, match=r"has no metrics\.json"):
+        compose_runs([tmp_path], tmp_path / "joined")
+    other = shutil.copytree(runs["sst"], tmp_path / "sst")
+    path = other / "adapter" / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"base_model_name_or_path": "another/encoder"}))
+    with pytest.raises(InputError, match=r"must hold adapters of one encoder, got .*another/encoder"):
+        compose_adapters({"sst": other, "sts": runs["sts"]})
+    path = other / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"model_max_length": 7}))
+    with pytest.raises(InputError, match="one tokenizer and `max_length`"):
+        compose_runs([other, runs["sts"]], tmp_path / "joined")

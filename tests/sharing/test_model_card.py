@@ -1,0 +1,113 @@
+import json
+import re
+
+import pytest
+from huggingface_hub import EvalResult, ModelCard
+
+from extrabert_hf.errors import InputError
+from extrabert_hf.sharing import model_card
+from extrabert_hf.sharing.hub_arguments import HubArguments
+from extrabert_hf.sharing.model_card import HUB_METRICS, HUB_TASKS, MARK, render_card
+from extrabert_hf.sharing.run_folder import RunFolder
+
+pytestmark = pytest.mark.filterwarnings("ignore::extrabert_hf.evaluation.ConstantInputWarning")
+
+
+def card_of(folder, **options):
+    run = RunFolder(folder)
+    sharing = HubArguments(hub_license="apache-2.0", hub_language="en")
+    return render_card(run, "me/the-model", sharing, run.draw_figures(), **options)
+
+
+@pytest.mark.parametrize("task", ["sst", "para", "sts", "multitask"])
+def test_the_cards_numbers_are_those_of_the_run(task, run_of):
+    folder = run_of(task)
+    written = json.loads((folder / "metrics.json").read_text())["tasks"]
+    card = ModelCard(card_of(folder))
+    results = {(r.task_name, r.dataset_split, r.metric_type): r for r in card.data.eval_results}
+    assert all(isinstance(result, EvalResult) for result in results.values())
+    due = {
+        (name, split, HUB_METRICS.get(metric, metric)): (value, report, metric, entry)
+        for name, entry in written.items()
+        for split, report in entry["scores"].items()
+        for metric, value in report["metrics"].items()
+    }
+    assert results.keys() == due.keys() and len(due) >= 2
+    for key, (value, report, metric, entry) in due.items():
+        result = results[key]
+        assert result.metric_value == value
+        assert result.metric_args["confidence_interval_95"] == report["intervals"][metric]
+        assert result.metric_args["rows"] == report["rows"]
+        assert result.metric_args.get("majority_baseline") == report["majority_baseline"].get(metric)
+        assert result.task_type == HUB_TASKS[entry["task"]["head"]]
+        low, high = report["intervals"][metric]
+        line = rf"\| {key[0]} {key[1]} \| {report['rows']} \| [\w ]+ \| {told(value)} \| \[{told(low)}, {told(high)}\]"
+        assert re.search(line, card.text)
+
+
+def told(value):
+    return re.escape(f"{value:.3f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.3f}")
+
+
+def test_the_metadata_is_what_the_hub_reads(run_of):
+    data = ModelCard(card_of(run_of("sts"))).data
+    assert (data.license, data.language, data.library_name) == ("apache-2.0", "en", "transformers")
+    assert (data.pipeline_tag, data.tags) == ("sentence-similarity", ["extrabert", "similarity"])
+    assert data.base_model is None  # a folder: it has no name on the Hub
+    assert data.model_name == "the-model" and data.metrics == ["mse", "pearsonr", "spearmanr"]
+
+
+def test_an_encoder_and_a_data_set_of_the_hub_are_linked(run_of):
+    folder = run_of("sts")
+    metrics = json.loads((folder / "metrics.json").read_text())
+    metrics["tasks"]["sts"]["model"]["model_name_or_path"] = "minilm"
+    metrics["tasks"]["sts"]["dataset"] = {"name": "nyu-mll/glue (stsb)", "hub_id": "nyu-mll/glue", "config": "stsb"}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    card = ModelCard(card_of(folder))
+    assert card.data.base_model == "sentence-transformers/all-MiniLM-L6-v2"
+    assert card.data.datasets == ["nyu-mll/glue"]
+    assert "https://huggingface.co/datasets/nyu-mll/glue" in card.text
+
+
+@pytest.mark.parametrize("task", ["sst", "para", "sts", "multitask"])
+def test_a_card_is_whole_markdown(task, run_of):
+    text = card_of(run_of(task))
+    assert MARK in text and text.count("```") % 2 == 0 and "{{" not in text and "{%" not in text
+    assert "\n\n\n" not in text
+    tables = [line for line in text.splitlines() if line.startswith("|")]
+    assert all(line.endswith("|") for line in tables)
+    for figure in re.findall(r"!\[.*\]\((.+)\)", text):
+        assert figure.startswith("figures/")
+    for part in ("## Scores", "## Use", "## Data", "## Training", "## Limits", "## Licence and citation", "@misc{"):
+        assert part in text
+    assert text.count("me/the-model") >= 4
+
+
+@pytest.mark.parametrize("task", ["sst", "para", "multitask"])
+def test_the_examples_of_a_card_run(task, run_of):
+    folder = run_of(task)
+    text = card_of(folder)
+    blocks = re.findall(r"```python\n(.+?)```", text, flags=re.DOTALL)
+    assert len(blocks) == 3
+    for block in blocks:
+        exec(compile(block.replace("me/the-model", str(folder)), "card", "exec"), {})
+
+
+def test_an_adapters_card_names_the_encoder_it_is_for(run_of):
+    card = ModelCard(card_of(run_of("sts"), adapter_of="google-bert/bert-base-uncased"))
+    assert card.data.base_model == "google-bert/bert-base-uncased"
+    assert card.data.to_dict()["base_model_relation"] == "adapter" and "lora" in card.data.tags
+
+
+def test_a_model_without_a_run_has_a_card_without_scores(run_of):
+    folder = run_of("para")
+    for name in ("metrics.json", "trainer_state.json", "rejected_rows.jsonl"):
+        (folder / name).unlink()
+    card = ModelCard(card_of(folder))
+    assert card.data.eval_results is None and "No evaluation stood beside the model." in card.text
+
+
+def test_an_install_without_the_templates_says_what_is_needed(run_of, monkeypatch, tmp_path):
+    monkeypatch.setattr(model_card, "TEMPLATES", tmp_path / "gone")
+    with pytest.raises(InputError, match="a push needs a checkout of the repository"):
+        card_of(run_of("sts"))

@@ -1,0 +1,69 @@
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from extrabert_hf.errors import InputError
+from extrabert_hf.sharing.hub_arguments import HubArguments
+from extrabert_hf.sharing.model_card import MARK
+from extrabert_hf.sharing.repository_files import described, files_to_push, preview_push
+from extrabert_hf.sharing.run_folder import RunFolder
+
+pytestmark = pytest.mark.filterwarnings("ignore::extrabert_hf.evaluation.ConstantInputWarning")
+
+
+def test_no_pickle_no_checkpoint_and_no_labels_go_up(run_of):
+    folder = run_of("sst")
+    torch.save({"token": "secret"}, folder / "training_args.bin")
+    (folder / "notes.txt").write_text("mine")
+    files = files_to_push(RunFolder(folder))
+    assert {"config.json", "model.safetensors", "tokenizer.json", "modeling_extrabert.py"} <= set(files)
+    assert not [path for path in files if path.endswith((".bin", ".txt", ".csv")) or "/" in path]
+
+
+def test_an_adapters_files_name_its_encoder_on_the_hub(run_of):
+    folder = run_of("sts")
+    path = folder / "adapter" / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"base_model_name_or_path": "minilm"}))
+    files = files_to_push(RunFolder(folder), adapter_only=True)
+    assert "model.safetensors" not in files
+    assert json.loads(files["config.json"])["adapter_subfolder"] == "adapter"
+    lora = json.loads(files["adapter/adapter_config.json"])
+    assert lora["base_model_name_or_path"] == "sentence-transformers/all-MiniLM-L6-v2"
+    assert load_file(files["adapter/adapter_model.safetensors"])
+
+
+def test_an_adapter_of_an_encoder_in_a_folder_is_refused(run_of, tiny_encoder):
+    with pytest.raises(InputError, match=f"is for an encoder from the Hub, the run's is {tiny_encoder}"):
+        files_to_push(RunFolder(run_of("sts")), adapter_only=True)
+    with pytest.raises(InputError, match="is for a run with --lora true"):
+        files_to_push(RunFolder(run_of("multitask")), adapter_only=True)
+
+
+def test_a_folder_without_weights_is_refused(run_of):
+    folder = run_of("sts")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(InputError, match=r"must hold model\.safetensors"):
+        files_to_push(RunFolder(folder))
+
+
+def test_a_card_of_ones_own_stays_as_it_is(run_of):
+    run = RunFolder(run_of("sts"))
+    described(run, "me/a", HubArguments(), None)
+    assert MARK in (run.path / "README.md").read_text()
+    described(run, "me/b", HubArguments(), None)
+    assert "me/b" in (run.path / "README.md").read_text()
+    own = (run.path / "README.md").read_text().replace(MARK, "") + "\nMy words.\n"
+    (run.path / "README.md").write_text(own)
+    described(run, "me/c", HubArguments(), None)
+    assert (run.path / "README.md").read_text() == own
+
+
+def test_a_preview_lists_each_file_with_its_size(run_of):
+    folder = run_of("sts")
+    lines = preview_push(folder, None, sharing=HubArguments()).splitlines()
+    assert lines[0].startswith(f"extrabert-sts: {len(lines) - 1} files, ")
+    size = (folder / "model.safetensors").stat().st_size / 1e6
+    assert f"{size:10.3f} MB  model.safetensors" in lines
+    assert [line.split()[-1] for line in lines if "README.md" in line]
