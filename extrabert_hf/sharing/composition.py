@@ -97,6 +97,7 @@ def compose_runs(folders: Sequence[str | Path], output_dir: str | Path) -> str:
     """
     runs: dict[str, Path] = {}
     entries: dict[str, Any] = {}
+    arguments: dict[str, Any] | None = None  # those that all runs share
     for folder in map(Path, folders):
         if not (folder / "metrics.json").is_file():
             raise InputError(f"`folders` must hold finished runs, {folder} has no metrics.json.")
@@ -105,6 +106,8 @@ def compose_runs(folders: Sequence[str | Path], output_dir: str | Path) -> str:
             raise InputError(f"`folders` must hold a task each, once, got {list(metrics['tasks'])} in {folder}.")
         ((task, entries[task]),) = metrics["tasks"].items()
         runs[task] = folder
+        told = metrics.get("arguments", {})
+        arguments = told if arguments is None else {k: v for k, v in arguments.items() if told.get(k) == v}
     tokenizers = {task: AutoTokenizer.from_pretrained(folder) for task, folder in runs.items()}
     first = next(iter(tokenizers.values()))
     for task, tokenizer in tokenizers.items():
@@ -120,7 +123,8 @@ def compose_runs(folders: Sequence[str | Path], output_dir: str | Path) -> str:
         for table in (folder / "scored").glob(f"{task}-*.csv"):
             (output_dir / "scored").mkdir(exist_ok=True)
             shutil.copy(table, output_dir / "scored")
-    (output_dir / "metrics.json").write_text(json.dumps({"tasks": entries}, indent=2) + "\n", encoding="utf-8")
+    metrics = {"tasks": entries, "arguments": arguments}
+    (output_dir / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
     sizes = {task: (folder / WEIGHTS).stat().st_size for task, folder in runs.items()}
     joined = (output_dir / WEIGHTS).stat().st_size
     lines = [f"| {task}, its own model | {size / 1e6:.1f} |" for task, size in sizes.items()]

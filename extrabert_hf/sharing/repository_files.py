@@ -49,7 +49,7 @@ def files_to_push(run: RunFolder, *, adapter_only: bool = False) -> dict[str, Pa
     if not adapter_only:
         if not any(path.endswith(".safetensors") for path in files):
             raise InputError(f"`folder` must hold model.safetensors, got {run.path} with none.")
-        return files | {"config.json": run.path / "config.json"}
+        return files | {"config.json": _json(run.config)}
     adapter = run.path / ADAPTER_FOLDER
     if not (adapter / WEIGHTS_FILE).is_file():
         raise InputError(f"`adapter_only` is for a run with --lora true, {run.path} has no {ADAPTER_FOLDER}/ folder.")

@@ -56,8 +56,13 @@ class RunFolder:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """What stands in `config.json`."""
-        return json.loads((self.path / "config.json").read_text(encoding="utf-8"))
+        """What stands in `config.json`, the encoder called by its name on the Hub or not at all."""
+        config = json.loads((self.path / "config.json").read_text(encoding="utf-8"))
+        for part in (config, config.get("backbone_config") or {}):
+            name = hub_model_name(part.pop("_name_or_path", ""))
+            if name:
+                part["_name_or_path"] = name
+        return config
 
     @cached_property
     def metrics(self) -> dict[str, Any]:

@@ -22,6 +22,16 @@ def test_no_pickle_no_checkpoint_and_no_labels_go_up(run_of):
     assert not [path for path in files if path.endswith((".bin", ".txt", ".csv")) or "/" in path]
 
 
+@pytest.mark.parametrize("task", ["sts", "multitask"])
+def test_no_file_tells_a_path_of_this_machine(task, run_of, tiny_encoder):
+    run = RunFolder(run_of(task))
+    assert tiny_encoder in (run.path / "config.json").read_text()  # else there is nothing to see
+    files = files_to_push(run) | described(run, "me/a", HubArguments(), None)
+    for path, file in files.items():
+        content = file if isinstance(file, bytes) else file.read_bytes()
+        assert not [part for part in (tiny_encoder, str(run.path)) if part.encode() in content], path
+
+
 def test_an_adapters_files_name_its_encoder_on_the_hub(run_of):
     folder = run_of("sts")
     path = folder / "adapter" / "adapter_config.json"
