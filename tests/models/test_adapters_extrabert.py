@@ -70,7 +70,11 @@ def test_any_encoder_takes_adapters(name, random_batch):
         task: {"head": "sentiment", "adapter": {"r": 2, "lora_alpha": 2, "target_modules": layers}} for task in "ab"
     }
     model = ExtraBertForMultiTask(ExtraBertConfig(backbone_config=config, tasks=tasks)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
     batch = random_batch(4, pair=False)
+    assert (model(task="a", **batch).logits - model(task="b", **batch).logits).abs().max() > 1e-2
     mixed = model(task=["a", "b", "b", "a"], **batch).logits
     for row, task in enumerate("abba"):
         alone = model(task=task, **{key: value[row : row + 1] for key, value in batch.items()}).logits[0]

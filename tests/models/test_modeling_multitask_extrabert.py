@@ -12,7 +12,11 @@ TASKS = {
 
 @pytest.fixture
 def model(tiny_bert):
-    return ExtraBertForMultiTask(ExtraBertConfig(backbone_config=tiny_bert, tasks=TASKS)).eval()
+    model = ExtraBertForMultiTask(ExtraBertConfig(backbone_config=tiny_bert, tasks=TASKS)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():  # else all sentences have nearly the same vector
+            parameter += 0.2 * torch.randn_like(parameter)
+    return model
 
 
 def row_of(batch, index, pair):
