@@ -146,6 +146,13 @@ def load_model(
     return model, _load(AutoTokenizer.from_pretrained, path), _task_of(task, model)
 
 
+def load_tokenizer(name: str, max_length: int | None = None) -> PreTrainedTokenizerBase:
+    """Loads a model's tokenizer, by folder or Hub id; it cuts off after `max_length` tokens, or its own number."""
+    tokenizer = _load(AutoTokenizer.from_pretrained, resolve_model_name(name))
+    tokenizer.model_max_length = max_length or tokenizer.model_max_length
+    return tokenizer
+
+
 def _load_saved(path: str, attn_implementation: str | None) -> ExtraBertPreTrainedModel:
     if (Path(path) / "adapter_config.json").is_file():
         model = _load(load_adapter, path, resolve=resolve_model_name, attn_implementation=attn_implementation)

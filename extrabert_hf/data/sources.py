@@ -10,7 +10,7 @@ from pathlib import Path
 from extrabert_hf.data.hub import hub_rows, load_hub_dataset
 from extrabert_hf.data.reading import STANDARD_INPUT, SUFFIXES, RejectedRow, Rows, read_rows, shorten
 from extrabert_hf.errors import InputError
-from extrabert_hf.tasks import TaskSpec
+from extrabert_hf.tasks import PAPER_TASKS, TaskSpec
 
 SAMPLE = "sample"
 COURSE_FILES = {"train": "{}-train.csv", "dev": "{}-dev.csv", "test": "{}-test-student.csv"}
@@ -91,6 +91,13 @@ def find_sources(
             f"`data` must be 'sample', a folder, a file or a Hub id, got {data!r}: no such file or folder."
         )
     return _hub_sources(task, data, dataset_config)
+
+
+def paper_tasks_in(data: str) -> list[str]:
+    """Gives those of the paper's tasks whose files a CS224N folder, or the bundled sample, holds."""
+    folder = Path(str(files("extrabert_hf.data.samples"))) if data == SAMPLE else Path(data)
+    course = {name: COURSE_FILES["train"].format(task.course_stem) for name, task in PAPER_TASKS.items()}
+    return [name for name, file in course.items() if (folder / file).is_file()]
 
 
 def describe_source(task: TaskSpec, data: str | None, dataset_config: str | None = None) -> dict[str, str | None]:

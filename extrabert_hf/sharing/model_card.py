@@ -81,6 +81,7 @@ def render_card(
         fields_of={name: _fields_of_head(entry) for name, entry in run.tasks.items()},
         max_length=run.max_length,
         rejected=run.rejected,
+        findings=run.findings,
         figures=figures,
         adapter_of=adapter_of,
         licence=sharing.hub_license,

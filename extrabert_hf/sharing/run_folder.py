@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from extrabert_hf.data.auditing import AUDIT_FILE, findings
 from extrabert_hf.data.sources import describe_source
 from extrabert_hf.errors import InputError
 from extrabert_hf.evaluation.figures import plot_confusion, plot_curves, plot_scores
@@ -99,6 +100,13 @@ class RunFolder:
         path = self.path / "rejected_rows.jsonl"
         lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
         return dict(Counter(json.loads(line)["reason"] for line in lines).most_common())
+
+    @cached_property
+    def findings(self) -> list[str]:
+        """What the audit of the rows has found, a line each."""
+        path = self.path / AUDIT_FILE
+        reports = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        return [finding for report in reports.values() for finding in findings(report)]
 
     @cached_property
     def history(self) -> list[dict[str, float]]:

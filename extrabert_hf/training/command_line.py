@@ -12,12 +12,8 @@ from extrabert_hf.errors import InputError
 from extrabert_hf.evaluation.aggregate import AGGREGATES, ERRORS
 from extrabert_hf.evaluation.metrics import metric_names
 from extrabert_hf.tasks import PAPER_TASKS, TaskSpec
-from extrabert_hf.training.arguments import (
-    DataArguments,
-    ExtraBertTrainingArguments,
-    ModelArguments,
-    TaskArguments,
-)
+from extrabert_hf.training.arguments import ExtraBertTrainingArguments, ModelArguments
+from extrabert_hf.training.data_arguments import DataArguments, TaskArguments
 from extrabert_hf.training.lora_arguments import LoraArguments
 from extrabert_hf.training.multitask_arguments import MultiTaskArguments
 from extrabert_hf.training.yaml_flags import BY_TASK, flags_from_yaml, tasks_in_yaml

@@ -9,8 +9,9 @@ import numpy as np
 from datasets import Dataset
 from transformers import EarlyStoppingCallback, EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
+from extrabert_hf.data.auditing import AUDIT_FILE, audit, findings, write_audit
 from extrabert_hf.data.collators import DataCollatorForMultiTask, DataCollatorForSentences
-from extrabert_hf.data.loading import LoadedData, load_task_data
+from extrabert_hf.data.loading import LoadedData
 from extrabert_hf.data.multitask import MultiTaskDataset
 from extrabert_hf.data.tokenization import tokenize_dataset
 from extrabert_hf.data.validation import write_rejected_rows
@@ -37,8 +38,9 @@ def finetune(run: Run) -> dict[str, Any]:
     Fine-tunes one model and leaves all of it in `run.training.output_dir`.
 
     The folder then holds the best model and its tokenizer, `metrics.json`, `predictions/TASK-SPLIT.csv`,
-    `scored/TASK-SPLIT.csv`, `rejected_rows.jsonl`, `trainer_state.json` with the curves, and the last checkpoints; of
-    a run with LoRA also the adapter, of one with several tasks also the conflicts of their gradients.
+    `scored/TASK-SPLIT.csv`, `rejected_rows.jsonl`, `data_audit.json`, `trainer_state.json` with the curves, and the
+    last checkpoints; of a run with LoRA also the adapter, of one with several tasks also the conflicts of their
+    gradients.
 
     Args:
         run ([`Run`]):
@@ -55,6 +57,8 @@ def finetune(run: Run) -> dict[str, Any]:
     loaded = load_rows(run)
     model, tokenizer = make_model(run)
     limit_length(tokenizer, model, run.max_length)
+    if run.training.process_index == 0:
+        audit_rows(run, tokenizer, loaded)
     if run.lora.lora:
         model = with_lora(
             model,
@@ -84,17 +88,7 @@ def load_rows(run: Run) -> dict[str, LoadedData]:
     """Loads each task's splits, says in a line each what a user should know, and writes the rejected rows out."""
     loaded = {}
     for name, task_run in run.tasks.items():
-        data = task_run.data
-        loaded[name] = load_task_data(
-            task_run.task,
-            data.data,
-            dev_data=data.dev_data,
-            test_data=data.test_data,
-            dev_fraction=data.dev_fraction,
-            dataset_config=data.dataset_config,
-            seed=run.training.seed,
-            strict=data.strict_data,
-        )
+        loaded[name] = task_run.data.load(task_run.task, run.training.seed)
         for notice in loaded[name].notices:
             logger.info(notice)
     if run.training.process_index == 0:
@@ -103,6 +97,15 @@ def load_rows(run: Run) -> dict[str, LoadedData]:
         rejected = [row for rows in loaded.values() for row in rows.rejected]
         write_rejected_rows(output_dir / "rejected_rows.jsonl", rejected)
     return loaded
+
+
+def audit_rows(run: Run, tokenizer: PreTrainedTokenizerBase, loaded: dict[str, LoadedData]) -> None:
+    """Writes `data_audit.json` and says what of it a user should know before training."""
+    reports = {name: audit(rows, run.specs[name], tokenizer) for name, rows in loaded.items()}
+    for report in reports.values():
+        for finding in findings(report):
+            logger.info(finding)
+    write_audit(Path(run.training.output_dir) / AUDIT_FILE, reports)
 
 
 def make_model(run: Run) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

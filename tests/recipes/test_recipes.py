@@ -162,6 +162,13 @@ def test_predict_reads_standard_input_and_writes_standard_output(trained):
 
 
 @pytest.mark.launch
+def test_rows_are_audited_task_by_task(tmp_path):
+    done = run(sys.executable, "recipes/audit_data.py", "--data", "sample", "--json", tmp_path / "audit.json")
+    assert list(json.loads((tmp_path / "audit.json").read_text())) == ["sst", "para", "sts"]
+    assert [page.split()[0] for page in done.stdout.split("\n\n") if page.strip()] == ["sst", "para", "sts"]
+
+
+@pytest.mark.launch
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -172,6 +179,9 @@ def test_predict_reads_standard_input_and_writes_standard_output(trained):
         (("recipes/table1.py", "--rows", "sft_ma"), "error: `rows` must be of .*'sft_ma'"),
         (("recipes/evaluate_model.py", "./nowhere", "--data", "sample"), "error: .*'./nowhere' is no folder"),
         (("recipes/predict.py", "./nowhere", "-", "--output", "out.csv"), "error: .*'./nowhere' is no folder"),
+        (("recipes/audit_data.py", "--data", "tests"), "error: `like` must be one of sst, para, sts"),
+        (("recipes/push_to_hub.py", "./nowhere"), "error: `folder` must hold a trained model .*nowhere"),
+        (("recipes/compose.py", "./nowhere", "--output_dir", "x"), r"error: .*nowhere has no metrics\.json"),
     ],
 )
 def test_an_error_of_the_users_is_one_line(words, message, tmp_path):

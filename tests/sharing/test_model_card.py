@@ -93,6 +93,15 @@ def test_the_examples_of_a_card_run(task, run_of):
         exec(compile(block.replace("me/the-model", str(folder)), "card", "exec"), {})
 
 
+def test_what_the_audit_found_stands_in_the_card(run_of):
+    folder = run_of("sts")
+    path = folder / "data_audit.json"
+    report = json.loads(path.read_text())
+    report["sts"]["leaks"]["dev"]["rows"] = 13
+    path.write_text(json.dumps(report))
+    assert "- sts: 13 of 90 dev rows stand in train too\n" in card_of(folder)
+
+
 def test_an_adapters_card_names_the_encoder_it_is_for(run_of):
     card = ModelCard(card_of(run_of("sts"), adapter_of="google-bert/bert-base-uncased"))
     assert card.data.base_model == "google-bert/bert-base-uncased"

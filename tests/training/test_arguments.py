@@ -5,12 +5,8 @@ from transformers import TrainingArguments
 
 from extrabert_hf import ExtraBertConfig
 from extrabert_hf.errors import InputError
-from extrabert_hf.training.arguments import (
-    DataArguments,
-    ExtraBertTrainingArguments,
-    ModelArguments,
-    TaskArguments,
-)
+from extrabert_hf.training.arguments import ExtraBertTrainingArguments, ModelArguments
+from extrabert_hf.training.data_arguments import DataArguments, TaskArguments
 
 OURS = [TaskArguments, DataArguments, ModelArguments]
 

@@ -72,6 +72,23 @@ def test_a_saved_model_scores_as_its_run_did(task, train, tmp_path):
     )
 
 
+def test_rows_are_audited_and_cleaned_where_told(train, tmp_path):
+    rows = [("a dog runs", "a cat sits", 1.0), ("a man sings", "a man sings", 5.0), ("it rains", "it snows", 2.0)]
+    write = [f"{a}\t{b}\t{label}" for a, b, label in [*rows * 2, ("the end", "an end", 4.0)]]
+    for name, lines in (("train", write), ("dev", [f"{a}\t{b}\t{label}" for a, b, label in rows[:2]])):
+        (tmp_path / f"{name}.tsv").write_text("\n".join(["sentence1\tsentence2\tlabel", *lines]) + "\n")
+    data = tmp_path / "train.tsv"
+    told = ["--dev_data", str(tmp_path / "dev.tsv")]
+    metrics = train("sts", *told, data=str(data), output="as_it_is")
+    report = json.loads((tmp_path / "as_it_is" / "data_audit.json").read_text())["sts"]
+    assert metrics["tasks"]["sts"]["rows"]["train"] == 7
+    assert (report["splits"]["train"]["duplicates"]["rows"], report["leaks"]["dev"]["rows"]) == (3, 2)
+    metrics = train("sts", *told, "--drop_leaked", "true", "--drop_duplicates", "true", data=str(data), output="clean")
+    assert metrics["tasks"]["sts"]["rows"]["train"] == 2
+    assert metrics["tasks"]["sts"]["rejected_rows"] == 5
+    assert len((tmp_path / "clean" / "rejected_rows.jsonl").read_text().splitlines()) == 5
+
+
 def test_the_best_checkpoint_is_kept_not_the_last(train, tmp_path):
     metrics = train("sst", "--num_train_epochs", "4", "--learning_rate", "0.02", "--save_total_limit", "9")
     state = json.loads((tmp_path / "run" / "trainer_state.json").read_text())
