@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -125,4 +126,25 @@ def plot_curves(history: Sequence[Mapping[str, float]], metrics: Sequence[str]) 
     score_axes.set(xlabel="optimizer step", ylabel="score on dev")
     if score_axes.lines:
         score_axes.legend(frameon=False)
+    return figure
+
+
+def plot_differences(lines: Sequence[Mapping[str, Any]]) -> Figure:
+    """
+    Draws differences of scores with their intervals, one under the other; those that are more than chance stand out.
+
+    Args:
+        lines (`Sequence[Mapping[str, Any]]`):
+            What [`compare_all`] gives, one or more.
+    """
+    figure = Figure(figsize=(8, 1.4 + 0.4 * len(lines)), layout="constrained")
+    axes = figure.subplots()
+    axes.axvline(0, color="0.6", linewidth=0.8)
+    for height, line in enumerate(reversed(lines)):
+        colour = {"up": "tab:green", "down": "tab:red", "level": "0.45"}[line["verdict"]]
+        axes.plot([line["low"], line["high"]], [height, height], color=colour, linewidth=2)
+        axes.plot(line["difference"], height, "o", color=colour)
+    labels = [f"{line['task']}: {line['b']} - {line['a']}" for line in reversed(lines)]
+    axes.set_yticks(range(len(lines)), labels)
+    axes.set(xlabel="difference of the scores, 95 % interval", ylim=(-0.7, len(lines) - 0.3))
     return figure

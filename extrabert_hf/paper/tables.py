@@ -1,25 +1,20 @@
 """Table 1 of the paper beside finished runs, and each of its steps tested: as Markdown, csv and LaTeX."""
 
-import csv
-import io
-import re
-from collections.abc import Iterable
 from itertools import zip_longest
-from math import isnan
 from pathlib import Path
 from typing import Any
 
 from extrabert_hf.evaluation.aggregate import aggregate_scores
-from extrabert_hf.evaluation.formulas import pearson
-from extrabert_hf.evaluation.paired import holm_adjusted, mcnemar_test, paired_bootstrap, williams_test
-from extrabert_hf.paper.results import RowResults, TaskResults, check_same_rows, row_results
+from extrabert_hf.evaluation.comparison import compare, second_p, verdict
+from extrabert_hf.evaluation.paired import holm_adjusted
+from extrabert_hf.evaluation.tables import number_cell, p_cell, score_cell, to_csv, to_latex, to_markdown
+from extrabert_hf.paper.results import RowResults, row_results
 from extrabert_hf.paper.rows import TABLE1
 from extrabert_hf.tasks import PAPER_TASKS
 
 TASK_LABELS = {"sst": "SST", "para": "Para", "sts": "STS"}
 OVERALL = {"2023": "mean", "2024": "cs224n_2024"}  # year of the course: its key in `aggregate_scores`
 MEASURED = ("ours", "sd", "low", "high", "seeds", "majority")
-SIGNIFICANT = 0.05
 
 SCORES_CAPTION = (
     "Dev scores: SST and Para accuracy, STS Pearson r. Ours is the mean over the seeds, ± their standard deviation "
@@ -30,11 +25,6 @@ LADDER_CAPTION = (
     "The steps of the table: the score of a row minus that of the row it builds on, over the same dev rows, with the "
     "95 % interval and p of a paired bootstrap over these rows, to which the spread of seeds adds nothing. Up, down "
     "are steps whose Holm-corrected p is below .05."
-)
-LATEX_ESCAPES = str.maketrans(
-    {char: f"\\{char}" for char in "&%$#_{}"}
-    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    | {"<": "$<$", ">": "$>$", "±": r"$\pm$"}
 )
 
 
@@ -114,9 +104,7 @@ def ladder(root: str | Path) -> list[dict[str, Any]]:
     ]
     tested = [step for step in steps if step["bootstrap_p"] is not None]
     for step, p_value in zip(tested, holm_adjusted([step["bootstrap_p"] for step in tested]).tolist(), strict=True):
-        step["holm_p"] = p_value
-        direction = "up" if step["ours"] > 0 else "down"
-        step["verdict"] = direction if p_value < SIGNIFICANT else "level"
+        step |= {"holm_p": p_value, "verdict": verdict(step["ours"], p_value)}
     return steps
 
 
@@ -127,21 +115,10 @@ def _step_line(before: RowResults, after: RowResults, name: str) -> dict[str, An
     line["verdict"] = "not run"
     if name in before.tasks and name in after.tasks:
         a, b = before.tasks[name], after.tasks[name]
-        check_same_rows(a.runs[0], b.runs[0])
-        found = paired_bootstrap(a.formula, a.predictions, b.predictions, a.labels)
+        found = compare(a, b)
         line |= {"ours": found.difference, "low": found.low, "high": found.high, "bootstrap_p": found.p_value}
-        line |= {"runs": found.runs_b, "runs_against": found.runs_a, "second_p": _second_p(a, b)}
+        line |= {"runs": found.runs_b, "runs_against": found.runs_a, "second_p": second_p(a, b)}
     return line
-
-
-def _second_p(a: TaskResults, b: TaskResults) -> float | None:
-    if len(a.runs) > 1 or len(b.runs) > 1:
-        return None
-    labels, (answers_a,), (answers_b,) = a.labels, a.predictions, b.predictions
-    if a.task.is_regression:
-        pairs = ((answers_a, labels), (answers_b, labels), (answers_a, answers_b))
-        return williams_test(*(float(pearson(*pair)) for pair in pairs), rows=len(labels))[1]
-    return mcnemar_test(answers_a == labels, answers_b == labels)
 
 
 def score_cells(lines: list[dict[str, Any]]) -> list[dict[str, str]]:
@@ -150,11 +127,11 @@ def score_cells(lines: list[dict[str, Any]]) -> list[dict[str, str]]:
     for line in lines:
         cells = {"row": line["label"]}
         for name, label in TASK_LABELS.items():
-            cells[f"{label} paper"] = _number(line[f"{name}_paper"])
-            cells[f"{label} ours"] = _ours(*(line[f"{name}_{key}"] for key in ("ours", "sd", "low", "high")))
+            cells[f"{label} paper"] = number_cell(line[f"{name}_paper"])
+            cells[f"{label} ours"] = score_cell(*(line[f"{name}_{key}"] for key in ("ours", "sd", "low", "high")))
         for year in OVERALL:
-            cells[f"CS224N {year} paper"] = _number(line[f"overall_{year}_paper"])
-            cells[f"CS224N {year} ours"] = _number(line[f"overall_{year}_ours"])
+            cells[f"CS224N {year} paper"] = number_cell(line[f"overall_{year}_paper"])
+            cells[f"CS224N {year} ours"] = number_cell(line[f"overall_{year}_ours"])
         seeds = [str(line[f"{name}_seeds"] or 0) for name in PAPER_TASKS]
         table.append(cells | {"seeds": seeds[0] if len(set(seeds)) == 1 else "/".join(seeds)})
     return table
@@ -164,7 +141,7 @@ def score_notes(lines: list[dict[str, Any]]) -> list[str]:
     """What must be said below the table of scores."""
     majority = []
     for name, label in TASK_LABELS.items():
-        known = dict.fromkeys(_number(line[f"{name}_majority"]) for line in lines if line[f"{name}_seeds"])
+        known = dict.fromkeys(number_cell(line[f"{name}_majority"]) for line in lines if line[f"{name}_seeds"])
         majority.append(f"{label} {' or '.join(known) or '-'}")
     notes = [
         f"Majority baseline, the most frequent training class: {', '.join(majority)}.",
@@ -180,11 +157,11 @@ def ladder_cells(steps: list[dict[str, Any]]) -> list[dict[str, str]]:
         {
             "step": f"{TABLE1[step['row']].label} against {TABLE1[step['against']].label}",
             "task": TASK_LABELS[step["task"]],
-            "paper": _number(step["paper"], sign="+"),
-            "ours": _ours(step["ours"], None, step["low"], step["high"], sign="+"),
-            "p": _p_value(step["bootstrap_p"]),
-            "McNemar, Williams p": _p_value(step["second_p"]),
-            "Holm p": _p_value(step["holm_p"]),
+            "paper": number_cell(step["paper"], sign="+"),
+            "ours": score_cell(step["ours"], None, step["low"], step["high"], sign="+"),
+            "p": p_cell(step["bootstrap_p"]),
+            "McNemar, Williams p": p_cell(step["second_p"]),
+            "Holm p": p_cell(step["holm_p"]),
             "verdict": step["verdict"],
         }
         for step in steps
@@ -200,50 +177,3 @@ def ladder_notes(steps: list[dict[str, Any]]) -> list[str]:
             "McNemar's test (SST, Para) and Williams' (STS) compare single runs: none where there are several."
         )
     return notes
-
-
-def to_csv(lines: list[dict[str, Any]]) -> str:
-    """Lines with the same keys, one or more, as csv: numbers in full, `None` empty."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    return text.getvalue()
-
-
-def to_markdown(cells: list[dict[str, str]], caption: str, notes: Iterable[str]) -> str:
-    """A table of cells by column heading, one row or more, between its caption and its notes, as Markdown."""
-    rows = [list(cells[0]), ["---"] * len(cells[0]), *(row.values() for row in cells)]
-    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    return "\n\n".join([caption, table, *notes]) + "\n"
-
-
-def to_latex(cells: list[dict[str, str]], caption: str, notes: Iterable[str]) -> str:
-    """The same as a LaTeX `table*`, as wide as the page; characters that mean something to LaTeX are escaped."""
-    header, *rows = (" & ".join(map(_latex, row)) + r" \\" for row in (cells[0], *(row.values() for row in cells)))
-    lines = [r"\begin{table*}", rf"\caption{{{_latex(caption)}}}", r"\resizebox{\textwidth}{!}{%"]
-    lines += [rf"\begin{{tabular}}{{{'l' * len(cells[0])}}}", r"\toprule", header, r"\midrule", *rows, r"\bottomrule"]
-    lines += [r"\end{tabular}}", *(rf"\par\smallskip {_latex(note)}" for note in notes), r"\end{table*}", ""]
-    return "\n".join(lines)
-
-
-def _latex(text: str) -> str:
-    return re.sub(r"(?<!\w)-(?=\.?\d)", "$-$", text.translate(LATEX_ESCAPES))  # a minus, where a number follows
-
-
-def _number(value: float | None, sign: str = "-") -> str:
-    """Three digits, no 0 before the point: `.482`; a hyphen for what there is not."""
-    if value is None or isnan(value):
-        return "-"
-    return re.sub(r"^([+-]?)0\.", r"\1.", f"{round(value, 3) + 0.0:{sign}.3f}")  # + 0.0 makes -0.0 plain 0.0
-
-
-def _ours(mean: float | None, sd: float | None, low: float | None, high: float | None, sign: str = "-") -> str:
-    if mean is None:
-        return "not run"
-    spread = "" if sd is None else f" ± {_number(sd)}"
-    return f"{_number(mean, sign)}{spread} [{_number(low, sign)}, {_number(high, sign)}]"
-
-
-def _p_value(value: float | None) -> str:
-    return "<.001" if value is not None and value < 0.001 else _number(value)

@@ -1,0 +1,63 @@
+"""Scores as the cells of a table, and a table as Markdown, csv and LaTeX."""
+
+import csv
+import io
+import re
+from collections.abc import Iterable
+from math import isnan
+from typing import Any
+
+LATEX_ESCAPES = str.maketrans(
+    {char: f"\\{char}" for char in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    | {"<": "$<$", ">": "$>$", "±": r"$\pm$"}
+)
+
+
+def to_csv(lines: list[dict[str, Any]]) -> str:
+    """Lines with the same keys, one or more, as csv: numbers in full, `None` empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return text.getvalue()
+
+
+def to_markdown(cells: list[dict[str, str]], caption: str, notes: Iterable[str]) -> str:
+    """A table of cells by column heading, one row or more, between its caption and its notes, as Markdown."""
+    rows = [list(cells[0]), ["---"] * len(cells[0]), *(row.values() for row in cells)]
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return "\n\n".join([caption, table, *notes]) + "\n"
+
+
+def to_latex(cells: list[dict[str, str]], caption: str, notes: Iterable[str]) -> str:
+    """The same as a LaTeX `table*`, as wide as the page; characters that mean something to LaTeX are escaped."""
+    header, *rows = (" & ".join(map(_latex, row)) + r" \\" for row in (cells[0], *(row.values() for row in cells)))
+    lines = [r"\begin{table*}", rf"\caption{{{_latex(caption)}}}", r"\resizebox{\textwidth}{!}{%"]
+    lines += [rf"\begin{{tabular}}{{{'l' * len(cells[0])}}}", r"\toprule", header, r"\midrule", *rows, r"\bottomrule"]
+    lines += [r"\end{tabular}}", *(rf"\par\smallskip {_latex(note)}" for note in notes), r"\end{table*}", ""]
+    return "\n".join(lines)
+
+
+def _latex(text: str) -> str:
+    return re.sub(r"(?<!\w)-(?=\.?\d)", "$-$", text.translate(LATEX_ESCAPES))  # a minus, where a number follows
+
+
+def number_cell(value: float | None, sign: str = "-") -> str:
+    """Three digits, no 0 before the point: `.482`; a hyphen for what there is not."""
+    if value is None or isnan(value):
+        return "-"
+    return re.sub(r"^([+-]?)0\.", r"\1.", f"{round(value, 3) + 0.0:{sign}.3f}")  # + 0.0 makes -0.0 plain 0.0
+
+
+def score_cell(mean: float | None, sd: float | None, low: float | None, high: float | None, sign: str = "-") -> str:
+    """A mean, its standard deviation where there is one, and its interval: `.482 ± .003 [.46, .50]`."""
+    if mean is None:
+        return "not run"
+    spread = "" if sd is None else f" ± {number_cell(sd)}"
+    return f"{number_cell(mean, sign)}{spread} [{number_cell(low, sign)}, {number_cell(high, sign)}]"
+
+
+def p_cell(value: float | None) -> str:
+    """A p-value, small ones as `<.001`."""
+    return "<.001" if value is not None and value < 0.001 else number_cell(value)

@@ -1,0 +1,22 @@
+"""
+Compares finished runs of a task on the same dev rows: differences with intervals, paired tests, Holm's correction.
+
+    python recipes/compare.py runs/sts runs/sts_mean --output_dir runs/compared
+    python recipes/compare.py attention=runs/a1,runs/a2 mean=runs/m1,runs/m2 --output_dir runs/compared
+"""
+
+from extrabert_hf.console import recipe_console
+from extrabert_hf.evaluation.comparison_report import SIDE, compare_runs
+from extrabert_hf.training.command_line import RecipeParser
+
+if __name__ == "__main__":
+    with recipe_console():
+        parser = RecipeParser([], description=__doc__)
+        parser.add_argument("runs", nargs="+", metavar="SIDE", help=SIDE)
+        parser.add_argument(
+            "--output_dir", default="runs/compared", help="folder for comparison.md, .csv, .tex and .png"
+        )
+        parser.add_argument("--task", help="which task of runs of several; by default all that the sides share")
+        parser.add_argument("--against", metavar="NAME", help="compare all with this side only, not each with each")
+        told = parser.parse_args()
+        print(compare_runs(told.runs, told.output_dir, task=told.task, against=told.against))

@@ -1,0 +1,68 @@
+import csv
+import json
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+
+from extrabert_hf.errors import InputError
+from extrabert_hf.evaluation.comparison import compare_all
+from extrabert_hf.evaluation.comparison_report import compare_runs, read_sides, write_comparison
+from extrabert_hf.tasks import PAPER_TASKS
+
+LABELS = np.random.default_rng(0).integers(2, size=150)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Leaves the files of a finished paraphrase run that knows a share of the rows."""
+
+    def write(name, share, seed=1):
+        folder = tmp_path / name
+        (folder / "scored").mkdir(parents=True)
+        entry = {"task": asdict(PAPER_TASKS["para"]), "scores": {"dev": {"majority_baseline": {"accuracy": 0.6}}}}
+        (folder / "metrics.json").write_text(json.dumps({"tasks": {"para": entry}, "arguments": {"seed": seed}}))
+        answers = np.where(np.arange(len(LABELS)) < share * len(LABELS), LABELS, 1 - LABELS)
+        with (folder / "scored" / "para-dev.csv").open("w", newline="") as file:
+            rows = zip(range(len(LABELS)), LABELS.tolist(), answers.tolist(), strict=True)
+            csv.writer(file).writerows([("id", "label", "prediction"), *rows])
+        return str(folder)
+
+    return write
+
+
+def test_sides_are_folders_or_named_runs_of_several_seeds(run):
+    words = [run("one", 0.5), f"two={run('s1', 0.7, seed=1)},{run('s2', 0.9, seed=2)}"]
+    sides = read_sides(words)
+    assert list(sides) == ["one", "two"]
+    assert sides["two"]["para"].seeds == (1, 2) and sides["two"]["para"].mean == pytest.approx(0.8)
+
+
+def test_tables_and_figure_are_written(run, tmp_path):
+    folder = tmp_path / "compared"
+    markdown = compare_runs([run("worse", 0.5), run("better", 0.8), run("same", 0.8)], folder, against="worse")
+    assert (folder / "comparison.md").read_text() == markdown
+    assert "| para (accuracy) | worse | better | .500 | .800 | +.300 [" in markdown
+    assert markdown.count("| up |") == 2 and "2 in number" in markdown
+    with (folder / "comparison.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [float(line["difference"]) for line in lines] == pytest.approx([0.3, 0.3])
+    assert (folder / "comparison.tex").read_text().startswith(r"\begin{table*}")
+    assert (folder / "comparison.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_line_of_each_verdict_is_drawn(run, tmp_path):
+    sides = read_sides([run("a", 0.5), run("b", 0.8), run("c", 0.51)])
+    lines = compare_all(sides)
+    assert {line["verdict"] for line in lines} == {"up", "down", "level"}
+    write_comparison(lines, tmp_path / "all")
+
+
+def test_runs_that_cannot_be_read_are_named(run, tmp_path):
+    folder = run("one", 0.5)
+    with pytest.raises(InputError, match=r"must be folders of finished runs, .*gone has no metrics\.json"):
+        read_sides([str(tmp_path / "gone"), folder])
+    with pytest.raises(InputError, match="must have names that differ, got 'one' twice"):
+        read_sides([folder, folder])
+    with pytest.raises(InputError, match=r"`task` must be one of \['para'\], those of .*, got 'sts'"):
+        read_sides([folder], task="sts")
