@@ -162,6 +162,15 @@ def test_predict_reads_standard_input_and_writes_standard_output(trained):
 
 
 @pytest.mark.launch
+def test_an_answer_is_explained(trained, tmp_path):
+    folder, _ = trained
+    words = ("recipes/explain.py", folder / "para", "A warm film .", "A cold film .", "--html", tmp_path / "why.html")
+    lines = run(sys.executable, *words).stdout.splitlines()
+    assert re.match(r"(not )?paraphrase, \d+\.\d %$", lines[0]) and lines[1].startswith("[CLS] .")
+    assert lines[-1].split()[0] == "sum" and "warm" in (tmp_path / "why.html").read_text()
+
+
+@pytest.mark.launch
 def test_rows_are_audited_task_by_task(tmp_path):
     done = run(sys.executable, "recipes/audit_data.py", "--data", "sample", "--json", tmp_path / "audit.json")
     assert list(json.loads((tmp_path / "audit.json").read_text())) == ["sst", "para", "sts"]

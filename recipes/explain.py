@@ -1,0 +1,28 @@
+"""
+Shows which words a model looks at, and what each feature of a pair adds to its answer.
+
+    python recipes/explain.py runs/sts "A man is playing a guitar." "Someone plays the guitar." --html why.html
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from extrabert_hf.console import recipe_console
+from extrabert_hf.evaluation.coloured_text import to_html, to_terminal
+from extrabert_hf.evaluation.explanation import explain
+from extrabert_hf.pretrained import load_model
+from extrabert_hf.training.command_line import RecipeParser
+
+if __name__ == "__main__":
+    with recipe_console():
+        parser = RecipeParser([], description=__doc__)
+        parser.add_argument("model", help="folder or Hub id of a model trained with this package")
+        parser.add_argument("sentences", nargs="+", help="one sentence, for a model of pairs two")
+        parser.add_argument("--task", help="which task of a multitask model")
+        parser.add_argument("--html", type=Path, help="page to write, which opens without a network")
+        told = parser.parse_args()
+        explanation = explain(*load_model(told.model, told.task), told.sentences)
+        print(to_terminal(explanation, colour=sys.stdout.isatty() and "NO_COLOR" not in os.environ))
+        if told.html is not None:
+            told.html.write_text(to_html(explanation), encoding="utf-8")
