@@ -65,6 +65,8 @@ def with_lora(
         >>> [name.split(".")[-4:-1] for name, weight in model.named_parameters() if weight.requires_grad][:2]
         [['key', 'lora_A', 'default'], ['key', 'lora_B', 'default']]
     """
+    if getattr(model, "adapters", None):
+        raise InputError("`lora` must have a model without adapters of its own: take one task of it at a time.")
     if r < 1:
         raise InputError(f"`lora_r` must be 1 or more, got {r}.")
     if not alpha > 0:

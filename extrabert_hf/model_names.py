@@ -29,17 +29,30 @@ def resolve_model_name(name: str) -> str:
     path = Path(name).expanduser()
     if path.is_dir():
         return str(path)
-    if path.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:
+    if _is_path(name):
         raise InputError(f"the model must be a folder, a Hub id or 'minilm', and {name!r} is no folder.")
     return name
 
 
 def hub_model_name(name: str) -> str | None:
-    """Gives the Hub id behind a model's name, `None` for a folder: what stands in a card and needs no file of ours."""
+    """
+    Gives the Hub id behind a model's name, `None` for a folder.
+
+    Only where the model was loaded this can be told: elsewhere, or later, a folder `a/b` looks like a Hub id.
+    """
     if name == "minilm":
         return MINILM_HUB_ID
-    is_path = Path(name).expanduser().exists() or name.startswith((".", "/", "~")) or name.count("/") > 1
-    return None if is_path else name
+    return None if _is_path(name) else name
+
+
+def lasting_model_name(name: str) -> str:
+    """Gives a model's name as it holds in any folder: that of a folder as a whole path."""
+    return str(Path(name).expanduser().resolve()) if _is_path(name) else name
+
+
+def _is_path(name: str) -> bool:
+    looks_like_one = name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name or name[1:2] == ":"
+    return looks_like_one or Path(name).expanduser().exists()
 
 
 def _minilm_folder() -> Path:

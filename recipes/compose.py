@@ -14,4 +14,5 @@ if __name__ == "__main__":
         parser.add_argument("folders", nargs="+", help="folders that training recipes have left")
         parser.add_argument("--output_dir", required=True, help="folder to write the joined model to")
         arguments = parser.parse_args()
-        print(compose_runs(arguments.folders, arguments.output_dir))
+        print(compose_runs(arguments.folders, arguments.output_dir), end="\n\n")
+        print(f"the model is in {arguments.output_dir}, its tasks under --task of evaluate_model.py and predict.py")

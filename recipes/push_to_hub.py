@@ -6,13 +6,16 @@ Pushes finished runs to the Hub: model, code, tokenizer, card, figures and score
 The token is that of `hf auth login` or HF_TOKEN. A push that fails can be tried again as often as one likes.
 """
 
+import shlex
+import sys
 from pathlib import Path
 
+from transformers.hf_argparser import string_to_bool
+
 from extrabert_hf.console import recipe_console
-from extrabert_hf.errors import InputError
 from extrabert_hf.sharing.hub import add_to_collection, push_folder
 from extrabert_hf.sharing.hub_arguments import HubArguments
-from extrabert_hf.sharing.repository_files import preview_push
+from extrabert_hf.sharing.repository_files import check_names, preview_push
 from extrabert_hf.training.command_line import RecipeParser
 
 if __name__ == "__main__":
@@ -22,18 +25,17 @@ if __name__ == "__main__":
         parser.add_argument(
             "--hub_model_id", help="'owner/name' or 'name'; by default extrabert- and the folder's name"
         )
-        parser.add_argument("--hub_private_repo", action="store_true", help="only the owner sees what is made anew")
+        parser.add_argument("--hub_private_repo", nargs="?", type=string_to_bool, const=True, help="only you see it")
         parser.add_argument("--adapter_only", action="store_true", help="of runs with LoRA, the adapter and its head")
         parser.add_argument("--collection", metavar="TITLE", help="collection to put the models into")
         parser.add_argument("--dry_run", action="store_true", help="write the cards, list the files, push nothing")
         sharing, told = parser.parse_args_into_dataclasses()
-        if told.hub_model_id is not None and len(told.folders) > 1:
-            raise InputError(f"`hub_model_id` is for one folder, got {len(told.folders)}.")
+        check_names(told.folders, told.hub_model_id)
         options = {"sharing": sharing, "adapter_only": told.adapter_only}
         if told.dry_run:
             print(*(preview_push(folder, told.hub_model_id, **options) for folder in told.folders), sep="\n")
-        else:
-            options["private"] = told.hub_private_repo or None
-            pushed = [push_folder(folder, told.hub_model_id, **options) for folder in told.folders]
-        if told.collection is not None and not told.dry_run:
-            add_to_collection(told.collection, pushed, private=told.hub_private_repo)
+            sys.exit()
+        options |= {"private": told.hub_private_repo, "again": shlex.join(["python", *sys.argv])}
+        pushed = [push_folder(folder, told.hub_model_id, **options) for folder in told.folders]
+        if told.collection is not None:
+            add_to_collection(told.collection, pushed, private=bool(options["private"]), again=options["again"])

@@ -1,4 +1,4 @@
-"""Config and models. The files beside this one import only each other, torch, transformers and huggingface_hub."""
+"""Config and models. The files beside this one import only each other and what transformers itself needs."""
 
 from extrabert_hf.models.base_extrabert import ExtraBertOutput, ExtraBertPreTrainedModel
 from extrabert_hf.models.configuration_extrabert import ExtraBertConfig

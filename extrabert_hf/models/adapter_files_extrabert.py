@@ -11,13 +11,8 @@ from transformers import AutoModel
 from transformers.utils import cached_file
 
 HUB_ARGUMENTS = (
-    "cache_dir",
-    "force_download",
-    "local_files_only",
-    "proxies",
-    "revision",
-    "token",
-    "trust_remote_code",
+    *("cache_dir", "force_download", "local_files_only"),
+    *("revision", "subfolder", "token", "trust_remote_code"),
 )
 """Those arguments of `from_pretrained` that say where from and how files are fetched."""
 
@@ -30,6 +25,8 @@ def adapted_weights(
 ) -> dict[str, torch.Tensor]:
     """
     Joins the encoder that an adapter names with the adapter and with what was trained in full.
+
+    With `trust_remote_code=True` also the code of the encoder's repository is trusted.
 
     `W + (alpha / r) B A` in place of each `W`: Hu et al. (2021), https://arxiv.org/abs/2106.09685, Section 4.1.
 
@@ -50,16 +47,23 @@ def adapted_weights(
         `ValueError`: if encoder and adapter do not give exactly the weights of `names`.
         `OSError`: if a file is not there.
     """
-    fetching = {key: value for key, value in hub_arguments.items() if key != "trust_remote_code"}
-    files = [cached_file(name, file, subfolder=subfolder, **fetching) for file in (CONFIG_FILE, WEIGHTS_FILE)]
+    fetching = {key: value for key, value in hub_arguments.items() if key not in ("trust_remote_code", "subfolder")}
+    folder = "/".join(part for part in (hub_arguments.get("subfolder"), subfolder) if part)
+    files = [cached_file(name, file, subfolder=folder, **fetching) for file in (CONFIG_FILE, WEIGHTS_FILE)]
     lora = json.loads(Path(files[0]).read_text(encoding="utf-8"))
     trained = {key.removeprefix(PREFIX): weight for key, weight in load_file(files[1]).items()}
-    elsewhere = {key: value for key, value in hub_arguments.items() if key not in ("revision", "force_download")}
-    encoder = AutoModel.from_pretrained(
-        lora["base_model_name_or_path"], revision=lora.get("revision") or "main", dtype=torch.float32, **elsewhere
+    elsewhere = {k: v for k, v in hub_arguments.items() if k not in ("revision", "subfolder", "force_download")}
+    encoder, loading = AutoModel.from_pretrained(
+        lora["base_model_name_or_path"],
+        revision=lora.get("revision") or "main",
+        dtype=torch.float32,
+        output_loading_info=True,
+        **elsewhere,
     )
     encoder = getattr(encoder, "backbone", encoder)  # training went on from a model of this kind
-    weights = {f"backbone.{key}": weight for key, weight in encoder.state_dict().items() if f"backbone.{key}" in names}
+    fresh = {key.removeprefix("backbone.") for key in loading["missing_keys"]}
+    there = {f"backbone.{key}": weight for key, weight in encoder.state_dict().items() if key not in fresh}
+    weights = {key: weight for key, weight in there.items() if key in names}
     scaling = lora["lora_alpha"] / lora["r"]
     for key, low in trained.items():
         layer, is_low_rank, kind = key.rpartition(".lora_")

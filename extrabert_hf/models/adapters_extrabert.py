@@ -45,6 +45,7 @@ class LowRankAdapter(nn.Module):
         super().__init__()
         self.lora_A = nn.Linear(in_features, r, bias=False)
         self.lora_B = nn.Linear(r, out_features, bias=False)
+        nn.init.zeros_(self.lora_B.weight)  # a new adapter changes nothing
         self.scaling = lora_alpha / r
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
@@ -122,7 +123,7 @@ def add_adapters(backbone: nn.Module, adapters: Mapping[str, Mapping[str, Any]])
 
     Args:
         backbone (`nn.Module`):
-            The encoder; its linear layers that any task adapts are replaced.
+            The encoder; its linear layers that any task adapts are replaced, and all of its weights frozen.
         adapters (`Mapping[str, Mapping[str, Any]]`):
             By task, the config's `adapter`.
 
@@ -137,6 +138,7 @@ def add_adapters(backbone: nn.Module, adapters: Mapping[str, Mapping[str, Any]])
                 f"`tasks` must have `target_modules` of {sorted(known)} in an `adapter`, {task!r} has "
                 f"{list(adapter['target_modules'])}."
             )
+    backbone.requires_grad_(False)
     for name, layer in layers.items():
         parent, _, last_name = name.rpartition(".")
         here = {task: adapter for task, adapter in adapters.items() if last_name in adapter["target_modules"]}

@@ -86,13 +86,20 @@ class ExtraBertPreTrainedModel(PreTrainedModel):
             known = cls.config_class.from_pretrained(config or pretrained_model_name_or_path, **files)
         if known.adapter_subfolder is None:
             return super().from_pretrained(pretrained_model_name_or_path, *model_args, config=config, **kwargs)
-        whole = copy.copy(known)
+        whole, loading = copy.copy(known), kwargs
+        if known is not config:
+            whole, loading = cls.config_class.from_pretrained(
+                config or pretrained_model_name_or_path, return_unused_kwargs=True, **kwargs
+            )
         whole.adapter_subfolder = None
         with torch.device("meta"):
             names = cls(whole).state_dict().keys()
         weights = adapted_weights(pretrained_model_name_or_path, known.adapter_subfolder, names, files)
-        loading = {name: value for name, value in kwargs.items() if name not in files and name != "adapter_kwargs"}
-        return super().from_pretrained(None, *model_args, config=whole, state_dict=weights, **loading)
+        loading = {name: value for name, value in loading.items() if name not in (*files, "adapter_kwargs")}
+        loaded = super().from_pretrained(None, *model_args, config=whole, state_dict=weights, **loading)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded  # with `output_loading_info`
+        model.name_or_path = model.config.name_or_path = str(pretrained_model_name_or_path)
+        return loaded
 
     @classmethod
     def from_backbone(
@@ -138,8 +145,11 @@ class ExtraBertPreTrainedModel(PreTrainedModel):
         model = cls._from_config(config, dtype=backbone.dtype, attn_implementation=attn_implementation)
         if "pooler" not in config.poolings:
             drop_pooler(backbone)
-        model.backbone = backbone
+        model._take_encoder(backbone)
         return model.eval()
+
+    def _take_encoder(self, backbone: PreTrainedModel) -> None:
+        self.backbone = backbone
 
     def _pool(
         self, pooling: nn.Module | None, input_ids: torch.Tensor, attention_mask: torch.Tensor | None

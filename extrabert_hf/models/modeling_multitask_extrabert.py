@@ -1,11 +1,13 @@
 """The model of several tasks: one encoder with a pooling and a head for each."""
 
 import copy
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
 from .adapters_extrabert import add_adapters, merge_adapters, sentences_of_tasks
 from .base_extrabert import ExtraBertOutput, ExtraBertPreTrainedModel, drop_pooler
@@ -35,8 +37,7 @@ class ExtraBertForMultiTask(ExtraBertPreTrainedModel):
         config = copy.copy(config)
         config.tasks = copy.deepcopy(config.tasks or PAPER_TASKS)
         super().__init__(config)
-        if self.adapters:
-            add_adapters(self.backbone, self.adapters)
+        self._take_encoder(self.backbone)
         configs = {task: self.config.for_task(task) for task in self.config.tasks}
         self.poolings = nn.ModuleDict({task: build_pooling(config) for task, config in configs.items()})
         self.heads = nn.ModuleDict(
@@ -45,6 +46,12 @@ class ExtraBertForMultiTask(ExtraBertPreTrainedModel):
         for task, config in configs.items():
             self.config.tasks[task]["class_names"] = list(config.id2label.values())
         self.post_init()
+
+    def _take_encoder(self, backbone: PreTrainedModel) -> None:
+        self.backbone = backbone
+        if self.adapters:
+            add_adapters(backbone, self.adapters)
+            self.supports_gradient_checkpointing = False  # the second forward would not know the rows' tasks
 
     @property
     def adapters(self) -> dict[str, dict[str, Any]]:
@@ -128,9 +135,10 @@ class ExtraBertForMultiTask(ExtraBertPreTrainedModel):
             vectors = pooler_output if pooling is None else pooling(state, its_mask)[0]  # (n, d) or (2n, d)
             by_task[task] = head(vectors if head.sentences_per_row == 1 else vectors.view(len(rows[task]), 2, -1))
         width = max(logits.shape[-1] for logits in by_task.values())
-        joined = states[0].new_full((len(tasks), width), float("-inf"))
+        dtype = functools.reduce(torch.promote_types, [logits.dtype for logits in by_task.values()])
+        joined = torch.full((len(tasks), width), float("-inf"), dtype=dtype, device=mask.device)
         for task, logits in by_task.items():
-            joined[rows[task], : logits.shape[-1]] = logits.to(joined.dtype)
+            joined[rows[task], : logits.shape[-1]] = logits.to(dtype)
         return joined  # (B, C)
 
     def extract(self, task: str) -> ExtraBertForOneTask:

@@ -77,7 +77,11 @@ class ExtraBertPipeline(Pipeline):
             (result,) = super().__call__([[_sentences_of(inputs, is_pair)]], batch_size=1, **kwargs)[0]
             return [result] if isinstance(inputs, str) and isinstance(result, dict) else result
         if not isinstance(inputs, (list, tuple)):
-            return self._stream(inputs, is_pair, size, kwargs)
+            try:
+                stream = iter(inputs)
+            except TypeError:
+                stream = iter([_sentences_of(inputs, is_pair)])  # which says what a row is
+            return self._stream(stream, is_pair, size, kwargs)
         rows = [_sentences_of(row, is_pair) for row in inputs]
         if not rows:
             return []
@@ -107,7 +111,9 @@ class ExtraBertPipeline(Pipeline):
     def preprocess(self, batch: list[tuple[str, ...]], head: str | None = None) -> dict[str, torch.Tensor]:
         """Rows of one sentence or of two -> token ids and mask, `(rows, seq)` or `(rows, 2, seq)`."""
         sentences = [sentence for row in batch for sentence in row]
-        tokens = self.tokenizer(sentences, padding=True, truncation=True, return_tensors="pt")
+        positions = getattr(self.model.config.backbone_config, "max_position_embeddings", BATCH_SIZE * 8)
+        length = min(self.tokenizer.model_max_length, positions)  # a tokenizer may name no limit
+        tokens = self.tokenizer(sentences, padding=True, truncation=True, max_length=length, return_tensors="pt")
         shape = (len(batch), -1) if len(batch[0]) == 1 else (len(batch), 2, tokens["input_ids"].shape[-1])
         return {name: tokens[name].view(shape) for name in ("input_ids", "attention_mask")}
 

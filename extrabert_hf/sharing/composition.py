@@ -97,7 +97,7 @@ def compose_runs(folders: Sequence[str | Path], output_dir: str | Path) -> str:
     """
     runs: dict[str, Path] = {}
     entries: dict[str, Any] = {}
-    arguments: dict[str, Any] | None = None  # those that all runs share
+    shared: dict[str, dict[str, Any]] = {}  # what all runs say of how they were trained
     for folder in map(Path, folders):
         if not (folder / "metrics.json").is_file():
             raise InputError(f"`folders` must hold finished runs, {folder} has no metrics.json.")
@@ -106,8 +106,8 @@ def compose_runs(folders: Sequence[str | Path], output_dir: str | Path) -> str:
             raise InputError(f"`folders` must hold a task each, once, got {list(metrics['tasks'])} in {folder}.")
         ((task, entries[task]),) = metrics["tasks"].items()
         runs[task] = folder
-        told = metrics.get("arguments", {})
-        arguments = told if arguments is None else {k: v for k, v in arguments.items() if told.get(k) == v}
+        told = {name: metrics.get(name, {}) for name in ("arguments", "lora", "machine", "versions")}
+        shared = told if not shared else {k: _in_common(part, told[k]) for k, part in shared.items()}
     tokenizers = {task: AutoTokenizer.from_pretrained(folder) for task, folder in runs.items()}
     first = next(iter(tokenizers.values()))
     for task, tokenizer in tokenizers.items():
@@ -115,21 +115,29 @@ def compose_runs(folders: Sequence[str | Path], output_dir: str | Path) -> str:
             raise InputError(
                 f"`folders` must hold models of one tokenizer and `max_length`, that of {task!r} differs."
             )
-    model = compose_adapters(runs)
     output_dir = Path(output_dir)
+    if output_dir.is_file() or (output_dir / "config.json").exists():
+        raise InputError(f"`output_dir` must be a folder without a model, got {output_dir}.")
+    if len(runs) < 2:
+        raise InputError(f"`folders` must hold two runs or more, got {len(runs)}.")
+    model = compose_adapters(runs)
     model.save_pretrained(output_dir)
     first.save_pretrained(output_dir)
     for task, folder in runs.items():
         for table in (folder / "scored").glob(f"{task}-*.csv"):
             (output_dir / "scored").mkdir(exist_ok=True)
             shutil.copy(table, output_dir / "scored")
-    metrics = {"tasks": entries, "arguments": arguments}
+    metrics = {"tasks": entries, **shared}
     (output_dir / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
     sizes = {task: (folder / WEIGHTS).stat().st_size for task, folder in runs.items()}
     joined = (output_dir / WEIGHTS).stat().st_size
     lines = [f"| {task}, its own model | {size / 1e6:.1f} |" for task, size in sizes.items()]
     lines += [f"| the {len(runs)} together | {sum(sizes.values()) / 1e6:.1f} |", f"| joined | {joined / 1e6:.1f} |"]
     return "\n".join(["| model | weights, MB |", "| --- | --- |", *lines])
+
+
+def _in_common(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in a.items() if b.get(name) == value}
 
 
 def _read_adapter(folder: Path) -> tuple[LoraConfig, ExtraBertConfig, dict[str, torch.Tensor]]:
@@ -139,8 +147,10 @@ def _read_adapter(folder: Path) -> tuple[LoraConfig, ExtraBertConfig, dict[str, 
     config = ExtraBertConfig.from_pretrained(folder)
     if (config.architectures or ["none"])[0] not in HEAD_OF_MODEL:
         raise InputError(f"`folders` must hold models of one task each, {folder} has {config.architectures}.")
-    weights = load_file(folder / ADAPTER_FILE)
-    return LoraConfig.from_pretrained(folder), config, {n.removeprefix(PREFIX): w for n, w in weights.items()}
+    weights, lora = load_file(folder / ADAPTER_FILE), LoraConfig.from_pretrained(folder)
+    if lora.use_rslora or lora.use_dora:
+        raise InputError(f"`folders` must hold plain LoRA adapters, {folder} has rsLoRA or DoRA.")
+    return lora, config, {n.removeprefix(PREFIX): w for n, w in weights.items()}
 
 
 def _name_of_joined(name: str, task: str) -> str:

@@ -73,6 +73,8 @@ class ExportArguments:
         source = Path(resolve_model_name(name))
         if self.output is None:
             return source / "export" / kind if source.is_dir() else Path("export") / source.name / kind
+        if Path(self.output).is_file():
+            raise InputError(f"`output` must be a folder, got the file {self.output}.")
         if Path(self.output).resolve() == source.resolve():
             raise InputError(f"`output` must be another folder than the model's, got {self.output}.")
         return Path(self.output)

@@ -1,18 +1,21 @@
 """A trained folder -> a repository on the Hub, in one commit; a failure is told in one line and loses nothing."""
 
-import gc
 import hashlib
 import logging
+import re
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd, HfApi, get_token
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
+from huggingface_hub.errors import HFValidationError, HTTPError
+from tqdm import tqdm
 
 from extrabert_hf.errors import InputError
 from extrabert_hf.sharing.hub_arguments import HubArguments
+from extrabert_hf.sharing.model_card import check_templates
 from extrabert_hf.sharing.repository_files import default_name, described, files_to_push, hub_encoder
 from extrabert_hf.sharing.run_folder import RunFolder
 
@@ -31,6 +34,7 @@ def push_folder(
     adapter_only: bool = False,
     message: str = "Upload of extrabert_hf",
     claimed: bool = False,
+    again: str | None = None,
 ) -> str:
     """
     Pushes a trained model with its code, tokenizer, card, figures and scores.
@@ -53,6 +57,8 @@ def push_folder(
             Of the commit.
         claimed (`bool`, defaults to `False`):
             Whether [`claim_repository`] has seen that the repository is free.
+        again (`str`, *optional*):
+            The command that a failure tells to try again; by default the one that pushes this folder.
 
     Returns:
         `str`: the repository's id, `"owner/name"`.
@@ -61,13 +67,15 @@ def push_folder(
         [`InputError`]: for anything that keeps the push from its end.
     """
     sharing = sharing or HubArguments()
+    check_templates()
     run = RunFolder(Path(folder))
     files = files_to_push(run, adapter_only=adapter_only)  # before anything is asked of the Hub
     name = name or default_name(run.path)
     told = {field.name: getattr(sharing, field.name) for field in fields(HubArguments)}
     flags = [f"--{field} {value}" for field, value in told.items() if value != getattr(HubArguments, field)]
     flags += ["--hub_private_repo"] * bool(private) + ["--adapter_only"] * adapter_only
-    again = " ".join(["python recipes/push_to_hub.py", str(folder), "--hub_model_id", name, *flags])
+    words = ["python", "recipes/push_to_hub.py", str(folder), "--hub_model_id", name, *" ".join(flags).split()]
+    again = again or shlex.join(words)
     api = HfApi()
     with told_in_one_line(name, again):
         repo_id = name if claimed else claim_repository(name, private=private, update=sharing.hub_update, run=run)
@@ -116,7 +124,7 @@ def claim_repository(
     return repo_id
 
 
-def add_to_collection(title: str, repo_ids: Sequence[str], *, private: bool = False) -> str:
+def add_to_collection(title: str, repo_ids: Sequence[str], *, private: bool = False, again: str | None = None) -> str:
     """
     Puts models into a collection of the first one's owner, made where there is none of that title; gives its address.
 
@@ -127,9 +135,11 @@ def add_to_collection(title: str, repo_ids: Sequence[str], *, private: bool = Fa
             The models, at least one.
         private (`bool`, defaults to `False`):
             Whether only the owner sees it, where it is made anew.
+        again (`str`, *optional*):
+            The command that a failure tells to try again.
     """
     api = HfApi()
-    with told_in_one_line(title):
+    with told_in_one_line(title, again):
         owner = repo_ids[0].split("/")[0]
         collection = api.create_collection(title, namespace=owner, private=private, exists_ok=True)
         for repo_id in repo_ids:
@@ -144,32 +154,49 @@ def told_in_one_line(name: str, again: str | None = None) -> Iterator[None]:
     try:
         yield
         return
-    except HFValidationError:
-        reason = f"`hub_model_id` must be 'name' or 'owner/name', got {name!r}."
-    except (HfHubHTTPError, HTTPError, ConnectionError, RuntimeError) as error:
+    except InputError:
+        raise
+    except HFValidationError as error:
+        reason = f"`hub_model_id` must be 'name' or 'owner/name', got {name!r}: {_line(error)}"
+    except (HTTPError, OSError, RuntimeError, ValueError) as error:
         cause = error.__cause__ if isinstance(error, RuntimeError) else error  # of one of several uploads
-        if not isinstance(cause, (HfHubHTTPError, HTTPError, ConnectionError)):
+        if not isinstance(cause, (HTTPError, OSError, ValueError)):
             raise
         kept = "" if again is None else f" The folder has everything still; to try again: {again}"
         reason = _reason(cause, name) + kept
-    gc.collect()  # the client's error holds its progress bars, which would write behind our line when they end
+    for bar in list(tqdm._instances):  # those of the uploads: they would write behind our line when they end
+        bar.close()
     raise InputError(reason)
 
 
 def _reason(error: Exception, name: str) -> str:
-    status, token = getattr(getattr(error, "response", None), "status_code", None), get_token()
-    if status == 401 and token is None:
+    told = _line(error)
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status is None and (found := re.search(r"\b(401|403|500|502|503|504)\b", told)):
+        status = int(found[1])  # the transfer of large files raises errors without a response
+    if status == 401 and get_token() is None:
         return f"the Hub needs a token to push {name!r}: `hf auth login`, or HF_TOKEN."
     if status == 401:
         return f"the Hub does not take the token (401) for {name!r}: `hf auth login`, or another HF_TOKEN."
     if status == 403:
-        return f"the token must have the right to write to {name!r}, the Hub refused it (403)."
-    told = " ".join(str(getattr(error, "server_message", None) or error).split())[:200] or type(error).__name__
-    told = told.replace(token, "...") if token else told
+        return f"the token must have the right to write to {name!r}, the Hub refused it (403): {told}."
     if status is not None:
         return f"the Hub failed on {name!r} with status {status}: {told}."
+    if isinstance(error, ValueError):
+        return f"the Hub does not take {name!r}: {told}."
     return f"the connection to the Hub broke off on {name!r}: {told}."
 
 
+def _line(error: Exception) -> str:
+    """Gives what an error says as one line of 200 characters, without the token."""
+    told = " ".join(str(getattr(error, "server_message", None) or error).split()) or type(error).__name__
+    token = get_token()
+    return (told.replace(token, "...") if token else told)[:200].rstrip(".")
+
+
 def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while part := file.read(2**20):
+            digest.update(part)
+    return digest.hexdigest()

@@ -1,5 +1,6 @@
 """A model's card, filled from the files that its run has left; no number in it is typed."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +57,7 @@ def render_card(
     Raises:
         [`InputError`]: if the templates are not there, as where the package was installed without its repository.
     """
-    if not TEMPLATES.is_dir():
-        raise InputError(f"the card's templates must be in {TEMPLATES}: a push needs a checkout of the repository.")
+    check_templates()
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         undefined=StrictUndefined,
@@ -89,10 +89,15 @@ def render_card(
     return f"---\n{card_data(run, model_id, sharing, adapter_of).to_yaml()}\n---\n\n{body}"
 
 
+def check_templates() -> None:
+    """Raises [`InputError`] where the package was installed without the repository's `hub_cards/`."""
+    if not TEMPLATES.is_dir():
+        raise InputError(f"the card's templates must be in {TEMPLATES}: a push needs a checkout of the repository.")
+
+
 def card_data(run: RunFolder, model_id: str, sharing: HubArguments, adapter_of: str | None = None) -> ModelCardData:
     """Gives the card's metadata: what the Hub filters, links and lists by."""
     heads = {entry["task"]["head"] for entry in run.tasks.values()} or set(_heads_of(run.config).values())
-    encoders = {entry["model"]["encoder"] for entry in run.tasks.values() if entry["model"]["encoder_is_on_hub"]}
     results = eval_results(run)
     kinds = {HUB_TASKS[head] for head in heads}
     return ModelCardData(
@@ -101,7 +106,7 @@ def card_data(run: RunFolder, model_id: str, sharing: HubArguments, adapter_of: 
         library_name="transformers",
         pipeline_tag=kinds.pop() if len(kinds) == 1 else None,
         tags=["extrabert", *sorted(heads), *(["lora"] if adapter_of else [])],
-        base_model=adapter_of or (encoders.pop() if len(encoders) == 1 else None),
+        base_model=adapter_of or run.hub_encoder,
         base_model_relation="adapter" if adapter_of else ("finetune" if run.tasks else None),
         datasets=sorted({entry["dataset"]["hub_id"] for entry in run.tasks.values()} - {None}) or None,
         metrics=sorted({result.metric_type for result in results}) or None,
@@ -113,8 +118,10 @@ def card_data(run: RunFolder, model_id: str, sharing: HubArguments, adapter_of: 
 def eval_results(run: RunFolder) -> list[EvalResult]:
     """Gives each score of a run as the Hub's `model-index` lists it, interval and baseline in its `metric_args`."""
     results = []
+    used = Counter((entry["dataset"]["hub_id"], entry["dataset"]["config"]) for entry in run.tasks.values())
     for name, entry in run.tasks.items():
         dataset = entry["dataset"]
+        is_shared = dataset["hub_id"] is not None and used[dataset["hub_id"], dataset["config"]] > 1
         for split, report in entry["scores"].items():
             for metric, value in report["metrics"].items():
                 extra: dict[str, Any] = {"confidence_interval_95": report["intervals"][metric], "rows": report["rows"]}
@@ -126,7 +133,7 @@ def eval_results(run: RunFolder) -> list[EvalResult]:
                         task_name=name,
                         dataset_type=dataset["hub_id"] or name,
                         dataset_name=dataset["name"],
-                        dataset_config=dataset["config"],
+                        dataset_config=name if is_shared else dataset["config"],  # an entry for each task
                         dataset_split=split,
                         metric_type=HUB_METRICS.get(metric, metric),
                         metric_name=METRIC_NAMES[metric],

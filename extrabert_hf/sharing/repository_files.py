@@ -2,11 +2,15 @@
 
 import json
 import logging
+import re
+from collections.abc import Sequence
 from pathlib import Path
+
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
 
 from extrabert_hf.errors import InputError
 from extrabert_hf.lora import WEIGHTS_FILE
-from extrabert_hf.model_names import hub_model_name
 from extrabert_hf.sharing.hub_arguments import HubArguments
 from extrabert_hf.sharing.model_card import MARK, render_card
 from extrabert_hf.sharing.run_folder import RunFolder
@@ -28,7 +32,19 @@ ADAPTER_FOLDER = "adapter"
 
 def default_name(folder: Path) -> str:
     """Gives the repository's name where none was told."""
-    return f"extrabert-{folder.resolve().name}"
+    return f"extrabert-{re.sub(r'[^A-Za-z0-9._-]+', '-', folder.resolve().name).strip('-.')}"
+
+
+def check_names(folders: Sequence[Path], name: str | None) -> None:
+    """Raises [`InputError`] for a name that the Hub has not, or one for two folders, the second over the first."""
+    names = [name or default_name(folder) for folder in folders]
+    for each in names:
+        try:
+            validate_repo_id(each)
+        except HFValidationError as error:
+            raise InputError(f"`hub_model_id` must be 'name' or 'owner/name', got {each!r}: {error}") from error
+    if len(set(names)) < len(names):
+        raise InputError(f"`folders` must have a repository each, got {len(names)} for {', '.join(set(names))}.")
 
 
 def files_to_push(run: RunFolder, *, adapter_only: bool = False) -> dict[str, Path | bytes]:
@@ -65,10 +81,13 @@ def files_to_push(run: RunFolder, *, adapter_only: bool = False) -> dict[str, Pa
 def described(run: RunFolder, repo_id: str, sharing: HubArguments, adapter_of: str | None) -> dict[str, Path | bytes]:
     """Draws the figures, renders the card into the folder, and gives both with the scores that can be shared."""
     figures = run.draw_figures()
+    if not run.tasks:
+        logger.warning("%s has no metrics.json: the card has no scores", run.path)
     card = run.path / "README.md"
     if card.is_file() and MARK not in card.read_text(encoding="utf-8"):
         logger.info("%s was written by hand and is pushed as it is", card)
     else:
+        logger.info("the card says licence %s: --hub_license tells another", sharing.hub_license)
         card.write_text(render_card(run, repo_id, sharing, figures, adapter_of=adapter_of), encoding="utf-8")
     files: dict[str, Path | bytes] = {path: run.path / path for path in figures}
     return files | {"README.md": card} | ({"metrics.json": _json(run.metrics)} if run.metrics else {})
@@ -76,13 +95,12 @@ def described(run: RunFolder, repo_id: str, sharing: HubArguments, adapter_of: s
 
 def hub_encoder(run: RunFolder) -> str:
     """Gives the Hub id of the encoder that a run's adapter is for."""
-    config = json.loads((run.path / ADAPTER_FOLDER / "adapter_config.json").read_text(encoding="utf-8"))
-    encoder = config["base_model_name_or_path"]
-    if hub_model_name(encoder) is None:
+    if run.hub_encoder is None:
+        names = ", ".join(sorted({entry["model"]["encoder"] for entry in run.tasks.values()})) or "not on record"
         raise InputError(
-            f"`adapter_only` is for an encoder from the Hub, the run's is {encoder}: push the merged model."
+            f"`adapter_only` is for an encoder from the Hub, the run's is {names}: push the merged model."
         )
-    return hub_model_name(encoder)
+    return run.hub_encoder
 
 
 def preview_push(folder: str | Path, name: str | None, *, sharing: HubArguments, adapter_only: bool = False) -> str:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,11 +12,9 @@ from typing import Any
 import numpy as np
 
 from extrabert_hf.data.auditing import AUDIT_FILE, findings
-from extrabert_hf.data.sources import describe_source
 from extrabert_hf.errors import InputError
 from extrabert_hf.evaluation.figures import plot_confusion, plot_curves, plot_scores
-from extrabert_hf.model_names import hub_model_name
-from extrabert_hf.tasks import TaskSpec
+from extrabert_hf.models import ExtraBertConfig
 
 SHARED_ARGUMENTS = (
     "num_train_epochs",
@@ -52,17 +51,21 @@ class RunFolder:
     path: Path
 
     def __post_init__(self) -> None:
+        whole = self.path.resolve().parent
+        if re.fullmatch(r"checkpoint-\d+|adapter", self.path.resolve().name) and (whole / "config.json").is_file():
+            raise InputError(f"`folder` must be a run's, got a part of it in {self.path}: take {self.path.parent}.")
         if not (self.path / "config.json").is_file():
             raise InputError(f"`folder` must hold a trained model with its config.json, got {self.path}.")
+        if self.config.get("model_type") != ExtraBertConfig.model_type:
+            kind = self.config.get("model_type")
+            raise InputError(f"`folder` must hold a model of this package, got one of type {kind!r} in {self.path}.")
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """What stands in `config.json`, the encoder called by its name on the Hub or not at all."""
+        """What stands in `config.json`, without what the encoder was called where it was loaded."""
         config = json.loads((self.path / "config.json").read_text(encoding="utf-8"))
         for part in (config, config.get("backbone_config") or {}):
-            name = hub_model_name(part.pop("_name_or_path", ""))
-            if name:
-                part["_name_or_path"] = name
+            part.pop("_name_or_path", None)
         return config
 
     @cached_property
@@ -73,12 +76,8 @@ class RunFolder:
             return {}
         metrics = json.loads(path.read_text(encoding="utf-8"))
         for entry in metrics["tasks"].values():
-            data = entry.pop("data")
-            if "dataset" not in entry:
-                entry["dataset"] = describe_source(TaskSpec(**entry["task"]), data["data"], data["dataset_config"])
-            encoder = entry["model"].pop("model_name_or_path")
-            entry["model"]["encoder"] = hub_model_name(encoder) or Path(encoder).name
-            entry["model"]["encoder_is_on_hub"] = hub_model_name(encoder) is not None
+            del entry["data"]
+            del entry["model"]["model_name_or_path"]
         arguments = metrics.pop("arguments", {})
         metrics["arguments"] = {name: arguments[name] for name in SHARED_ARGUMENTS if name in arguments}
         return metrics
@@ -96,10 +95,17 @@ class RunFolder:
 
     @cached_property
     def rejected(self) -> dict[str, int]:
-        """Reasons for which rows were not used, the most frequent first, and how many rows each."""
+        """Kinds of reasons for which rows were not used, the most frequent first, and how many rows each."""
         path = self.path / "rejected_rows.jsonl"
         lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        return dict(Counter(json.loads(line)["reason"] for line in lines).most_common())
+        return dict(Counter(_kind_of(json.loads(line)["reason"]) for line in lines).most_common())
+
+    @cached_property
+    def hub_encoder(self) -> str | None:
+        """Hub id of the encoder that was fine-tuned, `None` for one from a folder."""
+        models = [entry["model"] for entry in self.tasks.values()]
+        names = {model["encoder"] for model in models if model["encoder_is_on_hub"]}
+        return names.pop() if len(names) == 1 else None
 
     @cached_property
     def findings(self) -> list[str]:
@@ -148,3 +154,10 @@ class RunFolder:
             figure, caption = plot_confusion(labels, predictions, task["class_names"], title), "confusion matrix"
         figure.savefig(self.path / "figures" / f"{name}-{split}.png", dpi=120)
         return f"{name} on {split}: {caption}"
+
+
+def _kind_of(reason: str) -> str:
+    """Gives a reason without the row's own words in it."""
+    if re.fullmatch(r"(empty|no) \w+|text stands in .*", reason):
+        return reason
+    return "a label that is none of the task's" if reason.startswith("label ") else "a line that can't be read"

@@ -119,6 +119,8 @@ class ExtraBertTrainingArguments(HubArguments, TrainingArguments):
             raise InputError(
                 f"`hub_strategy` must be 'end', a checkpoint has no scores yet, got {self.hub_strategy!r}."
             )
+        if self.hub_revision is not None or self.hub_always_push:
+            raise InputError("`hub_revision` and `hub_always_push` are not taken: one push, to the branch 'main'.")
         if self.hub_token is not None:
             os.environ["HF_TOKEN"] = self.hub_token  # where the client looks: arguments are written to files
             self.hub_token = None

@@ -74,6 +74,13 @@ class RecipeParser(HfArgumentParser):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, allow_abbrev=False, formatter_class=_HelpFormatter, **kwargs)
 
+    def parse_args_into_dataclasses(self, *args: Any, return_remaining_strings: bool = False, **kwargs: Any) -> tuple:
+        """As that of transformers; words that are left over are an error as any other."""
+        *parsed, rest = super().parse_args_into_dataclasses(*args, return_remaining_strings=True, **kwargs)
+        if rest and not return_remaining_strings:
+            self.error(f"unrecognized arguments: {' '.join(rest)}")
+        return (*parsed, rest) if return_remaining_strings else tuple(parsed)
+
     def error(self, message: str) -> NoReturn:
         """Raises [`InputError`] in place of printing all usage."""
         raise InputError(f"{message} (--help lists every argument)")

@@ -18,6 +18,7 @@ from extrabert_hf.data.validation import write_rejected_rows
 from extrabert_hf.errors import InputError
 from extrabert_hf.evaluation.metrics import compute_metrics, predictions_from_logits
 from extrabert_hf.lora import merge_lora, save_adapter, with_lora
+from extrabert_hf.model_names import lasting_model_name
 from extrabert_hf.pretrained import build_model, build_multitask_model
 from extrabert_hf.tasks import TaskSpec
 from extrabert_hf.training.best_per_task import KeepBestPerTask
@@ -80,7 +81,7 @@ def finetune(run: Run) -> dict[str, Any]:
         return {}
     metrics = score_and_write(run, trainer, model, loaded, train_metrics)
     if run.training.push_to_hub:
-        trainer.push_to_hub()
+        trainer.push_output_dir()
     return metrics
 
 
@@ -200,7 +201,7 @@ def save_model(run: Run, trainer: ExtraBertTrainer) -> PreTrainedModel:
     merged = merge_lora(trainer.model)
     if trainer.args.should_save:
         output_dir = Path(trainer.args.output_dir)
-        save_adapter(trainer.model, output_dir / "adapter", encoder=run.encoder.model_name_or_path)
+        save_adapter(trainer.model, output_dir / "adapter", encoder=lasting_model_name(run.encoder.model_name_or_path))
         merged.save_pretrained(output_dir)
         for folder in (output_dir, output_dir / "adapter"):
             trainer.processing_class.save_pretrained(folder)

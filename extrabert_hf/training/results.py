@@ -21,6 +21,7 @@ from extrabert_hf.evaluation.scoring import score_split
 from extrabert_hf.evaluation.submission import write_submission
 from extrabert_hf.evaluation.summary import summarize
 from extrabert_hf.machine import describe_machine
+from extrabert_hf.model_names import hub_model_name
 from extrabert_hf.training.command_line import Run
 from extrabert_hf.training.conflicts import summarize_conflicts
 from extrabert_hf.training.multitask_trainer import MultiTaskTrainer
@@ -63,7 +64,7 @@ def score_and_write(
             "scores": _score_task(run, name, trainer, task_model, loaded[name]),
             "rows": {split: len(rows) for split, rows in loaded[name].splits.items()},
             "rejected_rows": len(loaded[name].rejected),
-            "model": {"model_name_or_path": run.encoder.model_name_or_path}
+            "model": _encoder_names(run.encoder.model_name_or_path)
             | {field: getattr(task_model.config, field) for field in run.tasks[name].model.config_fields()},
             "data": asdict(data := run.tasks[name].data),
             "dataset": describe_source(run.specs[name], data.data, data.dataset_config),
@@ -135,6 +136,12 @@ def write_scored(path: Path, ids: Sequence[str], labels: Sequence[float], predic
         writer = csv.writer(file)
         writer.writerow(["id", "label", "prediction"])
         writer.writerows(zip(ids, labels, predictions.tolist(), strict=True))
+
+
+def _encoder_names(name: str) -> dict[str, Any]:
+    hub_name = hub_model_name(name)
+    told = {"encoder": hub_name or Path(name).name, "encoder_is_on_hub": hub_name is not None}
+    return {"model_name_or_path": name, **told}
 
 
 def _aggregate(run: Run, tasks: dict[str, Any]) -> dict[str, float]:

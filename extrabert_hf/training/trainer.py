@@ -10,7 +10,9 @@ from transformers import Trainer, TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from extrabert_hf.data.samplers import LengthBucketSampler
+from extrabert_hf.errors import InputError
 from extrabert_hf.sharing.hub import claim_repository, push_folder, told_in_one_line
+from extrabert_hf.sharing.model_card import check_templates
 from extrabert_hf.sharing.repository_files import default_name
 
 
@@ -83,39 +85,56 @@ class ExtraBertTrainer(Trainer):
     def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
         """Sees before training that the token may push, and that the repository is free."""
         if self.is_world_process_zero():
+            check_templates()
             private = self.args.hub_private_repo if private is None else private
             name = self.args.hub_model_id or default_name(Path(self.args.output_dir))
             with told_in_one_line(name):
                 self.hub_model_id = claim_repository(name, private=private, update=self.args.hub_update)
 
-    def push_to_hub(self, commit_message: str = "End of training", **kwargs: Any) -> str | None:
+    def push_to_hub(
+        self,
+        commit_message: str | None = "End of training",
+        blocking: bool = True,
+        token: str | None = None,
+        revision: str | None = None,
+        private: bool | None = None,
+    ) -> str | None:
         """
-        Pushes what the output folder holds, in one commit: see [`push_folder`].
+        Saves the model and pushes the output folder, in one commit: see [`push_folder`].
 
         Args:
             commit_message (`str`, *optional*):
                 Of the commit.
-            kwargs:
-                `private`, as for [`push_folder`].
+            blocking (`bool`, *optional*):
+                Must be `True`.
+            token (`str`, *optional*):
+                Must be `None`: it is that of the environment.
+            revision (`str`, *optional*):
+                Must be `None`: the branch is `main`.
+            private (`bool`, *optional*):
+                Whether only the owner sees a new repository; `None` is `hub_private_repo`.
 
         Returns:
             `str`, *optional*: the repository's id; `None` on all processes but the first.
+
+        Raises:
+            [`InputError`]: for arguments that a push does not take, and as [`push_folder`].
         """
+        if not blocking or token is not None or revision is not None:
+            raise InputError("`push_to_hub` takes a `commit_message` and `private`; the token is HF_TOKEN's.")
         if not isinstance(self.model, PeftModel):  # of which the output folder holds the merged weights
             self.save_model(_internal_call=True)
-        if not self.is_world_process_zero():
-            return None
-        claimed = self.hub_model_id is not None
-        name = self.hub_model_id or self.args.hub_model_id
-        private = kwargs.pop("private", self.args.hub_private_repo)
+        return self.push_output_dir(commit_message, private) if self.is_world_process_zero() else None
+
+    def push_output_dir(self, commit_message: str | None = "End of training", private: bool | None = None) -> str:
+        """Pushes what the output folder holds, on the first process; as [`push_to_hub`]."""
         return push_folder(
             self.args.output_dir,
-            name,
-            private=private,
+            self.hub_model_id or self.args.hub_model_id,
+            private=self.args.hub_private_repo if private is None else private,
             sharing=self.args,
-            message=commit_message,
-            claimed=claimed,
-            **kwargs,
+            message=commit_message or "Upload of extrabert_hf",
+            claimed=self.hub_model_id is not None,
         )
 
     def get_batch_samples(self, epoch_iterator: Iterator, num_batches: int, device: torch.device) -> tuple[list, Any]:

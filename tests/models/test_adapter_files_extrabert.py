@@ -3,9 +3,10 @@ import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModel
 
-from extrabert_hf import ExtraBertConfig, ExtraBertForMultiTask, ExtraBertForParaphrase
+from extrabert_hf import ExtraBertConfig, ExtraBertForMultiTask, ExtraBertForParaphrase, ExtraBertForSimilarity
 from extrabert_hf.lora import merge_lora, save_adapter, with_lora
 
 MODELS = [ExtraBertForParaphrase, ExtraBertForMultiTask]
@@ -58,6 +59,25 @@ def test_an_adapter_that_lacks_a_weight_is_refused(tiny_encoder, tmp_path):
     config.feed_forward_depth = 4
     with pytest.raises(ValueError, match=r"the two disagree in 2 weights: head\.feed_forward\.layers\.3\.bias"):
         ExtraBertForParaphrase.from_pretrained(tmp_path, config=config)
+
+
+def test_an_encoder_that_lacks_a_weight_is_refused(tiny_encoder, tmp_path):
+    encoder = shutil.copytree(tiny_encoder, tmp_path / "encoder")
+    adapter_repository(ExtraBertForParaphrase, str(encoder), tmp_path / "adapted")
+    weights = load_file(encoder / "model.safetensors")
+    kept = {name: weight for name, weight in weights.items() if not name.startswith("encoder.layer.1.")}
+    save_file(kept, encoder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"the two disagree in 16 weights: backbone\.encoder\.layer\.1\."):
+        AutoModel.from_pretrained(tmp_path / "adapted")
+
+
+def test_a_subfolder_and_fields_of_the_config_may_be_told(tiny_encoder, tmp_path, random_batch):
+    merged = adapter_repository(ExtraBertForSimilarity, tiny_encoder, tmp_path / "inside")
+    batch = random_batch(3)
+    loaded = ExtraBertForSimilarity.from_pretrained(tmp_path, subfolder="inside", similarity_bounds="clamp")
+    torch.testing.assert_close(loaded(**batch).logits, merged(**batch).logits.clamp(0, 5), atol=1e-5, rtol=1e-5)
+    assert loaded.config.similarity_bounds == loaded.head.bounds == "clamp"
+    assert loaded.name_or_path == loaded.config.name_or_path == str(tmp_path)
 
 
 def test_a_missing_adapter_is_an_error(tiny_encoder, tmp_path):

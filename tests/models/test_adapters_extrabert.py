@@ -5,6 +5,8 @@ import torch
 from transformers import AutoModel
 
 from extrabert_hf import ExtraBertConfig, ExtraBertForMultiTask
+from extrabert_hf.errors import InputError
+from extrabert_hf.lora import with_lora
 from extrabert_hf.models.adapters_extrabert import LinearWithAdapters, adaptable_layers, merge_adapters
 from tests.conftest import TINY_BACKBONES
 
@@ -102,6 +104,36 @@ def test_two_threads_have_their_own_tasks(model, random_batch):
 def test_the_encoder_alone_does_not_run_silently_without_an_adapter(model, random_batch):
     with pytest.raises(ValueError, match="must be called through its model, which says the `task`"):
         model.backbone(**random_batch(2, pair=False))
+
+
+def test_a_model_on_a_pretrained_encoder_has_adapters_that_change_nothing_yet(tiny_encoder, random_batch, tmp_path):
+    model = ExtraBertForMultiTask.from_backbone(tiny_encoder, tasks=TASKS)
+    assert sum("lora_A" in name for name in model.state_dict()) == 2 * (4 + 1)  # query and three dense, and key
+    batch = random_batch(3, pair=False)
+    plain = AutoModel.from_pretrained(tiny_encoder)(**batch).last_hidden_state
+    torch.testing.assert_close(merge_adapters(model.backbone, "sst")(**batch).last_hidden_state, plain)
+    model.save_pretrained(tmp_path)
+    _, loading = ExtraBertForMultiTask.from_pretrained(tmp_path, output_loading_info=True)
+    assert not loading["missing_keys"]
+
+
+def test_the_encoder_is_frozen_and_adapters_and_heads_train(model, random_batch):
+    model(task="sst", **random_batch(3, pair=False), labels=torch.tensor([0, 1, 2])).loss.backward()
+    trained = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
+    assert any("adapters.sst.lora_B" in name for name in trained) and any(
+        name.startswith("heads.sst") for name in trained
+    )
+    assert not [name for name in trained if name.startswith("backbone.") and ".adapters.sst." not in name]
+
+
+def test_gradient_checkpointing_is_refused(model):
+    with pytest.raises(ValueError, match="does not support"):
+        model.activation_checkpointing_enable()
+
+
+def test_no_further_adapter_is_put_on_it(model):
+    with pytest.raises(InputError, match="must have a model without adapters of its own"):
+        with_lora(model)
 
 
 def test_an_unknown_layer_is_named_with_those_there_are(tiny_bert):

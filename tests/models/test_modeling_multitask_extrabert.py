@@ -63,6 +63,13 @@ def test_tasks_that_do_not_fit_the_rows_are_named(arguments, message, model, ran
         model(**random_batch(3), **arguments)
 
 
+def test_a_score_of_a_mixed_batch_is_as_exact_as_alone(model, random_batch):
+    model, batch = model.to(torch.bfloat16), random_batch(3)
+    alone = model(task="sts", **batch).logits
+    mixed = model(task=["sts"] * 3, **batch).logits
+    assert alone.dtype == mixed.dtype == torch.float32 and torch.equal(alone, mixed)
+
+
 def test_a_pair_task_needs_pairs(model, random_batch):
     with pytest.raises(ValueError, match=r"must be \(batch, 2, seq\)"):
         model(task=["sst", "sts"], **random_batch(2, pair=False))

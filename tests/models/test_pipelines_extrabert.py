@@ -118,6 +118,8 @@ def test_a_row_of_another_form_is_told_with_the_forms_there_are(sentiment, parap
         ValueError, match=r"must be a string, or a dict of strings with 'text' or 'sentence' .* got '7'"
     ):
         sentiment([7])
+    with pytest.raises(ValueError, match="must be a string, or a dict of strings"):
+        sentiment(7)
     with pytest.raises(ValueError, match="`top_k` must be 1 or more"):
         sentiment(SENTENCES, top_k=0)
     with pytest.raises(ValueError, match="`head` is for a model of several tasks"):

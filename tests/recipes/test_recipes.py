@@ -190,6 +190,7 @@ def test_rows_are_audited_task_by_task(tmp_path):
         (("recipes/predict.py", "./nowhere", "-", "--output", "out.csv"), "error: .*'./nowhere' is no folder"),
         (("recipes/audit_data.py", "--data", "tests"), "error: `like` must be one of sst, para, sts"),
         (("recipes/push_to_hub.py", "./nowhere"), "error: `folder` must hold a trained model .*nowhere"),
+        (("recipes/predict.py", "a", "b", "--output", "c.csv", "--foo"), "error: unrecognized arguments: --foo"),
         (("recipes/compare.py", "./nowhere", "runs"), r"error: `runs` must be folders of finished runs, .*nowhere"),
         (("recipes/compose.py", "./nowhere", "--output_dir", "x"), r"error: .*nowhere has no metrics\.json"),
     ],

@@ -54,7 +54,8 @@ class HubServer(ThreadingHTTPServer):
         self.forget()
 
     def forget(self):
-        self.repositories, self.objects, self.collections, self.log, self.faults = {}, {}, {}, [], []
+        self.repositories, self.objects, self.collections = {}, {}, {}
+        self.log, self.faults, self.card_errors = [], [], []
 
     def fail(self, method, part_of_path, how, times=1):
         self.faults.append([method, part_of_path, how, times])
@@ -91,7 +92,8 @@ class _Handler(BaseHTTPRequestHandler):
         if route == "/api/repos/create":
             return self.create(json.loads(body))
         if route == "/api/validate-yaml":
-            return self.reply(200, {"errors": [], "warnings": []})
+            errors = [{"message": message} for message in self.server.card_errors]
+            return self.reply(400 if errors else 200, {"errors": errors, "warnings": []})
         if route == "/api/collections":
             return self.create_collection(json.loads(body))
         for pattern, answer in ((COLLECTION, self.add_item), (FILE, self.file), (BATCH, self.batch), (API, self.api)):

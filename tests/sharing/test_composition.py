@@ -46,7 +46,10 @@ def test_the_joined_folder_has_one_encoder_and_each_runs_scores(runs, batches, t
     model = AutoModel.from_pretrained(tmp_path / "joined")
     encoders = [name for name in model.state_dict() if name.endswith("word_embeddings.weight")]
     assert encoders == ["backbone.embeddings.word_embeddings.weight"]
-    written = json.loads((tmp_path / "joined" / "metrics.json").read_text())["tasks"]
+    metrics = json.loads((tmp_path / "joined" / "metrics.json").read_text())
+    assert metrics["lora"]["lora_r"] == 4 and metrics["arguments"]["seed"] == 42
+    assert "output_dir" not in metrics["arguments"]  # it differs
+    written = metrics["tasks"]
     for task, folder in runs.items():
         assert written[task]["scores"] == json.loads((folder / "metrics.json").read_text())["tasks"][task]["scores"]
         assert (tmp_path / "joined" / "scored" / f"{task}-dev.csv").is_file()
@@ -59,8 +62,12 @@ def test_runs_that_cannot_be_joined_are_named(runs, trained, tmp_path):
         compose_adapters({"all": trained("multitask")})
     with pytest.raises(InputError, match="a task each, once, got "):
         compose_runs([runs["sts"], runs["sts"]], tmp_path / "joined")
+    with pytest.raises(InputError, match="must hold two runs or more, got 1"):
+        compose_runs([runs["sts"]], tmp_path / "joined")
     with pytest.raises(InputError, match=r"has no metrics\.json"):
         compose_runs([tmp_path], tmp_path / "joined")
+    with pytest.raises(InputError, match="`output_dir` must be a folder without a model, got "):
+        compose_runs(list(runs.values()), runs["sst"])
     other = shutil.copytree(runs["sst"], tmp_path / "sst")
     path = other / "adapter" / "adapter_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"base_model_name_or_path": "another/encoder"}))

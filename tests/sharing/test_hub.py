@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -176,6 +177,9 @@ api.upload_folder(repo_id='tester/encoder', folder_path={tiny_encoder!r})"
             if parameter.requires_grad:
                 parameter += 0.1 * torch.randn_like(parameter)
     save_adapter(model, folder / "adapter", encoder="tester/encoder")
+    metrics = json.loads((folder / "metrics.json").read_text())
+    metrics["tasks"]["sts"]["model"] |= {"encoder": "tester/encoder", "encoder_is_on_hub": True}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
     merge_lora(model).save_pretrained(folder)
     done = push(folder, "--adapter_only", "--hub_model_id", "lora")
     assert done.returncode == 0, done.stderr
@@ -211,13 +215,13 @@ def test_a_push_that_fails_says_so_in_one_line_and_works_when_tried_again(fault,
     done = push(folder, "--hub_model_id", "new", "--hub_private_repo", **environment)
     assert done.returncode == 2
     assert re.match(f"error: {message}", last_line(done)) and "Traceback" not in done.stderr
-    again = re.search(r"to try again: python (.+)", last_line(done))[1]
-    assert again == f"recipes/push_to_hub.py {folder} --hub_model_id new --hub_private_repo"
+    again = shlex.split(re.search(r"to try again: (.+)", last_line(done))[1])
+    assert again == ["python", "recipes/push_to_hub.py", str(folder), "--hub_model_id", "new", "--hub_private_repo"]
     assert TOKEN not in done.stderr + done.stdout and "hf_wrong" not in done.stderr
     assert {path: path.read_bytes() for path in before} == before
     assert all(len(repository.commits) == 1 for repository in hub.repositories.values())  # whole or not at all
     hub.faults.clear()
-    done = push(*again.split()[1:])
+    done = push(*again[2:])
     assert done.returncode == 0, done.stderr
     repository = hub.repositories["tester/new"]
     assert repository.private and repository.files["model.safetensors"] == (folder / "model.safetensors").read_bytes()
@@ -227,6 +231,44 @@ def test_a_hub_out_of_reach_is_told_in_one_line(process, run_of):
     done = process("recipes/push_to_hub.py", run_of("sts"), HF_ENDPOINT="http://127.0.0.1:9")
     assert done.returncode == 2
     assert re.match(r"error: the connection to the Hub broke off on 'extrabert-sts': ", last_line(done))
+
+
+def test_the_one_line_stands_last_behind_all_progress_bars(hub, process, run_of, tmp_path):
+    folder = run_of("sts").rename(tmp_path / "my runs")
+    hub.fail("PUT", "/objects/", 403, times=1000)
+    done = process("recipes/push_to_hub.py", folder, "--collection", "All of mine")
+    assert done.returncode == 2
+    assert re.match(
+        r"error: the token must have the right to write to .*, the Hub refused it \(403\)", last_line(done)
+    )
+    again = re.search(r"to try again: (.+)", last_line(done))[1]
+    assert "extrabert-my-runs" in last_line(done) and shlex.split(again) == [
+        "python",
+        "recipes/push_to_hub.py",
+        str(folder),
+        "--collection",
+        "All of mine",
+    ]
+
+
+def test_a_card_that_the_hub_does_not_take_is_told(hub, push, run_of):
+    hub.card_errors = ["license must be one of mit, ..."]
+    done = push(run_of("sts"), "--hub_license", "mine", "--hub_model_id", "new")
+    assert done.returncode == 2
+    assert "error: the Hub does not take 'new': Invalid metadata in README.md" in last_line(done)
+    assert "license must be one of mit" in last_line(done)
+
+
+def test_a_collection_that_cannot_be_made_is_told_with_all_folders(hub, push, run_of):
+    hub.fail("POST", "/api/collections", 500, times=1000)
+    folders = [run_of("sts"), run_of("sst")]
+    done = push(*folders, "--collection", "Two")
+    assert done.returncode == 2 and "error: the Hub failed on 'Two' with status 500" in last_line(done)
+    again = shlex.split(re.search(r"to try again: (.+)", last_line(done))[1])
+    assert again[2:] == [*map(str, folders), "--collection", "Two"]
+    hub.faults.clear()
+    assert push(*again[2:]).returncode == 0
+    assert len(hub.collections) == 1
 
 
 def test_a_connection_that_breaks_off_once_is_taken_up_again(hub, push, run_of):

@@ -60,7 +60,8 @@ def test_the_metadata_is_what_the_hub_reads(run_of):
 def test_an_encoder_and_a_data_set_of_the_hub_are_linked(run_of):
     folder = run_of("sts")
     metrics = json.loads((folder / "metrics.json").read_text())
-    metrics["tasks"]["sts"]["model"]["model_name_or_path"] = "minilm"
+    on_hub = {"encoder": "sentence-transformers/all-MiniLM-L6-v2", "encoder_is_on_hub": True}
+    metrics["tasks"]["sts"]["model"] |= on_hub
     metrics["tasks"]["sts"]["dataset"] = {"name": "nyu-mll/glue (stsb)", "hub_id": "nyu-mll/glue", "config": "stsb"}
     (folder / "metrics.json").write_text(json.dumps(metrics))
     card = ModelCard(card_of(folder))
@@ -91,6 +92,17 @@ def test_the_examples_of_a_card_run(task, run_of):
     assert len(blocks) == 3
     for block in blocks:
         exec(compile(block.replace("me/the-model", str(folder)), "card", "exec"), {})
+
+
+def test_tasks_of_one_data_set_have_an_entry_each(run_of):
+    folder = run_of("multitask")
+    metrics = json.loads((folder / "metrics.json").read_text())
+    for name in ("sst", "para"):
+        metrics["tasks"][name]["dataset"] = {"name": "me/data", "hub_id": "me/data", "config": None}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    index = ModelCard(card_of(folder)).data.to_dict()["model-index"][0]["results"]
+    assert [entry["task"]["name"] for entry in index] == ["sst", "para", "sts"]
+    assert [len(entry["metrics"]) for entry in index] == [4, 2, 3]
 
 
 def test_what_the_audit_found_stands_in_the_card(run_of):

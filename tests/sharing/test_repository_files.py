@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -7,7 +8,7 @@ from safetensors.torch import load_file
 from extrabert_hf.errors import InputError
 from extrabert_hf.sharing.hub_arguments import HubArguments
 from extrabert_hf.sharing.model_card import MARK
-from extrabert_hf.sharing.repository_files import described, files_to_push, preview_push
+from extrabert_hf.sharing.repository_files import check_names, described, files_to_push, preview_push
 from extrabert_hf.sharing.run_folder import RunFolder
 
 pytestmark = pytest.mark.filterwarnings("ignore::extrabert_hf.evaluation.ConstantInputWarning")
@@ -34,8 +35,10 @@ def test_no_file_tells_a_path_of_this_machine(task, run_of, tiny_encoder):
 
 def test_an_adapters_files_name_its_encoder_on_the_hub(run_of):
     folder = run_of("sts")
-    path = folder / "adapter" / "adapter_config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"base_model_name_or_path": "minilm"}))
+    metrics = json.loads((folder / "metrics.json").read_text())
+    on_hub = {"encoder": "sentence-transformers/all-MiniLM-L6-v2", "encoder_is_on_hub": True}
+    metrics["tasks"]["sts"]["model"] |= on_hub
+    (folder / "metrics.json").write_text(json.dumps(metrics))
     files = files_to_push(RunFolder(folder), adapter_only=True)
     assert "model.safetensors" not in files
     assert json.loads(files["config.json"])["adapter_subfolder"] == "adapter"
@@ -45,10 +48,21 @@ def test_an_adapters_files_name_its_encoder_on_the_hub(run_of):
 
 
 def test_an_adapter_of_an_encoder_in_a_folder_is_refused(run_of, tiny_encoder):
-    with pytest.raises(InputError, match=f"is for an encoder from the Hub, the run's is {tiny_encoder}"):
+    with pytest.raises(InputError, match=f"is for an encoder from the Hub, the run's is {Path(tiny_encoder).name}"):
         files_to_push(RunFolder(run_of("sts")), adapter_only=True)
     with pytest.raises(InputError, match="is for a run with --lora true"):
         files_to_push(RunFolder(run_of("multitask")), adapter_only=True)
+
+
+def test_folders_of_one_name_are_refused():
+    with pytest.raises(InputError, match="must have a repository each, got 2 for extrabert-sts"):
+        check_names([Path("a/sts"), Path("b/sts")], None)
+    with pytest.raises(InputError, match="must have a repository each, got 2 for me/x"):
+        check_names([Path("a/sts"), Path("a/sst")], "me/x")
+    check_names([Path("a/sts"), Path("a/sst")], None)
+    with pytest.raises(InputError, match="`hub_model_id` must be 'name' or 'owner/name', got 'bad name!'"):
+        check_names([Path("a/sts")], "bad name!")
+    check_names([Path("my best run!")], None)  # extrabert-my-best-run
 
 
 def test_a_folder_without_weights_is_refused(run_of):

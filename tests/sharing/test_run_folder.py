@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 
@@ -34,9 +35,37 @@ def test_several_tasks_have_a_figure_each_and_their_conflicts(run_of):
 
 def test_rejected_rows_are_counted_by_reason(run_of):
     run = RunFolder(run_of("sst"))
-    rows = [{"file": "a.csv", "line": n, "reason": reason, "row": {}} for n, reason in enumerate(["x", "y", "y"])]
+    secret = ["label 'Jane Doe, ill' is not a number", "label 'John, well' is not a number"]
+    reasons = ["no label", *secret, "not valid CSV: Jane Doe", "empty sentence1", "text stands in dev too"]
+    rows = [{"file": "a.csv", "line": n, "reason": reason, "row": {}} for n, reason in enumerate(reasons)]
     (run.path / "rejected_rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert run.rejected == {"y": 2, "x": 1}
+    assert run.rejected == {
+        **{"a label that is none of the task's": 2, "no label": 1, "a line that can't be read": 1},
+        **{"empty sentence1": 1, "text stands in dev too": 1},
+    }
+    assert next(iter(run.rejected)) == "a label that is none of the task's"
+
+
+def test_a_folder_is_never_taken_for_an_encoder_of_the_hub(run_of, monkeypatch, tmp_path):
+    folder = run_of("sts")
+    metrics = json.loads((folder / "metrics.json").read_text())
+    metrics["tasks"]["sts"]["model"]["model_name_or_path"] = "models/mine"  # as it was called, from another folder
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    config = json.loads((folder / "config.json").read_text())
+    config["backbone_config"]["_name_or_path"] = "models/mine"
+    (folder / "config.json").write_text(json.dumps(config))
+    run = RunFolder(folder)
+    assert run.hub_encoder is None and "models/mine" not in json.dumps([run.metrics, run.config])
+
+
+def test_a_part_of_a_run_and_a_model_of_others_are_refused(run_of, tmp_path, tiny_encoder):
+    folder = run_of("sts")
+    for part in ("adapter", "checkpoint-17"):
+        (folder / part).mkdir(exist_ok=True)
+        with pytest.raises(InputError, match=f"must be a run's, got a part of it in .*{part}: take {folder}"):
+            RunFolder(folder / part)
+    with pytest.raises(InputError, match="must hold a model of this package, got one of type 'bert'"):
+        RunFolder(Path(tiny_encoder))
 
 
 def test_a_folder_without_a_model_is_named(tmp_path):
