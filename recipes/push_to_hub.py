@@ -10,8 +10,6 @@ import shlex
 import sys
 from pathlib import Path
 
-from transformers.hf_argparser import string_to_bool
-
 from extrabert_hf.console import recipe_console
 from extrabert_hf.sharing.hub import add_to_collection, push_folder
 from extrabert_hf.sharing.hub_arguments import HubArguments
@@ -25,7 +23,6 @@ if __name__ == "__main__":
         parser.add_argument(
             "--hub_model_id", help="'owner/name' or 'name'; by default extrabert- and the folder's name"
         )
-        parser.add_argument("--hub_private_repo", nargs="?", type=string_to_bool, const=True, help="only you see it")
         parser.add_argument("--adapter_only", action="store_true", help="of runs with LoRA, the adapter and its head")
         parser.add_argument("--collection", metavar="TITLE", help="collection to put the models into")
         parser.add_argument("--dry_run", action="store_true", help="write the cards, list the files, push nothing")
@@ -35,7 +32,7 @@ if __name__ == "__main__":
         if told.dry_run:
             print(*(preview_push(folder, told.hub_model_id, **options) for folder in told.folders), sep="\n")
             sys.exit()
-        options |= {"private": told.hub_private_repo, "again": shlex.join(["python", *sys.argv])}
-        pushed = [push_folder(folder, told.hub_model_id, **options) for folder in told.folders]
+        again = shlex.join(["python", *sys.argv])
+        pushed = [push_folder(folder, told.hub_model_id, again=again, **options) for folder in told.folders]
         if told.collection is not None:
-            add_to_collection(told.collection, pushed, private=bool(options["private"]), again=options["again"])
+            add_to_collection(told.collection, pushed, private=bool(sharing.hub_private_repo), again=again)

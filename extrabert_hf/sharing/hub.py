@@ -29,7 +29,6 @@ def push_folder(
     folder: str | Path,
     name: str | None = None,
     *,
-    private: bool | None = None,
     sharing: HubArguments | None = None,
     adapter_only: bool = False,
     message: str = "Upload of extrabert_hf",
@@ -47,10 +46,8 @@ def push_folder(
             What a training recipe has left, or any folder with a saved model of this package.
         name (`str`, *optional*):
             `"owner/name"`, or a name alone for the owner of the token; `extrabert-` and the folder's name by default.
-        private (`bool`, *optional*):
-            Whether only the owner sees it, where it is made anew; `None` is the owner's default.
         sharing ([`HubArguments`], *optional*):
-            Licence, language, and whether a repository that holds another model gets a new version.
+            Who sees it, licence, language, and whether a repository that holds another model gets a new version.
         adapter_only (`bool`, defaults to `False`):
             Of a run with LoRA, push the adapter and what was trained in full; the encoder stays where it is.
         message (`str`, *optional*):
@@ -73,12 +70,12 @@ def push_folder(
     name = name or default_name(run.path)
     told = {field.name: getattr(sharing, field.name) for field in fields(HubArguments)}
     flags = [f"--{field} {value}" for field, value in told.items() if value != getattr(HubArguments, field)]
-    flags += ["--hub_private_repo"] * bool(private) + ["--adapter_only"] * adapter_only
+    flags += ["--adapter_only"] * adapter_only
     words = ["python", "recipes/push_to_hub.py", str(folder), "--hub_model_id", name, *" ".join(flags).split()]
     again = again or shlex.join(words)
     api = HfApi()
     with told_in_one_line(name, again):
-        repo_id = name if claimed else claim_repository(name, private=private, update=sharing.hub_update, run=run)
+        repo_id = name if claimed else claim_repository(name, sharing, run)
     files |= described(run, repo_id, sharing, hub_encoder(run) if adapter_only else None)
     operations = [CommitOperationAdd(path, content) for path, content in sorted(files.items())]
     with told_in_one_line(name, again):
@@ -87,19 +84,15 @@ def push_folder(
     return repo_id
 
 
-def claim_repository(
-    name: str, *, private: bool | None = None, update: bool = False, run: RunFolder | None = None
-) -> str:
+def claim_repository(name: str, sharing: HubArguments, run: RunFolder | None = None) -> str:
     """
     Makes a repository, or finds one that is empty or holds this very model.
 
     Args:
         name (`str`):
-            As for [`push_folder`], with `private` and `update`.
-        private (`bool`, *optional*):
-            Whether only the owner sees it.
-        update (`bool`, defaults to `False`):
-            Whether it may hold another model.
+            As for [`push_folder`].
+        sharing ([`HubArguments`]):
+            Says who sees it, and whether it may hold another model.
         run ([`RunFolder`], *optional*):
             What is to be pushed; without it, as before training, there must be nothing yet.
 
@@ -110,13 +103,13 @@ def claim_repository(
         [`InputError`]: if it holds another model; what the Hub's client raises passes.
     """
     api = HfApi()
-    repo_id = api.create_repo(name, private=private, exist_ok=True).repo_id
+    repo_id = api.create_repo(name, private=sharing.hub_private_repo, exist_ok=True).repo_id
     there = {entry.path: entry for entry in api.list_repo_tree(repo_id, recursive=True)}
     is_retry = run is not None and any(
         path.endswith(".safetensors") and (run.path / path).is_file() and entry.lfs.sha256 == _sha256(run.path / path)
         for path, entry in there.items()
     )
-    if there.keys() - NEW_REPOSITORY and not update and not is_retry:
+    if there.keys() - NEW_REPOSITORY and not sharing.hub_update and not is_retry:
         raise InputError(
             f"`hub_model_id` must be new, {repo_id} holds another model: choose another name, or --hub_update true to "
             "add a new version to it."

@@ -1,4 +1,4 @@
-"""What a push to the Hub can be told beside transformers' own `hub_model_id` and `hub_private_repo`."""
+"""What a push to the Hub can be told beside the repository's name."""
 
 from dataclasses import dataclass, field
 
@@ -7,6 +7,10 @@ from dataclasses import dataclass, field
 class HubArguments:
     """How a model is shared."""
 
+    hub_private_repo: bool | None = field(
+        default=None,
+        metadata={"help": "Whether only its owner sees a repository made anew; else the owner's default."},
+    )
     hub_update: bool = field(
         default=False,
         metadata={"help": "Add a new version to a repository that holds another model already; its history stays."},

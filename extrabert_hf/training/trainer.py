@@ -1,6 +1,7 @@
 """The HF Trainer, with a learning rate of their own for heads and poolings, and batches of like length."""
 
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -12,6 +13,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from extrabert_hf.data.samplers import LengthBucketSampler
 from extrabert_hf.errors import InputError
 from extrabert_hf.sharing.hub import claim_repository, push_folder, told_in_one_line
+from extrabert_hf.sharing.hub_arguments import HubArguments
 from extrabert_hf.sharing.model_card import check_templates
 from extrabert_hf.sharing.repository_files import default_name
 
@@ -86,10 +88,9 @@ class ExtraBertTrainer(Trainer):
         """Sees before training that the token may push, and that the repository is free."""
         if self.is_world_process_zero():
             check_templates()
-            private = self.args.hub_private_repo if private is None else private
             name = self.args.hub_model_id or default_name(Path(self.args.output_dir))
             with told_in_one_line(name):
-                self.hub_model_id = claim_repository(name, private=private, update=self.args.hub_update)
+                self.hub_model_id = claim_repository(name, self._sharing(private))
 
     def push_to_hub(
         self,
@@ -131,11 +132,14 @@ class ExtraBertTrainer(Trainer):
         return push_folder(
             self.args.output_dir,
             self.hub_model_id or self.args.hub_model_id,
-            private=self.args.hub_private_repo if private is None else private,
-            sharing=self.args,
+            sharing=self._sharing(private),
             message=commit_message or "Upload of extrabert_hf",
             claimed=self.hub_model_id is not None,
         )
+
+    def _sharing(self, private: bool | None) -> HubArguments:
+        told = {field.name: getattr(self.args, field.name) for field in fields(HubArguments)}
+        return HubArguments(**told if private is None else told | {"hub_private_repo": private})
 
     def get_batch_samples(self, epoch_iterator: Iterator, num_batches: int, device: torch.device) -> tuple[list, Any]:
         """As the `Trainer`'s, but none once all steps are made: a run resumed at its end would make one more."""

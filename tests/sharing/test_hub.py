@@ -163,6 +163,33 @@ def test_a_run_that_pushes_is_loaded_by_its_id_without_the_package(
     assert TOKEN not in done.stdout + done.stderr
 
 
+TRAINER = """
+import sys
+from extrabert_hf import ExtraBertForSimilarity
+from extrabert_hf.training.arguments import ExtraBertTrainingArguments
+from extrabert_hf.training.trainer import ExtraBertTrainer
+from transformers import AutoTokenizer
+
+encoder, folder = sys.argv[1:]
+arguments = ExtraBertTrainingArguments(output_dir=folder, bf16=False, hub_model_id="by-hand", eval_strategy="no",
+    save_strategy="no", load_best_model_at_end=False)
+model, tokenizer = ExtraBertForSimilarity.from_backbone(encoder), AutoTokenizer.from_pretrained(encoder)
+print(ExtraBertTrainer(model=model, args=arguments, processing_class=tokenizer).push_to_hub(private=True))
+"""
+
+
+def test_a_trainer_pushes_its_model_without_a_run(
+    hub, process, tiny_encoder, tmp_path, logits_without_the_package, random_batch
+):
+    done = process("-c", TRAINER, tiny_encoder, tmp_path / "out")
+    assert done.returncode == 0 and done.stdout.split()[-1] == "tester/by-hand", done.stderr
+    repository = hub.repositories["tester/by-hand"]
+    assert repository.private and b"No evaluation stood beside the model." in repository.files["README.md"]
+    batch = random_batch(3)
+    logits, _ = logits_without_the_package("tester/by-hand", batch)
+    assert torch.equal(logits, AutoModel.from_pretrained(tmp_path / "out")(**batch).logits)
+
+
 def test_an_adapters_repository_gives_the_merged_models_logits(
     hub, process, push, logits_without_the_package, tiny_encoder, run_of, random_batch, tmp_path
 ):
@@ -212,11 +239,19 @@ def test_a_push_that_fails_says_so_in_one_line_and_works_when_tried_again(fault,
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     if broken is not None:
         hub.fail(*broken, times=1000)
-    done = push(folder, "--hub_model_id", "new", "--hub_private_repo", **environment)
+    done = push(folder, "--hub_model_id", "new", "--hub_private_repo", "true", **environment)
     assert done.returncode == 2
     assert re.match(f"error: {message}", last_line(done)) and "Traceback" not in done.stderr
     again = shlex.split(re.search(r"to try again: (.+)", last_line(done))[1])
-    assert again == ["python", "recipes/push_to_hub.py", str(folder), "--hub_model_id", "new", "--hub_private_repo"]
+    assert again == [
+        "python",
+        "recipes/push_to_hub.py",
+        str(folder),
+        "--hub_model_id",
+        "new",
+        "--hub_private_repo",
+        "true",
+    ]
     assert TOKEN not in done.stderr + done.stdout and "hf_wrong" not in done.stderr
     assert {path: path.read_bytes() for path in before} == before
     assert all(len(repository.commits) == 1 for repository in hub.repositories.values())  # whole or not at all
@@ -306,7 +341,7 @@ def test_a_run_that_could_not_push_says_so_before_it_trains(hub, process, tiny_e
 def test_separate_models_go_into_one_collection(hub, push, run_of):
     folders = [run_of("sts"), run_of("sst")]
     for _ in range(2):
-        done = push(*folders, "--collection", "Three tasks", "--hub_private_repo")
+        done = push(*folders, "--collection", "Three tasks", "--hub_private_repo", "true")
         assert done.returncode == 0, done.stderr
     ((slug, collection),) = hub.collections.items()
     assert collection["items"] == ["tester/extrabert-sts", "tester/extrabert-sst"] and collection["private"]
