@@ -1,7 +1,8 @@
 """What a task is: its labels, the columns that hold it, its metric; and the three tasks of the paper."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from extrabert_hf.errors import InputError
 
@@ -47,6 +48,11 @@ class TaskSpec:
     course_header: str = "Predicted_Label"
     hub_dataset: str | None = None
     hub_config: str | None = None
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> "TaskSpec":
+        """Makes a task of what `dataclasses.asdict` gave, also by way of JSON, which has lists for tuples."""
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
 
     def __post_init__(self) -> None:
         if self.head not in ("sentiment", "paraphrase", "similarity"):

@@ -19,6 +19,7 @@ FLOORS = [
     "pretrained",
     "data",
     "evaluation",
+    "report",
     "sharing",
     "training",
     "paper",

@@ -26,6 +26,11 @@ small {{ color: #59636e }}
 """
 
 
+def opacity(weight: float, strongest: float) -> float:
+    """Gives how strong a word's colour is on a page, 0 to 0.7: squared, since most words weigh nearly the same."""
+    return round(0.7 * (weight / strongest) ** 2, 2) if strongest else 0.0
+
+
 def to_terminal(explanation: Explanation, *, colour: bool = True) -> str:
     """
     Writes an explanation as lines: the answer, each sentence with its tokens' weights, the parts of the pair features.
@@ -60,9 +65,9 @@ def to_html(explanation: Explanation) -> str:
     sentences = []
     for index, tokens in enumerate(explanation.tokens):
         weights = [0.0] * len(tokens) if explanation.weights is None else explanation.weights[index]
-        strongest = max(weights) or 1.0
+        strongest = max(weights)
         words = [
-            f'<span title="{_share(weight)}" style="background:rgb(9 105 218 / {0.85 * weight / strongest:.2f})">'
+            f'<span title="{_share(weight)}" style="background:rgb(9 105 218 / {opacity(weight, strongest)})">'
             f"{html.escape(token)}</span>"
             for token, weight in zip(tokens, weights, strict=True)
         ]

@@ -1,6 +1,5 @@
 """Finished runs named on a command line -> their comparison as tables and as a figure."""
 
-import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -109,12 +108,6 @@ def _read_folder(folder: Path, task: str | None) -> list[tuple[TaskSpec, ScoredR
     metrics = json.loads(path.read_text(encoding="utf-8"))
     if task is not None and task not in metrics["tasks"]:
         raise InputError(f"`task` must be one of {list(metrics['tasks'])}, those of {folder}, got {task!r}.")
-    specs = [_spec(entry["task"]) for name, entry in metrics["tasks"].items() if task in (None, name)]
+    specs = [TaskSpec.from_dict(entry["task"]) for name, entry in metrics["tasks"].items() if task in (None, name)]
     seed = metrics.get("arguments", {}).get("seed", 0)
     return [(spec, read_run(folder, spec, seed)) for spec in specs]
-
-
-def _spec(fields: Mapping[str, Any]) -> TaskSpec:
-    known = {field.name for field in dataclasses.fields(TaskSpec)}
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
-    return TaskSpec(**{name: value for name, value in values.items() if name in known})

@@ -18,13 +18,16 @@ from extrabert_hf.data.sources import describe_source
 from extrabert_hf.evaluation.aggregate import aggregate_scores
 from extrabert_hf.evaluation.figures import plot_conflicts
 from extrabert_hf.evaluation.scoring import score_split
+from extrabert_hf.evaluation.significance import score
 from extrabert_hf.evaluation.submission import write_submission
 from extrabert_hf.evaluation.summary import summarize
 from extrabert_hf.machine import describe_machine
 from extrabert_hf.model_names import hub_model_name
+from extrabert_hf.report.answers import Answers, answer_rows
 from extrabert_hf.training.command_line import Run
 from extrabert_hf.training.conflicts import summarize_conflicts
 from extrabert_hf.training.multitask_trainer import MultiTaskTrainer
+from extrabert_hf.training.reporting import report_run
 from extrabert_hf.training.trainer import ExtraBertTrainer
 
 logger = logging.getLogger(__name__)
@@ -57,11 +60,12 @@ def score_and_write(
     """
     output_dir = Path(run.training.output_dir)
     tasks = {}
+    answers: dict[str, Answers] = {}
     for name in run.tasks:
         task_model = model if run.multitask is None else model.extract(name)
         tasks[name] = {
             "task": asdict(run.specs[name]),
-            "scores": _score_task(run, name, trainer, task_model, loaded[name]),
+            "scores": _score_task(run, name, trainer, task_model, loaded[name], answers),
             "rows": {split: len(rows) for split, rows in loaded[name].splits.items()},
             "rejected_rows": len(loaded[name].rejected),
             "model": _encoder_names(run.encoder.model_name_or_path)
@@ -100,27 +104,33 @@ def score_and_write(
     unfinished = output_dir / "metrics.json.part"  # a run is finished once its `metrics.json` is there, whole
     unfinished.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
     unfinished.replace(output_dir / "metrics.json")
-    logger.info("\nmodel, metrics.json and predictions are in %s", output_dir)
+    report_run(output_dir, answers, metrics)
+    logger.info("\nmodel, metrics.json, predictions and report.html are in %s", output_dir)
     return metrics
 
 
 def _score_task(
-    run: Run, name: str, trainer: ExtraBertTrainer, model: PreTrainedModel, loaded: LoadedData
+    run: Run,
+    name: str,
+    trainer: ExtraBertTrainer,
+    model: PreTrainedModel,
+    loaded: LoadedData,
+    answers: dict[str, Answers],
 ) -> dict[str, Any]:
     output_dir, task = Path(run.training.output_dir), run.specs[name]
     train_labels = np.asarray(loaded.splits["train"]["label"][:])
+    options = {"batch_size": run.training.eval_batch_size, "progress": not run.training.disable_tqdm}
     scores = {}
     for split in ["dev", "test"] if run.tasks[name].data.predict_test and "test" in loaded.splits else ["dev"]:
         rows = loaded.splits[split]
-        predictions, report = score_split(
-            model,
-            trainer.processing_class,
-            task,
-            rows,
-            train_labels=train_labels,
-            batch_size=run.training.eval_batch_size,
-            progress=not run.training.disable_tqdm,
-        )
+        if split == "dev":
+            answers[name] = answer_rows(model, trainer.processing_class, task, rows, **options)
+            predictions = answers[name].predictions
+            report = score(task, predictions, answers[name].labels, train_labels=train_labels)
+        else:
+            predictions, report = score_split(
+                model, trainer.processing_class, task, rows, train_labels=train_labels, **options
+            )
         write_submission(output_dir / "predictions" / f"{name}-{split}.csv", task, rows["id"], predictions)
         if report is not None:
             scores[split] = report

@@ -162,6 +162,16 @@ def test_predict_reads_standard_input_and_writes_standard_output(trained):
 
 
 @pytest.mark.launch
+def test_a_finished_run_is_reported(trained, tmp_path):
+    folder, _ = trained
+    done = run(sys.executable, "recipes/report.py", folder / "sst", "--output", tmp_path / "report.html")
+    assert (
+        done.stdout.strip() == str(tmp_path / "report.html")
+        and "very negative" in (tmp_path / "report.html").read_text()
+    )
+
+
+@pytest.mark.launch
 def test_an_answer_is_explained(trained, tmp_path):
     folder, _ = trained
     words = ("recipes/explain.py", folder / "para", "A warm film .", "A cold film .", "--html", tmp_path / "why.html")

@@ -1,0 +1,74 @@
+import html
+import json
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from extrabert_hf.evaluation.significance import score
+from extrabert_hf.report.page import write_report
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+HISTORY = [{"step": 1, "loss": 1.0}, {"step": 2, "loss": 0.5, "eval_sst_accuracy": 0.4}]
+CLICKS = """
+<script>
+const rows = () => [...document.querySelectorAll("#errors-sts tbody tr")].filter(row => !row.hidden)
+const cells = column => rows().map(row => row.cells[column].textContent)
+const heads = document.querySelectorAll("#errors-sts th")
+const told = {before: cells(0)}
+heads[0].click()
+told.ascending = cells(0)
+heads[0].click()
+told.descending = cells(0)
+const input = document.querySelector("input[data-filter=errors-sts]")
+input.value = "guitar"
+input.dispatchEvent(new Event("input"))
+told.filtered = cells(4)
+document.title = JSON.stringify(told)
+</script>
+"""
+
+
+@pytest.fixture
+def page(answers_of, tmp_path):
+    answers = {"sst": answers_of("sst"), "sts": answers_of("sts")}
+    answers["sst"].explanations.clear()  # as of errors that are not among the worst: plain text
+    scores = {
+        name: score(its.task, its.predictions, its.labels, train_labels=its.labels) for name, its in answers.items()
+    }
+    path = tmp_path / "report.html"
+    write_report(path, answers, scores, title="a & b", subtitle="seed 1", history=HISTORY)
+    return path, answers, scores
+
+
+def test_a_page_holds_scores_figures_and_errors_and_needs_nothing_else(page):
+    path, answers, scores = page
+    text = path.read_text(encoding="utf-8")
+    assert "<title>a &amp; b</title>" in text and "&lt;b&gt;not&lt;/b&gt; &amp; dull" in text
+    assert not re.findall(r"https?://|src=\"(?!data:)|@import|<link", text)
+    assert text.count("data:image/png;base64,") == 4 + 3 + 1  # classes, scores, training
+    low, high = scores["sst"]["intervals"]["accuracy"]
+    told = [f"{value:.3f}".replace("0.", ".", 1) for value in (scores["sst"]["metrics"]["accuracy"], low, high)]
+    assert f"{told[0]}<td>[{told[1]}, {told[2]}]" in text
+    for name, its in answers.items():
+        assert f"The worst {len(its.worst)} of {len(its.worst)} errors" in text
+        table = text.split(f'<table id="errors-{name}">')[1].split("</table>")[0]
+        assert table.count("<tr>") == 1 + len(its.worst)
+    assert len(text) < 5e6
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def test_in_a_browser_the_errors_sort_and_filter_without_an_error_on_the_console(page, tmp_path):
+    path, answers, _ = page
+    clicked = tmp_path / "clicked.html"
+    clicked.write_text(path.read_text(encoding="utf-8") + CLICKS, encoding="utf-8")
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
+    flags += ["--enable-logging=stderr", f"--user-data-dir={tmp_path / 'browser'}", "--dump-dom"]
+    done = subprocess.run([CHROMIUM, *flags, clicked.as_uri()], capture_output=True, text=True, timeout=120)
+    assert "CONSOLE" not in done.stderr
+    told = json.loads(html.unescape(re.search(r"<title>(.+)</title>", done.stdout)[1]))
+    sizes = [f"{answers['sts'].errors[row]:.3f}" for row in answers["sts"].worst]
+    assert told["before"] == told["descending"] == sizes and told["ascending"] == sizes[::-1]
+    due = [row for row in answers["sts"].worst if "guitar" in " ".join(answers["sts"].sentences[row])]
+    assert len(told["filtered"]) == len(due) > 0 and all("guitar" in text for text in told["filtered"])
