@@ -138,12 +138,18 @@ def add_adapters(backbone: nn.Module, adapters: Mapping[str, Mapping[str, Any]])
                 f"`tasks` must have `target_modules` of {sorted(known)} in an `adapter`, {task!r} has "
                 f"{list(adapter['target_modules'])}."
             )
-    backbone.requires_grad_(False)
     for name, layer in layers.items():
         parent, _, last_name = name.rpartition(".")
         here = {task: adapter for task, adapter in adapters.items() if last_name in adapter["target_modules"]}
         if here:
             setattr(backbone.get_submodule(parent), last_name, LinearWithAdapters(layer, here))
+    freeze_encoder(backbone)
+
+
+def freeze_encoder(backbone: nn.Module) -> None:
+    """Leaves only its adapters to train."""
+    for name, parameter in backbone.named_parameters():
+        parameter.requires_grad_("adapters" in name.split("."))
 
 
 def merge_adapters(backbone: nn.Module, task: str) -> nn.Module:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from .adapters_extrabert import add_adapters, merge_adapters, sentences_of_tasks
+from .adapters_extrabert import add_adapters, freeze_encoder, merge_adapters, sentences_of_tasks
 from .base_extrabert import ExtraBertOutput, ExtraBertPreTrainedModel, drop_pooler
 from .configuration_extrabert import TASK_FIELDS, ExtraBertConfig
 from .heads_extrabert import build_head
@@ -46,6 +46,15 @@ class ExtraBertForMultiTask(ExtraBertPreTrainedModel):
         for task, config in configs.items():
             self.config.tasks[task]["class_names"] = list(config.id2label.values())
         self.post_init()
+
+    @classmethod
+    def from_pretrained(cls, *args: Any, **kwargs: Any) -> "ExtraBertForMultiTask":
+        """As that of transformers; an encoder with adapters is frozen, which loading forgets."""
+        loaded = super().from_pretrained(*args, **kwargs)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded  # with `output_loading_info`
+        if model.adapters:
+            freeze_encoder(model.backbone)
+        return loaded
 
     def _take_encoder(self, backbone: PreTrainedModel) -> None:
         self.backbone = backbone

@@ -52,9 +52,11 @@ def compose_adapters(
     with_pooler = [task for task, (_, config, _) in parts.items() if config.pooling == "pooler"]
     if len(with_pooler) > 1:
         raise InputError(f"`folders` must hold at most one task with the encoder's own pooler, got {with_pooler}.")
-    encoder = AutoModel.from_pretrained(resolve(next(iter(encoders.values()))), dtype=torch.float32)
+    path = resolve(next(iter(encoders.values())))
+    encoder, loading = AutoModel.from_pretrained(path, dtype=torch.float32, output_loading_info=True)
     encoder = getattr(encoder, "backbone", encoder)  # training went on from a model of this package
-    weights = {f"backbone.{name}": weight for name, weight in encoder.state_dict().items()}
+    fresh = {name.removeprefix("backbone.") for name in loading["missing_keys"]}
+    weights = {f"backbone.{name}": weight for name, weight in encoder.state_dict().items() if name not in fresh}
     tasks: dict[str, dict[str, Any]] = {}
     for task, (lora, config, trained) in parts.items():
         low_rank = sorted({name.rpartition(".lora_")[0].rpartition(".")[2] for name in trained if ".lora_" in name})

@@ -106,7 +106,10 @@ def claim_repository(name: str, sharing: HubArguments, run: RunFolder | None = N
     repo_id = api.create_repo(name, private=sharing.hub_private_repo, exist_ok=True).repo_id
     there = {entry.path: entry for entry in api.list_repo_tree(repo_id, recursive=True)}
     is_retry = run is not None and any(
-        path.endswith(".safetensors") and (run.path / path).is_file() and entry.lfs.sha256 == _sha256(run.path / path)
+        path.endswith(".safetensors")
+        and (run.path / path).is_file()
+        and entry.lfs is not None
+        and entry.lfs.sha256 == _sha256(run.path / path)
         for path, entry in there.items()
     )
     if there.keys() - NEW_REPOSITORY and not sharing.hub_update and not is_retry:

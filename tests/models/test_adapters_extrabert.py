@@ -58,6 +58,8 @@ def test_a_saved_model_gives_the_same_logits(model, random_batch, tmp_path):
     model.save_pretrained(tmp_path)
     loaded = AutoModel.from_pretrained(tmp_path)
     assert loaded.adapters == ADAPTERS
+    trained = {name for name, parameter in loaded.backbone.named_parameters() if parameter.requires_grad}
+    assert trained == {name for name in loaded.backbone.state_dict() if ".adapters." in name}
     for task in TASKS:
         batch = random_batch(4, pair=task != "sst")
         assert torch.equal(loaded(task=task, **batch).logits, model(task=task, **batch).logits)

@@ -3,6 +3,7 @@ import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModel
 
 from extrabert_hf.errors import InputError
@@ -55,6 +56,15 @@ def test_the_joined_folder_has_one_encoder_and_each_runs_scores(runs, batches, t
         assert (tmp_path / "joined" / "scored" / f"{task}-dev.csv").is_file()
     size = (tmp_path / "joined" / "model.safetensors").stat().st_size
     assert f"| joined | {size / 1e6:.1f} |" in table
+
+
+def test_an_encoder_that_lacks_a_weight_is_refused(runs, tiny_encoder, tmp_path):
+    encoder = shutil.copytree(tiny_encoder, tmp_path / "encoder")
+    weights = load_file(encoder / "model.safetensors")
+    del weights["encoder.layer.1.output.dense.bias"]
+    save_file(weights, encoder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(InputError, match=r"1 weights do not fit, the first 'backbone\.encoder\.layer\.1\.output"):
+        compose_adapters(runs, resolve=lambda name: str(encoder))
 
 
 def test_runs_that_cannot_be_joined_are_named(runs, trained, tmp_path):
