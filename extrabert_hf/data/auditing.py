@@ -126,7 +126,7 @@ def findings(report: Mapping[str, Any]) -> list[str]:
         if duplicates:
             lines.append(f"{duplicates:,} of {split['rows']:,} {name} rows have the text of an earlier one")
         if contradictions["texts"]:
-            lines.append(f"{contradictions['texts']:,} texts of {name} have several labels")
+            lines.append(f"{contradictions['texts']:,} of the texts of {name} with several labels")
         cut = split.get("tokens", {}).get("cut_off", 0)
         if cut:
             lines.append(f"{100 * cut:.1f} % of the sentences of {name} are cut off")

@@ -39,7 +39,7 @@ def test_defects_are_counted_without_regard_to_case_spacing_and_order(loaded):
     assert report["leaks"] == {"dev": {"rows": 1, "examples": ["r0"]}}
     assert findings(report) == [
         "sts: 2 of 6 train rows have the text of an earlier one",
-        "sts: 1 texts of train have several labels",
+        "sts: 1 of the texts of train with several labels",
         "sts: 1 of 3 dev rows have the text of an earlier one",
         "sts: 1 of 3 dev rows stand in train too",
     ]
