@@ -9,6 +9,8 @@ from matplotlib.figure import Figure
 
 WINDOWS = 40
 """Points of a curve: steps are averaged until so many are left."""
+CURVES_CAPTION = "Loss of training, and the score of each evaluation"
+CONFLICTS_CAPTION = "How the tasks' gradients of the encoder oppose each other"
 
 
 def plot_conflicts(rows: Sequence[tuple[int, str, str, float]], path: Path) -> None:
@@ -104,22 +106,24 @@ def plot_scores(labels: np.ndarray, predictions: np.ndarray, label_range: Sequen
     return figure
 
 
-def plot_curves(history: Sequence[Mapping[str, float]], metrics: Sequence[str]) -> Figure:
+def plot_curves(history: Sequence[Mapping[str, float]], metrics: Mapping[str, str]) -> Figure:
     """
     Draws the loss of training, and below it the scores of each evaluation.
 
     Args:
         history (`Sequence[Mapping[str, float]]`):
             The `log_history` of `trainer_state.json`.
-        metrics (`Sequence[str]`):
-            Its keys of the scores to draw, such as `eval_pearson`.
+        metrics (`Mapping[str, str]`):
+            By task, the metric to draw. A run of one task has it in the history as `eval_<metric>`, one of several as
+            `eval_<task>_<metric>`.
     """
     figure = Figure(figsize=(8, 5.5), layout="constrained")
     loss_axes, score_axes = figure.subplots(2, 1, sharex=True)
     losses = [(entry["step"], entry["loss"]) for entry in history if "loss" in entry]
     loss_axes.plot(*zip(*losses, strict=True)) if losses else None
     loss_axes.set(ylabel="training loss", title="Training")
-    for metric in metrics:
+    for task, name in metrics.items():
+        metric = f"eval_{task}_{name}" if len(metrics) > 1 else f"eval_{name}"
         points = [(entry["step"], entry[metric]) for entry in history if metric in entry]
         if points:
             score_axes.plot(*zip(*points, strict=True), marker="o", label=metric.removeprefix("eval_"))

@@ -11,7 +11,7 @@ from jinja2 import Environment, StrictUndefined
 from matplotlib.figure import Figure
 
 from extrabert_hf.evaluation.coloured_text import opacity
-from extrabert_hf.evaluation.figures import plot_confusion, plot_curves, plot_scores
+from extrabert_hf.evaluation.figures import CURVES_CAPTION, plot_confusion, plot_curves, plot_scores
 from extrabert_hf.evaluation.tables import number_cell
 from extrabert_hf.report.answers import Answers
 from extrabert_hf.report.figures import plot_by_label, plot_by_length, plot_reliability
@@ -55,9 +55,8 @@ def write_report(
     more = {file: caption for file, caption in (run_figures or {}).items() if file.is_file()}
     figures = [_figure(file.read_bytes(), caption) for file, caption in more.items()]
     if any("loss" in entry for entry in history):
-        several = len(answers) > 1
-        keys = [f"eval_{f'{name}_' if several else ''}{its.task.metric}" for name, its in answers.items()]
-        figures.insert(0, _figure(plot_curves(history, keys), "Loss of training, and the score of each evaluation"))
+        metrics = {name: its.task.metric for name, its in answers.items()}
+        figures.insert(0, _figure(plot_curves(history, metrics), CURVES_CAPTION))
     page = environment.from_string(template).render(
         title=title,
         subtitle=subtitle,

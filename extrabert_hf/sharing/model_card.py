@@ -8,6 +8,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from extrabert_hf.errors import InputError
+from extrabert_hf.evaluation.tables import number_cell
 from extrabert_hf.sharing.hub_arguments import HubArguments
 from extrabert_hf.sharing.run_folder import RunFolder
 
@@ -66,9 +67,7 @@ def render_card(
         keep_trailing_newline=True,
         autoescape=False,  # Markdown
     )
-    environment.filters["score"] = lambda value: (
-        f"{value:.3f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.3f}"
-    )
+    environment.filters["score"] = number_cell
     body = environment.get_template("model_card.md.jinja").render(
         mark=MARK,
         model_id=model_id,

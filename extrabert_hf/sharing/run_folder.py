@@ -13,7 +13,13 @@ import numpy as np
 
 from extrabert_hf.data.auditing import AUDIT_FILE, findings
 from extrabert_hf.errors import InputError
-from extrabert_hf.evaluation.figures import plot_confusion, plot_curves, plot_scores
+from extrabert_hf.evaluation.figures import (
+    CONFLICTS_CAPTION,
+    CURVES_CAPTION,
+    plot_confusion,
+    plot_curves,
+    plot_scores,
+)
 from extrabert_hf.models import ExtraBertConfig
 
 SHARED_ARGUMENTS = (
@@ -131,16 +137,12 @@ class RunFolder:
                     captions[f"figures/{name}-{split}.png"] = self._draw_answers(name, split, table)
         losses = [entry for entry in self.history if "loss" in entry]
         if losses:
-            metrics = [f"eval_{name}{entry['task']['metric']}" for name, entry in self._prefixed_tasks()]
+            metrics = {name: entry["task"]["metric"] for name, entry in self.tasks.items()}
             plot_curves(self.history, metrics).savefig(self.path / "figures" / "training.png", dpi=120)
-            captions["figures/training.png"] = "Loss of training, and the score of each evaluation"
+            captions["figures/training.png"] = CURVES_CAPTION
         if (self.path / "figures" / "gradient_conflicts.png").is_file():
-            captions["figures/gradient_conflicts.png"] = "How the tasks' gradients of the encoder oppose each other"
+            captions["figures/gradient_conflicts.png"] = CONFLICTS_CAPTION
         return captions
-
-    def _prefixed_tasks(self) -> list[tuple[str, dict[str, Any]]]:
-        several = len(self.tasks) > 1
-        return [(f"{name}_" if several else "", entry) for name, entry in self.tasks.items()]
 
     def _draw_answers(self, name: str, split: str, table: Path) -> str:
         with table.open(encoding="utf-8", newline="") as file:

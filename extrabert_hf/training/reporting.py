@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from extrabert_hf.errors import InputError
+from extrabert_hf.evaluation.figures import CONFLICTS_CAPTION
 from extrabert_hf.pretrained import load_model
 from extrabert_hf.report.answers import Answers, answer_rows
 from extrabert_hf.report.page import REPORT_FILE, write_report
 from extrabert_hf.tasks import TaskSpec
 from extrabert_hf.training.data_arguments import DataArguments
-
-CONFLICTS = "How the tasks' gradients of the encoder oppose each other"
 
 
 def report_run(
@@ -44,7 +43,7 @@ def report_run(
         title=", ".join(dict.fromkeys([folder.resolve().name, *answers])),
         subtitle=_subtitle(metrics),
         history=history,
-        run_figures={folder / "figures" / "gradient_conflicts.png": CONFLICTS},
+        run_figures={folder / "figures" / "gradient_conflicts.png": CONFLICTS_CAPTION},
     )
     return output
 
