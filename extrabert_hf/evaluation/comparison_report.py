@@ -37,18 +37,23 @@ def read_sides(words: Sequence[str], task: str | None = None) -> dict[str, dict[
     """
     sides: dict[str, dict[str, TaskResults]] = {}
     for word in words:
-        name, is_named, folders = word.rpartition("=")
-        name = name if is_named else Path(word).name
+        name, folders = split_side(word)
         if name in sides:
             raise InputError(f"`runs` must have names that differ, got {name!r} twice: {SIDE}.")
         by_task: dict[str, list[tuple[TaskSpec, ScoredRun]]] = {}
-        for folder in map(Path, folders.split(",")):
+        for folder in folders:
             for spec, run in _read_folder(folder, task):
                 by_task.setdefault(spec.name, []).append((spec, run))
         sides[name] = {
             task_name: TaskResults(runs[0][0], tuple(run for _, run in runs)) for task_name, runs in by_task.items()
         }
     return sides
+
+
+def split_side(word: str) -> tuple[str, list[Path]]:
+    """Reads `FOLDER` or `NAME=FOLDER,FOLDER,...` as a name and folders; a bare folder is called as it is."""
+    name, is_named, folders = word.rpartition("=")
+    return (name if is_named else Path(word).name), [Path(folder) for folder in folders.split(",")]
 
 
 def write_comparison(lines: Sequence[Mapping[str, Any]], folder: str | Path) -> str:

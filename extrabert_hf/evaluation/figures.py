@@ -45,7 +45,7 @@ def plot_conflicts(rows: Sequence[tuple[int, str, str, float]], path: Path) -> N
 
 def plot_confusion(labels: np.ndarray, predictions: np.ndarray, class_names: Sequence[str], title: str) -> Figure:
     """
-    Draws which classes were taken for which: shares of each label's rows by colour, rows by number.
+    Draws which classes were taken for which: rows, and their share of the label's rows.
 
     Args:
         labels (`np.ndarray` of shape `(N,)`):
@@ -65,7 +65,7 @@ def plot_confusion(labels: np.ndarray, predictions: np.ndarray, class_names: Seq
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(counts):
         colour = "white" if shares[row, column] > 0.6 else "0.15"
-        axes.text(column, row, f"{count:,}", ha="center", va="center", color=colour)
+        axes.text(column, row, f"{count:,}\n{shares[row, column]:.0%}", ha="center", va="center", color=colour)
     ticks = range(len(class_names))
     axes.set_xticks(ticks, class_names, rotation=30, ha="right")
     axes.set_yticks(ticks, class_names)

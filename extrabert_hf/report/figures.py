@@ -28,6 +28,22 @@ def plot_reliability(answers: Answers) -> Figure:
     return figure
 
 
+def plot_label_counts(answers: Answers) -> Figure:
+    """Draws how many rows have each label, and how many are answered with it."""
+    figure = Figure(figsize=(6.5, 3.6), layout="constrained")
+    axes = figure.subplots()
+    places = np.arange(len(answers.task.class_names))
+    for shift, colour, name, ids in (
+        (-0.2, "0.6", "label", answers.labels),
+        (0.2, "tab:blue", "answer", answers.predictions),
+    ):
+        axes.bar(places + shift, np.bincount(ids, minlength=len(places)), width=0.4, color=colour, label=name)
+    axes.set_xticks(places, answers.task.class_names)
+    axes.set(ylabel="rows")
+    axes.legend(frameon=False)
+    return figure
+
+
 def plot_by_length(answers: Answers) -> Figure:
     """Draws the score of rows of like length, in groups of equally many rows, with its standard error."""
     order = np.argsort(answers.words, kind="stable")

@@ -1,8 +1,9 @@
-"""A run's answers and scores -> `report.html`, one file that opens without a network."""
+"""Answers and scores of one run or of several -> a page that opens without a network, its figures beside it."""
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -10,125 +11,161 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from matplotlib.figure import Figure
 
-from extrabert_hf.evaluation.coloured_text import opacity
-from extrabert_hf.evaluation.figures import CURVES_CAPTION, plot_confusion, plot_curves, plot_scores
+from extrabert_hf.evaluation.comparison_report import CAPTION, comparison_cells
+from extrabert_hf.evaluation.figures import (
+    CURVES_CAPTION,
+    plot_confusion,
+    plot_curves,
+    plot_differences,
+    plot_scores,
+)
 from extrabert_hf.evaluation.tables import number_cell
 from extrabert_hf.report.answers import Answers
-from extrabert_hf.report.figures import plot_by_label, plot_by_length, plot_reliability
+from extrabert_hf.report.error_table import error_table
+from extrabert_hf.report.figures import plot_by_label, plot_by_length, plot_label_counts, plot_reliability
 
 REPORT_FILE = "report.html"
-ERRORS_SHOWN = 200
-"""Of each task, the worst."""
 
 
-def write_report(
-    path: Path,
-    answers: Mapping[str, Answers],
-    scores: Mapping[str, Mapping[str, Any]],
-    *,
-    title: str,
-    subtitle: str,
-    history: Sequence[Mapping[str, float]] = (),
-    run_figures: Mapping[Path, str] | None = None,
-) -> None:
+@dataclass(frozen=True)
+class ReportedRun:
     """
-    Writes the report of a run.
+    What a page says of a run.
 
     Args:
-        path (`Path`):
-            The page to write.
+        name (`str`):
+            What it is called.
+        subtitle (`str`):
+            A line on what was trained, how and where.
         answers (`Mapping[str, Answers]`):
             By task, the answers to its dev rows.
         scores (`Mapping[str, Mapping[str, Any]]`):
             By task, what [`score`] gives of them.
-        title (`str`):
-            What the page is called.
-        subtitle (`str`):
-            A line on what was trained, how and where.
         history (`Sequence[Mapping[str, float]]`, *optional*):
             The `log_history` of training.
-        run_figures (`Mapping[Path, str]`, *optional*):
+        training_figures (`Mapping[Path, str]`, *optional*):
             More figures of the training, their captions by file; those that are not there are left out.
+    """
+
+    name: str
+    subtitle: str
+    answers: Mapping[str, Answers]
+    scores: Mapping[str, Mapping[str, Any]]
+    history: Sequence[Mapping[str, float]] = ()
+    training_figures: Mapping[Path, str] = field(default_factory=dict)
+
+
+def write_report(
+    path: Path, runs: Sequence[ReportedRun], comparison: Sequence[Mapping[str, Any]] = (), *, title: str
+) -> None:
+    """
+    Writes a page on one run, or on several side by side, and its figures as PNG and SVG into `<page>_figures/`.
+
+    Args:
+        path (`Path`):
+            The page to write.
+        runs (`Sequence[ReportedRun]`):
+            One or more, with names that differ. A task that several have must have the same rows in all.
+        comparison (`Sequence[Mapping[str, Any]]`, *optional*):
+            What [`compare_all`] gives of several runs.
+        title (`str`):
+            What the page is called.
     """
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=True)
     template = files("extrabert_hf.report").joinpath("page.html.jinja").read_text(encoding="utf-8")
-    more = {file: caption for file, caption in (run_figures or {}).items() if file.is_file()}
-    figures = [_figure(file.read_bytes(), caption) for file, caption in more.items()]
-    if any("loss" in entry for entry in history):
-        metrics = {name: its.task.metric for name, its in answers.items()}
-        figures.insert(0, _figure(plot_curves(history, metrics), CURVES_CAPTION))
+    folder = path.with_name(f"{path.stem}_figures")
+    names = list(dict.fromkeys(name for run in runs for name in run.answers))
     page = environment.from_string(template).render(
         title=title,
-        subtitle=subtitle,
-        tasks=[_task(name, its, scores[name]) for name, its in answers.items()],
-        run_figures=figures,
+        runs=runs,
+        scores=[line for name in names for run in runs if name in run.answers for line in _scores(name, run)],
+        comparison=comparison_cells(comparison),
+        comparison_caption=CAPTION,
+        comparison_figure=_figure(plot_differences(comparison), "", folder / "differences") if comparison else None,
+        tasks=[_task(name, {run.name: run for run in runs if name in run.answers}, folder) for name in names],
+        training_figures=[figure for run in runs for figure in _training_figures(run, folder, len(runs) > 1)],
     )
     path.write_text(page, encoding="utf-8")
 
 
-def _task(name: str, answers: Answers, report: Mapping[str, Any]) -> dict[str, Any]:
+def _scores(name: str, run: ReportedRun) -> Iterator[dict[str, str]]:
+    report = run.scores[name]
     baseline = report["majority_baseline"] or {}
-    scores = [
-        {
+    for metric, value in report["metrics"].items():
+        yield {
+            "task": name,
+            "run": run.name,
             "metric": metric,
             "value": number_cell(value),
             "interval": f"[{', '.join(map(number_cell, report['intervals'][metric]))}]",
             "baseline": number_cell(baseline.get(metric)),
             "rows": f"{report['rows']:,}",
         }
-        for metric, value in report["metrics"].items()
+
+
+def _task(name: str, runs: Mapping[str, ReportedRun], folder: Path) -> dict[str, Any]:
+    answers = {run_name: run.answers[name] for run_name, run in runs.items()}
+    drawn = [
+        (kind, run_name, figure, caption)
+        for run_name, its in answers.items()
+        for kind, (figure, caption) in _answer_figures(name, its).items()
     ]
+    kinds = list(dict.fromkeys(kind for kind, *_ in drawn))
+    drawn.sort(key=lambda entry: kinds.index(entry[0]))  # the same kind of all runs side by side
+    several = len(runs) > 1
     return {
         "name": name,
-        "is_regression": answers.task.is_regression,
-        "scores": scores,
-        "figures": [_figure(figure, caption) for figure, caption in _figures(name, answers)],
-        "wrong": f"{len(answers.worst):,}",
-        "errors": [_error(answers, row) for row in answers.worst[:ERRORS_SHOWN]],
+        "figures": [
+            _figure(figure, _of(run_name, caption, several), folder / _of(run_name, f"{name}-{kind}", several, "-"))
+            for kind, run_name, figure, caption in drawn
+        ],
+        "errors": error_table(answers),
     }
 
 
-def _figures(name: str, answers: Answers) -> list[tuple[Figure, str]]:
+def _answer_figures(name: str, answers: Answers) -> dict[str, tuple[Figure, str]]:
     task, title = answers.task, f"{name}, {len(answers.labels):,} rows"
     if task.is_regression:
-        first = (plot_scores(answers.labels, answers.predictions, task.label_range, title), "Predicted against label")
-        return [first, (plot_by_length(answers), "Error by length"), (plot_by_label(answers), "Error by label")]
-    return [
-        (plot_confusion(answers.labels, answers.predictions, task.class_names, title), "What was taken for what"),
-        (plot_reliability(answers), "How often answers of a confidence are right"),
-        (plot_by_length(answers), "Right answers by length"),
-        (plot_by_label(answers), "Right answers by label"),
-    ]
-
-
-def _error(answers: Answers, row: int) -> dict[str, Any]:
-    task, label, prediction = answers.task, answers.labels[row], answers.predictions[row]
-    told = (
-        (f"{label:.2f}", f"{prediction:.2f}")
-        if task.is_regression
-        else (task.class_names[label], task.class_names[prediction])
-    )
-    explanation = answers.explanations.get(row)
-    sentences = []
-    for index, text in enumerate(answers.sentences[row]):
-        weights = None
-        if explanation is not None and explanation.weights is not None:
-            strongest = max(explanation.weights[index])
-            pairs = zip(explanation.tokens[index], explanation.weights[index], strict=True)
-            weights = [(token, f"{weight:.3f}", opacity(weight, strongest)) for token, weight in pairs]
-        sentences.append({"text": text, "weights": weights})
+        scores = plot_scores(answers.labels, answers.predictions, task.label_range, title)
+        return {
+            "scores": (scores, "Predicted against label, with the histogram of each"),
+            "by_length": (plot_by_length(answers), "Error by length"),
+            "by_label": (plot_by_label(answers), "Error by label"),
+        }
     return {
-        "size": f"{answers.errors[row]:.3f}",
-        "label": told[0],
-        "answer": told[1],
-        "words": int(answers.words[row]),
-        "sentences": sentences,
+        "confusion": (
+            plot_confusion(answers.labels, answers.predictions, task.class_names, title),
+            "What was taken for what",
+        ),
+        "reliability": (plot_reliability(answers), "How often answers of a confidence are right"),
+        "label_counts": (plot_label_counts(answers), "How often each label is there, and how often it is answered"),
+        "by_length": (plot_by_length(answers), "Right answers by length"),
+        "by_label": (plot_by_label(answers), "Right answers by label"),
     }
 
 
-def _figure(figure: Figure | bytes, caption: str) -> dict[str, str]:
-    if isinstance(figure, Figure):
-        image = io.BytesIO()
-        figure.savefig(image, format="png", dpi=110)
-        figure = image.getvalue()
-    return {"source": f"data:image/png;base64,{base64.b64encode(figure).decode()}", "caption": caption}
+def _training_figures(run: ReportedRun, folder: Path, several: bool) -> Iterator[dict[str, str]]:
+    if any("loss" in entry for entry in run.history):
+        metrics = {name: its.task.metric for name, its in run.answers.items()}
+        curves = plot_curves(run.history, metrics)
+        yield _figure(curves, _of(run.name, CURVES_CAPTION, several), folder / _of(run.name, "training", several, "-"))
+    for file, caption in run.training_figures.items():
+        if file.is_file():
+            yield _shown(file.read_bytes(), _of(run.name, caption, several))
+
+
+def _of(run: str, told: str, several: bool, joint: str = ": ") -> str:
+    return f"{run}{joint}{told}" if several else told
+
+
+def _figure(figure: Figure, caption: str, file: Path) -> dict[str, str]:
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=110)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.with_name(f"{file.name}.png").write_bytes(image.getvalue())
+    figure.savefig(file.with_name(f"{file.name}.svg"))
+    return _shown(image.getvalue(), caption)
+
+
+def _shown(image: bytes, caption: str) -> dict[str, str]:
+    return {"source": f"data:image/png;base64,{base64.b64encode(image).decode()}", "caption": caption}

@@ -1,24 +1,24 @@
-"""The report of a run: at its end, and of a finished one from its folder."""
+"""The report of a run: at its end, and of finished ones from their folders."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from extrabert_hf.errors import InputError
+from extrabert_hf.evaluation.comparison import compare_all
+from extrabert_hf.evaluation.comparison_report import read_sides, split_side
 from extrabert_hf.evaluation.figures import CONFLICTS_CAPTION
 from extrabert_hf.pretrained import load_model
 from extrabert_hf.report.answers import Answers, answer_rows
-from extrabert_hf.report.page import REPORT_FILE, write_report
+from extrabert_hf.report.page import REPORT_FILE, ReportedRun, write_report
 from extrabert_hf.tasks import TaskSpec
 from extrabert_hf.training.data_arguments import DataArguments
 
 
-def report_run(
-    folder: Path, answers: Mapping[str, Answers], metrics: Mapping[str, Any], output: Path | None = None
-) -> Path:
+def report_run(folder: Path, answers: Mapping[str, Answers], metrics: Mapping[str, Any]) -> None:
     """
-    Writes `report.html` for a run.
+    Writes `report.html` into a run's folder.
 
     Args:
         folder (`Path`):
@@ -27,57 +27,71 @@ def report_run(
             By task, the answers to its dev rows.
         metrics (`Mapping[str, Any]`):
             What stands in `metrics.json`.
-        output (`Path`, *optional*):
-            The page; by default `report.html` in the folder.
-
-    Returns:
-        `Path`: the page.
     """
-    output = output or folder / REPORT_FILE
-    state = folder / "trainer_state.json"
-    history = json.loads(state.read_text(encoding="utf-8"))["log_history"] if state.is_file() else []
-    write_report(
-        output,
-        answers,
-        {name: entry["scores"]["dev"] for name, entry in metrics["tasks"].items()},
-        title=", ".join(dict.fromkeys([folder.resolve().name, *answers])),
-        subtitle=_subtitle(metrics),
-        history=history,
-        run_figures={folder / "figures" / "gradient_conflicts.png": CONFLICTS_CAPTION},
-    )
-    return output
+    run = _reported(folder, folder.resolve().name, answers, metrics)
+    write_report(folder / REPORT_FILE, [run], title=_title(run))
 
 
-def report_finished(folder: str | Path, output: str | Path | None = None) -> Path:
+def report_finished(words: Sequence[str], output: str | Path | None = None) -> Path:
     """
-    Loads a finished run's model and its dev rows again, and writes its report.
+    Loads finished runs' models and their dev rows again, and writes their report; of several, with paired tests.
 
     Args:
-        folder (`str` or `Path`):
-            The run's.
+        words (`Sequence[str]`):
+            The runs' folders, one or more, each as `FOLDER` or `NAME=FOLDER`. Of a task that several have, all must
+            have answered the same rows.
         output (`str` or `Path`, *optional*):
-            The page; by default `report.html` in the folder.
+            The page; by default `report.html` in the folder of a single run.
 
     Returns:
         `Path`: the page.
 
     Raises:
-        [`InputError`]: if the run is not finished, or its rows are not where they were.
+        [`InputError`]: if a run is not finished, its rows are not where they were, or runs can't be compared.
     """
-    folder = Path(folder)
+    if len(words) > 1 and output is None:
+        raise InputError("`output` must name the page of several runs, got none.")
+    comparison = compare_all(read_sides(words)) if len(words) > 1 else []
+    runs = [_finished(word) for word in words]
+    path = split_side(words[0])[1][0] / REPORT_FILE if output is None else Path(output)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_report(path, runs, comparison, title=" and ".join(map(_title, runs)))
+    return path
+
+
+def _finished(word: str) -> ReportedRun:
+    name, (folder, *others) = split_side(word)
+    if others:
+        raise InputError(f"`run` must be one folder, got {word!r}: compare.py takes several seeds of a setting.")
     path = folder / "metrics.json"
     if not path.is_file():
         raise InputError(f"`run` must be the folder of a finished run, {folder} has no metrics.json.")
     metrics = json.loads(path.read_text(encoding="utf-8"))
     answers = {}
-    for name, entry in metrics["tasks"].items():
+    for task_name, entry in metrics["tasks"].items():
         task = TaskSpec.from_dict(entry["task"])
         data = DataArguments(**entry["data"])
         rows = data.load(task, metrics["arguments"]["seed"]).splits["dev"]
         several = metrics.get("multitask") is not None or len(metrics["tasks"]) > 1
-        model, tokenizer, _ = load_model(str(folder), name if several else None)
-        answers[name] = answer_rows(model, tokenizer, task, rows)
-    return report_run(folder, answers, metrics, None if output is None else Path(output))
+        model, tokenizer, _ = load_model(str(folder), task_name if several else None)
+        answers[task_name] = answer_rows(model, tokenizer, task, rows)
+    return _reported(folder, name, answers, metrics)
+
+
+def _reported(folder: Path, name: str, answers: Mapping[str, Answers], metrics: Mapping[str, Any]) -> ReportedRun:
+    state = folder / "trainer_state.json"
+    return ReportedRun(
+        name=name,
+        subtitle=_subtitle(metrics),
+        answers=answers,
+        scores={task: entry["scores"]["dev"] for task, entry in metrics["tasks"].items()},
+        history=json.loads(state.read_text(encoding="utf-8"))["log_history"] if state.is_file() else [],
+        training_figures={folder / "figures" / "gradient_conflicts.png": CONFLICTS_CAPTION},
+    )
+
+
+def _title(run: ReportedRun) -> str:
+    return ", ".join(dict.fromkeys([run.name, *run.answers]))
 
 
 def _subtitle(metrics: Mapping[str, Any]) -> str:

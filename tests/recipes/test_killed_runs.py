@@ -2,12 +2,12 @@
 
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -42,17 +42,17 @@ def last_step(noted):
 
 
 def kill_at(words, output_dir, step):
-    """Kills all processes of a run once it has noted the gradients of `step`."""
-    process = subprocess.Popen(
-        words, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
+    """Kills all processes of a run, in whatever process group, once it has noted the gradients of `step`."""
+    process = psutil.Popen(words, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     noted = output_dir / "gradient_conflicts.csv"
     deadline = time.monotonic() + 200
     while time.monotonic() < deadline and process.poll() is None and last_step(noted) < step:
         time.sleep(0.002)
     assert process.poll() is None, "the run has ended before it could be killed"
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    killed = [process, *process.children(recursive=True)]
+    for each in killed:
+        each.kill()
+    psutil.wait_procs(killed, timeout=30)
 
 
 @pytest.mark.launch

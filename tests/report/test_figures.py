@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from extrabert_hf.report.figures import plot_by_label, plot_by_length, plot_reliability
+from extrabert_hf.report.figures import plot_by_label, plot_by_length, plot_label_counts, plot_reliability
 
 
 def heights(figure):
@@ -32,3 +32,10 @@ def test_scores_by_label_are_in_fifths_of_the_range(answers_of):
 
 def test_the_reliability_says_its_error(answers_of):
     assert plot_reliability(answers_of("sst")).axes[0].get_title().startswith("Calibration: ECE 0.")
+
+
+def test_labels_and_answers_are_counted_by_class(answers_of):
+    answers = answers_of("sst", rows=23)
+    labels, predictions = answers.labels.tolist(), answers.predictions.tolist()
+    counts = [ids.count(place) for ids in (labels, predictions) for place in range(5)]
+    assert heights(plot_label_counts(answers)) == counts and labels != predictions

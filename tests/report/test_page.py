@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from extrabert_hf.evaluation.significance import score
-from extrabert_hf.report.page import write_report
+from extrabert_hf.report.page import ReportedRun, write_report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 HISTORY = [{"step": 1, "loss": 1.0}, {"step": 2, "loss": 0.5, "eval_sst_accuracy": 0.4}]
@@ -38,7 +38,7 @@ def page(answers_of, tmp_path):
         name: score(its.task, its.predictions, its.labels, train_labels=its.labels) for name, its in answers.items()
     }
     path = tmp_path / "report.html"
-    write_report(path, answers, scores, title="a & b", subtitle="seed 1", history=HISTORY)
+    write_report(path, [ReportedRun("run", "seed 1", answers, scores, HISTORY)], title="a & b")
     return path, answers, scores
 
 
@@ -47,7 +47,7 @@ def test_a_page_holds_scores_figures_and_errors_and_needs_nothing_else(page):
     text = path.read_text(encoding="utf-8")
     assert "<title>a &amp; b</title>" in text and "&lt;b&gt;not&lt;/b&gt; &amp; dull" in text
     assert not re.findall(r"https?://|src=\"(?!data:)|@import|<link", text)
-    assert text.count("data:image/png;base64,") == 4 + 3 + 1  # classes, scores, training
+    assert text.count("data:image/png;base64,") == 5 + 3 + 1  # classes, scores, training
     low, high = scores["sst"]["intervals"]["accuracy"]
     told = [f"{value:.3f}".replace("0.", ".", 1) for value in (scores["sst"]["metrics"]["accuracy"], low, high)]
     assert f"{told[0]}<td>[{told[1]}, {told[2]}]" in text
@@ -56,6 +56,14 @@ def test_a_page_holds_scores_figures_and_errors_and_needs_nothing_else(page):
         table = text.split(f'<table id="errors-{name}">')[1].split("</table>")[0]
         assert table.count("<tr>") == 1 + len(its.worst)
     assert len(text) < 5e6
+
+
+def test_the_figures_stand_beside_the_page(page):
+    path, *_ = page
+    kinds = ["sst-by_label", "sst-by_length", "sst-confusion", "sst-label_counts", "sst-reliability"]
+    kinds += ["sts-by_label", "sts-by_length", "sts-scores", "training"]
+    drawn = sorted(file.name for file in (path.parent / "report_figures").iterdir())
+    assert drawn == [f"{kind}.{form}" for kind in kinds for form in ("png", "svg")]
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")

@@ -4,6 +4,8 @@ import re
 import pytest
 
 from extrabert_hf.errors import InputError
+from extrabert_hf.evaluation.comparison import compare_all
+from extrabert_hf.evaluation.comparison_report import comparison_cells, read_sides
 from extrabert_hf.training.command_line import parse_multitask_run, parse_run
 from extrabert_hf.training.finetune import finetune
 from extrabert_hf.training.reporting import report_finished
@@ -18,7 +20,7 @@ def test_a_run_leaves_its_report_and_a_finished_one_gets_the_same(task, tiny_enc
     words += ["--logging_steps", "5"]
     finetune(parse_multitask_run(words) if task == "multitask" else parse_run(task, words))
     first = (tmp_path / "run" / "report.html").read_text()
-    output = report_finished(tmp_path / "run", tmp_path / "again.html")
+    output = report_finished([str(tmp_path / "run")], tmp_path / "again.html")
 
     def without_pictures(text):
         return re.sub(r"data:image/png;base64,[^\"]+", "", text)
@@ -34,4 +36,30 @@ def test_a_run_leaves_its_report_and_a_finished_one_gets_the_same(task, tiny_enc
 
 def test_an_unfinished_run_is_named(tmp_path):
     with pytest.raises(InputError, match=r"must be the folder of a finished run, .* has no metrics\.json"):
-        report_finished(tmp_path)
+        report_finished([str(tmp_path)])
+
+
+def test_two_runs_stand_side_by_side_with_their_differences(tiny_encoder, tmp_path):
+    for name, seed in (("first", "1"), ("second", "2")):
+        words = ["--model_name_or_path", tiny_encoder, "--data", "sample", "--output_dir", str(tmp_path / name)]
+        words += ["--max_steps", "20", "--max_length", "40", "--bf16", "false", "--disable_tqdm", "true"]
+        finetune(parse_run("sts", [*words, "--seed", seed, "--learning_rate", "1e-2", "--logging_steps", "5"]))
+    words = [str(tmp_path / "first"), f"other={tmp_path / 'second'}"]
+    page = report_finished(words, tmp_path / "pages" / "both.html")
+    text = page.read_text()
+    line = comparison_cells(compare_all(read_sides(words)))[0]
+    assert "".join(f"<td>{cell}" for cell in line.values() if cell not in ("up", "down")) in re.sub(
+        r"<td class=\"(up|down)\">\1", "", text
+    )
+    answered = re.search(r'<table id="errors-sts">.*?</table>', text, re.DOTALL)[0]
+    assert "answer of first" in answered and "answer of other" in answered
+    captions = re.findall(r"<figcaption>(.*?)</figcaption>", text)
+    assert [caption.split(": ")[0] for caption in captions] == ["first", "other"] * 4
+    drawn = sorted(path.name for path in (tmp_path / "pages" / "both_figures").iterdir())
+    kinds = ["sts-by_label", "sts-by_length", "sts-scores", "training"]
+    expected = [f"{run}-{kind}.{form}" for run in ("first", "other") for kind in kinds for form in ("png", "svg")]
+    assert drawn == sorted([*expected, "differences.png", "differences.svg"])
+    with pytest.raises(InputError, match=r"`output` must name the page of several runs"):
+        report_finished(words)
+    with pytest.raises(InputError, match=r"`run` must be one folder, got 'a=b,c'"):
+        report_finished(["a=b,c"])
