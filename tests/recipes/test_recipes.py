@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -187,7 +188,6 @@ def test_rows_are_audited_task_by_task(tmp_path):
     assert [page.split()[0] for page in done.stdout.split("\n\n") if page.strip()] == ["sst", "para", "sts"]
 
 
-@pytest.mark.launch
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -205,11 +205,22 @@ def test_rows_are_audited_task_by_task(tmp_path):
         (("recipes/compose.py", "./nowhere", "--output_dir", "x"), r"error: .*nowhere has no metrics\.json"),
     ],
 )
-def test_an_error_of_the_users_is_one_line(words, message, tmp_path):
-    done = run(sys.executable, *words, check=False)
+def test_an_error_of_the_users_is_one_line(words, message, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "argv", list(words))
+    with pytest.raises(SystemExit) as left:
+        runpy.run_path(words[0], run_name="__main__")
+    told = capsys.readouterr().err
+    assert left.value.code == 2
+    assert re.search(f"^{message}", told, flags=re.MULTILINE)
+    assert "Traceback" not in told
+
+
+@pytest.mark.launch
+def test_an_error_of_the_users_ends_the_process_with_status_2():
+    done = run(sys.executable, "recipes/report.py", "./nowhere", check=False)
     assert done.returncode == 2
-    assert re.search(f"^{message}", done.stderr, flags=re.MULTILINE)
-    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("error: `run` must be the folder of a finished run, nowhere")
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.py")), ids=lambda path: path.stem)
