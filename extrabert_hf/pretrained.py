@@ -146,6 +146,12 @@ def load_model(
     return model, _load(AutoTokenizer.from_pretrained, path), _task_of(task, model)
 
 
+def load_all_tasks(name: str) -> list[tuple[ExtraBertForOneTask, PreTrainedTokenizerBase, TaskSpec]]:
+    """Loads, as [`load_model`] does, the model of each task that a folder or repository holds, one or several."""
+    tasks = getattr(_load(AutoConfig.from_pretrained, resolve_model_name(name)), "tasks", None)
+    return [load_model(name, task) for task in tasks or [None]]
+
+
 def load_tokenizer(name: str, max_length: int | None = None) -> PreTrainedTokenizerBase:
     """Loads a model's tokenizer, by folder or Hub id; it cuts off after `max_length` tokens, or its own number."""
     tokenizer = _load(AutoTokenizer.from_pretrained, resolve_model_name(name))

@@ -20,6 +20,7 @@ FLOORS = [
     "data",
     "evaluation",
     "report",
+    "demo",
     "sharing",
     "training",
     "paper",

@@ -7,21 +7,26 @@ from extrabert_hf.evaluation.explanation import Explanation
 SHADES = (255, 195, 153, 117, 111, 75, 69, 33)
 """Backgrounds of a terminal's 256 colours, from white to blue."""
 
+STYLE = """
+.words { line-height: 2; margin: .6em 0 }
+.words span { border-radius: 4px; padding: 2px 3px; margin: 0 1px }
+.bars, .bars tr, .bars td { border: 0 !important }
+.bars td { padding: 2px 12px 2px 0; line-height: 1.4 }
+.bars td.number { text-align: right; font-variant-numeric: tabular-nums }
+.bars i { display: inline-block; height: .8em; border-radius: 2px }
+"""
+"""What [`to_fragment`] needs on a page."""
+
 PAGE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <title>{answer}</title>
 <style>
 body {{ font: 18px/2 system-ui, sans-serif; max-width: 50em; margin: 3em auto; padding: 0 1em; color: #1f2328 }}
-span {{ border-radius: 4px; padding: 2px 3px; margin: 0 1px }}
-td {{ padding: 2px 12px 2px 0; line-height: 1.4 }}
-td.number {{ text-align: right; font-variant-numeric: tabular-nums }}
-i {{ display: inline-block; height: .8em; border-radius: 2px }}
 small {{ color: #59636e }}
-</style>
+{style}</style>
 <h1>{answer}</h1>
-{sentences}
-{parts}
+{fragment}
 </html>
 """
 
@@ -61,7 +66,12 @@ def to_terminal(explanation: Explanation, *, colour: bool = True) -> str:
 
 
 def to_html(explanation: Explanation) -> str:
-    """Writes an explanation as a page that needs nothing beside it; weights are the words' colours and titles."""
+    """Writes an explanation as a page that needs nothing beside it."""
+    return PAGE.format(answer=html.escape(explanation.answer), style=STYLE, fragment=to_fragment(explanation))
+
+
+def to_fragment(explanation: Explanation) -> str:
+    """Writes all but the answer as a part of a page: words, their weights as colours and titles, and bars."""
     sentences = []
     for index, tokens in enumerate(explanation.tokens):
         weights = [0.0] * len(tokens) if explanation.weights is None else explanation.weights[index]
@@ -71,25 +81,26 @@ def to_html(explanation: Explanation) -> str:
             f"{html.escape(token)}</span>"
             for token, weight in zip(tokens, weights, strict=True)
         ]
-        sentences.append(f"<p>{' '.join(words)}</p>")
+        sentences.append(f'<p class="words">{" ".join(words)}</p>')
     if explanation.weights is None:
         sentences.append("<p><small>The encoder's own pooler gives tokens no weights.</small></p>")
-    return PAGE.format(
-        answer=html.escape(explanation.answer), sentences="\n".join(sentences), parts=_parts_table(explanation.parts)
-    )
+    bars = [_bars(explanation.probabilities, "{:.3f}", "#0969da", largest=1.0)] if explanation.probabilities else []
+    if explanation.parts:
+        largest = max(map(abs, explanation.parts.values())) or 1.0
+        total = sum(explanation.parts.values())
+        bars.append(_bars(explanation.parts, "{:+.3f}", "#1a7f37", largest=largest, total=total))
+    return "\n".join(sentences + bars)
 
 
-def _parts_table(parts: dict[str, float]) -> str:
-    if not parts:
-        return ""
-    largest = max(abs(value) for value in parts.values()) or 1.0
+def _bars(values: dict[str, float], form: str, colour: str, *, largest: float, total: float | None = None) -> str:
     rows = [
-        f'<tr><td>{name}<td class="number">{value:+.3f}<td><i style="width:{12 * abs(value) / largest:.1f}em;'
-        f'background:{"#1a7f37" if value > 0 else "#cf222e"}"></i>'
-        for name, value in parts.items()
+        f'<tr><td>{html.escape(name)}<td class="number">{form.format(value)}'
+        f'<td><i style="width:{10 * abs(value) / largest:.1f}em;background:{colour if value > 0 else "#cf222e"}"></i>'
+        for name, value in values.items()
     ]
-    total = f'<tr><td><b>sum</b><td class="number"><b>{sum(parts.values()):+.3f}</b><td>'
-    return f"<table>{''.join(rows)}{total}</table>"
+    if total is not None:
+        rows.append(f'<tr><td><b>sum</b><td class="number"><b>{form.format(total)}</b><td>')
+    return f'<table class="bars">{"".join(rows)}</table>'
 
 
 def _share(weight: float) -> str:

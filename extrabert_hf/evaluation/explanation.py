@@ -1,7 +1,7 @@
 """Why a model answers what it does: how much each token counts in its sentence, each pair feature in the answer."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -28,12 +28,15 @@ class Explanation:
         parts (`dict[str, float]`):
             What each pair feature, and the bias, adds to the logit of the second class over that of the first, or to a
             linear score: the sum of all is that number. Empty for a head that is not linear in pair features.
+        probabilities (`dict[str, float]`):
+            Of each class, 0 to 1; empty for a score.
     """
 
     answer: str
     tokens: list[list[str]]
     weights: list[list[float]] | None
     parts: dict[str, float]
+    probabilities: dict[str, float] = field(default_factory=dict)
 
 
 @torch.inference_mode()
@@ -69,15 +72,13 @@ def explain(
         for ids, length in zip(batch["input_ids"].tolist(), lengths, strict=True)
     ]
     kept = None if weights is None else [row[:length] for row, length in zip(weights.tolist(), lengths, strict=True)]
-    return Explanation(_answer(logits, task), tokens, kept, _parts(model.head, vectors))
-
-
-def _answer(logits: torch.Tensor, task: TaskSpec) -> str:
+    parts = _parts(model.head, vectors)
     if task.is_regression:
         low, high = task.label_range
-        return f"{logits.item():.2f} of {low:g} to {high:g}"
-    probability, index = logits.softmax(dim=-1).max(dim=-1)
-    return f"{task.class_names[index.item()]}, {100 * probability.item():.1f} %"
+        return Explanation(f"{logits.item():.2f} of {low:g} to {high:g}", tokens, kept, parts)
+    probabilities = dict(zip(task.class_names, logits.softmax(dim=-1).tolist(), strict=True))
+    best = max(probabilities, key=probabilities.__getitem__)
+    return Explanation(f"{best}, {100 * probabilities[best]:.1f} %", tokens, kept, parts, probabilities)
 
 
 def _parts(head: torch.nn.Module, vectors: torch.Tensor) -> dict[str, float]:

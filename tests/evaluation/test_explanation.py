@@ -37,6 +37,8 @@ def test_the_parts_sum_to_the_logit_of_one_class_over_the_other(features, made):
     assert sum(explanation.parts.values()) == pytest.approx((logits[1] - logits[0]).item(), abs=1e-4)
     name = PAPER_TASKS["para"].class_names[logits.argmax()]
     assert explanation.answer == f"{name}, {100 * logits.softmax(-1).max():.1f} %"
+    assert list(explanation.probabilities) == list(PAPER_TASKS["para"].class_names)
+    assert list(explanation.probabilities.values()) == pytest.approx(logits.softmax(-1).tolist(), abs=1e-5)
 
 
 def test_the_parts_of_a_linear_score_sum_to_it(made):

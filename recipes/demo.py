@@ -1,0 +1,21 @@
+"""
+Serves a page on which one types sentences and sees what models answer, side by side, and which words they look at.
+
+    python recipes/demo.py runs/sst runs/para runs/sts
+    python recipes/demo.py runs/multitask attention=runs/sts mean=runs/sts_mean --port 8000
+"""
+
+from extrabert_hf.console import recipe_console
+from extrabert_hf.demo import serve_demo
+from extrabert_hf.training.command_line import RecipeParser
+
+if __name__ == "__main__":
+    with recipe_console():
+        parser = RecipeParser([], description=__doc__)
+        parser.add_argument(
+            "models", nargs="+", metavar="MODEL", help="folder or Hub id, of one task or several; or NAME=MODEL"
+        )
+        parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+        parser.add_argument("--port", type=int, default=7860, help="0 for any that is free")
+        told = parser.parse_args()
+        serve_demo(told.models, told.host, told.port)
