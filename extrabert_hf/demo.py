@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerBase
 
 from extrabert_hf.errors import InputError
 from extrabert_hf.evaluation.coloured_text import STYLE, to_fragment
-from extrabert_hf.evaluation.comparison_report import split_side
+from extrabert_hf.evaluation.comparison_report import split_name
 from extrabert_hf.evaluation.explanation import explain
 from extrabert_hf.models import ExtraBertForOneTask
 from extrabert_hf.pretrained import load_all_tasks
@@ -46,8 +46,8 @@ def load_demo_models(words: Sequence[str]) -> dict[str, dict[str, Loaded]]:
     """
     by_task: dict[str, dict[str, Loaded]] = {}
     for word in words:
-        name, _ = split_side(word)
-        for loaded in load_all_tasks(word.rpartition("=")[2]):
+        name, model = split_name(word)
+        for loaded in load_all_tasks(model):
             task = loaded[2].name
             if name in by_task.setdefault(task, {}):
                 raise InputError(f"`models` must have names that differ, got {name!r} twice for {task!r}: NAME=MODEL.")

@@ -129,12 +129,7 @@ def load_model(
     Raises:
         [`InputError`]: if it can't be loaded, is no model of this package, or has no such task.
     """
-    path = resolve_model_name(name)
-    config = _load(AutoConfig.from_pretrained, path)
-    classes = [*(model_class.__name__ for model_class in MODEL_FOR_HEAD.values()), ExtraBertForMultiTask.__name__]
-    architecture = (config.architectures or ["no architecture"])[0]
-    if not isinstance(config, ExtraBertConfig) or architecture not in classes:
-        raise InputError(f"the model must be one of {', '.join(classes)}, got {architecture} in {path}.")
+    path, config = _saved_config(name)
     if config.tasks is not None and task not in config.tasks:
         names = ", ".join(map(repr, config.tasks))
         raise InputError(f"`task` must be one of {names}, the tasks of the model in {path}, got {task!r}.")
@@ -142,14 +137,16 @@ def load_model(
     if isinstance(model, ExtraBertForMultiTask):
         model = model.extract(task)
     elif task is not None and task != _task_of(None, model).name:
-        raise InputError(f"`task` is for a multitask model, {path} holds an {architecture}, got {task!r}.")
+        raise InputError(f"`task` is for a multitask model, {path} holds an {config.architectures[0]}, got {task!r}.")
     return model, _load(AutoTokenizer.from_pretrained, path), _task_of(task, model)
 
 
 def load_all_tasks(name: str) -> list[tuple[ExtraBertForOneTask, PreTrainedTokenizerBase, TaskSpec]]:
-    """Loads, as [`load_model`] does, the model of each task that a folder or repository holds, one or several."""
-    tasks = getattr(_load(AutoConfig.from_pretrained, resolve_model_name(name)), "tasks", None)
-    return [load_model(name, task) for task in tasks or [None]]
+    """Loads, as [`load_model`] does, the model of each task that a folder or repository holds, over one encoder."""
+    path, config = _saved_config(name)
+    model, tokenizer = _load_saved(path, None), _load(AutoTokenizer.from_pretrained, path)
+    models = {None: model} if config.tasks is None else {task: model.extract(task) for task in config.tasks}
+    return [(its, tokenizer, _task_of(task, its)) for task, its in models.items()]
 
 
 def load_tokenizer(name: str, max_length: int | None = None) -> PreTrainedTokenizerBase:
@@ -157,6 +154,17 @@ def load_tokenizer(name: str, max_length: int | None = None) -> PreTrainedTokeni
     tokenizer = _load(AutoTokenizer.from_pretrained, resolve_model_name(name))
     tokenizer.model_max_length = max_length or tokenizer.model_max_length
     return tokenizer
+
+
+def _saved_config(name: str) -> tuple[str, ExtraBertConfig]:
+    """Finds a model that this package saved, by folder or Hub id; refuses any other."""
+    path = resolve_model_name(name)
+    config = _load(AutoConfig.from_pretrained, path)
+    classes = [*(model_class.__name__ for model_class in MODEL_FOR_HEAD.values()), ExtraBertForMultiTask.__name__]
+    architecture = (config.architectures or ["no architecture"])[0]
+    if not isinstance(config, ExtraBertConfig) or architecture not in classes:
+        raise InputError(f"the model must be one of {', '.join(classes)}, got {architecture} in {path}.")
+    return path, config
 
 
 def _load_saved(path: str, attn_implementation: str | None) -> ExtraBertPreTrainedModel:

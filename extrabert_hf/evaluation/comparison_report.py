@@ -51,9 +51,15 @@ def read_sides(words: Sequence[str], task: str | None = None) -> dict[str, dict[
 
 
 def split_side(word: str) -> tuple[str, list[Path]]:
-    """Reads `FOLDER` or `NAME=FOLDER,FOLDER,...` as a name and folders; a bare folder is called as it is."""
-    name, is_named, folders = word.rpartition("=")
-    return (name if is_named else Path(word).name), [Path(folder) for folder in folders.split(",")]
+    """Reads `FOLDER` or `NAME=FOLDER,FOLDER,...` as a name and folders."""
+    name, folders = split_name(word)
+    return name, [Path(folder) for folder in folders.split(",")]
+
+
+def split_name(word: str) -> tuple[str, str]:
+    """Reads `NAME=WHERE` or `WHERE`, which is then called by its last part, as a name and where it is."""
+    name, is_named, where = word.rpartition("=")
+    return (name if is_named else Path(word).name), where
 
 
 def write_comparison(lines: Sequence[Mapping[str, Any]], folder: str | Path) -> str:

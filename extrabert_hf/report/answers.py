@@ -67,12 +67,17 @@ class Answers:
     @cached_property
     def worst(self) -> list[int]:
         """Numbers of the rows with an error, the worst first."""
-        return [int(row) for row in np.argsort(-self.errors, kind="stable") if self.errors[row] > 0]
+        return worst_rows(self.errors)
 
     @cached_property
     def words(self) -> np.ndarray:
         """Words of each row's longest sentence, `(N,)`."""
         return np.array([max(len(sentence.split()) for sentence in row) for row in self.sentences])
+
+
+def worst_rows(errors: np.ndarray) -> list[int]:
+    """Gives the numbers of the rows whose error, of `(N,)`, is above 0, the largest first."""
+    return [int(row) for row in np.argsort(-errors, kind="stable") if errors[row] > 0]
 
 
 def answer_rows(

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from extrabert_hf.evaluation.coloured_text import opacity
-from extrabert_hf.report.answers import Answers
+from extrabert_hf.report.answers import Answers, worst_rows
 
 ERRORS_SHOWN = 200
 """Of each task, the worst."""
@@ -21,7 +21,7 @@ def error_table(answers: Mapping[str, Answers]) -> dict[str, Any]:
             By run, one or more, to the same rows.
     """
     sizes = np.stack([its.errors for its in answers.values()]).max(axis=0)  # (N,)
-    worst = [int(row) for row in np.argsort(-sizes, kind="stable") if sizes[row] > 0]
+    worst = worst_rows(sizes)
     return {
         "wrong": len(worst),
         "size": "error" if next(iter(answers.values())).task.is_regression else "confidence",

@@ -59,7 +59,7 @@ def write_report(
     path: Path, runs: Sequence[ReportedRun], comparison: Sequence[Mapping[str, Any]] = (), *, title: str
 ) -> None:
     """
-    Writes a page on one run, or on several side by side, and its figures as PNG and SVG into `<page>_figures/`.
+    Writes a page on one run, or on several side by side, and what it draws as PNG and SVG into `<page>_figures/`.
 
     Args:
         path (`Path`):
@@ -81,7 +81,7 @@ def write_report(
         scores=[line for name in names for run in runs if name in run.answers for line in _scores(name, run)],
         comparison=comparison_cells(comparison),
         comparison_caption=CAPTION,
-        comparison_figure=_figure(plot_differences(comparison), "", folder / "differences") if comparison else None,
+        comparison_figure=_figure(plot_differences(comparison), "", folder, "differences") if comparison else None,
         tasks=[_task(name, {run.name: run for run in runs if name in run.answers}, folder) for name in names],
         training_figures=[figure for run in runs for figure in _training_figures(run, folder, len(runs) > 1)],
     )
@@ -112,11 +112,10 @@ def _task(name: str, runs: Mapping[str, ReportedRun], folder: Path) -> dict[str,
     ]
     kinds = list(dict.fromkeys(kind for kind, *_ in drawn))
     drawn.sort(key=lambda entry: kinds.index(entry[0]))  # the same kind of all runs side by side
-    several = len(runs) > 1
     return {
         "name": name,
         "figures": [
-            _figure(figure, _of(run_name, caption, several), folder / _of(run_name, f"{name}-{kind}", several, "-"))
+            _figure(figure, caption, folder, f"{name}-{kind}", run_name if len(runs) > 1 else "")
             for kind, run_name, figure, caption in drawn
         ],
         "errors": error_table(answers),
@@ -145,27 +144,27 @@ def _answer_figures(name: str, answers: Answers) -> dict[str, tuple[Figure, str]
 
 
 def _training_figures(run: ReportedRun, folder: Path, several: bool) -> Iterator[dict[str, str]]:
+    shown_name = run.name if several else ""
     if any("loss" in entry for entry in run.history):
         metrics = {name: its.task.metric for name, its in run.answers.items()}
         curves = plot_curves(run.history, metrics)
-        yield _figure(curves, _of(run.name, CURVES_CAPTION, several), folder / _of(run.name, "training", several, "-"))
+        yield _figure(curves, CURVES_CAPTION, folder, "training", shown_name)
     for file, caption in run.training_figures.items():
         if file.is_file():
-            yield _shown(file.read_bytes(), _of(run.name, caption, several))
+            yield _shown(file.read_bytes(), caption, shown_name)
 
 
-def _of(run: str, told: str, several: bool, joint: str = ": ") -> str:
-    return f"{run}{joint}{told}" if several else told
-
-
-def _figure(figure: Figure, caption: str, file: Path) -> dict[str, str]:
+def _figure(figure: Figure, caption: str, folder: Path, kind: str, run: str = "") -> dict[str, str]:
+    """Draws a figure into the page, and as PNG and SVG into the folder; of several runs, `run` says whose."""
     image = io.BytesIO()
     figure.savefig(image, format="png", dpi=110)
+    file = folder / (f"{run}-{kind}" if run else kind)
     file.parent.mkdir(parents=True, exist_ok=True)
     file.with_name(f"{file.name}.png").write_bytes(image.getvalue())
     figure.savefig(file.with_name(f"{file.name}.svg"))
-    return _shown(image.getvalue(), caption)
+    return _shown(image.getvalue(), caption, run)
 
 
-def _shown(image: bytes, caption: str) -> dict[str, str]:
+def _shown(image: bytes, caption: str, run: str = "") -> dict[str, str]:
+    caption = f"{run}: {caption}" if run else caption
     return {"source": f"data:image/png;base64,{base64.b64encode(image).decode()}", "caption": caption}

@@ -51,28 +51,33 @@ def report_finished(words: Sequence[str], output: str | Path | None = None) -> P
     """
     if len(words) > 1 and output is None:
         raise InputError("`output` must name the page of several runs, got none.")
+    folders = [_one_folder(word) for word in words]
     comparison = compare_all(read_sides(words)) if len(words) > 1 else []
-    runs = [_finished(word) for word in words]
-    path = split_side(words[0])[1][0] / REPORT_FILE if output is None else Path(output)
+    runs = [_finished(name, folder) for name, folder in folders]
+    path = folders[0][1] / REPORT_FILE if output is None else Path(output)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_report(path, runs, comparison, title=" and ".join(map(_title, runs)))
     return path
 
 
-def _finished(word: str) -> ReportedRun:
+def _one_folder(word: str) -> tuple[str, Path]:
     name, (folder, *others) = split_side(word)
     if others:
         raise InputError(f"`run` must be one folder, got {word!r}: compare.py takes several seeds of a setting.")
+    return name, folder
+
+
+def _finished(name: str, folder: Path) -> ReportedRun:
     path = folder / "metrics.json"
     if not path.is_file():
         raise InputError(f"`run` must be the folder of a finished run, {folder} has no metrics.json.")
     metrics = json.loads(path.read_text(encoding="utf-8"))
     answers = {}
+    several = metrics.get("multitask") is not None or len(metrics["tasks"]) > 1
     for task_name, entry in metrics["tasks"].items():
         task = TaskSpec.from_dict(entry["task"])
         data = DataArguments(**entry["data"])
         rows = data.load(task, metrics["arguments"]["seed"]).splits["dev"]
-        several = metrics.get("multitask") is not None or len(metrics["tasks"]) > 1
         model, tokenizer, _ = load_model(str(folder), task_name if several else None)
         answers[task_name] = answer_rows(model, tokenizer, task, rows)
     return _reported(folder, name, answers, metrics)
