@@ -1,6 +1,6 @@
 """
 Writes the report of a finished run, or of several side by side with paired tests: scores, figures, and the worst
-errors to sort and filter, in one page; its figures as PNG and SVG beside it.
+errors to sort and filter, in one page; what it draws as PNG and SVG beside it.
 
     python recipes/report.py runs/sts
     python recipes/report.py runs/sts mean=runs/sts_mean --output runs/both.html
