@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 Loaded = tuple[ExtraBertForOneTask, PreTrainedTokenizerBase, TaskSpec]
 
+LAST_PORT = 65535
+
 CARD_STYLE = """
 .card { border: 1px solid #d0d7de; border-radius: 8px; padding: .8em 1em; margin-bottom: 1em }
 .card h4 { margin: 0; font-size: 1.15em } .card small, .missing { color: #59636e }
@@ -115,13 +117,15 @@ def serve_demo(words: Sequence[str], host: str, port: int, *, block: bool = True
         host (`str`):
             Address to listen on.
         port (`int`):
-            0 for any that is free.
+            0 to 65535; 0 for any that is free.
         block (`bool`, defaults to `True`):
             Whether to wait for the interruption.
 
     Returns:
         `str`: the page's address.
     """
+    if not 0 <= port <= LAST_PORT:
+        raise InputError(f"`port` must be 0 to {LAST_PORT}, got {port}.")
     try:
         import gradio
     except ImportError as error:
@@ -134,8 +138,9 @@ def serve_demo(words: Sequence[str], host: str, port: int, *, block: bool = True
             theme=gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
             css=STYLE + CARD_STYLE,
             footer_links=[],
+            share=False,  # whatever GRADIO_SHARE says
             prevent_thread_lock=not block,
         )
     except OSError as error:
-        raise InputError(f"`port` must be free, got {port}: {error}") from error
+        raise InputError(f"`host` and `port` must be free and of this machine, got {host}:{port}: {error}") from error
     return address

@@ -1,5 +1,6 @@
 """What a task is: its labels, the columns that hold it, its metric; and the three tasks of the paper."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -16,7 +17,8 @@ class TaskSpec:
 
     Args:
         name (`str`):
-            Short id, used in metric prefixes and file names: `sst`, `para`, `sts`, or your own.
+            Short id, used in metric prefixes and file names: `sst`, `para`, `sts`, or your own, of letters, digits,
+            `_` and `-`.
         head (`str`):
             `"sentiment"` classifies one sentence, `"paraphrase"` classifies a pair, `"similarity"` scores a pair.
         class_names (`tuple[str, ...]`):
@@ -55,6 +57,8 @@ class TaskSpec:
         return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
 
     def __post_init__(self) -> None:
+        if not re.fullmatch(r"[\w-]+", self.name):
+            raise InputError(f"`name` of a task must be letters, digits, '_' or '-', got {self.name!r}.")
         if self.head not in ("sentiment", "paraphrase", "similarity"):
             raise InputError(f"`head` must be one of 'sentiment', 'paraphrase', 'similarity', got {self.head!r}.")
         if self.is_regression and not self.label_range[0] < self.label_range[1]:

@@ -64,9 +64,14 @@ def test_the_page_answers_over_http_and_names_no_other_machine(folders, monkeypa
     with urllib.request.urlopen(address) as page:
         text = page.read().decode()
     assert "fonts.googleapis" not in text
-    with pytest.raises(InputError, match="`port` must be free"):
+    with pytest.raises(InputError, match="`host` and `port` must be free and of this machine, got 127"):
         serve_demo([str(folders / "both")], "127.0.0.1", int(address.rsplit(":", 1)[1].rstrip("/")), block=False)
     gradio.close_all()
+
+
+def test_a_port_that_is_none_is_refused(folders):
+    with pytest.raises(InputError, match="`port` must be 0 to 65535, got 70000"):
+        serve_demo([str(folders / "sst")], "127.0.0.1", 70_000)
 
 
 def test_without_gradio_one_line_says_what_to_install(folders, monkeypatch):

@@ -74,7 +74,10 @@ def to_fragment(explanation: Explanation) -> str:
     """Writes all but the answer as a part of a page: words, their weights as colours and titles, and bars."""
     sentences = []
     for index, tokens in enumerate(explanation.tokens):
-        weights = [0.0] * len(tokens) if explanation.weights is None else explanation.weights[index]
+        if explanation.weights is None:
+            sentences.append(f'<p class="words">{html.escape(" ".join(tokens))}</p>')
+            continue
+        weights = explanation.weights[index]
         strongest = max(weights)
         words = [
             f'<span title="{_share(weight)}" style="background:rgb(9 105 218 / {opacity(weight, strongest)})">'

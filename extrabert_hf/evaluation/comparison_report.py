@@ -51,15 +51,15 @@ def read_sides(words: Sequence[str], task: str | None = None) -> dict[str, dict[
 
 
 def split_side(word: str) -> tuple[str, list[Path]]:
-    """Reads `FOLDER` or `NAME=FOLDER,FOLDER,...` as a name and folders."""
-    name, folders = split_name(word)
-    return name, [Path(folder) for folder in folders.split(",")]
+    """Reads `FOLDER` or `NAME=FOLDER,FOLDER,...` as a name and folders; one that is there may have a comma."""
+    name, where = split_name(word)
+    return name, [Path(where)] if Path(where).is_dir() else [Path(folder) for folder in where.split(",")]
 
 
 def split_name(word: str) -> tuple[str, str]:
-    """Reads `NAME=WHERE` or `WHERE`, which is then called by its last part, as a name and where it is."""
-    name, is_named, where = word.rpartition("=")
-    return (name if is_named else Path(word).name), where
+    """Reads `NAME=WHERE` or `WHERE`, which is then called by its last part; a folder that is there may have a `=`."""
+    name, is_named, where = word.partition("=")
+    return (name, where) if is_named and not Path(word).is_dir() else (Path(word).resolve().name, word)
 
 
 def write_comparison(lines: Sequence[Mapping[str, Any]], folder: str | Path) -> str:

@@ -1,11 +1,12 @@
 """Figures of a run, drawn without a screen."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+
+from extrabert_hf.evaluation.conflicts import Conflict
 
 WINDOWS = 40
 """Points of a curve: steps are averaged until so many are left."""
@@ -13,18 +14,14 @@ CURVES_CAPTION = "Loss of training, and the score of each evaluation"
 CONFLICTS_CAPTION = "How the tasks' gradients of the encoder oppose each other"
 
 
-def plot_conflicts(rows: Sequence[tuple[int, str, str, float]], path: Path) -> None:
+def plot_conflicts(rows: Sequence[Conflict]) -> Figure:
     """
     Draws how the cosine of each two tasks' gradients went, and how often it was below zero.
 
     Args:
-        rows (`Sequence[tuple[int, str, str, float]]`):
-            Step, two tasks, and the cosine of their gradients. Without any, as for one task, no file is written.
-        path (`Path`):
-            The png to write; its folder is made.
+        rows (`Sequence[Conflict]`):
+            What [`read_conflicts`] gives, one or more.
     """
-    if not rows:
-        return
     figure = Figure(figsize=(9, 6), layout="constrained")
     cosine_axes, share_axes = figure.subplots(2, 1, sharex=True)
     pairs: dict[str, list[tuple[int, float]]] = {}
@@ -39,8 +36,7 @@ def plot_conflicts(rows: Sequence[tuple[int, str, str, float]], path: Path) -> N
     cosine_axes.set(ylabel="cosine of the gradients, mean", title="How the tasks pull on the encoder")
     share_axes.set(xlabel="optimizer step", ylabel="steps below zero, %", ylim=(0, 100))
     cosine_axes.legend(frameon=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    return figure
 
 
 def plot_confusion(labels: np.ndarray, predictions: np.ndarray, class_names: Sequence[str], title: str) -> Figure:

@@ -3,7 +3,7 @@
 import base64
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,11 @@ from jinja2 import Environment, StrictUndefined
 from matplotlib.figure import Figure
 
 from extrabert_hf.evaluation.comparison_report import CAPTION, comparison_cells
+from extrabert_hf.evaluation.conflicts import Conflict
 from extrabert_hf.evaluation.figures import (
+    CONFLICTS_CAPTION,
     CURVES_CAPTION,
+    plot_conflicts,
     plot_confusion,
     plot_curves,
     plot_differences,
@@ -43,8 +46,8 @@ class ReportedRun:
             By task, what [`score`] gives of them.
         history (`Sequence[Mapping[str, float]]`, *optional*):
             The `log_history` of training.
-        training_figures (`Mapping[Path, str]`, *optional*):
-            More figures of the training, their captions by file; those that are not there are left out.
+        conflicts (`Sequence[Conflict]`, *optional*):
+            How the tasks' gradients opposed each other.
     """
 
     name: str
@@ -52,20 +55,22 @@ class ReportedRun:
     answers: Mapping[str, Answers]
     scores: Mapping[str, Mapping[str, Any]]
     history: Sequence[Mapping[str, float]] = ()
-    training_figures: Mapping[Path, str] = field(default_factory=dict)
+    conflicts: Sequence[Conflict] = ()
 
 
 def write_report(
     path: Path, runs: Sequence[ReportedRun], comparison: Sequence[Mapping[str, Any]] = (), *, title: str
 ) -> None:
     """
-    Writes a page on one run, or on several side by side, and what it draws as PNG and SVG into `<page>_figures/`.
+    Writes a page on one run, or on several side by side, and what it draws as PNG and SVG into `<page>_figures/`,
+    in place of what an earlier page of this name drew.
 
     Args:
         path (`Path`):
             The page to write.
         runs (`Sequence[ReportedRun]`):
-            One or more, with names that differ. A task that several have must have the same rows in all.
+            One or more, with names that differ and can be part of a file's. A task that several have must have the
+            same rows in all.
         comparison (`Sequence[Mapping[str, Any]]`, *optional*):
             What [`compare_all`] gives of several runs.
         title (`str`):
@@ -74,16 +79,24 @@ def write_report(
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=True)
     template = files("extrabert_hf.report").joinpath("page.html.jinja").read_text(encoding="utf-8")
     folder = path.with_name(f"{path.stem}_figures")
+    for earlier in [*folder.glob("*.png"), *folder.glob("*.svg")]:
+        earlier.unlink()
     names = list(dict.fromkeys(name for run in runs for name in run.answers))
+    compared = {line["task"] for line in comparison}
     page = environment.from_string(template).render(
         title=title,
         runs=runs,
         scores=[line for name in names for run in runs if name in run.answers for line in _scores(name, run)],
         comparison=comparison_cells(comparison),
         comparison_caption=CAPTION,
+        not_compared=[name for name in names if name not in compared],
         comparison_figure=_figure(plot_differences(comparison), "", folder, "differences") if comparison else None,
-        tasks=[_task(name, {run.name: run for run in runs if name in run.answers}, folder) for name in names],
-        training_figures=[figure for run in runs for figure in _training_figures(run, folder, len(runs) > 1)],
+        tasks=[_task(name, runs, folder) for name in names],
+        training_figures=[
+            _figure(figure, caption, folder, kind, run.name if len(runs) > 1 else "")
+            for run in runs
+            for kind, (figure, caption) in _training_figures(run).items()
+        ],
     )
     path.write_text(page, encoding="utf-8")
 
@@ -103,8 +116,8 @@ def _scores(name: str, run: ReportedRun) -> Iterator[dict[str, str]]:
         }
 
 
-def _task(name: str, runs: Mapping[str, ReportedRun], folder: Path) -> dict[str, Any]:
-    answers = {run_name: run.answers[name] for run_name, run in runs.items()}
+def _task(name: str, runs: Sequence[ReportedRun], folder: Path) -> dict[str, Any]:
+    answers = {run.name: run.answers[name] for run in runs if name in run.answers}
     drawn = [
         (kind, run_name, figure, caption)
         for run_name, its in answers.items()
@@ -118,7 +131,7 @@ def _task(name: str, runs: Mapping[str, ReportedRun], folder: Path) -> dict[str,
             _figure(figure, caption, folder, f"{name}-{kind}", run_name if len(runs) > 1 else "")
             for kind, run_name, figure, caption in drawn
         ],
-        "errors": error_table(answers),
+        "errors": error_table(answers, names_runs=len(runs) > 1),
     }
 
 
@@ -143,15 +156,14 @@ def _answer_figures(name: str, answers: Answers) -> dict[str, tuple[Figure, str]
     }
 
 
-def _training_figures(run: ReportedRun, folder: Path, several: bool) -> Iterator[dict[str, str]]:
-    shown_name = run.name if several else ""
+def _training_figures(run: ReportedRun) -> dict[str, tuple[Figure, str]]:
+    figures = {}
     if any("loss" in entry for entry in run.history):
         metrics = {name: its.task.metric for name, its in run.answers.items()}
-        curves = plot_curves(run.history, metrics)
-        yield _figure(curves, CURVES_CAPTION, folder, "training", shown_name)
-    for file, caption in run.training_figures.items():
-        if file.is_file():
-            yield _shown(file.read_bytes(), caption, shown_name)
+        figures["training"] = plot_curves(run.history, metrics), CURVES_CAPTION
+    if run.conflicts:
+        figures["gradient_conflicts"] = plot_conflicts(run.conflicts), CONFLICTS_CAPTION
+    return figures
 
 
 def _figure(figure: Figure, caption: str, folder: Path, kind: str, run: str = "") -> dict[str, str]:
@@ -162,9 +174,5 @@ def _figure(figure: Figure, caption: str, folder: Path, kind: str, run: str = ""
     file.parent.mkdir(parents=True, exist_ok=True)
     file.with_name(f"{file.name}.png").write_bytes(image.getvalue())
     figure.savefig(file.with_name(f"{file.name}.svg"))
-    return _shown(image.getvalue(), caption, run)
-
-
-def _shown(image: bytes, caption: str, run: str = "") -> dict[str, str]:
     caption = f"{run}: {caption}" if run else caption
-    return {"source": f"data:image/png;base64,{base64.b64encode(image).decode()}", "caption": caption}
+    return {"source": f"data:image/png;base64,{base64.b64encode(image.getvalue()).decode()}", "caption": caption}

@@ -13,9 +13,11 @@ import numpy as np
 
 from extrabert_hf.data.auditing import AUDIT_FILE, findings
 from extrabert_hf.errors import InputError
+from extrabert_hf.evaluation.conflicts import CONFLICTS_FILE, Conflict, read_conflicts
 from extrabert_hf.evaluation.figures import (
     CONFLICTS_CAPTION,
     CURVES_CAPTION,
+    plot_conflicts,
     plot_confusion,
     plot_curves,
     plot_scores,
@@ -126,6 +128,12 @@ class RunFolder:
         path = self.path / "trainer_state.json"
         return json.loads(path.read_text(encoding="utf-8"))["log_history"] if path.is_file() else []
 
+    @cached_property
+    def conflicts(self) -> list[Conflict]:
+        """How the tasks' gradients opposed each other, of a run of several tasks."""
+        path = self.path / CONFLICTS_FILE
+        return read_conflicts(path) if path.is_file() else []
+
     def draw_figures(self) -> dict[str, str]:
         """Draws what the run's files hold into `figures/`; gives each figure's caption by its path in the folder."""
         captions = {}
@@ -140,7 +148,8 @@ class RunFolder:
             metrics = {name: entry["task"]["metric"] for name, entry in self.tasks.items()}
             plot_curves(self.history, metrics).savefig(self.path / "figures" / "training.png", dpi=120)
             captions["figures/training.png"] = CURVES_CAPTION
-        if (self.path / "figures" / "gradient_conflicts.png").is_file():
+        if self.conflicts:
+            plot_conflicts(self.conflicts).savefig(self.path / "figures" / "gradient_conflicts.png", dpi=120)
             captions["figures/gradient_conflicts.png"] = CONFLICTS_CAPTION
         return captions
 

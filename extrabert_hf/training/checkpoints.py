@@ -8,6 +8,7 @@ from peft import PeftConfig, PeftModel
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from extrabert_hf.errors import InputError
+from extrabert_hf.evaluation.conflicts import CONFLICTS_FILE
 from extrabert_hf.lora import ADAPTER
 from extrabert_hf.models.configuration_extrabert import TASK_FIELDS
 from extrabert_hf.training.arguments import ExtraBertTrainingArguments
@@ -57,7 +58,7 @@ def clear_earlier_run(output_dir: Path) -> None:
     for pattern in ("checkpoint-*", "predictions", "scored", "adapter", "best", "figures"):
         for folder in output_dir.glob(pattern):
             shutil.rmtree(folder)
-    for name in ("metrics.json", "gradient_conflicts.csv"):
+    for name in ("metrics.json", CONFLICTS_FILE):
         (output_dir / name).unlink(missing_ok=True)
 
 

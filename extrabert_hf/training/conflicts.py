@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from extrabert_hf.evaluation.conflicts import COLUMNS, Conflict, read_conflicts, summarize_conflicts
+
 
 class GradientConflicts(TrainerCallback):
     """
@@ -25,7 +27,7 @@ class GradientConflicts(TrainerCallback):
     def __init__(self, path: Path) -> None:
         self.path = path
         self.writes = False
-        self.rows: list[tuple[int, str, str, float]] = []
+        self.rows: list[Conflict] = []
         self._window_start = 0
 
     def on_train_begin(
@@ -40,7 +42,7 @@ class GradientConflicts(TrainerCallback):
         if self.writes:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("w", encoding="utf-8", newline="") as file:
-                csv.writer(file).writerows([("step", "first", "second", "cosine"), *self.rows])
+                csv.writer(file).writerows([COLUMNS, *self.rows])
 
     def add(self, step: int, tasks: Sequence[str], gram: torch.Tensor) -> None:
         """
@@ -73,43 +75,3 @@ class GradientConflicts(TrainerCallback):
         summary = summarize_conflicts(rows)
         cosines = {f"cosine_{pair}": entry["mean_cosine"] for pair, entry in summary["pairs"].items()}
         return {**cosines, "conflicting_steps": summary["conflicting_steps"]} if rows else {}
-
-
-def summarize_conflicts(rows: Sequence[tuple[int, str, str, float]]) -> dict[str, Any]:
-    """
-    Sums up the noted steps.
-
-    Args:
-        rows (`Sequence[tuple[int, str, str, float]]`):
-            Step, two tasks, and the cosine of their gradients.
-
-    Returns:
-        `dict`: `steps` with at least one pair; `conflicting_steps`, the share of them, 0 to 1, at which some pair's
-        cosine is below 0 (`None` without a step); `pairs`, by `"first_second"` the `mean_cosine`, -1 to 1, and the
-        `conflicting_steps` of that pair.
-    """
-    pairs: dict[str, list[float]] = {}
-    worst: dict[int, float] = {}
-    for step, first, second, cosine in rows:
-        pairs.setdefault(f"{first}_{second}", []).append(cosine)
-        worst[step] = min(cosine, worst.get(step, 1.0))
-    return {
-        "steps": len(worst),
-        "conflicting_steps": _share_below_zero(list(worst.values())),
-        "pairs": {
-            pair: {"mean_cosine": sum(cosines) / len(cosines), "conflicting_steps": _share_below_zero(cosines)}
-            for pair, cosines in pairs.items()
-        },
-    }
-
-
-def read_conflicts(path: Path) -> list[tuple[int, str, str, float]]:
-    """Reads what [`GradientConflicts`] wrote; a last line cut short by a kill is left out, its step is run again."""
-    with path.open(encoding="utf-8", newline="") as file:
-        lines = file.read().split("\n")
-    rows = csv.reader(lines[1:-1])  # what follows the last line break is empty, or cut short
-    return [(int(step), first, second, float(cosine)) for step, first, second, cosine in rows]
-
-
-def _share_below_zero(values: Sequence[float]) -> float | None:
-    return sum(value < 0 for value in values) / len(values) if values else None

@@ -16,6 +16,7 @@ from extrabert_hf.data.multitask import MultiTaskDataset, StepSampler
 from extrabert_hf.data.samplers import mixed_generator
 from extrabert_hf.errors import InputError
 from extrabert_hf.evaluation.aggregate import aggregate_scores
+from extrabert_hf.evaluation.conflicts import CONFLICTS_FILE
 from extrabert_hf.tasks import TaskSpec
 from extrabert_hf.training.conflicts import GradientConflicts
 from extrabert_hf.training.gradient_surgery import combine, get_aggregator, gram_matrix
@@ -71,7 +72,7 @@ class MultiTaskTrainer(ExtraBertTrainer):
         self.multitask = multitask
         self.metrics_of = metrics_of or {}
         self.aggregator = get_aggregator(multitask.aggregator)
-        self.conflicts = GradientConflicts(Path(args.output_dir) / "gradient_conflicts.csv")
+        self.conflicts = GradientConflicts(Path(args.output_dir) / CONFLICTS_FILE)
         self.add_callback(self.conflicts)
         self._gradients: dict[str, list[torch.Tensor | None]] = {}  # the encoder's, by task
         self._losses: dict[str, list[torch.Tensor]] = {}  # since the last log line

@@ -5,11 +5,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from extrabert_hf.errors import InputError
 from extrabert_hf.evaluation.comparison import compare_all
 from extrabert_hf.evaluation.comparison_report import read_sides, split_side
-from extrabert_hf.evaluation.figures import CONFLICTS_CAPTION
-from extrabert_hf.pretrained import load_model
+from extrabert_hf.evaluation.conflicts import CONFLICTS_FILE, read_conflicts
+from extrabert_hf.evaluation.scored_runs import ScoredRun, check_same_rows
+from extrabert_hf.pretrained import load_all_tasks
 from extrabert_hf.report.answers import Answers, answer_rows
 from extrabert_hf.report.page import REPORT_FILE, ReportedRun, write_report
 from extrabert_hf.tasks import TaskSpec
@@ -29,7 +32,7 @@ def report_run(folder: Path, answers: Mapping[str, Answers], metrics: Mapping[st
             What stands in `metrics.json`.
     """
     run = _reported(folder, folder.resolve().name, answers, metrics)
-    write_report(folder / REPORT_FILE, [run], title=_title(run))
+    write_report(folder / REPORT_FILE, [run], title=_title([run]))
 
 
 def report_finished(words: Sequence[str], output: str | Path | None = None) -> Path:
@@ -51,52 +54,65 @@ def report_finished(words: Sequence[str], output: str | Path | None = None) -> P
     """
     if len(words) > 1 and output is None:
         raise InputError("`output` must name the page of several runs, got none.")
-    folders = [_one_folder(word) for word in words]
-    comparison = compare_all(read_sides(words)) if len(words) > 1 else []
-    runs = [_finished(name, folder) for name, folder in folders]
-    path = folders[0][1] / REPORT_FILE if output is None else Path(output)
+    folders = dict(map(_one_folder, words))
+    sides = read_sides(words)
+    scored = {name: {task: its.runs[0] for task, its in side.items()} for name, side in sides.items()}
+    _check_same_rows_of_tasks(scored)
+    comparison = compare_all(sides) if len(words) > 1 else []
+    runs = [_finished(name, folder, scored[name]) for name, folder in folders.items()]
+    path = next(iter(folders.values())) / REPORT_FILE if output is None else Path(output)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_report(path, runs, comparison, title=" and ".join(map(_title, runs)))
+    write_report(path, runs, comparison, title=_title(runs))
     return path
 
 
 def _one_folder(word: str) -> tuple[str, Path]:
     name, (folder, *others) = split_side(word)
     if others:
-        raise InputError(f"`run` must be one folder, got {word!r}: compare.py takes several seeds of a setting.")
+        raise InputError(f"`runs` must be one folder each, got {word!r}: compare.py takes several seeds of a setting.")
+    if Path(name).name != name:
+        raise InputError(f"`runs` must have names that can be part of a file's, got {name!r} in {word!r}.")
     return name, folder
 
 
-def _finished(name: str, folder: Path) -> ReportedRun:
-    path = folder / "metrics.json"
-    if not path.is_file():
-        raise InputError(f"`run` must be the folder of a finished run, {folder} has no metrics.json.")
-    metrics = json.loads(path.read_text(encoding="utf-8"))
+def _check_same_rows_of_tasks(scored: Mapping[str, Mapping[str, ScoredRun]]) -> None:
+    first: dict[str, ScoredRun] = {}
+    for its in scored.values():
+        for task, run in its.items():
+            check_same_rows(first.setdefault(task, run), run)
+
+
+def _finished(name: str, folder: Path, scored: Mapping[str, ScoredRun]) -> ReportedRun:
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    is_multitask = metrics.get("multitask") is not None or len(metrics["tasks"]) > 1
+    models = {loaded[2].name if is_multitask else None: loaded[:2] for loaded in load_all_tasks(str(folder))}
     answers = {}
-    several = metrics.get("multitask") is not None or len(metrics["tasks"]) > 1
     for task_name, entry in metrics["tasks"].items():
         task = TaskSpec.from_dict(entry["task"])
-        data = DataArguments(**entry["data"])
-        rows = data.load(task, metrics["arguments"]["seed"]).splits["dev"]
-        model, tokenizer, _ = load_model(str(folder), task_name if several else None)
-        answers[task_name] = answer_rows(model, tokenizer, task, rows)
+        rows = DataArguments(**entry["data"]).load(task, metrics["arguments"]["seed"]).splits["dev"]
+        was = scored[task_name]
+        if tuple(rows["id"][:]) != was.ids or not np.array_equal(rows["label"][:], was.labels):
+            data = entry["data"]["data"] or entry["dataset"]["name"]
+            raise InputError(f"`runs` must find their dev rows as they were, {data} has others now than {was.file}.")
+        answers[task_name] = answer_rows(*models[task_name if is_multitask else None], task, rows)
     return _reported(folder, name, answers, metrics)
 
 
 def _reported(folder: Path, name: str, answers: Mapping[str, Answers], metrics: Mapping[str, Any]) -> ReportedRun:
-    state = folder / "trainer_state.json"
+    state, conflicts = folder / "trainer_state.json", folder / CONFLICTS_FILE
     return ReportedRun(
         name=name,
         subtitle=_subtitle(metrics),
         answers=answers,
         scores={task: entry["scores"]["dev"] for task, entry in metrics["tasks"].items()},
         history=json.loads(state.read_text(encoding="utf-8"))["log_history"] if state.is_file() else [],
-        training_figures={folder / "figures" / "gradient_conflicts.png": CONFLICTS_CAPTION},
+        conflicts=read_conflicts(conflicts) if conflicts.is_file() else [],
     )
 
 
-def _title(run: ReportedRun) -> str:
-    return ", ".join(dict.fromkeys([run.name, *run.answers]))
+def _title(runs: Sequence[ReportedRun]) -> str:
+    tasks = [task for run in runs for task in run.answers]
+    return ", ".join(dict.fromkeys([" and ".join(run.name for run in runs), *tasks]))
 
 
 def _subtitle(metrics: Mapping[str, Any]) -> str:

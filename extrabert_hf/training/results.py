@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from extrabert_hf.data.loading import LoadedData
 from extrabert_hf.data.sources import describe_source
 from extrabert_hf.evaluation.aggregate import aggregate_scores
-from extrabert_hf.evaluation.figures import plot_conflicts
+from extrabert_hf.evaluation.conflicts import summarize_conflicts
 from extrabert_hf.evaluation.scoring import score_split
 from extrabert_hf.evaluation.significance import score
 from extrabert_hf.evaluation.submission import write_submission
@@ -25,7 +25,6 @@ from extrabert_hf.machine import describe_machine
 from extrabert_hf.model_names import hub_model_name
 from extrabert_hf.report.answers import Answers, answer_rows
 from extrabert_hf.training.command_line import Run
-from extrabert_hf.training.conflicts import summarize_conflicts
 from extrabert_hf.training.multitask_trainer import MultiTaskTrainer
 from extrabert_hf.training.reporting import report_run
 from extrabert_hf.training.trainer import ExtraBertTrainer
@@ -86,7 +85,6 @@ def score_and_write(
         for pair, entry in conflicts["pairs"].items():
             share = 100 * entry["conflicting_steps"]
             logger.info("gradients %s: mean cosine %.2f, below 0 at %.0f %%", pair, entry["mean_cosine"], share)
-        plot_conflicts(trainer.conflicts.rows, output_dir / "figures" / "gradient_conflicts.png")
     metrics |= {
         "training": {
             "steps": trainer.state.global_step,

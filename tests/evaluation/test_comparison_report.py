@@ -1,13 +1,14 @@
 import csv
 import json
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from extrabert_hf.errors import InputError
 from extrabert_hf.evaluation.comparison import compare_all
-from extrabert_hf.evaluation.comparison_report import compare_runs, read_sides, write_comparison
+from extrabert_hf.evaluation.comparison_report import compare_runs, read_sides, split_side, write_comparison
 from extrabert_hf.tasks import PAPER_TASKS
 
 LABELS = np.random.default_rng(0).integers(2, size=150)
@@ -36,6 +37,15 @@ def test_sides_are_folders_or_named_runs_of_several_seeds(run):
     sides = read_sides(words)
     assert list(sides) == ["one", "two"]
     assert sides["two"]["para"].seeds == (1, 2) and sides["two"]["para"].mean == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize("name", ["lr=1e-5", "a,b"])
+def test_a_folder_that_is_there_is_taken_whole(name, run, tmp_path, monkeypatch):
+    folder = run(name, 0.5)
+    assert split_side(folder) == (name, [Path(folder)])
+    assert split_side(f"best={folder}") == ("best", [Path(folder)])
+    monkeypatch.chdir(folder)
+    assert split_side(".") == (name, [Path()])
 
 
 def test_tables_and_figure_are_written(run, tmp_path):

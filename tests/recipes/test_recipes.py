@@ -2,8 +2,10 @@ import json
 import os
 import re
 import runpy
+import signal
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -173,6 +175,26 @@ def test_a_finished_run_is_reported(trained, tmp_path):
 
 
 @pytest.mark.launch
+@pytest.mark.launch
+def test_two_finished_runs_are_reported_side_by_side(trained, tmp_path):
+    folder, _ = trained
+    runs = [folder / "sts", f"same={folder / 'sts'}"]
+    run(sys.executable, "recipes/report.py", *runs, "--output", tmp_path / "both.html")
+    assert "Holm" in (tmp_path / "both.html").read_text() and (tmp_path / "both_figures" / "differences.svg").is_file()
+
+
+@pytest.mark.launch
+def test_the_demo_serves_until_it_is_interrupted(trained):
+    pytest.importorskip("gradio", reason="needs the extra `demo`")
+    words = [sys.executable, "-u", "recipes/demo.py", str(trained[0] / "sts"), "--port", "0"]
+    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        address = next(filter(None, (re.search(r"http://127\.0\.0\.1:\d+", line) for line in process.stdout)))[0]
+        with urllib.request.urlopen(address) as page:
+            assert "ExTraBERT" in page.read().decode()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 0
+
+
 def test_an_answer_is_explained(trained, tmp_path):
     folder, _ = trained
     words = ("recipes/explain.py", folder / "para", "A warm film .", "A cold film .", "--html", tmp_path / "why.html")
@@ -220,7 +242,7 @@ def test_an_error_of_the_users_is_one_line(words, message, monkeypatch, capsys):
 def test_an_error_of_the_users_ends_the_process_with_status_2():
     done = run(sys.executable, "recipes/report.py", "./nowhere", check=False)
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith("error: `run` must be the folder of a finished run, nowhere")
+    assert done.stderr.splitlines()[-1].startswith("error: `runs` must be folders of finished runs, nowhere")
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.py")), ids=lambda path: path.stem)

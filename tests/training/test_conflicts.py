@@ -1,7 +1,8 @@
 import torch
 from transformers import TrainerState
 
-from extrabert_hf.training.conflicts import GradientConflicts, read_conflicts, summarize_conflicts
+from extrabert_hf.evaluation.conflicts import read_conflicts, summarize_conflicts
+from extrabert_hf.training.conflicts import GradientConflicts
 
 
 def begun(path, step=0):
@@ -59,11 +60,3 @@ def test_a_window_is_what_came_since_the_last_one(tmp_path):
     conflicts.add(2, ["a", "b"], GRAM.abs())
     assert conflicts.window() == {"cosine_a_b": 0.5, "conflicting_steps": 0.0}
     assert conflicts.window() == {}
-
-
-def test_a_step_conflicts_if_any_pair_of_it_does():
-    rows = [(1, "a", "b", 0.5), (1, "a", "c", -0.5), (2, "a", "b", 0.1), (2, "a", "c", 0.3)]
-    summary = summarize_conflicts(rows)
-    assert (summary["steps"], summary["conflicting_steps"]) == (2, 0.5)
-    assert summary["pairs"]["a_b"] == {"mean_cosine": 0.3, "conflicting_steps": 0.0}
-    assert summary["pairs"]["a_c"]["conflicting_steps"] == 0.5

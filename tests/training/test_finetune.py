@@ -232,7 +232,7 @@ def test_a_multitask_run_leaves_one_model_and_each_tasks_scores(train, tmp_path)
     conflicts = metrics["gradient_conflicts"]
     assert set(conflicts["pairs"]) == {"sst_para", "sst_sts", "para_sts"}
     assert conflicts["steps"] == metrics["training"]["steps"] == 51
-    assert (folder / "figures" / "gradient_conflicts.png").stat().st_size > 10_000
+    assert (folder / "report_figures" / "gradient_conflicts.svg").stat().st_size > 10_000
 
 
 def test_the_best_model_of_each_task_is_kept_if_asked(train, tmp_path):

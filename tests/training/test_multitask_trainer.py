@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from extrabert_hf.errors import InputError
-from extrabert_hf.training.conflicts import read_conflicts
+from extrabert_hf.evaluation.conflicts import read_conflicts
 from tests.training.multitask_runs import EVAL_ROWS, make_trainer
 
 TASKS = ("sst", "para", "sts")

@@ -35,7 +35,7 @@ def test_a_run_leaves_its_report_and_a_finished_one_gets_the_same(task, tiny_enc
 
 
 def test_an_unfinished_run_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"must be the folder of a finished run, .* has no metrics\.json"):
+    with pytest.raises(InputError, match=r"must be folders of finished runs, .* has no metrics\.json"):
         report_finished([str(tmp_path)])
 
 
@@ -48,9 +48,8 @@ def test_two_runs_stand_side_by_side_with_their_differences(tiny_encoder, tmp_pa
     page = report_finished(words, tmp_path / "pages" / "both.html")
     text = page.read_text()
     line = comparison_cells(compare_all(read_sides(words)))[0]
-    assert "".join(f"<td>{cell}" for cell in line.values() if cell not in ("up", "down")) in re.sub(
-        r"<td class=\"(up|down)\">\1", "", text
-    )
+    verdict = line.pop("verdict")
+    assert "".join(f"<td>{cell}" for cell in line.values()) + f'<td class="{verdict}">{verdict}</tr>' in text
     answered = re.search(r'<table id="errors-sts">.*?</table>', text, re.DOTALL)[0]
     assert "answer of first" in answered and "answer of other" in answered
     captions = re.findall(r"<figcaption>(.*?)</figcaption>", text)
@@ -61,5 +60,37 @@ def test_two_runs_stand_side_by_side_with_their_differences(tiny_encoder, tmp_pa
     assert drawn == sorted([*expected, "differences.png", "differences.svg"])
     with pytest.raises(InputError, match=r"`output` must name the page of several runs"):
         report_finished(words)
-    with pytest.raises(InputError, match=r"`run` must be one folder, got 'a=b,c'"):
+    with pytest.raises(InputError, match=r"`runs` must be one folder each, got 'a=b,c'"):
         report_finished(["a=b,c"])
+    with pytest.raises(InputError, match=r"`runs` must have names that can be part of a file's, got '\.\./a' in"):
+        report_finished([f"../a={tmp_path / 'first'}"])
+    assert "<title>first and other, sts</title>" in text
+
+
+def test_runs_whose_tasks_are_not_the_same_say_whose_each_is_and_what_is_not_compared(tiny_encoder, tmp_path):
+    words = ["--model_name_or_path", tiny_encoder, "--data", "sample", "--max_steps", "4", "--max_length", "40"]
+    words += ["--bf16", "false", "--disable_tqdm", "true"]
+    finetune(parse_run("sts", [*words, "--output_dir", str(tmp_path / "one")]))
+    finetune(parse_multitask_run([*words, "--tasks", "sst", "sts", "--output_dir", str(tmp_path / "two")]))
+    page = report_finished([str(tmp_path / "one"), str(tmp_path / "two")], tmp_path / "both.html").read_text()
+    assert "Not compared, since not every run has it: sst." in page
+    assert "answer of two" in re.search(r'<table id="errors-sst">.*?</table>', page, re.DOTALL)[0]
+    assert "two: What was taken for what" in page
+
+
+@pytest.mark.parametrize("file", ["a run's", "the data's"])
+def test_other_rows_than_the_run_was_scored_on_are_refused(file, tiny_encoder, tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    for split in ("train", "dev"):
+        rows = [f"{n},a man plays {n},a woman plays {n},{n % 6}" for n in range(12)]
+        (data / f"sts-{split}.csv").write_text("id,sentence1,sentence2,similarity\n" + "\n".join(rows) + "\n")
+    words = ["--model_name_or_path", tiny_encoder, "--data", str(data), "--max_steps", "2", "--max_length", "40"]
+    words += ["--bf16", "false", "--disable_tqdm", "true"]
+    for name in ("one", "two"):
+        finetune(parse_run("sts", [*words, "--output_dir", str(tmp_path / name)]))
+    changed = tmp_path / "one" / "scored" / "sts-dev.csv" if file == "a run's" else data / "sts-dev.csv"
+    changed.write_text(changed.read_text().replace("\n3,", "\n33,"))
+    told = "must have the same ids and labels" if file == "a run's" else "`runs` must find their dev rows as they were"
+    with pytest.raises(InputError, match=told):
+        report_finished([str(tmp_path / "one"), str(tmp_path / "two")], tmp_path / "both.html")
