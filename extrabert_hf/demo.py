@@ -1,6 +1,7 @@
 """A web page on which one types sentences and sees what models answer, side by side."""
 
 import html
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     import gradio
 
 Loaded = tuple[ExtraBertForOneTask, PreTrainedTokenizerBase, TaskSpec]
+
+logger = logging.getLogger(__name__)
 
 LAST_PORT = 65535
 
@@ -139,8 +142,12 @@ def serve_demo(words: Sequence[str], host: str, port: int, *, block: bool = True
             css=STYLE + CARD_STYLE,
             footer_links=[],
             share=False,  # whatever GRADIO_SHARE says
-            prevent_thread_lock=not block,
+            quiet=True,
+            prevent_thread_lock=True,
         )
     except OSError as error:
         raise InputError(f"`host` and `port` must be free and of this machine, got {host}:{port}: {error}") from error
+    logger.info("the page is at %s, until Ctrl-C", address)
+    if block:
+        page.block_thread()
     return address

@@ -187,8 +187,8 @@ def test_two_finished_runs_are_reported_side_by_side(trained, tmp_path):
 def test_the_demo_serves_until_it_is_interrupted(trained):
     pytest.importorskip("gradio", reason="needs the extra `demo`")
     words = [sys.executable, "-u", "recipes/demo.py", str(trained[0] / "sts"), "--port", "0"]
-    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-        address = next(filter(None, (re.search(r"http://127\.0\.0\.1:\d+", line) for line in process.stdout)))[0]
+    with subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        address = next(filter(None, (re.search(r"http://127\.0\.0\.1:\d+", line) for line in process.stderr)))[0]
         with urllib.request.urlopen(address) as page:
             assert "ExTraBERT" in page.read().decode()
         process.send_signal(signal.SIGINT)
