@@ -7,6 +7,7 @@ from extrabert_hf.tasks import TaskSpec
 WITHOUT: dict[str, dict[str, Any]] = {
     "one forward of both sentences": {"two_forwards": True},
     "length buckets": {"length_buckets": False},
+    "no padding": {"padding_free": False},
     "bfloat16 autocast": {"bf16": False},
     "fused AdamW": {"optim": "adamw_torch"},
 }
@@ -30,8 +31,9 @@ def ladder(task: TaskSpec, bf16: bool) -> dict[str, dict[str, Any]]:
         >>> from extrabert_hf.tasks import PAPER_TASKS
         >>> for step, fields in ladder(PAPER_TASKS["sst"], bf16=False).items():
         ...     print(step, fields)
-        plain {'length_buckets': False, 'optim': 'adamw_torch'}
-        + length buckets {'optim': 'adamw_torch'}
+        plain {'length_buckets': False, 'padding_free': False, 'optim': 'adamw_torch'}
+        + length buckets {'padding_free': False, 'optim': 'adamw_torch'}
+        + no padding {'optim': 'adamw_torch'}
         + fused AdamW {}
     """
     taken = {"one forward of both sentences": task.is_pair, "bfloat16 autocast": bf16}

@@ -14,6 +14,7 @@ from transformers.utils import ModelOutput
 
 from .adapter_files_extrabert import HUB_ARGUMENTS, adapted_weights
 from .configuration_extrabert import ExtraBertConfig
+from .packing_extrabert import PACKABLE, PACKED, encode_packed, let_pack
 from .pipelines_extrabert import PIPELINE_FOR_HEAD, custom_pipelines
 from .pooling_extrabert import MultiplicativeAttentionPooling
 
@@ -43,8 +44,14 @@ class ExtraBertOutput(ModelOutput):
 
 
 class ExtraBertPreTrainedModel(PreTrainedModel):
-    """An encoder; the subclasses add a pooling and a head for one task, or for each of several."""
+    """
+    An encoder; the subclasses add a pooling and a head for one task, or for each of several.
 
+    The encoder sees no padding where it can do without, see [`why_padded`]; `model.padding_free = False` or
+    `model.set_attn_implementation("sdpa")` lets it. The results are the same but for rounding.
+    """
+
+    padding_free = True
     head_kind: str  # of a model of one task
     config_class = ExtraBertConfig
     base_model_prefix = "backbone"
@@ -72,6 +79,7 @@ class ExtraBertPreTrainedModel(PreTrainedModel):
                 f"`pooling` must be one of 'cls', 'mean', 'dot', 'multiplicative' for a "
                 f"{config.backbone_config.model_type} encoder, which has no pooler, got 'pooler'."
             )
+        let_pack(self.backbone)
 
     @classmethod
     def from_pretrained(
@@ -145,6 +153,7 @@ class ExtraBertPreTrainedModel(PreTrainedModel):
         model = cls._from_config(config, dtype=backbone.dtype, attn_implementation=attn_implementation)
         if "pooler" not in config.poolings:
             drop_pooler(backbone)
+        let_pack(backbone)
         model._take_encoder(backbone)
         return model.eval()
 
@@ -156,10 +165,26 @@ class ExtraBertPreTrainedModel(PreTrainedModel):
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
+        states, pooler_output = self._encode(input_ids, attention_mask)
+        return (pooler_output, None) if pooling is None else pooling(states, attention_mask)
+
+    def _encode(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, *, may_pack: bool = True
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """`(S, T)` -> token states `(S, T, d)`, and the output of the encoder's pooler, `(S, d)`, where it has one."""
+        if may_pack and self.why_padded() is None and not torch.compiler.is_compiling():  # a graph for each batch
+            return encode_packed(self.backbone, input_ids, attention_mask)
         encoded = self.backbone(input_ids=input_ids, attention_mask=attention_mask)
-        if pooling is None:
-            return encoded.pooler_output, None
-        return pooling(encoded.last_hidden_state, attention_mask)
+        return encoded.last_hidden_state, encoded.get("pooler_output")
+
+    def why_padded(self) -> str | None:
+        """Says why the encoder sees padding, in a few words; `None` where it sees none."""
+        if not self.padding_free:
+            return "as told"
+        kind, attention = self.backbone.config.model_type, self.backbone.config._attn_implementation
+        if kind not in PACKABLE:
+            return f"a {kind} encoder can't do without"
+        return None if attention == PACKED else f"as the attention {attention!r} has it"
 
     def _score(
         self,

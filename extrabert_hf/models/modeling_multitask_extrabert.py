@@ -135,9 +135,10 @@ class ExtraBertForMultiTask(ExtraBertPreTrainedModel):
         sizes = [len(ids) for ids, _ in batches]
         mask = torch.cat([mask for _, mask in batches])
         with sentences_of_tasks(list(zip(rows, sizes, strict=True))):
-            encoded = self.backbone(input_ids=torch.cat([ids for ids, _ in batches]), attention_mask=mask)
-        states, masks = encoded.last_hidden_state.split(sizes), mask.split(sizes)
-        poolers = states if encoded.get("pooler_output") is None else encoded.pooler_output.split(sizes)
+            ids = torch.cat([ids for ids, _ in batches])
+            states, pooler_output = self._encode(ids, mask, may_pack=not self.adapters)  # which go by whole sentences
+        states, masks = states.split(sizes), mask.split(sizes)
+        poolers = states if pooler_output is None else pooler_output.split(sizes)
         by_task = {}
         for task, state, its_mask, pooler_output in zip(rows, states, masks, poolers, strict=True):
             pooling, head = self.poolings[task], self.heads[task]

@@ -77,6 +77,9 @@ class ExtraBertTrainingArguments(HubArguments, TrainingArguments):
     length_buckets: bool = field(
         default=True, metadata={"help": "Batches of sentences of like length: less padding, the same rows an epoch."}
     )
+    padding_free: bool = field(
+        default=True, metadata={"help": "No padding in the encoder, where it can do without: faster, the same result."}
+    )
     early_stopping_patience: int | None = field(
         default=None, metadata={"help": "Stop after so many evaluations without a better score."}
     )

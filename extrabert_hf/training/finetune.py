@@ -27,7 +27,7 @@ from extrabert_hf.training.command_line import Run
 from extrabert_hf.training.multitask_trainer import MultiTaskTrainer
 from extrabert_hf.training.precision import PRECISIONS
 from extrabert_hf.training.results import score_and_write
-from extrabert_hf.training.trainer import ExtraBertTrainer
+from extrabert_hf.training.trainer import ExtraBertTrainer, plain_model
 
 logger = logging.getLogger(__name__)
 
@@ -182,14 +182,15 @@ def tell_what_is_trained(run: Run, trainer: ExtraBertTrainer) -> None:
     """Says the model, the device, the rows and the precision in one line."""
     model = trainer.model
     logger.info(
-        "training %s on %s: %.1f of %.1f M parameters, %s rows, %s (%s)",
-        type(model.get_base_model() if run.lora.lora else model).__name__,
+        "training %s on %s: %.1f of %.1f M parameters, %s rows, %s (%s), %s",
+        type(plain_model(model)).__name__,
         trainer.args.device,
         sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad) / 1e6,
         sum(parameter.numel() for parameter in model.parameters()) / 1e6,
         f"{len(trainer.train_dataset):,}",
         PRECISIONS[run.training.mixed_precision],
         run.training.precision_reason,
+        "padding-free" if (reason := trainer.why_padded()) is None else f"padded ({reason})",
     )
 
 

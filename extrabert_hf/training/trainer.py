@@ -42,6 +42,14 @@ class ExtraBertTrainer(Trainer):
             With a column `length` (see [`tokenize_dataset`]) where `length_buckets` is on.
     """
 
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        plain_model(self.model).padding_free = self.args.padding_free
+
+    def why_padded(self) -> str | None:
+        """Says why the encoder is trained with padding, in a few words; `None` where it is without."""
+        return "for torch.compile" if self.args.torch_compile else plain_model(self.model).why_padded()
+
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
         """Groups parameters by weight decay and by learning rate: the encoder's, and the head's and pooling's."""
         model = self.model if model is None else model
@@ -172,6 +180,11 @@ class _SetSamplerEpoch(TrainerCallback):
         self.sampler.set_epoch(int(state.epoch + 1e-6))
 
 
+def plain_model(model: torch.nn.Module) -> torch.nn.Module:
+    """Gives the model of this package, which a `PeftModel` may wrap."""
+    return model.get_base_model() if isinstance(model, PeftModel) else model
+
+
 def encoder_parameters(model: torch.nn.Module) -> list[torch.nn.Parameter]:
     """
     Gives the parameters of the encoder, which all tasks share; the rest are those of poolings and heads.
@@ -180,5 +193,4 @@ def encoder_parameters(model: torch.nn.Module) -> list[torch.nn.Parameter]:
         model (`torch.nn.Module`):
             One of this package's, or a `PeftModel` around it, not wrapped for several processes.
     """
-    plain = model.get_base_model() if isinstance(model, PeftModel) else model
-    return list(plain.backbone.parameters())
+    return list(plain_model(model).backbone.parameters())

@@ -30,10 +30,14 @@ def contenders(tiny_encoder, tmp_path):
 
 
 def watch(trainer):
-    """Notes the types of what a linear layer gives in training, and how many rows each of its forwards has."""
+    """Notes the types of what a linear layer gives in training, and how many sentences each forward has."""
     types, rows = set(), []
-    linear = next(module for module in trainer.model.modules() if isinstance(module, torch.nn.Linear))
-    linear.register_forward_hook(lambda module, args, output: types.add(output.dtype) or rows.append(len(output)))
+    linear, words = (
+        next(module for module in trainer.model.modules() if isinstance(module, kind))
+        for kind in (torch.nn.Linear, torch.nn.Embedding)
+    )
+    linear.register_forward_hook(lambda module, args, output: types.add(output.dtype))
+    words.register_forward_hook(lambda module, args, output: rows.append(int((args[0] == args[0].flatten()[0]).sum())))
     return types, rows
 
 

@@ -18,7 +18,8 @@ def test_each_step_takes_back_one_setting_and_the_last_is_ours_as_shipped(task, 
 
 def test_plain_is_without_every_step():
     plain = ladder(PAPER_TASKS["sts"], bf16=True)["plain"]
-    assert plain == {"two_forwards": True, "length_buckets": False, "bf16": False, "optim": "adamw_torch"}
+    fields = {"two_forwards": True, "length_buckets": False, "padding_free": False}
+    assert plain == {**fields, "bf16": False, "optim": "adamw_torch"}
     assert len(plain) == len(WITHOUT)
 
 
