@@ -2,7 +2,9 @@
 
 import html
 import logging
+import socket
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from transformers import PreTrainedTokenizerBase
@@ -52,6 +54,7 @@ def load_demo_models(words: Sequence[str]) -> dict[str, dict[str, Loaded]]:
     by_task: dict[str, dict[str, Loaded]] = {}
     for word in words:
         name, model = split_name(word)
+        name = Path(model).resolve().name if name is None else name
         for loaded in load_all_tasks(model):
             task = loaded[2].name
             if name in by_task.setdefault(task, {}):
@@ -133,20 +136,21 @@ def serve_demo(words: Sequence[str], host: str, port: int, *, block: bool = True
         import gradio
     except ImportError as error:
         raise InputError("the demo needs gradio: pip install 'extrabert_hf[demo]'") from error
-    page = build_demo(load_demo_models(words))
     try:
-        _, address, _ = page.launch(
-            server_name=host,
-            server_port=port or None,
-            theme=gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
-            css=STYLE + CARD_STYLE,
-            footer_links=[],
-            share=False,  # whatever GRADIO_SHARE says
-            quiet=True,
-            prevent_thread_lock=True,
-        )
+        socket.create_server((host, port)).close()  # gradio tries others, and goes on for minutes
     except OSError as error:
         raise InputError(f"`host` and `port` must be free and of this machine, got {host}:{port}: {error}") from error
+    page = build_demo(load_demo_models(words))
+    _, address, _ = page.launch(
+        server_name=host,
+        server_port=port or None,
+        theme=gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
+        css=STYLE + CARD_STYLE,
+        footer_links=[],
+        share=False,  # whatever GRADIO_SHARE says
+        quiet=True,
+        prevent_thread_lock=True,
+    )
     logger.info("the page is at %s, until Ctrl-C", address)
     if block:
         page.block_thread()

@@ -11,6 +11,7 @@ from extrabert_hf.console import recipe_console
 from extrabert_hf.data.audit_page import audit_page
 from extrabert_hf.data.auditing import audit, write_audit
 from extrabert_hf.data.sources import paper_tasks_in
+from extrabert_hf.data.tokenization import DEFAULT_MAX_LENGTH
 from extrabert_hf.errors import InputError
 from extrabert_hf.pretrained import load_tokenizer
 from extrabert_hf.tasks import PAPER_TASKS
@@ -21,15 +22,13 @@ if __name__ == "__main__":
     with recipe_console():
         parser = RecipeParser([TaskArguments, DataArguments], description=__doc__)
         parser.add_argument("--like", choices=[*PAPER_TASKS], help="the task that rows of your own are like")
-        parser.add_argument(
-            "--tokenizer", help="model whose tokenizer tells which sentences are cut off, such as minilm"
-        )
+        parser.add_argument("--tokenizer", help="model whose tokenizer tells which sentences are cut, such as minilm")
         parser.add_argument("--json", type=Path, help="file to write the audit to")
         task, data, told = parser.parse_args_into_dataclasses()
         names = [told.like] if told.like else paper_tasks_in(data.data or "")
         if not names:
-            raise InputError(f"`like` must be one of {', '.join(PAPER_TASKS)} for rows of your own, got none.")
-        tokenizer = load_tokenizer(told.tokenizer, data.max_length) if told.tokenizer else None
+            raise InputError(f"`data` must be 'sample' or a CS224N folder, or stand with `like`, got {data.data!r}.")
+        tokenizer = load_tokenizer(told.tokenizer, data.max_length or DEFAULT_MAX_LENGTH) if told.tokenizer else None
         reports = {}
         for spec in [task.apply_to(PAPER_TASKS[name]) for name in names]:
             reports[spec.name] = audit(data.load(spec, seed=42), spec, tokenizer)

@@ -72,6 +72,9 @@ def test_the_page_answers_over_http_and_names_no_other_machine(folders, monkeypa
 def test_a_port_that_is_none_is_refused(folders):
     with pytest.raises(InputError, match="`port` must be 0 to 65535, got 70000"):
         serve_demo([str(folders / "sst")], "127.0.0.1", 70_000)
+    pytest.importorskip("gradio", reason="needs the extra `demo`")
+    with pytest.raises(InputError, match=r"`host` and `port` must be free and of this machine, got 256\.0\.0\.1:0"):
+        serve_demo([str(folders / "sst")], "256.0.0.1", 0)
 
 
 def test_without_gradio_one_line_says_what_to_install(folders, monkeypatch):

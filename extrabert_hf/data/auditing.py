@@ -137,7 +137,8 @@ def findings(report: Mapping[str, Any]) -> list[str]:
 
 
 def write_audit(path: Path, reports: Mapping[str, Any]) -> None:
-    """Writes audits by task as JSON."""
+    """Writes audits by task as JSON, in a folder that need not be there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(reports, indent=2) + "\n", encoding="utf-8")
 
 

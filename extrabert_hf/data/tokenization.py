@@ -6,6 +6,8 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 SENTENCE_COLUMNS = ("sentence1", "sentence2")
+DEFAULT_MAX_LENGTH = 128
+"""Tokens of a sentence in training, unless the encoder takes fewer."""
 
 
 def tokenize_sentences(tokenizer: PreTrainedTokenizerBase, sentences: Sequence[str]) -> list[list[int]]:

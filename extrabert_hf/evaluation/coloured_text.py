@@ -17,6 +17,10 @@ STYLE = """
 """
 """What [`to_fragment`] needs on a page."""
 
+NO_WEIGHTS = "The encoder's own pooler gives tokens no weights."
+PARTS_CAPTION = "What each feature of the pair of vectors (u, v) adds to the second class's logit, or to the score"
+WEIGHTS_CAPTION = "Darker tokens weigh more in the vector of their sentence; point at one for its share of 1."
+
 PAGE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -58,6 +62,8 @@ def to_terminal(explanation: Explanation, *, colour: bool = True) -> str:
         else:
             words = [f"{token} {_share(weight)}" for token, weight in zip(tokens, weights, strict=True)]
         lines.append(" ".join(words) if colour else ", ".join(words))
+    if explanation.weights is None:
+        lines.append(NO_WEIGHTS)
     width = max(map(len, explanation.parts), default=0)
     lines += [f"  {name:<{width}} {value:+.3f}" for name, value in explanation.parts.items()]
     if explanation.parts:
@@ -86,11 +92,17 @@ def to_fragment(explanation: Explanation) -> str:
         ]
         sentences.append(f'<p class="words">{" ".join(words)}</p>')
     if explanation.weights is None:
-        sentences.append("<p><small>The encoder's own pooler gives tokens no weights.</small></p>")
-    bars = [_bars(explanation.probabilities, "{:.3f}", "#0969da", largest=1.0)] if explanation.probabilities else []
+        sentences.append(f"<p><small>{NO_WEIGHTS}</small></p>")
+    else:
+        sentences.append(f"<p><small>{WEIGHTS_CAPTION}</small></p>")
+    bars = []
+    if explanation.probabilities:
+        bars.append("<p><small>Probability of each class</small></p>")
+        bars.append(_bars(explanation.probabilities, "{:.3f}", "#0969da", largest=1.0))
     if explanation.parts:
         largest = max(map(abs, explanation.parts.values())) or 1.0
         total = sum(explanation.parts.values())
+        bars.append(f"<p><small>{PARTS_CAPTION}</small></p>")
         bars.append(_bars(explanation.parts, "{:+.3f}", "#1a7f37", largest=largest, total=total))
     return "\n".join(sentences + bars)
 

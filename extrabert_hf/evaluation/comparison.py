@@ -44,7 +44,7 @@ def verdict(difference: float, holm_p: float) -> str:
 
 def compare_all(sides: Mapping[str, Mapping[str, TaskResults]], against: str | None = None) -> list[dict[str, Any]]:
     """
-    Compares each two settings on each task that all of them have, with Holm's correction over all comparisons.
+    Compares each two settings on each task that both of them have, with Holm's correction over all comparisons.
 
     Args:
         sides (`Mapping[str, Mapping[str, TaskResults]]`):
@@ -63,13 +63,12 @@ def compare_all(sides: Mapping[str, Mapping[str, TaskResults]], against: str | N
         raise InputError(f"`sides` must be two settings or more, got {len(sides)}.")
     if against is not None and against not in sides:
         raise InputError(f"`against` must be one of {', '.join(map(repr, sides))}, got {against!r}.")
-    first, *others = sides.values()
-    tasks = [task for task in first if all(task in other for other in others)]
-    if not tasks:
+    pairs = combinations(sides, 2) if against is None else [(against, name) for name in sides if name != against]
+    tasks_of_pairs = [(task, a, b) for a, b in pairs for task in sides[a] if task in sides[b]]
+    if not tasks_of_pairs:
         told = "; ".join(f"{name}: {', '.join(results)}" for name, results in sides.items())
         raise InputError(f"`sides` must have a task in common, got {told}.")
-    pairs = combinations(sides, 2) if against is None else [(against, name) for name in sides if name != against]
-    lines = [_line(task, a, b, sides[a][task], sides[b][task]) for a, b in pairs for task in tasks]
+    lines = [_line(task, a, b, sides[a][task], sides[b][task]) for task, a, b in tasks_of_pairs]
     for line, p_value in zip(lines, holm_adjusted([line["bootstrap_p"] for line in lines]).tolist(), strict=True):
         line |= {"holm_p": p_value, "verdict": verdict(line["difference"], p_value)}
     return lines

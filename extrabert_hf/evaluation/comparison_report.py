@@ -1,6 +1,7 @@
 """Finished runs named on a command line -> their comparison as tables and as a figure."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,11 +36,8 @@ def read_sides(words: Sequence[str], task: str | None = None) -> dict[str, dict[
     Raises:
         [`InputError`]: if a folder holds no finished run, or two sides have one name.
     """
-    sides: dict[str, dict[str, TaskResults]] = {}
-    for word in words:
-        name, folders = split_side(word)
-        if name in sides:
-            raise InputError(f"`runs` must have names that differ, got {name!r} twice: {SIDE}.")
+    sides = {}
+    for name, folders in split_sides(words).items():
         by_task: dict[str, list[tuple[TaskSpec, ScoredRun]]] = {}
         for folder in folders:
             for spec, run in _read_folder(folder, task):
@@ -50,16 +48,43 @@ def read_sides(words: Sequence[str], task: str | None = None) -> dict[str, dict[
     return sides
 
 
-def split_side(word: str) -> tuple[str, list[Path]]:
-    """Reads `FOLDER` or `NAME=FOLDER,FOLDER,...` as a name and folders; one that is there may have a comma."""
-    name, where = split_name(word)
-    return name, [Path(where)] if Path(where).is_dir() else [Path(folder) for folder in where.split(",")]
+def split_sides(words: Sequence[str]) -> dict[str, list[Path]]:
+    """
+    Reads `FOLDER` or `NAME=FOLDER,FOLDER,...` of each side; a folder that is there may have a `=` or a comma.
+
+    Returns:
+        `dict[str, list[Path]]`: by name; without one a side is called by the last part of its path that differs.
+
+    Raises:
+        [`InputError`]: if two sides have one name, a name or a folder is empty, or a folder stands twice in a side.
+    """
+    split = [split_name(word) for word in words]
+    unnamed = iter(_distinct_names([Path(where).resolve() for name, where in split if name is None]))
+    sides: dict[str, list[Path]] = {}
+    for word, (name, where) in zip(words, split, strict=True):
+        name = next(unnamed) if name is None else name
+        folders = [where] if Path(where).is_dir() else where.split(",")
+        if not name or not all(folders):
+            raise InputError(f"`runs` must be {SIDE}, got {word!r}.")
+        if len(set(map(os.path.realpath, folders))) < len(folders):
+            raise InputError(f"`runs` must be folders that differ, got one twice in {word!r}.")
+        if name in sides:
+            raise InputError(f"`runs` must have names that differ, got {name!r} twice: {SIDE}.")
+        sides[name] = [Path(folder) for folder in folders]
+    return sides
 
 
-def split_name(word: str) -> tuple[str, str]:
-    """Reads `NAME=WHERE` or `WHERE`, which is then called by its last part; a folder that is there may have a `=`."""
+def split_name(word: str) -> tuple[str | None, str]:
+    """Reads `NAME=WHERE`, or `WHERE` without a name; a folder that is there may have a `=`."""
     name, is_named, where = word.partition("=")
-    return (name, where) if is_named and not Path(word).is_dir() else (Path(word).resolve().name, word)
+    return (name, where) if is_named and not Path(word).is_dir() else (None, word)
+
+
+def _distinct_names(folders: Sequence[Path]) -> list[str]:
+    parts = [folder.parts for folder in folders]
+    while len(set(parts)) == len(parts) > 1 and min(map(len, parts)) > 1 and len({its[-1] for its in parts}) == 1:
+        parts = [its[:-1] for its in parts]
+    return [its[-1] for its in parts]
 
 
 def write_comparison(lines: Sequence[Mapping[str, Any]], folder: str | Path) -> str:
@@ -105,6 +130,8 @@ def compare_runs(
     words: Sequence[str], folder: str | Path, *, task: str | None = None, against: str | None = None
 ) -> str:
     """Reads, compares and writes; arguments as for [`read_sides`], [`compare_all`] and [`write_comparison`]."""
+    if Path(folder).exists() and not Path(folder).is_dir():  # before the bootstrap
+        raise InputError(f"`output_dir` must be a folder, got the file {str(folder)!r}.")
     return write_comparison(compare_all(read_sides(words, task), against), folder)
 
 

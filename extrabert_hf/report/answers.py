@@ -69,6 +69,11 @@ class Answers:
         """Numbers of the rows with an error, the worst first."""
         return worst_rows(self.errors)
 
+    @property
+    def has_weights(self) -> bool:
+        """Whether its words have weights to colour them by: those that the encoder's own pooler answers have none."""
+        return any(explanation.weights is not None for explanation in self.explanations.values())
+
     @cached_property
     def words(self) -> np.ndarray:
         """Words of each row's longest sentence, `(N,)`."""

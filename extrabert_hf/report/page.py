@@ -23,11 +23,13 @@ from extrabert_hf.evaluation.figures import (
     plot_scores,
 )
 from extrabert_hf.evaluation.tables import number_cell
-from extrabert_hf.report.answers import Answers
+from extrabert_hf.report.answers import EXPLAINED, Answers
 from extrabert_hf.report.error_table import error_table
 from extrabert_hf.report.figures import plot_by_label, plot_by_length, plot_label_counts, plot_reliability
 
 REPORT_FILE = "report.html"
+SAME_SCALE = {"scores", "by_length", "by_label", "label_counts"}
+"""Figures whose axes are the same for all runs of a page."""
 
 
 @dataclass(frozen=True)
@@ -123,16 +125,35 @@ def _task(name: str, runs: Sequence[ReportedRun], folder: Path) -> dict[str, Any
         for run_name, its in answers.items()
         for kind, (figure, caption) in _answer_figures(name, its).items()
     ]
-    kinds = list(dict.fromkeys(kind for kind, *_ in drawn))
-    drawn.sort(key=lambda entry: kinds.index(entry[0]))  # the same kind of all runs side by side
+    by_kind: dict[str, list[tuple[str, Figure, str]]] = {}
+    for kind, run_name, figure, caption in drawn:
+        by_kind.setdefault(kind, []).append((run_name, figure, caption))
+    for kind in SAME_SCALE & by_kind.keys():
+        _share_scale([figure for _, figure, _ in by_kind[kind]])
+    figures = [
+        [
+            _figure(figure, caption, folder, f"{name}-{kind}", run_name if len(runs) > 1 else "")
+            for run_name, figure, caption in its
+        ]
+        for kind, its in by_kind.items()
+    ]
     return {
         "name": name,
-        "figures": [
-            _figure(figure, caption, folder, f"{name}-{kind}", run_name if len(runs) > 1 else "")
-            for kind, run_name, figure, caption in drawn
-        ],
+        "figures": figures if len(answers) > 1 else [[figure for group in figures for figure in group]],
         "errors": error_table(answers, names_runs=len(runs) > 1),
+        "explained": EXPLAINED,
+        "without_weights": [run_name for run_name, its in answers.items() if not its.has_weights],
     }
+
+
+def _share_scale(figures: Sequence[Figure]) -> None:
+    """Draws the first axes of figures of one kind to one scale, for the eye to compare."""
+    for direction in ("x", "y"):
+        limits = [getattr(figure.axes[0], f"get_{direction}lim")() for figure in figures]
+        for figure in figures:
+            getattr(figure.axes[0], f"set_{direction}lim")(
+                min(low for low, _ in limits), max(top for _, top in limits)
+            )
 
 
 def _answer_figures(name: str, answers: Answers) -> dict[str, tuple[Figure, str]]:

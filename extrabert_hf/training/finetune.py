@@ -13,7 +13,7 @@ from extrabert_hf.data.auditing import AUDIT_FILE, audit, findings, write_audit
 from extrabert_hf.data.collators import DataCollatorForMultiTask, DataCollatorForSentences
 from extrabert_hf.data.loading import LoadedData
 from extrabert_hf.data.multitask import MultiTaskDataset
-from extrabert_hf.data.tokenization import tokenize_dataset
+from extrabert_hf.data.tokenization import DEFAULT_MAX_LENGTH, tokenize_dataset
 from extrabert_hf.data.validation import write_rejected_rows
 from extrabert_hf.errors import InputError
 from extrabert_hf.evaluation.metrics import compute_metrics, predictions_from_logits
@@ -30,8 +30,6 @@ from extrabert_hf.training.results import score_and_write
 from extrabert_hf.training.trainer import ExtraBertTrainer, plain_model
 
 logger = logging.getLogger(__name__)
-
-DEFAULT_MAX_LENGTH = 128
 
 
 def finetune(run: Run) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from extrabert_hf.errors import InputError
 from extrabert_hf.evaluation.comparison import compare_all
-from extrabert_hf.evaluation.comparison_report import read_sides, split_side
+from extrabert_hf.evaluation.comparison_report import read_sides, split_sides
 from extrabert_hf.evaluation.conflicts import CONFLICTS_FILE, read_conflicts
 from extrabert_hf.evaluation.scored_runs import ScoredRun, check_same_rows
 from extrabert_hf.pretrained import load_all_tasks
@@ -54,7 +54,7 @@ def report_finished(words: Sequence[str], output: str | Path | None = None) -> P
     """
     if len(words) > 1 and output is None:
         raise InputError("`output` must name the page of several runs, got none.")
-    folders = dict(map(_one_folder, words))
+    folders = {name: _one_folder(name, side) for name, side in split_sides(words).items()}
     sides = read_sides(words)
     scored = {name: {task: its.runs[0] for task, its in side.items()} for name, side in sides.items()}
     _check_same_rows_of_tasks(scored)
@@ -66,13 +66,13 @@ def report_finished(words: Sequence[str], output: str | Path | None = None) -> P
     return path
 
 
-def _one_folder(word: str) -> tuple[str, Path]:
-    name, (folder, *others) = split_side(word)
-    if others:
-        raise InputError(f"`runs` must be one folder each, got {word!r}: compare.py takes several seeds of a setting.")
+def _one_folder(name: str, folders: Sequence[Path]) -> Path:
+    if len(folders) > 1:
+        told = ", ".join(map(str, folders))
+        raise InputError(f"`runs` must be one folder each, got {told}: compare.py takes several seeds of a setting.")
     if Path(name).name != name:
-        raise InputError(f"`runs` must have names that can be part of a file's, got {name!r} in {word!r}.")
-    return name, folder
+        raise InputError(f"`runs` must have names that can be part of a file's, got {name!r}.")
+    return folders[0]
 
 
 def _check_same_rows_of_tasks(scored: Mapping[str, Mapping[str, ScoredRun]]) -> None:

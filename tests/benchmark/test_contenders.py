@@ -37,7 +37,12 @@ def watch(trainer):
         for kind in (torch.nn.Linear, torch.nn.Embedding)
     )
     linear.register_forward_hook(lambda module, args, output: types.add(output.dtype))
-    words.register_forward_hook(lambda module, args, output: rows.append(int((args[0] == args[0].flatten()[0]).sum())))
+
+    def count(module, args, output):
+        is_packed = len(args[0]) == 1  # each sentence starts with [CLS]
+        rows.append(int((args[0] == args[0][0, 0]).sum()) if is_packed else len(args[0]))
+
+    words.register_forward_hook(count)
     return types, rows
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from extrabert_hf.errors import InputError
 from extrabert_hf.evaluation.comparison import compare_all
-from extrabert_hf.evaluation.comparison_report import compare_runs, read_sides, split_side, write_comparison
+from extrabert_hf.evaluation.comparison_report import compare_runs, read_sides, split_sides, write_comparison
 from extrabert_hf.tasks import PAPER_TASKS
 
 LABELS = np.random.default_rng(0).integers(2, size=150)
@@ -42,10 +42,35 @@ def test_sides_are_folders_or_named_runs_of_several_seeds(run):
 @pytest.mark.parametrize("name", ["lr=1e-5", "a,b"])
 def test_a_folder_that_is_there_is_taken_whole(name, run, tmp_path, monkeypatch):
     folder = run(name, 0.5)
-    assert split_side(folder) == (name, [Path(folder)])
-    assert split_side(f"best={folder}") == ("best", [Path(folder)])
+    assert split_sides([folder, f"best={folder}"]) == {name: [Path(folder)], "best": [Path(folder)]}
     monkeypatch.chdir(folder)
-    assert split_side(".") == (name, [Path()])
+    assert split_sides(["."]) == {name: [Path()]}
+
+
+def test_folders_of_one_name_are_called_by_what_differs():
+    assert list(split_sides(["runs/sft/seed-42/sts", "runs/rr/seed-42/sts", "own=x"])) == ["sft", "rr", "own"]
+    assert list(split_sides(["runs/sft/sts"])) == ["sts"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["=a"], "must be FOLDER, or NAME=.* got '=a'"),
+        (["one=a,"], "got 'one=a,'"),
+        (["one=a,b/../a"], "must be folders that differ, got one twice in 'one=a,b/../a'"),
+        (["a=b", "a=c"], "must have names that differ, got 'a' twice"),
+        (["b", "./b"], "must have names that differ, got 'b' twice"),
+    ],
+)
+def test_sides_that_are_none_are_named(words, message):
+    with pytest.raises(InputError, match=message):
+        split_sides(words)
+
+
+def test_a_file_in_place_of_the_folder_is_refused_before_any_work(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="`output_dir` must be a folder, got the file"):
+        compare_runs(["nowhere", "nor here"], tmp_path / "file")
 
 
 def test_tables_and_figure_are_written(run, tmp_path):

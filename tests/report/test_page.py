@@ -62,7 +62,8 @@ def test_a_page_holds_scores_figures_and_errors_and_needs_nothing_else(page):
     told = [f"{value:.3f}".replace("0.", ".", 1) for value in (scores["sst"]["metrics"]["accuracy"], low, high)]
     assert f"{told[0]}<td>[{told[1]}, {told[2]}]" in text
     for name, its in answers.items():
-        assert f"The worst {len(its.worst)} of {len(its.worst)} errors" in text
+        what = "wrong answers" if name == "sst" else "rows with an error"
+        assert f"The worst {len(its.worst)} of {len(its.worst)} {what}" in text
         table = text.split(f'<table id="errors-{name}">')[1].split("</table>")[0]
         assert table.count("<tr data-text=") == len(its.worst)
     assert len(text) < 5e6
