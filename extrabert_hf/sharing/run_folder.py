@@ -30,6 +30,7 @@ SHARED_ARGUMENTS = (
     "learning_rate",
     "head_learning_rate",
     "per_device_train_batch_size",
+    "max_tokens_per_batch",
     "gradient_accumulation_steps",
     "warmup_steps",
     "lr_scheduler_type",

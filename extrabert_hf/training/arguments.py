@@ -77,6 +77,13 @@ class ExtraBertTrainingArguments(HubArguments, TrainingArguments):
     length_buckets: bool = field(
         default=True, metadata={"help": "Batches of sentences of like length: less padding, the same rows an epoch."}
     )
+    max_tokens_per_batch: int | None = field(
+        default=None,
+        metadata={
+            "help": "Batches of at most so many tokens on each device, padding counted, in place of so many rows; "
+            "always of like length. One task only."
+        },
+    )
     padding_free: bool = field(
         default=True, metadata={"help": "No padding in the encoder, where it can do without: faster, the same result."}
     )
@@ -133,6 +140,8 @@ class ExtraBertTrainingArguments(HubArguments, TrainingArguments):
         for name in ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"):
             if getattr(self, name) < 1:
                 raise InputError(f"`{name}` must be 1 or more, got {getattr(self, name)}.")
+        if self.max_tokens_per_batch is not None and self.max_tokens_per_batch < 1:
+            raise InputError(f"`max_tokens_per_batch` must be 1 or more, got {self.max_tokens_per_batch}.")
         if self.fp16 and self.use_cpu:
             raise InputError("`fp16` needs an accelerator, this run is on the CPU: use `bf16`, or neither.")
         self.precision_reason = "as told"

@@ -60,6 +60,8 @@ class MultiTaskTrainer(ExtraBertTrainer):
         **kwargs: Any,
     ) -> None:
         args = copy.copy(kwargs.pop("args"))
+        if args.max_tokens_per_batch is not None:
+            raise InputError("`max_tokens_per_batch` is for one task, a batch of each of several has as many rows.")
         args.remove_unused_columns = False  # an item's columns are tasks
         super().__init__(args=args, **kwargs)
         if self.is_fsdp_enabled or self.is_deepspeed_enabled or self.args.n_gpu > 1:

@@ -118,9 +118,11 @@ def _title(runs: Sequence[ReportedRun]) -> str:
 def _subtitle(metrics: Mapping[str, Any]) -> str:
     encoders = {entry["model"]["model_name_or_path"] for entry in metrics["tasks"].values()}
     training, arguments = metrics.get("training", {}), metrics.get("arguments", {})
+    tokens = arguments.get("max_tokens_per_batch")
+    size = f"at most {tokens:,} tokens a device" if tokens else f"{training.get('global_batch_size')} rows"
     parts = [
         f"encoder {', '.join(sorted(encoders))}",
-        f"{training['steps']:,} steps of {training['global_batch_size']} rows" if training else "",
+        f"{training['steps']:,} steps of {size}" if training else "",
         f"learning rate {arguments['learning_rate']:g}, seed {arguments['seed']}" if training else "",
     ]
     return "; ".join(part for part in parts if part)

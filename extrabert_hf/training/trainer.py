@@ -7,10 +7,12 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 from peft import PeftModel
+from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from extrabert_hf.data.samplers import LengthBucketSampler
+from extrabert_hf.data.token_batches import TokenBudgetBatchSampler
 from extrabert_hf.errors import InputError
 from extrabert_hf.sharing.hub import claim_repository, push_folder, told_in_one_line
 from extrabert_hf.sharing.hub_arguments import HubArguments
@@ -86,6 +88,35 @@ class ExtraBertTrainer(Trainer):
             folder = Path(self._get_output_dir(trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
             (folder / COMPLETE_FILE).touch()
 
+    def get_train_dataloader(self) -> DataLoader:
+        """As the `Trainer`'s, or with batches of at most `max_tokens_per_batch` tokens."""
+        if self.args.max_tokens_per_batch is None:
+            return super().get_train_dataloader()
+        rows = self.train_dataset
+        sentences = 2 if isinstance(rows[0]["input_ids"][0], list) else 1
+        sampler = TokenBudgetBatchSampler(
+            [sentences * length for length in rows["length"][:]],
+            self.args.max_tokens_per_batch,
+            self.data_seed,
+            multiple_of=self.args.world_size * self.args.gradient_accumulation_steps,
+        )
+        loader = DataLoader(
+            self._remove_unused_columns(rows, description="Training"),
+            batch_sampler=self._follow_epochs(sampler),
+            collate_fn=self.data_collator,
+            num_workers=self.args.dataloader_num_workers,
+            pin_memory=self.args.dataloader_pin_memory,
+            persistent_workers=self.args.dataloader_persistent_workers,
+            prefetch_factor=self.args.dataloader_prefetch_factor,
+        )
+        even_batches, self.accelerator.even_batches = (
+            self.accelerator.even_batches,
+            False,
+        )  # they are, by `multiple_of`
+        prepared = self.accelerator.prepare(loader)
+        self.accelerator.even_batches = even_batches
+        return prepared
+
     def _get_train_sampler(self, train_dataset: Any = None) -> torch.utils.data.Sampler | None:
         if not self.args.length_buckets:
             return super()._get_train_sampler(train_dataset)
@@ -156,8 +187,10 @@ class ExtraBertTrainer(Trainer):
         return super().get_batch_samples(epoch_iterator, num_batches, device)
 
     @property
-    def global_batch_size(self) -> int:
-        """Rows of one optimizer step: per device, times processes, times accumulation steps."""
+    def global_batch_size(self) -> int | None:
+        """Rows of one optimizer step: per device, times processes, times accumulation steps; `None` if tokens count."""
+        if self.args.max_tokens_per_batch is not None:
+            return None
         return self.args.train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps
 
     @property

@@ -176,6 +176,11 @@ def test_training_resumes_bit_for_bit_in_mid_epoch(workers, tmp_path):
         assert resumed.conflicts.rows == whole.conflicts.rows
 
 
+def test_a_budget_of_tokens_is_refused(tmp_path):
+    with pytest.raises(InputError, match="`max_tokens_per_batch` is for one task"):
+        make_trainer(tmp_path, max_tokens_per_batch=100)
+
+
 @pytest.mark.parametrize(("enabled", "kind"), [("is_fsdp_enabled", "FSDP"), ("is_deepspeed_enabled", "DeepSpeed")])
 def test_what_splits_gradients_is_refused(enabled, kind, tmp_path, monkeypatch):
     from transformers import Trainer

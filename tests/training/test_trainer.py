@@ -1,4 +1,5 @@
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -51,6 +52,23 @@ def weights(trainer):
 
 def largest_difference(a, b):
     return max((a[name] - b[name]).abs().max().item() for name in a)
+
+
+def test_batches_of_tokens_hold_every_row_once_an_epoch_and_resume_to_the_same_weights(make_trainer):
+    trainer = make_trainer("tokens", max_tokens_per_batch=100, save_strategy="steps", save_steps=3, save_total_limit=9)
+    seen = []
+    trainer.model.register_forward_pre_hook(
+        lambda _, args, kwargs: seen.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
+    )
+    trainer.train()
+    assert sum(rows for rows, *_ in seen) == 2 * 40
+    assert all(rows * 2 * tokens <= 100 for rows, _, tokens in seen)
+    assert len({rows for rows, *_ in seen}) > 2 and trainer.global_batch_size is None
+    whole = weights(trainer)
+    resumed = make_trainer("tokens", max_tokens_per_batch=100)
+    resumed.train(resume_from_checkpoint=str(Path(resumed.args.output_dir) / "checkpoint-6"))
+    assert resumed.state.global_step == trainer.state.global_step
+    assert largest_difference(weights(resumed), whole) == 0
 
 
 def test_every_parameter_moves(make_trainer):
