@@ -1,7 +1,10 @@
 """
-Predicts each sentence or pair of a file (csv, tsv, json, jsonl, parquet, txt; - for standard input).
+Predicts each sentence or pair of a file (csv, tsv, json, jsonl, parquet, txt; - for standard input), of any size.
 
     python recipes/predict.py runs/sts pairs.csv --output predictions.csv
+    accelerate launch recipes/predict.py runs/sts pairs.csv --output predictions.csv
+
+Several processes share the file. A call that broke off goes on where it was.
 """
 
 import sys
@@ -9,6 +12,7 @@ import sys
 from extrabert_hf.console import recipe_console
 from extrabert_hf.evaluation.prediction_file import predict_file
 from extrabert_hf.pretrained import load_model
+from extrabert_hf.processes import join_processes
 from extrabert_hf.training.command_line import RecipeParser
 from extrabert_hf.training.data_arguments import ColumnArguments
 
@@ -20,14 +24,11 @@ if __name__ == "__main__":
         parser.add_argument("input", help="file of sentences or pairs, - for standard input")
         parser.add_argument("--output", required=True, help="file ending in .csv or .jsonl, - for standard output")
         parser.add_argument("--batch_size", type=int, default=64, help="sentences encoded together")
-        columns, arguments = parser.parse_args_into_dataclasses()
-        model, tokenizer, task = load_model(arguments.model, arguments.task)
-        rows = predict_file(
-            model,
-            tokenizer,
-            columns.apply_to(task),
-            arguments.input,
-            arguments.output,
-            batch_size=arguments.batch_size,
-        )
-        print(f"{rows:,} predictions in {arguments.output}", file=sys.stderr)
+        parser.add_argument("--bf16", action="store_true", help="encode in bfloat16: faster where the machine has it")
+        columns, told = parser.parse_args_into_dataclasses()
+        state = join_processes()  # each on its own device
+        model, tokenizer, task = load_model(told.model, told.task)
+        options = {"batch_size": told.batch_size, "bf16": told.bf16}
+        rows = predict_file(model, tokenizer, columns.apply_to(task), told.input, told.output, **options)
+        if state.is_main_process:
+            print(f"{rows:,} predictions in {told.output}", file=sys.stderr)

@@ -12,6 +12,7 @@ FLOORS = [
     "errors",
     "console",
     "machine",
+    "processes",
     "tasks",
     "models",
     "model_names",

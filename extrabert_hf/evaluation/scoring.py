@@ -26,10 +26,11 @@ def predict_logits(
     sentences2: Sequence[str] | None = None,
     *,
     batch_size: int = 64,
+    bf16: bool = False,
     progress: bool = False,
 ) -> np.ndarray:
     """
-    Scores sentences or pairs in the weights' own precision.
+    Scores sentences or pairs.
 
     Args:
         model ([`ExtraBertPreTrainedModel`]):
@@ -43,6 +44,8 @@ def predict_logits(
             The second ones of `N` pairs.
         batch_size (`int`, defaults to 64):
             Sentences encoded together.
+        bf16 (`bool`, defaults to `False`):
+            Whether the encoder runs under bfloat16 autocast; else in the weights' own precision.
         progress (`bool`, defaults to `False`):
             Whether to show a progress bar.
 
@@ -65,10 +68,12 @@ def predict_logits(
         range(0, len(by_length), batch_size), desc="encoding", unit="batch", disable=not progress, leave=False
     ):
         chosen = by_length[start : start + batch_size]
-        vectors, _ = model.embed(**{k: v.to(model.device) for k, v in pad([token_ids[i] for i in chosen]).items()})
+        batch = {name: tensor.to(model.device) for name, tensor in pad([token_ids[i] for i in chosen]).items()}
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
+            vectors, _ = model.embed(**batch)
         if embeddings is None:
-            embeddings = vectors.new_empty(len(by_length), vectors.shape[-1])
-        embeddings[chosen] = vectors
+            embeddings = vectors.new_empty(len(by_length), vectors.shape[-1], dtype=model.dtype)
+        embeddings[chosen] = vectors.to(model.dtype)
     rows = torch.tensor([[position[s] for s in row] for row in zip(*columns, strict=True)])  # (N, 1) or (N, 2)
     logits = [model.head(embeddings[part].squeeze(1)) for part in rows.split(8192)]
     model.train(was_training)

@@ -10,6 +10,7 @@ from transformers import TrainingArguments
 
 from extrabert_hf.errors import InputError
 from extrabert_hf.models.configuration_extrabert import ExtraBertConfig, PoolingName
+from extrabert_hf.processes import check_group
 from extrabert_hf.sharing.hub_arguments import HubArguments
 from extrabert_hf.training.precision import choose_bf16
 
@@ -134,7 +135,6 @@ class ExtraBertTrainingArguments(HubArguments, TrainingArguments):
         if self.hub_token is not None:
             os.environ["HF_TOKEN"] = self.hub_token  # where the client looks: arguments are written to files
             self.hub_token = None
-        world_size = int(os.environ.get("WORLD_SIZE", "1"))
         if not torch.accelerator.is_available():
             self.use_cpu = True  # else bf16 is refused, and of several processes each trains alone into one folder
         for name in ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"):
@@ -148,13 +148,9 @@ class ExtraBertTrainingArguments(HubArguments, TrainingArguments):
         if self.bf16 is None:
             self.bf16, self.precision_reason = (False, "as told") if self.fp16 else choose_bf16(self.use_cpu)
         super().__post_init__()
-        if self.world_size != world_size:
-            raise InputError(
-                f"The launcher started {world_size} processes, but they make a group of {self.world_size}: "
-                "see recipes/configs/accelerate for launch configs that work."
-            )
-        if world_size > 1:
-            choices: list[bool | None] = [None] * world_size
+        check_group(self.world_size)
+        if self.world_size > 1:
+            choices: list[bool | None] = [None] * self.world_size
             torch.distributed.all_gather_object(choices, self.bf16)
             if len(set(choices)) > 1:
                 raise InputError(

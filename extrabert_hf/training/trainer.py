@@ -188,7 +188,7 @@ class ExtraBertTrainer(Trainer):
 
     @property
     def global_batch_size(self) -> int | None:
-        """Rows of one optimizer step: per device, times processes, times accumulation steps; `None` if tokens count."""
+        """Rows of an optimizer step: per device, times processes, times accumulation steps; `None` if tokens count."""
         if self.args.max_tokens_per_batch is not None:
             return None
         return self.args.train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps

@@ -2,14 +2,17 @@ import csv
 import io
 import json
 import sys
+from types import SimpleNamespace
 
 import pytest
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, set_seed
 
 from extrabert_hf import ExtraBertForParaphrase, ExtraBertForSentiment, ExtraBertForSimilarity
 from extrabert_hf.errors import InputError
 from extrabert_hf.evaluation import prediction_file
 from extrabert_hf.evaluation.prediction_file import predict_file
+from extrabert_hf.evaluation.prediction_parts import PredictionParts
+from extrabert_hf.evaluation.scoring import predict_logits
 from extrabert_hf.tasks import PAPER_TASKS
 
 CLASSES = {"sst": ExtraBertForSentiment, "para": ExtraBertForParaphrase, "sts": ExtraBertForSimilarity}
@@ -19,9 +22,10 @@ CLASSES = {"sst": ExtraBertForSentiment, "para": ExtraBertForParaphrase, "sts": 
 def predict(tiny_encoder):
     tokenizer = AutoTokenizer.from_pretrained(tiny_encoder)
 
-    def run(task, source, output):
+    def run(task, source, output, **options):
+        set_seed(0)
         model = CLASSES[task].from_backbone(tiny_encoder).eval()
-        return predict_file(model, tokenizer, PAPER_TASKS[task], str(source), str(output))
+        return predict_file(model, tokenizer, PAPER_TASKS[task], str(source), str(output), **options)
 
     return run
 
@@ -51,6 +55,71 @@ def test_a_file_in_parts_gives_the_predictions_of_the_whole(predict, tmp_path, m
     for a, b in zip(map(json.loads, whole), map(json.loads, parts), strict=True):
         assert a.pop("prediction") == pytest.approx(b.pop("prediction"), abs=2e-4)
         assert a == b
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    path = tmp_path / "in.jsonl"
+    lines = [{"sentence1": f"A dog {n % 3} runs", "sentence2": f"cat, number {n}"} for n in range(25)]
+    path.write_text("\n".join(map(json.dumps, lines)))
+    return path
+
+
+@pytest.mark.parametrize("output", ["out.csv", "out.jsonl"])
+def test_a_run_that_broke_off_goes_on_and_ends_as_one_that_did_not(
+    output, predict, pairs, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr(prediction_file, "ROWS_AT_A_TIME", 10)
+    predict("para", pairs, tmp_path / f"whole_{output}")
+    calls = []
+
+    def break_off(*args, **kwargs):
+        calls.append(args)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return predict_logits(*args, **kwargs)
+
+    monkeypatch.setattr(prediction_file, "predict_logits", break_off)
+    with pytest.raises(KeyboardInterrupt):
+        predict("para", pairs, tmp_path / output)
+    assert not (tmp_path / output).exists() and (tmp_path / f"{output}.parts").is_dir()
+    with caplog.at_level("INFO"):
+        assert predict("para", pairs, tmp_path / output) == 25
+    assert "going on after 1 parts of 10 rows" in caplog.text and len(calls) == 4
+    assert (tmp_path / output).read_bytes() == (tmp_path / f"whole_{output}").read_bytes()
+    assert not (tmp_path / f"{output}.parts").exists()
+
+
+def test_parts_of_another_model_or_file_are_not_gone_on_from(predict, pairs, tmp_path, monkeypatch):
+    monkeypatch.setattr(prediction_file, "ROWS_AT_A_TIME", 10)
+    monkeypatch.setattr(PredictionParts, "join", lambda *args: None)  # the parts stay
+    predict("para", pairs, tmp_path / "out.csv")
+    parts = tmp_path / "out.csv.parts"
+    before = (parts / "000000").stat().st_mtime_ns
+    predict("para", pairs, tmp_path / "out.csv")
+    assert (parts / "000000").stat().st_mtime_ns == before
+    predict("sts", pairs, tmp_path / "out.csv")
+    after = (parts / "000000").stat().st_mtime_ns
+    assert after != before
+    pairs.write_text(pairs.read_text().replace("dog", "bird"))
+    predict("sts", pairs, tmp_path / "out.csv")
+    assert (parts / "000000").stat().st_mtime_ns != after
+
+
+def test_bfloat16_changes_a_score_by_its_rounding_only(predict, pairs, tmp_path):
+    for name, bf16 in (("plain", False), ("bf16", True)):
+        predict("sts", pairs, tmp_path / f"{name}.jsonl", bf16=bf16)
+    plain, rounded = (
+        [json.loads(line)["prediction"] for line in (tmp_path / f"{name}.jsonl").read_text().splitlines()]
+        for name in ("plain", "bf16")
+    )
+    assert plain != rounded and plain == pytest.approx(rounded, abs=0.05)
+
+
+def test_several_processes_need_files(predict, pairs, monkeypatch):
+    monkeypatch.setattr(prediction_file, "join_processes", lambda: SimpleNamespace(num_processes=2))
+    with pytest.raises(InputError, match="`input` and `output` must be files for 2 processes, got '-'"):
+        predict("sts", pairs, "-")
 
 
 def test_the_input_is_never_written_over(predict, tmp_path):

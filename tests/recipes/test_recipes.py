@@ -156,6 +156,18 @@ def test_evaluate_model_gives_the_score_of_the_run(trained, tmp_path):
 
 
 @pytest.mark.launch
+def test_two_processes_predict_what_one_does(trained, tmp_path):
+    folder, _ = trained
+    lines = [f"A dog {n % 7} runs,cat number {n}" for n in range(12_000)]  # two parts
+    (tmp_path / "in.csv").write_text("sentence1,sentence2\n" + "\n".join(lines) + "\n")
+    words = [folder / "sts", tmp_path / "in.csv", "--output"]
+    run(sys.executable, "recipes/predict.py", *words, tmp_path / "one.csv")
+    done = launch("predict", *words, tmp_path / "two.csv", launcher=("--config_file", CPU_PAIR))
+    assert done.stderr.count("12,000 predictions in") == 1
+    assert (tmp_path / "two.csv").read_bytes() == (tmp_path / "one.csv").read_bytes()
+
+
+@pytest.mark.launch
 def test_predict_reads_standard_input_and_writes_standard_output(trained):
     folder, _ = trained
     words = ("recipes/predict.py", folder / "sst", "-", "--output", "-")

@@ -1,0 +1,30 @@
+"""The processes that a launcher has started."""
+
+import os
+
+import torch
+from accelerate import PartialState
+
+from extrabert_hf.errors import InputError
+
+
+def join_processes() -> PartialState:
+    """
+    Joins this process to those that `accelerate launch` has started with it, each on its own device.
+
+    Raises:
+        [`InputError`]: if they find no group, each alone with the whole work.
+    """
+    state = PartialState(cpu=not torch.accelerator.is_available())
+    check_group(state.num_processes)
+    return state
+
+
+def check_group(size: int) -> None:
+    """Refuses a group of `size` processes where the launcher has started another number."""
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if size != started:
+        raise InputError(
+            f"The launcher started {started} processes, but they make a group of {size}: "
+            "see recipes/configs/accelerate for launch configs that work."
+        )
