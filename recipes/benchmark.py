@@ -1,16 +1,13 @@
 """
-Measures training speed beside sentence-transformers and transformers, and several tasks beside the plain mean of their
-losses: same encoder, rows and batches, in turn.
+Measures training and scoring beside sentence-transformers and transformers, and several tasks beside the plain mean of
+their losses: same encoder, rows and batches, in turn.
 
     python recipes/benchmark.py --only train-sts surgery --rounds 1 --rows 64 --data sample
 """
 
-import json
-from pathlib import Path
-
 from extrabert_hf.benchmark.arguments import BenchmarkArguments
 from extrabert_hf.benchmark.comparison import run_benchmark
-from extrabert_hf.benchmark.report import table
+from extrabert_hf.benchmark.report import table, write_figures
 from extrabert_hf.console import recipe_console
 from extrabert_hf.training.command_line import RecipeParser
 
@@ -20,5 +17,4 @@ if __name__ == "__main__":
         (arguments,) = parser.parse_args_into_dataclasses()
         entries = run_benchmark(arguments)
         print(table(entries))
-        if arguments.json is not None:
-            Path(arguments.json).write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
+        write_figures(entries, arguments.json)

@@ -24,7 +24,12 @@ class BenchmarkArguments:
     model_name_or_path: str = field(
         default="minilm", metadata={"help": "Encoder of every contender: Hub id, folder, or 'minilm' (from PyPI)."}
     )
-    json: str | None = field(default=None, metadata={"help": "File to write the figures to."})
+    json: str | None = field(
+        default=None,
+        metadata={
+            "help": "File to write the figures to, a chart of them beside it; by default benchmarks/MACHINE.json."
+        },
+    )
     steps: bool = field(default=False, metadata={"help": "Also measure what each step from plain to ours brings."})
     memory: bool = field(
         default=False, metadata={"help": "Also measure the peak memory of each contender, in a process of its own."}
@@ -37,7 +42,7 @@ class BenchmarkArguments:
         for name in ("rounds", "rows", "batch_size"):
             if getattr(self, name) < 1:
                 raise InputError(f"`{name}` must be 1 or more, got {getattr(self, name)}.")
-        if self.json is not None and not Path(self.json).absolute().parent.is_dir():
-            raise InputError(f"`json` must be a file in a folder that is there, got {self.json!r}.")
+        if self.json is not None and (Path(self.json).suffix != ".json" or Path(self.json).is_dir()):
+            raise InputError(f"`json` must be a file ending in .json, got {self.json!r}.")
         if self.memory and not can_measure_memory():
             raise InputError("`memory` must be false without CUDA or Linux, which count it, got true.")

@@ -7,8 +7,6 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any
 
-from transformers import Trainer
-
 from extrabert_hf.benchmark.contenders import (
     Rows,
     Setting,
@@ -16,13 +14,15 @@ from extrabert_hf.benchmark.contenders import (
     sentence_transformers_trainer,
     transformers_trainer,
 )
+from extrabert_hf.benchmark.pair_scoring import our_scoring, sentence_transformers_scoring
+from extrabert_hf.benchmark.rounds import Work
 from extrabert_hf.benchmark.steps import ladder
 from extrabert_hf.benchmark.surgery import mean_backward, other_ways, surgery_trainer
 from extrabert_hf.errors import InputError
 from extrabert_hf.tasks import PAPER_TASKS
 
-Builder = Callable[[Setting, Rows], Trainer]
-Contenders = dict[str, Callable[[Rows], Trainer]]
+Builder = Callable[[Setting, Rows], Work]
+Contenders = dict[str, Callable[[Rows], Work]]
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Benchmark:
         tasks (`tuple[str, ...]`):
             The tasks that every contender trains on.
         ours, peer (`Callable`):
-            Set up our trainer and the peer's from a [`Setting`] and [`Rows`].
+            Set up our work and the peer's, such as a trainer, from a [`Setting`] and [`Rows`].
         pattern (`str`):
             How the peer is used.
         package (`str`, *optional*):
@@ -82,6 +82,9 @@ BENCHMARKS = {
     "train-sst": Benchmark(("sst",), our_trainer, transformers_trainer, "run_glue pattern", "transformers"),
     "train-para": Benchmark(
         ("para",), our_trainer, transformers_trainer, "run_glue pattern, cross-encoder", "transformers"
+    ),
+    "score-pairs": Benchmark(
+        ("para",), our_scoring, sentence_transformers_scoring, "encode and cosine", "sentence-transformers"
     ),
     "surgery": Benchmark(
         ("sst", "para", "sts"),

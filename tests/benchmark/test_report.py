@@ -1,6 +1,9 @@
+import json
+from pathlib import Path
+
 import pytest
 
-from extrabert_hf.benchmark.report import entry, other_entries, step_entries, table
+from extrabert_hf.benchmark.report import entry, other_entries, step_entries, table, write_figures
 
 DETAILS = {
     "peer_name": "transformers 5.23.0, run_glue pattern",
@@ -66,7 +69,16 @@ def test_steps_have_a_table_of_their_own_and_others_and_memory_stand_below():
         "surgery, beside the same peer             steps/s   ratio  min-max",
         "  by task                                   2.200    1.10  0.80-1.20",
         "",
-        "surgery, most memory of training              MiB",
+        "surgery, most memory                          MiB",
         "  ours                                        512",
         "  peer                                      1,700",
     ]
+
+
+def test_the_figures_are_named_after_the_machine_unless_told_otherwise(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    machine = {"cpu": "AMD EPYC (x)", "threads": 2, "torch": "2.13"}
+    entries = [entry("train-sst", [100.0], [40.0], **{**DETAILS, "machine": machine})]
+    assert write_figures(entries) == Path("benchmarks/amd-epyc-x-2-threads.json")
+    assert json.loads((tmp_path / "benchmarks" / "amd-epyc-x-2-threads.json").read_text()) == entries
+    assert (tmp_path / "benchmarks" / "amd-epyc-x-2-threads.png").is_file()

@@ -4,7 +4,7 @@ import torch
 from extrabert_hf.benchmark.comparison import load_rows
 from extrabert_hf.benchmark.contenders import Setting
 from extrabert_hf.benchmark.quiet import quiet_libraries
-from extrabert_hf.benchmark.rounds import training_seconds
+from extrabert_hf.benchmark.rounds import seconds_of
 from extrabert_hf.benchmark.surgery import (
     mean_backward,
     mean_backward_by_task,
@@ -44,7 +44,7 @@ def train(trainer, shift=0.0):
 
     trainer.training_step = noting
     with quiet_libraries():
-        assert training_seconds(trainer) > 0
+        assert seconds_of(trainer) > 0
     return losses, gradients
 
 

@@ -18,6 +18,7 @@ def test_two_forwards_give_the_logits_of_one(model_class, tiny_bert, random_batc
 @MODELS
 def test_each_side_is_encoded_alone_and_padded_to_its_own_longest(model_class, tiny_bert):
     model = with_two_forwards(model_class(ExtraBertConfig(backbone_config=tiny_bert)))
+    model.padding_free = False
     shapes = []
     model.backbone.register_forward_pre_hook(
         lambda module, args, kwargs: shapes.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True

@@ -1,0 +1,27 @@
+import numpy as np
+import pytest
+
+from extrabert_hf.benchmark.arguments import BenchmarkArguments
+from extrabert_hf.benchmark.comparison import load_rows, run_benchmark
+from extrabert_hf.benchmark.contenders import Setting
+from extrabert_hf.benchmark.pair_scoring import our_scoring, sentence_transformers_scoring
+from extrabert_hf.tasks import PAPER_TASKS
+
+
+def test_both_give_the_same_scores_of_all_pairs(tiny_encoder):
+    pytest.importorskip("sentence_transformers")
+    setting = Setting(tiny_encoder, batch_size=4, bf16=False, output_dir="unused")
+    rows = {"para": load_rows(PAPER_TASKS["para"], "sample", 30)}
+    ours = our_scoring(setting, rows)()
+    theirs = sentence_transformers_scoring(setting, rows)()
+    assert ours.shape == (30,) and np.ptp(ours) > 0
+    np.testing.assert_allclose(ours / 5, theirs.numpy(), atol=1e-5)
+
+
+def test_scoring_is_measured_in_rows(tiny_encoder):
+    pytest.importorskip("sentence_transformers")
+    (entry,) = run_benchmark(
+        BenchmarkArguments(only=["score-pairs"], rounds=2, rows=8, model_name_or_path=tiny_encoder, steps=True)
+    )
+    assert (entry["name"], entry["unit"], len(entry["ratios"])) == ("score-pairs", "rows/s", 2)
+    assert entry["peer_name"].endswith(", encode and cosine") and "steps" not in entry
