@@ -31,6 +31,10 @@ class BenchmarkArguments:
         },
     )
     steps: bool = field(default=False, metadata={"help": "Also measure what each step from plain to ours brings."})
+    scaling: bool = field(
+        default=False,
+        metadata={"help": "Also time ours and the peer with fewer rows, and with more words a sentence."},
+    )
     memory: bool = field(
         default=False, metadata={"help": "Also measure the peak memory of each contender, in a process of its own."}
     )

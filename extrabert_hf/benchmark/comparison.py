@@ -14,6 +14,7 @@ from extrabert_hf.benchmark.memory import memory_in_own_process
 from extrabert_hf.benchmark.quiet import quiet_libraries
 from extrabert_hf.benchmark.report import entry, other_entries, step_entries
 from extrabert_hf.benchmark.rounds import rates_in_turn
+from extrabert_hf.benchmark.scaling import measure_scaling
 from extrabert_hf.data.loading import load_split
 from extrabert_hf.machine import describe_machine
 from extrabert_hf.tasks import PAPER_TASKS, TaskSpec
@@ -33,7 +34,7 @@ def run_benchmark(arguments: BenchmarkArguments) -> list[dict[str, Any]]:
     Returns:
         `list[dict]`: an [`entry`] a comparison, with `peer_name`, `rounds`, `rows`, `batch_size`, `model`, `precision`
         (ours; other packages' is their default, float32), `machine`; `others` where there are further contenders;
-        `steps` and `memory` (MiB by contender) where they were asked for.
+        `steps`, `scaling` and `memory` (MiB by contender) where they were asked for.
 
     Raises:
         [`InputError`]: for data or a model that can't be used, or a peer that is not installed.
@@ -52,14 +53,7 @@ def run_benchmark(arguments: BenchmarkArguments) -> list[dict[str, Any]]:
         logger.info("%s against %s", name, peer_names[name])
         with tempfile.TemporaryDirectory() as folder, quiet_libraries():
             setting = Setting(arguments.model_name_or_path, arguments.batch_size, bf16, output_dir=folder)
-            measured = compare(
-                name,
-                setting,
-                rows[name],
-                arguments.rounds,
-                with_steps=arguments.steps,
-                with_memory=arguments.memory,
-            )
+            measured = compare(name, setting, rows[name], arguments)
         entries.append(
             {
                 **measured,
@@ -83,22 +77,22 @@ def load_rows(task: TaskSpec, data: str, rows: int) -> Dataset:
     return train.select([index % len(train) for index in range(rows)])
 
 
-def compare(
-    name: str, setting: Setting, rows: Rows, rounds: int, *, with_steps: bool, with_memory: bool
-) -> dict[str, Any]:
-    """Measures ours, the peer, the others and, if asked for, ours without its last steps, in turn; then memory."""
+def compare(name: str, setting: Setting, rows: Rows, arguments: BenchmarkArguments) -> dict[str, Any]:
+    """Measures ours, the peer, the others and, if asked for, ours without its last steps, in turn; then the rest."""
     benchmark = BENCHMARKS[name]
     contenders = benchmark.contenders(setting)
-    ladder = benchmark.steps(setting) if with_steps else {}
+    ladder = benchmark.steps(setting) if arguments.steps else {}
     rungs = {step: partial(our_trainer, setting, **fields) for step, fields in ladder.items() if fields}
-    rates = rates_in_turn(contenders | rungs, rows, rounds, setting.batch_size, benchmark.unit)
+    rates = rates_in_turn(contenders | rungs, rows, arguments.rounds, setting.batch_size, benchmark.unit)
     ours, peer = rates.pop("ours"), rates.pop("peer")
     details: dict[str, Any] = {}
     if others := {other: rates[other] for other in contenders if other in rates}:
         details["others"] = other_entries(others, peer)
     if ladder:
         details["steps"] = step_entries({step: rates.get(step, ours) for step in ladder})  # the last is ours
-    if with_memory:
+    if arguments.scaling:
+        details["scaling"] = measure_scaling({who: contenders[who] for who in ("ours", "peer")}, rows)
+    if arguments.memory:
         details["memory"] = {
             contender: memory_in_own_process(build, rows, setting.batch_size)
             for contender, build in contenders.items()

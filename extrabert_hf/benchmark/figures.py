@@ -27,3 +27,23 @@ def plot_ratios(entries: Sequence[Mapping[str, Any]]) -> Figure:
     )
     axes.set(xlabel="times as fast as the peer, whose speed is the line", xlim=(0, None))
     return figure
+
+
+def plot_scaling(entries: Sequence[Mapping[str, Any]]) -> Figure:
+    """
+    Draws how the seconds of ours and of the peer grow with the rows and with the words of a sentence.
+
+    Args:
+        entries (`Sequence[Mapping[str, Any]]`):
+            What [`run_benchmark`] gives with `scaling`, one or more.
+    """
+    figure = Figure(figsize=(9, 3.2 * len(entries)), layout="constrained")
+    for row, pair in zip(entries, figure.subplots(len(entries), 2, squeeze=False), strict=True):
+        for axes, size in zip(pair, ("rows", "words"), strict=True):
+            sizes = row["scaling"][size]
+            for name, label in (("ours", "ours"), ("peer", row["peer_name"])):
+                axes.plot([entry[size] for entry in sizes], [entry[name] for entry in sizes], marker="o", label=label)
+            axes.set(title=row["name"], xlabel={"rows": "rows", "words": "words a sentence"}[size], ylabel="seconds")
+            axes.set(xlim=(0, None), ylim=(0, None))
+        pair[0].legend(frameon=False, fontsize=8)
+    return figure

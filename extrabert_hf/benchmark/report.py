@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from extrabert_hf.benchmark.figures import plot_ratios
+from extrabert_hf.benchmark.figures import plot_ratios, plot_scaling
 
 DECIMALS = {"rows/s": 1, "steps/s": 3}
 """What is counted -> the decimals its rate is shown with."""
@@ -113,7 +113,7 @@ def table(entries: list[dict[str, Any]]) -> str:
 
 def write_figures(entries: list[dict[str, Any]], path: str | Path | None = None) -> Path:
     """
-    Writes comparisons as JSON, and their ratios as a chart beside it.
+    Writes comparisons as JSON, and beside it charts of their ratios and, where it was measured, of how time grows.
 
     Args:
         entries (`list[dict]`):
@@ -131,6 +131,8 @@ def write_figures(entries: list[dict[str, Any]], path: str | Path | None = None)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
     plot_ratios(entries).savefig(path.with_suffix(".png"), dpi=120)
+    if scaled := [row for row in entries if "scaling" in row]:
+        plot_scaling(scaled).savefig(path.with_name(f"{path.stem}-scaling.png"), dpi=120)
     return path
 
 

@@ -20,8 +20,8 @@ def test_both_give_the_same_scores_of_all_pairs(tiny_encoder):
 
 def test_scoring_is_measured_in_rows(tiny_encoder):
     pytest.importorskip("sentence_transformers")
-    (entry,) = run_benchmark(
-        BenchmarkArguments(only=["score-pairs"], rounds=2, rows=8, model_name_or_path=tiny_encoder, steps=True)
-    )
+    told = {"only": ["score-pairs"], "rounds": 2, "rows": 8, "steps": True, "scaling": True}
+    (entry,) = run_benchmark(BenchmarkArguments(model_name_or_path=tiny_encoder, **told))
+    assert [size["rows"] for size in entry["scaling"]["rows"]] == [2, 4, 8]
     assert (entry["name"], entry["unit"], len(entry["ratios"])) == ("score-pairs", "rows/s", 2)
     assert entry["peer_name"].endswith(", encode and cosine") and "steps" not in entry
