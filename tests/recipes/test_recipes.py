@@ -188,14 +188,6 @@ def test_a_finished_run_is_reported(trained, tmp_path):
 
 @pytest.mark.launch
 @pytest.mark.launch
-def test_two_finished_runs_are_reported_side_by_side(trained, tmp_path):
-    folder, _ = trained
-    runs = [folder / "sts", f"same={folder / 'sts'}"]
-    run(sys.executable, "recipes/report.py", *runs, "--output", tmp_path / "both.html")
-    assert "Holm" in (tmp_path / "both.html").read_text() and (tmp_path / "both_figures" / "differences.svg").is_file()
-
-
-@pytest.mark.launch
 def test_the_demo_serves_until_it_is_interrupted(trained):
     pytest.importorskip("gradio", reason="needs the extra `demo`")
     words = [sys.executable, "-u", "recipes/demo.py", str(trained[0] / "sts"), "--port", "0"]
