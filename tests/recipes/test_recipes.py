@@ -2,7 +2,6 @@ import json
 import os
 import re
 import runpy
-import signal
 import subprocess
 import sys
 import urllib.request
@@ -188,15 +187,16 @@ def test_a_finished_run_is_reported(trained, tmp_path):
 
 @pytest.mark.launch
 @pytest.mark.launch
-def test_the_demo_serves_until_it_is_interrupted(trained):
+def test_the_demo_serves_its_page(trained):
     pytest.importorskip("gradio", reason="needs the extra `demo`")
     words = [sys.executable, "-u", "recipes/demo.py", str(trained[0] / "sts"), "--port", "0"]
     with subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
-        address = next(filter(None, (re.search(r"http://127\.0\.0\.1:\d+", line) for line in process.stderr)))[0]
-        with urllib.request.urlopen(address) as page:
-            assert "ExTraBERT" in page.read().decode()
-        process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=60) == 0
+        try:
+            address = next(filter(None, (re.search(r"http://127\.0\.0\.1:\d+", line) for line in process.stderr)))[0]
+            with urllib.request.urlopen(address) as page:
+                assert "ExTraBERT" in page.read().decode()
+        finally:
+            process.kill()  # an interrupt may be ignored, as by what a shell has put into the background
 
 
 def test_an_answer_is_explained(trained, tmp_path):
