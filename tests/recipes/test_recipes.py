@@ -224,7 +224,10 @@ def test_rows_are_audited_task_by_task(tmp_path):
         (("recipes/table1.py", "--rows", "sft_ma"), "error: `rows` must be of .*'sft_ma'"),
         (("recipes/evaluate_model.py", "./nowhere", "--data", "sample"), "error: .*'./nowhere' is no folder"),
         (("recipes/predict.py", "./nowhere", "-", "--output", "out.csv"), "error: .*'./nowhere' is no folder"),
-        (("recipes/audit_data.py", "--data", "tests"), "error: `data` must be 'sample' or a CS224N folder, or stand with `like`, got"),
+        (
+            ("recipes/audit_data.py", "--data", "tests"),
+            "error: `data` must be 'sample' or a CS224N folder, or stand with `like`, got",
+        ),
         (("recipes/push_to_hub.py", "./nowhere"), "error: `folder` must hold a trained model .*nowhere"),
         (("recipes/predict.py", "a", "b", "--output", "c.csv", "--foo"), "error: unrecognized arguments: --foo"),
         (("recipes/compare.py", "./nowhere", "runs"), r"error: `runs` must be folders of finished runs, .*nowhere"),
