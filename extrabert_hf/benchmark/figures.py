@@ -1,4 +1,4 @@
-"""The ratios of a benchmark as bars."""
+"""What a benchmark has measured: the ratios as bars, how time grows as lines."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -39,11 +39,10 @@ def plot_scaling(entries: Sequence[Mapping[str, Any]]) -> Figure:
     """
     figure = Figure(figsize=(9, 3.2 * len(entries)), layout="constrained")
     for row, pair in zip(entries, figure.subplots(len(entries), 2, squeeze=False), strict=True):
-        for axes, size in zip(pair, ("rows", "words"), strict=True):
+        for axes, (size, told) in zip(pair, (("rows", "rows"), ("words", "words a sentence")), strict=True):
             sizes = row["scaling"][size]
             for name, label in (("ours", "ours"), ("peer", row["peer_name"])):
                 axes.plot([entry[size] for entry in sizes], [entry[name] for entry in sizes], marker="o", label=label)
-            axes.set(title=row["name"], xlabel={"rows": "rows", "words": "words a sentence"}[size], ylabel="seconds")
-            axes.set(xlim=(0, None), ylim=(0, None))
+            axes.set(title=row["name"], xlabel=told, ylabel="seconds", xlim=(0, None), ylim=(0, None))
         pair[0].legend(frameon=False, fontsize=8)
     return figure

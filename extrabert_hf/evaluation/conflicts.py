@@ -41,7 +41,9 @@ def summarize_conflicts(rows: Sequence[Conflict]) -> dict[str, Any]:
 
 
 def read_conflicts(path: Path) -> list[Conflict]:
-    """Reads a run's file; a last line cut short by a kill is left out, its step is run again."""
+    """Reads a run's file, if it has one; a last line cut short by a kill is left out, its step is run again."""
+    if not path.is_file():
+        return []
     with path.open(encoding="utf-8", newline="") as file:
         lines = file.read().split("\n")
     rows = csv.reader(lines[1:-1])  # what follows the last line break is empty, or cut short

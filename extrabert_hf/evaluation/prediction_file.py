@@ -6,7 +6,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from itertools import count, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from transformers import PreTrainedTokenizerBase
 
 from extrabert_hf.data.loading import stream_sentences
 from extrabert_hf.data.reading import RejectedRow
+from extrabert_hf.data.tokenization import SENTENCE_COLUMNS
 from extrabert_hf.data.validation import write_rejected_rows
 from extrabert_hf.errors import InputError
 from extrabert_hf.evaluation.metrics import predictions_from_logits
@@ -86,7 +87,7 @@ def predict_file(
     if "-" in (source, output) and state.num_processes > 1:
         raise InputError(f"`input` and `output` must be files for {state.num_processes} processes, got '-'.")
     rejected: list[RejectedRow] = []
-    rows = (row for _, row in stream_sentences(task, source, rejected))
+    parts = _parts(row for _, row in stream_sentences(task, source, rejected))
     is_csv = Path(output).suffix == ".csv"
 
     def predicted(part: Sequence[Row]) -> str:
@@ -98,13 +99,13 @@ def predict_file(
 
     with tqdm(desc="rows", unit=" rows", disable=not state.is_main_process) as bar:
         if output == "-":
-            written = _print_parts(rows, predicted, bar)
+            written = _print_parts(parts, predicted, bar)
         else:
             job = {"input": _state_of(source), "model": model.name_or_path, "weights": _checksum(model), "bf16": bf16}
             job |= {"task": str(task), "max_length": tokenizer.model_max_length, "rows_a_part": ROWS_AT_A_TIME}
-            parts = PredictionParts(Path(output), job)
+            written_parts = PredictionParts(Path(output), job)
             head = _csv_lines(task, [{name: name for name in _csv_columns(task)}]) if is_csv else ""
-            written = _share_parts(rows, predicted, parts, head, bar, state)
+            written = _share_parts(parts, predicted, written_parts, head, bar, state)
     if rejected and state.is_main_process:
         path = Path("standard_output" if output == "-" else output).with_suffix(".rejected.jsonl")
         write_rejected_rows(path, rejected)
@@ -114,37 +115,42 @@ def predict_file(
     return written
 
 
-def _print_parts(rows: Iterator[Row], predicted: Callable[[Sequence[Row]], str], bar: tqdm) -> int:
+def _parts(rows: Iterator[Row]) -> Iterator[list[Row]]:
     while part := list(islice(rows, ROWS_AT_A_TIME)):
+        yield part
+
+
+def _print_parts(parts: Iterator[list[Row]], predicted: Callable[[Sequence[Row]], str], bar: tqdm) -> int:
+    written = 0
+    for part in parts:
         sys.stdout.write(predicted(part))
+        written += len(part)
         bar.update(len(part))
-    return bar.n
+    return written
 
 
 def _share_parts(
-    rows: Iterator[Row],
+    parts: Iterator[list[Row]],
     predicted: Callable[[Sequence[Row]], str],
-    parts: PredictionParts,
+    written_parts: PredictionParts,
     head: str,
     bar: tqdm,
     state: PartialState,
 ) -> int:
     """Every process reads the whole file and predicts its share of the parts that are not there yet."""
-    if state.is_main_process and (there := parts.begin()):
-        logger.info("going on after %s parts of %s rows in %s", there, f"{ROWS_AT_A_TIME:,}", parts.folder)
+    if state.is_main_process and (there := written_parts.begin()):
+        logger.info("going on after %s parts of %s rows in %s", there, f"{ROWS_AT_A_TIME:,}", written_parts.folder)
     state.wait_for_everyone()
-    written = 0
-    for index in count():
-        part = list(islice(rows, ROWS_AT_A_TIME))
-        if not part:
-            break
-        if index % state.num_processes == state.process_index and index not in parts:
-            parts.write(index, predicted(part))
+    written = count = 0
+    for index, part in enumerate(parts):
+        if index % state.num_processes == state.process_index and index not in written_parts:
+            written_parts.write(index, predicted(part))
         written += len(part)
+        count += 1
         bar.update(len(part))
     state.wait_for_everyone()
     if state.is_main_process:
-        parts.join(head, index)
+        written_parts.join(head, count)
     state.wait_for_everyone()
     return written
 
@@ -177,7 +183,7 @@ def _probability_columns(task: TaskSpec) -> list[str]:
 
 
 def _sentence_columns(task: TaskSpec) -> list[str]:
-    return ["sentence1", "sentence2"] if task.is_pair else ["sentence1"]
+    return list(SENTENCE_COLUMNS[: 2 if task.is_pair else 1])
 
 
 def _csv_columns(task: TaskSpec) -> list[str]:

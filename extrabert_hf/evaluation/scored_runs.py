@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -42,6 +43,10 @@ class ScoredRun:
     labels: np.ndarray
     predictions: np.ndarray
     majority_baseline: float | None
+
+    def has_rows(self, ids: Sequence[str], labels: np.ndarray) -> bool:
+        """Whether these are the rows that were answered, in the same order."""
+        return self.ids == tuple(ids) and np.array_equal(self.labels, labels)
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +149,7 @@ def read_run(folder: Path, task: TaskSpec, seed: int) -> ScoredRun:
 
 def check_same_rows(first: ScoredRun, second: ScoredRun) -> None:
     """Refuses two runs whose dev rows differ in an id, a label or their order."""
-    if first.ids != second.ids or not np.array_equal(first.labels, second.labels):
+    if not first.has_rows(second.ids, second.labels):
         raise InputError(
             f"Runs that are compared must have the same ids and labels in the same order, got others in {second.file} "
             f"than in {first.file}."

@@ -49,12 +49,11 @@ class Packing:
     @classmethod
     def of(cls, attention_mask: torch.Tensor) -> "Packing":
         """Reads a mask `(S, T)`, 0 for padding, wherever in the sentence that stands."""
-        lengths = attention_mask.count_nonzero(dim=1)  # (S,)
-        order = lengths.argsort(stable=True)
+        lengths, order = attention_mask.count_nonzero(dim=1).sort(stable=True)  # each (S,), the shortest first
         places = torch.arange(attention_mask.numel(), device=attention_mask.device).view_as(attention_mask)
-        counted = lengths[order].unique_consecutive(return_counts=True)
+        counted = lengths.unique_consecutive(return_counts=True)
         runs = [(count, length) for length, count in zip(*(part.tolist() for part in counted), strict=True) if length]
-        offsets = functional.pad(lengths[order][lengths[order] > 0].cumsum(0), (1, 0)).int()
+        offsets = functional.pad(lengths[lengths > 0].cumsum(0), (1, 0)).int()
         return cls(attention_mask.shape, places[order][attention_mask[order] != 0], runs, offsets)
 
     def pack(self, values: torch.Tensor) -> torch.Tensor:

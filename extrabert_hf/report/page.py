@@ -120,14 +120,10 @@ def _scores(name: str, run: ReportedRun) -> Iterator[dict[str, str]]:
 
 def _task(name: str, runs: Sequence[ReportedRun], folder: Path) -> dict[str, Any]:
     answers = {run.name: run.answers[name] for run in runs if name in run.answers}
-    drawn = [
-        (kind, run_name, figure, caption)
-        for run_name, its in answers.items()
-        for kind, (figure, caption) in _answer_figures(name, its).items()
-    ]
     by_kind: dict[str, list[tuple[str, Figure, str]]] = {}
-    for kind, run_name, figure, caption in drawn:
-        by_kind.setdefault(kind, []).append((run_name, figure, caption))
+    for run_name, its in answers.items():
+        for kind, (figure, caption) in _answer_figures(name, its).items():
+            by_kind.setdefault(kind, []).append((run_name, figure, caption))
     for kind in SAME_SCALE & by_kind.keys():
         _share_scale([figure for _, figure, _ in by_kind[kind]])
     figures = [

@@ -132,8 +132,7 @@ class RunFolder:
     @cached_property
     def conflicts(self) -> list[Conflict]:
         """How the tasks' gradients opposed each other, of a run of several tasks."""
-        path = self.path / CONFLICTS_FILE
-        return read_conflicts(path) if path.is_file() else []
+        return read_conflicts(self.path / CONFLICTS_FILE)
 
     def draw_figures(self) -> dict[str, str]:
         """Draws what the run's files hold into `figures/`; gives each figure's caption by its path in the folder."""

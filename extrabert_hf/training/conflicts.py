@@ -36,7 +36,7 @@ class GradientConflicts(TrainerCallback):
         """Takes up what an interrupted run has noted up to the step it goes on from."""
         self.writes = state.is_world_process_zero
         self.rows = []
-        if state.global_step > 0 and self.path.is_file():
+        if state.global_step > 0:
             self.rows = [row for row in read_conflicts(self.path) if row[0] <= state.global_step]
         self._window_start = len(self.rows)
         if self.writes:

@@ -91,7 +91,7 @@ def _finished(name: str, folder: Path, scored: Mapping[str, ScoredRun]) -> Repor
         task = TaskSpec.from_dict(entry["task"])
         rows = DataArguments(**entry["data"]).load(task, metrics["arguments"]["seed"]).splits["dev"]
         was = scored[task_name]
-        if tuple(rows["id"][:]) != was.ids or not np.array_equal(rows["label"][:], was.labels):
+        if not was.has_rows(rows["id"][:], np.asarray(rows["label"][:])):
             data = entry["data"]["data"] or entry["dataset"]["name"]
             raise InputError(f"`runs` must find their dev rows as they were, {data} has others now than {was.file}.")
         answers[task_name] = answer_rows(*models[task_name if is_multitask else None], task, rows)
@@ -99,14 +99,14 @@ def _finished(name: str, folder: Path, scored: Mapping[str, ScoredRun]) -> Repor
 
 
 def _reported(folder: Path, name: str, answers: Mapping[str, Answers], metrics: Mapping[str, Any]) -> ReportedRun:
-    state, conflicts = folder / "trainer_state.json", folder / CONFLICTS_FILE
+    state = folder / "trainer_state.json"
     return ReportedRun(
         name=name,
         subtitle=_subtitle(metrics),
         answers=answers,
         scores={task: entry["scores"]["dev"] for task, entry in metrics["tasks"].items()},
         history=json.loads(state.read_text(encoding="utf-8"))["log_history"] if state.is_file() else [],
-        conflicts=read_conflicts(conflicts) if conflicts.is_file() else [],
+        conflicts=read_conflicts(folder / CONFLICTS_FILE),
     )
 
 
