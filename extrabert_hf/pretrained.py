@@ -12,7 +12,6 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 
 from extrabert_hf.errors import InputError
-from extrabert_hf.lora import load_adapter
 from extrabert_hf.model_names import resolve_model_name
 from extrabert_hf.models import (
     MODEL_FOR_HEAD,
@@ -169,6 +168,8 @@ def _saved_config(name: str) -> tuple[str, ExtraBertConfig]:
 
 def _load_saved(path: str, attn_implementation: str | None) -> ExtraBertPreTrainedModel:
     if (Path(path) / "adapter_config.json").is_file():
+        from extrabert_hf.lora import load_adapter  # with peft, which a model without adapters does without
+
         model = _load(load_adapter, path, resolve=resolve_model_name, attn_implementation=attn_implementation)
     else:
         model = _load(AutoModel.from_pretrained, path, dtype=torch.float32, attn_implementation=attn_implementation)

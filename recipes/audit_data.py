@@ -15,8 +15,8 @@ from extrabert_hf.data.tokenization import DEFAULT_MAX_LENGTH
 from extrabert_hf.errors import InputError
 from extrabert_hf.pretrained import load_tokenizer
 from extrabert_hf.tasks import PAPER_TASKS
-from extrabert_hf.training.command_line import RecipeParser
 from extrabert_hf.training.data_arguments import DataArguments, TaskArguments
+from extrabert_hf.training.recipe_parser import RecipeParser
 
 if __name__ == "__main__":
     with recipe_console():

@@ -9,7 +9,7 @@ from extrabert_hf.benchmark.arguments import BenchmarkArguments
 from extrabert_hf.benchmark.comparison import run_benchmark
 from extrabert_hf.benchmark.report import table, write_figures
 from extrabert_hf.console import recipe_console
-from extrabert_hf.training.command_line import RecipeParser
+from extrabert_hf.training.recipe_parser import RecipeParser
 
 if __name__ == "__main__":
     with recipe_console():

@@ -6,7 +6,7 @@ Joins models of one task each, fine-tuned apart with --lora true, into one: one 
 
 from extrabert_hf.console import recipe_console
 from extrabert_hf.sharing.composition import compose_runs
-from extrabert_hf.training.command_line import RecipeParser
+from extrabert_hf.training.recipe_parser import RecipeParser
 
 if __name__ == "__main__":
     with recipe_console():

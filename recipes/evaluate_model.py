@@ -14,8 +14,8 @@ from extrabert_hf.data.loading import load_split
 from extrabert_hf.evaluation.scoring import score_split
 from extrabert_hf.evaluation.summary import summarize
 from extrabert_hf.pretrained import load_model
-from extrabert_hf.training.command_line import RecipeParser
 from extrabert_hf.training.data_arguments import ColumnArguments
+from extrabert_hf.training.recipe_parser import RecipeParser
 
 if __name__ == "__main__":
     with recipe_console():

@@ -12,7 +12,7 @@ from extrabert_hf.console import recipe_console
 from extrabert_hf.evaluation.coloured_text import to_html, to_terminal
 from extrabert_hf.evaluation.explanation import explain
 from extrabert_hf.pretrained import load_model
-from extrabert_hf.training.command_line import RecipeParser
+from extrabert_hf.training.recipe_parser import RecipeParser
 
 if __name__ == "__main__":
     with recipe_console():

@@ -13,8 +13,8 @@ from extrabert_hf.console import recipe_console
 from extrabert_hf.evaluation.prediction_file import predict_file
 from extrabert_hf.pretrained import load_model
 from extrabert_hf.processes import join_processes
-from extrabert_hf.training.command_line import RecipeParser
 from extrabert_hf.training.data_arguments import ColumnArguments
+from extrabert_hf.training.recipe_parser import RecipeParser
 
 if __name__ == "__main__":
     with recipe_console():

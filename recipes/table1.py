@@ -10,7 +10,7 @@ from pathlib import Path
 
 from extrabert_hf.console import recipe_console
 from extrabert_hf.paper.runner import Table1Arguments, run_table1
-from extrabert_hf.training.command_line import RecipeParser
+from extrabert_hf.training.recipe_parser import RecipeParser
 
 if __name__ == "__main__":
     with recipe_console():

@@ -12,6 +12,7 @@ FLOORS = [
     "errors",
     "console",
     "machine",
+    "allocator",
     "processes",
     "tasks",
     "models",

@@ -35,6 +35,13 @@ class BenchmarkArguments:
         default=False,
         metadata={"help": "Also time ours and the peer with fewer rows, and with more words a sentence."},
     )
+    flops: bool = field(
+        default=False,
+        metadata={
+            "help": "Also count the floating-point operations of training one task, beside the machine's own rate at "
+            "matrix products."
+        },
+    )
     memory: bool = field(
         default=False, metadata={"help": "Also measure the peak memory of each contender, in a process of its own."}
     )

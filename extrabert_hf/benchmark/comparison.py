@@ -3,6 +3,7 @@
 import logging
 import tempfile
 from functools import partial
+from statistics import median
 from typing import Any
 
 from datasets import Dataset
@@ -10,6 +11,7 @@ from datasets import Dataset
 from extrabert_hf.benchmark.arguments import BenchmarkArguments
 from extrabert_hf.benchmark.benchmarks import BENCHMARKS
 from extrabert_hf.benchmark.contenders import Rows, Setting, our_trainer
+from extrabert_hf.benchmark.flops import measure_flops
 from extrabert_hf.benchmark.memory import memory_in_own_process
 from extrabert_hf.benchmark.quiet import quiet_libraries
 from extrabert_hf.benchmark.report import entry, other_entries, step_entries
@@ -34,7 +36,7 @@ def run_benchmark(arguments: BenchmarkArguments) -> list[dict[str, Any]]:
     Returns:
         `list[dict]`: an [`entry`] a comparison, with `peer_name`, `rounds`, `rows`, `batch_size`, `model`, `precision`
         (ours; other packages' is their default, float32), `machine`; `others` where there are further contenders;
-        `steps`, `scaling` and `memory` (MiB by contender) where they were asked for.
+        `steps`, `scaling`, `flops` and `memory` (MiB by contender) where they were asked for.
 
     Raises:
         [`InputError`]: for data or a model that can't be used, or a peer that is not installed.
@@ -90,6 +92,8 @@ def compare(name: str, setting: Setting, rows: Rows, arguments: BenchmarkArgumen
         details["others"] = other_entries(others, peer)
     if ladder:
         details["steps"] = step_entries({step: rates.get(step, ours) for step in ladder})  # the last is ours
+    if arguments.flops and benchmark.ours is our_trainer:
+        details["flops"] = measure_flops(contenders["ours"], rows, median(ours), setting.bf16)
     if arguments.scaling:
         details["scaling"] = measure_scaling({who: contenders[who] for who in ("ours", "peer")}, rows)
     if arguments.memory:

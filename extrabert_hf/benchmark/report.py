@@ -151,6 +151,13 @@ def _details(row: dict[str, Any]) -> list[str]:
             f"  {step['name']:<38}{_rate(step['rate'], unit)}" + (f"{step['gain']:>8.2f}" if index else "")
             for index, step in enumerate(row["steps"])
         ]
+    if "flops" in row:
+        flops = row["flops"]
+        lines += [
+            "",
+            f"{name}: {flops['training']:,.0f} GFLOP/s, {flops['share']:.0%} of what a matrix product alone reaches "
+            f"in its precision (bfloat16 {flops['bfloat16']:,.0f}, float32 {flops['float32']:,.0f})",
+        ]
     if "memory" in row:
         lines += ["", f"{name + ', most memory':<40}{'MiB':>9}"]
         lines += [f"  {contender:<38}{mib:>9,.0f}" for contender, mib in row["memory"].items()]

@@ -1,13 +1,5 @@
 from extrabert_hf.evaluation.metrics import (
-    F1,
-    Accuracy,
     ConstantInputWarning,
-    MacroF1,
-    MeanSquaredError,
-    Pearson,
-    QuadraticKappa,
-    Spearman,
-    WithinOneAccuracy,
     compute_metric,
     compute_metrics,
     metric_names,
@@ -16,15 +8,7 @@ from extrabert_hf.evaluation.metrics import (
 from extrabert_hf.evaluation.significance import bootstrap_interval, bootstrap_intervals, majority_baseline, score
 
 __all__ = [
-    "F1",
-    "Accuracy",
     "ConstantInputWarning",
-    "MacroF1",
-    "MeanSquaredError",
-    "Pearson",
-    "QuadraticKappa",
-    "Spearman",
-    "WithinOneAccuracy",
     "bootstrap_interval",
     "bootstrap_intervals",
     "compute_metric",

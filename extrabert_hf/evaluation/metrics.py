@@ -1,11 +1,9 @@
-"""The metrics: one by one as `evaluate.Metric` classes that need no network, and together as the scores of a task."""
+"""The metrics, one by one and together as the scores of a task."""
 
 import warnings
-from typing import Any, ClassVar
+from typing import Any
 
-import evaluate
 import numpy as np
-from datasets import Features, Value
 
 from extrabert_hf.errors import InputError
 from extrabert_hf.evaluation import formulas
@@ -117,99 +115,3 @@ def predictions_from_logits(task: TaskSpec, logits: np.ndarray) -> np.ndarray:
     if logits.ndim != 2 or logits.shape[1] != len(task.class_names):
         raise InputError(f"`logits` must have shape (N, {len(task.class_names)}), got {logits.shape}.")
     return logits.argmax(axis=1)
-
-
-class FormulaMetric(evaluate.Metric):
-    """
-    Base of our metrics: checks the rows as they come, keeps them in memory, applies one formula.
-
-    Args:
-        **kwargs:
-            As for `evaluate.Metric`. `keep_in_memory` defaults to `True` in a single process, where nothing is then
-            written to the cache folder, so that processes side by side cannot meet there.
-    """
-
-    key: ClassVar[str]  # of FORMULAS, and of the result
-
-    def __init__(self, **kwargs: Any) -> None:
-        kwargs.setdefault("keep_in_memory", kwargs.get("num_process", 1) == 1)
-        super().__init__(**kwargs)
-
-    def _build_data_dir(self) -> str:
-        return self._data_dir_root if self.keep_in_memory else super()._build_data_dir()
-
-    def _info(self) -> evaluate.MetricInfo:
-        kind = Value("int64" if self.key in CLASS_FORMULAS else "float64")  # float32 would round the scores
-        return evaluate.MetricInfo(
-            description=type(self).__doc__,
-            citation="",
-            inputs_description="predictions and references: one class id, or one score, a row.",
-            features=Features({"predictions": kind, "references": kind}),
-        )
-
-    def add(self, *, prediction: Any = None, reference: Any = None) -> None:
-        """Adds one row."""
-        self.add_batch(predictions=[prediction], references=[reference])
-
-    def add_batch(self, *, predictions: Any = None, references: Any = None) -> None:
-        """Adds rows, one or more."""
-        class_ids = self.key in CLASS_FORMULAS
-        columns = checked_rows(predictions, references, class_ids=class_ids, names=("predictions", "references"))
-        super().add_batch(predictions=columns[0], references=columns[1])
-
-    def compute(self, *, predictions: Any = None, references: Any = None) -> dict[str, float] | None:
-        """Applies the formula to the rows given and those added before, then forgets them."""
-        if predictions is None and references is None and len(self) == 0:
-            raise InputError("`predictions` must have shape (N,) with N of 1 or more, got no rows.")
-        return super().compute(predictions=predictions, references=references)
-
-    def _compute(self, predictions: list, references: list) -> dict[str, float]:
-        return {self.key: compute_metric(self.key, predictions, references)}
-
-
-class Accuracy(FormulaMetric):
-    """Share of rows whose predicted class is the labelled one."""
-
-    key = "accuracy"
-
-
-class F1(FormulaMetric):
-    """Harmonic mean of precision and recall of class 1; 0.0 where it is neither predicted nor labelled."""
-
-    key = "f1"
-
-
-class MacroF1(FormulaMetric):
-    """Plain mean of the F1 of each class that is predicted or labelled."""
-
-    key = "macro_f1"
-
-
-class WithinOneAccuracy(FormulaMetric):
-    """Share of rows whose predicted class is the labelled one or next to it."""
-
-    key = "within_1_accuracy"
-
-
-class QuadraticKappa(FormulaMetric):
-    """Agreement beyond chance, an error counting by the square of its distance; at most 1, 0 for chance."""
-
-    key = "quadratic_kappa"
-
-
-class Pearson(FormulaMetric):
-    """Linear correlation, -1 to 1."""
-
-    key = "pearson"
-
-
-class Spearman(FormulaMetric):
-    """Correlation of the ranks, -1 to 1."""
-
-    key = "spearman"
-
-
-class MeanSquaredError(FormulaMetric):
-    """Mean of the squared differences."""
-
-    key = "mse"

@@ -1,12 +1,9 @@
 """One YAML and the command line -> the arguments of a run."""
 
-from argparse import ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
-
-from transformers import HfArgumentParser
+from typing import Any, TypeVar
 
 from extrabert_hf.errors import InputError
 from extrabert_hf.evaluation.aggregate import AGGREGATES, ERRORS
@@ -16,6 +13,7 @@ from extrabert_hf.training.arguments import ExtraBertTrainingArguments, ModelArg
 from extrabert_hf.training.data_arguments import DataArguments, TaskArguments
 from extrabert_hf.training.lora_arguments import LoraArguments
 from extrabert_hf.training.multitask_arguments import MultiTaskArguments
+from extrabert_hf.training.recipe_parser import RecipeParser
 from extrabert_hf.training.yaml_flags import BY_TASK, flags_from_yaml, tasks_in_yaml
 
 T = TypeVar("T")
@@ -62,28 +60,6 @@ class Run:
     def max_length(self) -> int | None:
         """Most tokens of a sentence; the tasks share the tokenizer."""
         return next(iter(self.tasks.values())).data.max_length
-
-
-class _HelpFormatter(ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter):
-    """Shows defaults, and the description as it is written."""
-
-
-class RecipeParser(HfArgumentParser):
-    """An `HfArgumentParser` whose errors are one line, and whose flags are spelt out."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, allow_abbrev=False, formatter_class=_HelpFormatter, **kwargs)
-
-    def parse_args_into_dataclasses(self, *args: Any, return_remaining_strings: bool = False, **kwargs: Any) -> tuple:
-        """As that of transformers; words that are left over are an error as any other."""
-        *parsed, rest = super().parse_args_into_dataclasses(*args, return_remaining_strings=True, **kwargs)
-        if rest and not return_remaining_strings:
-            self.error(f"unrecognized arguments: {' '.join(rest)}")
-        return (*parsed, rest) if return_remaining_strings else tuple(parsed)
-
-    def error(self, message: str) -> NoReturn:
-        """Raises [`InputError`] in place of printing all usage."""
-        raise InputError(f"{message} (--help lists every argument)")
 
 
 def parse_run(

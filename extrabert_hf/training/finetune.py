@@ -9,6 +9,7 @@ import numpy as np
 from datasets import Dataset
 from transformers import EarlyStoppingCallback, EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
+from extrabert_hf.allocator import keep_freed_memory
 from extrabert_hf.data.auditing import AUDIT_FILE, audit, findings, write_audit
 from extrabert_hf.data.collators import DataCollatorForMultiTask, DataCollatorForSentences
 from extrabert_hf.data.loading import LoadedData
@@ -51,6 +52,7 @@ def finetune(run: Run) -> dict[str, Any]:
     Raises:
         [`InputError`]: for anything in `run` that can't be used.
     """
+    keep_freed_memory()
     checkpoint = find_checkpoint(run.training)
     set_seed(run.training.seed)
     loaded = load_rows(run)

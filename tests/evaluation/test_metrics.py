@@ -9,19 +9,21 @@ import pytest
 
 from extrabert_hf.errors import InputError
 from extrabert_hf.evaluation import (
+    ConstantInputWarning,
+    compute_metric,
+    compute_metrics,
+    metric_names,
+    predictions_from_logits,
+)
+from extrabert_hf.evaluation.metric_classes import (
     F1,
     Accuracy,
-    ConstantInputWarning,
     MacroF1,
     MeanSquaredError,
     Pearson,
     QuadraticKappa,
     Spearman,
     WithinOneAccuracy,
-    compute_metric,
-    compute_metrics,
-    metric_names,
-    predictions_from_logits,
 )
 from extrabert_hf.evaluation.metrics import CLASS_FORMULAS, FORMULAS
 from extrabert_hf.tasks import PAPER_TASKS, TaskSpec
