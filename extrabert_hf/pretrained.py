@@ -140,6 +140,14 @@ def load_model(
     return model, _load(AutoTokenizer.from_pretrained, path), _task_of(task, model)
 
 
+def load_same_task(name: str, task: TaskSpec, argument: str) -> tuple[ExtraBertForOneTask, PreTrainedTokenizerBase]:
+    """Loads a model of `task`, as [`load_model`] does; refuses one of another head or labels, by `argument`'s name."""
+    path, config = _saved_config(name)
+    model, tokenizer, saved = load_model(name, None if config.tasks is None else task.name)
+    _check_same_task(saved, task, path, argument)
+    return model, tokenizer
+
+
 def load_all_tasks(name: str) -> list[tuple[ExtraBertForOneTask, PreTrainedTokenizerBase, TaskSpec]]:
     """Loads, as [`load_model`] does, the model of each task that a folder or repository holds, over one encoder."""
     path, config = _saved_config(name)
@@ -185,15 +193,14 @@ def _task_of(name: str | None, model: ExtraBertForOneTask) -> TaskSpec:
     return dataclasses.replace(task, class_names=tuple(model.config.class_names or task.class_names))
 
 
-def _check_same_task(saved: TaskSpec, task: TaskSpec, path: str) -> None:
+def _check_same_task(saved: TaskSpec, task: TaskSpec, path: str, argument: str = "") -> None:
     def told(task: TaskSpec) -> str:
         labels = task.label_range if task.is_regression else task.class_names
         return f"a {MODEL_FOR_HEAD[task.head].__name__} with labels {list(labels)}"
 
     if told(saved) != told(task):
-        raise InputError(
-            f"`model_name_or_path` must be an encoder or {told(task)} for {task.name!r}, got {told(saved)} in {path}."
-        )
+        allowed = f"`{argument}` must be" if argument else "`model_name_or_path` must be an encoder or"
+        raise InputError(f"{allowed} {told(task)} for {task.name!r}, got {told(saved)} in {path}.")
 
 
 def _label_fields(task: TaskSpec) -> dict[str, Any]:

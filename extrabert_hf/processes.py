@@ -1,6 +1,7 @@
 """The processes that a launcher has started."""
 
 import os
+from datetime import timedelta
 
 import torch
 from accelerate import PartialState
@@ -12,10 +13,12 @@ def join_processes() -> PartialState:
     """
     Joins this process to those that `accelerate launch` has started with it, each on its own device.
 
+    They wait for each other for a week: one may have hours of work more than another.
+
     Raises:
         [`InputError`]: if they find no group, each alone with the whole work.
     """
-    state = PartialState(cpu=not torch.accelerator.is_available())
+    state = PartialState(cpu=not torch.accelerator.is_available(), timeout=timedelta(days=7))
     check_group(state.num_processes)
     return state
 

@@ -1,5 +1,5 @@
 """
-Scores a trained model on a labelled split, with 95 % intervals.
+Scores a trained model, or several as one, on a labelled split, with 95 % intervals.
 
     python recipes/evaluate_model.py runs/sts --data sample --split dev
 """
@@ -11,28 +11,27 @@ import numpy as np
 
 from extrabert_hf.console import recipe_console
 from extrabert_hf.data.loading import load_split
-from extrabert_hf.evaluation.scoring import score_split
+from extrabert_hf.evaluation.ensemble import load_members, score_split
 from extrabert_hf.evaluation.summary import summarize
-from extrabert_hf.pretrained import load_model
 from extrabert_hf.training.data_arguments import ColumnArguments
 from extrabert_hf.training.recipe_parser import RecipeParser
 
 if __name__ == "__main__":
     with recipe_console():
         parser = RecipeParser(ColumnArguments, description=__doc__)
-        parser.add_argument("model", help="folder or Hub id of a model trained with this package")
+        parser.add_argument("model", help="folder or Hub id; several, a comma between: their mean answer")
         parser.add_argument("--task", help="which task of a multitask model")
         parser.add_argument("--data", required=True, help="'sample', a folder, a file or a Hub id")
         parser.add_argument("--dataset_config", help="config name of a Hub data set")
         parser.add_argument("--split", default="dev", choices=["train", "dev", "test"], help="which rows")
         parser.add_argument("--output", help="JSON file to write the scores to")
         columns, arguments = parser.parse_args_into_dataclasses()
-        model, tokenizer, task = load_model(arguments.model, arguments.task)
+        members, task = load_members(arguments.model, arguments.task)
         task = columns.apply_to(task)
         loaded = load_split(task, arguments.data, arguments.split, dataset_config=arguments.dataset_config)
         print(*loaded.notices, sep="\n")
         rows = loaded.splits[arguments.split]
-        _, report = score_split(model, tokenizer, task, rows, train_labels=np.asarray(rows["label"][:]))
+        _, report = score_split(members, task, rows, train_labels=np.asarray(rows["label"][:]))
         print(
             summarize(f"{task.name} {arguments.split}", report), "(majority: the most frequent label here)", sep="\n"
         )

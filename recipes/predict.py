@@ -10,8 +10,8 @@ Several processes share the file. A call that broke off goes on where it was.
 import sys
 
 from extrabert_hf.console import recipe_console
+from extrabert_hf.evaluation.ensemble import load_members
 from extrabert_hf.evaluation.prediction_file import predict_file
-from extrabert_hf.pretrained import load_model
 from extrabert_hf.processes import join_processes
 from extrabert_hf.training.data_arguments import ColumnArguments
 from extrabert_hf.training.recipe_parser import RecipeParser
@@ -19,7 +19,7 @@ from extrabert_hf.training.recipe_parser import RecipeParser
 if __name__ == "__main__":
     with recipe_console():
         parser = RecipeParser(ColumnArguments, description=__doc__)
-        parser.add_argument("model", help="folder or Hub id of a model trained with this package")
+        parser.add_argument("model", help="folder or Hub id; several, a comma between: their mean answer")
         parser.add_argument("--task", help="which task of a multitask model")
         parser.add_argument("input", help="file of sentences or pairs, - for standard input")
         parser.add_argument("--output", required=True, help="file ending in .csv or .jsonl, - for standard output")
@@ -27,8 +27,8 @@ if __name__ == "__main__":
         parser.add_argument("--bf16", action="store_true", help="encode in bfloat16: faster where the machine has it")
         columns, told = parser.parse_args_into_dataclasses()
         state = join_processes()  # each on its own device
-        model, tokenizer, task = load_model(told.model, told.task)
+        members, task = load_members(told.model, told.task)
         options = {"batch_size": told.batch_size, "bf16": told.bf16}
-        rows = predict_file(model, tokenizer, columns.apply_to(task), told.input, told.output, **options)
+        rows = predict_file(members, columns.apply_to(task), told.input, told.output, **options)
         if state.is_main_process:
             print(f"{rows:,} predictions in {told.output}", file=sys.stderr)

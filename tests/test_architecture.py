@@ -26,6 +26,7 @@ FLOORS = [
     "sharing",
     "training",
     "paper",
+    "search",
     "benchmark",
 ]
 # what the files of models/ may import beside their siblings

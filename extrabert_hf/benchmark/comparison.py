@@ -8,6 +8,7 @@ from typing import Any
 
 from datasets import Dataset
 
+from extrabert_hf.allocator import keep_freed_memory
 from extrabert_hf.benchmark.arguments import BenchmarkArguments
 from extrabert_hf.benchmark.benchmarks import BENCHMARKS
 from extrabert_hf.benchmark.contenders import Rows, Setting, our_trainer
@@ -41,10 +42,15 @@ def run_benchmark(arguments: BenchmarkArguments) -> list[dict[str, Any]]:
     Raises:
         [`InputError`]: for data or a model that can't be used, or a peer that is not installed.
     """
+    keep_freed_memory()  # as a run does; the peers have it, too
     peer_names = {name: BENCHMARKS[name].peer_name() for name in arguments.only}  # before hours of measuring
     rows = {
-        name: {task: load_rows(PAPER_TASKS[task], arguments.data, arguments.rows) for task in BENCHMARKS[name].tasks}
-        for name in arguments.only
+        name: {
+            task: load_rows(PAPER_TASKS[task], arguments.data, arguments.rows, repeat=benchmark.repeats_rows)
+            for task in benchmark.tasks
+        }
+        for name, benchmark in BENCHMARKS.items()
+        if name in arguments.only
     }
     bf16, reason = choose_bf16()
     machine = describe_machine()
@@ -61,7 +67,7 @@ def run_benchmark(arguments: BenchmarkArguments) -> list[dict[str, Any]]:
                 **measured,
                 "peer_name": peer_names[name],
                 "rounds": arguments.rounds,
-                "rows": arguments.rows,
+                "rows": min(map(len, rows[name].values())),
                 "batch_size": arguments.batch_size,
                 "model": arguments.model_name_or_path,
                 "precision": precision,
@@ -71,9 +77,12 @@ def run_benchmark(arguments: BenchmarkArguments) -> list[dict[str, Any]]:
     return entries
 
 
-def load_rows(task: TaskSpec, data: str, rows: int) -> Dataset:
-    """Gives the first `rows` train rows, from the start again where there are fewer."""
+def load_rows(task: TaskSpec, data: str, rows: int, *, repeat: bool = True) -> Dataset:
+    """Gives the first `rows` train rows; where there are fewer, all, or with `repeat` from the start again."""
     train = load_split(task, data, "train").splits["train"]
+    if len(train) < rows and not repeat:
+        logger.info("%s: %s train rows, all there are", task.name, f"{len(train):,}")
+        return train
     if len(train) < rows:
         logger.info("%s: %s train rows, repeated to make %s", task.name, f"{len(train):,}", f"{rows:,}")
     return train.select([index % len(train) for index in range(rows)])

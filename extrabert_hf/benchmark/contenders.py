@@ -18,7 +18,6 @@ from transformers import (
     TrainingArguments,
 )
 
-from extrabert_hf.allocator import keep_freed_memory
 from extrabert_hf.benchmark.two_forwards import with_two_forwards
 from extrabert_hf.data.collators import DataCollatorForSentences
 from extrabert_hf.data.tokenization import SENTENCE_COLUMNS, tokenize_dataset
@@ -93,7 +92,6 @@ def our_trainer(setting: Setting, rows: Rows, *, two_forwards: bool = False, **f
         fields:
             Of [`ExtraBertTrainingArguments`], where they differ from our defaults.
     """
-    keep_freed_memory()  # for the whole process: the peer has it too
     task, dataset = only_task(rows)
     model, tokenizer = build_model(
         setting.model_name_or_path, task, pooling="multiplicative", feed_forward_residual=True

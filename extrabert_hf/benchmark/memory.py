@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from datasets import Dataset
 
+from extrabert_hf.allocator import keep_freed_memory
 from extrabert_hf.benchmark.contenders import Rows
 from extrabert_hf.benchmark.quiet import quiet_libraries
 from extrabert_hf.benchmark.rounds import Work, start_of
@@ -54,6 +55,7 @@ def longest_rows(rows: Dataset, batch_size: int) -> Dataset:
 
 def memory_of_work(build: Callable[[Rows], Work], rows: Rows) -> float:
     """Works once, in this process; gives what [`memory_in_own_process`] does."""
+    keep_freed_memory()
     with quiet_libraries():
         run = start_of(build(rows))
         if torch.cuda.is_available():

@@ -42,6 +42,6 @@ def sentence_transformers_scoring(setting: Setting, rows: Rows) -> Callable[[], 
 
     def score() -> Any:
         vectors = (model.encode(column, convert_to_tensor=True, show_progress_bar=False) for column in (first, second))
-        return util.pairwise_cos_sim(*vectors)
+        return util.pairwise_cos_sim(*vectors).cpu()
 
     return score

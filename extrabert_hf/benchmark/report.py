@@ -115,6 +115,8 @@ def write_figures(entries: list[dict[str, Any]], path: str | Path | None = None)
     """
     Writes comparisons as JSON, and beside it charts of their ratios and, where it was measured, of how time grows.
 
+    Those that the file has already stay, but for one of the same name and batch size.
+
     Args:
         entries (`list[dict]`):
             What [`run_benchmark`] gives, one or more.
@@ -129,6 +131,9 @@ def write_figures(entries: list[dict[str, Any]], path: str | Path | None = None)
     name = "-".join(re.findall(r"[a-z0-9.]+", told))
     path = Path("benchmarks") / f"{name}.json" if path is None else Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    measured = {(row["name"], row["batch_size"]) for row in entries}
+    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    entries = [row for row in before if (row["name"], row["batch_size"]) not in measured] + entries
     path.write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
     plot_ratios(entries).savefig(path.with_suffix(".png"), dpi=120)
     if scaled := [row for row in entries if "scaling" in row]:

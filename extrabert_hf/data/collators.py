@@ -8,6 +8,9 @@ from torch.nn.utils.rnn import pad_sequence
 
 from extrabert_hf.errors import InputError
 
+EXTRA_COLUMNS = ("weights", "teacher_logits")
+"""What a training row may have beside its label: how much it counts, and what its teachers answer."""
+
 
 @dataclass
 class DataCollatorForSentences:
@@ -31,7 +34,7 @@ class DataCollatorForSentences:
     pad_to_multiple_of: int | None = None
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """Rows with `input_ids` and, where labelled, `labels` -> `input_ids`, `attention_mask`, `labels`."""
+        """Rows with `input_ids` and, where there are, `labels` and [`EXTRA_COLUMNS`] -> a batch of the same names."""
         is_pair = isinstance(rows[0]["input_ids"][0], list)
         sentences = (
             [ids for row in rows for ids in row["input_ids"]] if is_pair else [row["input_ids"] for row in rows]
@@ -41,6 +44,9 @@ class DataCollatorForSentences:
             batch = {name: tensor.view(len(rows), 2, -1) for name, tensor in batch.items()}  # (B, 2, T)
         if "labels" in rows[0]:
             batch["labels"] = torch.tensor([row["labels"] for row in rows])  # (B,), int64 or float32
+        for name in EXTRA_COLUMNS:
+            if name in rows[0]:
+                batch[name] = torch.tensor([row[name] for row in rows])  # (B,) and (B, C), float32
         return batch
 
     def pad(self, sentences: list[list[int]]) -> dict[str, torch.Tensor]:

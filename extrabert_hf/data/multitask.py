@@ -9,10 +9,11 @@ import torch
 from datasets import Dataset
 from torch.utils.data import Sampler
 
+from extrabert_hf.data.collators import EXTRA_COLUMNS
 from extrabert_hf.data.samplers import RowStream
 from extrabert_hf.errors import InputError
 
-MODEL_COLUMNS = ("input_ids", "labels")
+MODEL_COLUMNS = ("input_ids", "labels", *EXTRA_COLUMNS)
 
 Item = dict[str, tuple[int, ...]]
 """Task -> row numbers of that task: what a sampler yields and the data set looks up."""

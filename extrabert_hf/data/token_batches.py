@@ -15,7 +15,8 @@ class TokenBudgetBatchSampler(Sampler[list[int]]):
 
     The rows are sorted by length and cut once, so every epoch has as many batches, of the same sizes. Which of the
     rows of one length stand in which batch, and the order of the batches, is drawn in each epoch: a pure function of
-    `(seed, epoch)`, exact on resume. Several processes take turns at the batches.
+    `(seed, epoch)` and of the arguments below, exact on resume with the same ones. Several processes take turns at
+    the batches.
 
     Args:
         lengths (`Sequence[int]`):
@@ -56,6 +57,11 @@ class TokenBudgetBatchSampler(Sampler[list[int]]):
             start += self.sizes[-1]
         while len(self.sizes) % multiple_of:
             largest = self.sizes.index(max(self.sizes))
+            if self.sizes[largest] == 1:
+                raise InputError(
+                    f"`max_tokens_per_batch` makes {len(self.sizes)} batches of one row each, which must be a "
+                    f"multiple of {multiple_of}, processes times accumulation steps: other tokens, or fewer of these."
+                )
             half = self.sizes[largest] // 2
             self.sizes[largest : largest + 1] = [self.sizes[largest] - half, half]
 

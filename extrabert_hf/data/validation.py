@@ -74,9 +74,9 @@ def rejection_notice(rejected: Sequence[RejectedRow], total: int, file: str) -> 
     return f"{len(rejected):,} of {total:,} rows of {file} rejected ({', '.join(shown)})"
 
 
-def write_rejected_rows(path: str | Path, rejected: Sequence[RejectedRow]) -> None:
+def write_rejected_rows(path: str | Path, rejected: Sequence[RejectedRow], *, append: bool = False) -> None:
     """Writes rejected rows as jsonl: a line is an object of `file`, `line`, `reason` and `row`."""
-    with Path(path).open("w", encoding="utf-8", errors="backslashreplace") as file:
+    with Path(path).open("a" if append else "w", encoding="utf-8", errors="backslashreplace") as file:
         file.writelines(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in rejected)
 
 

@@ -23,8 +23,8 @@ class Explanation:
         tokens (`list[list[str]]`):
             The tokens of each sentence, special ones too.
         weights (`list[list[float]]`, *optional*):
-            The weight of each token in its sentence's vector, 0 to 1, a sentence's sum is 1; `None` for the encoder's
-            own pooler, which has none.
+            The weight of each token in its sentence's vector, 0 to 1, a sentence's sum is 1, that of a pair encoded
+            jointly too; `None` for the encoder's own pooler, which has none.
         parts (`dict[str, float]`):
             What each pair feature, and the bias, adds to the logit of the second class over that of the first, or to a
             linear score: the sum of all is that number. Empty for a head that is not linear in pair features.
@@ -63,9 +63,10 @@ def explain(
     if len(sentences) != due:
         raise InputError(f"`sentences` must be {due} for the task {task.name!r}, got {len(sentences)}.")
     batch = tokenizer(list(sentences), padding=True, truncation=True, return_tensors="pt").to(model.device)
-    vectors, weights = model.embed(batch["input_ids"], batch["attention_mask"])  # (due, d), (due, seq)
-    vectors = vectors.unsqueeze(0) if task.is_pair else vectors  # (1, 2, d) or (1, d)
-    logits = model.head(vectors)[0]  # (C,)
+    rows = [batch[name].unsqueeze(0) if task.is_pair else batch[name] for name in ("input_ids", "attention_mask")]
+    output = model(*rows, output_embeddings=True, output_pooling_weights=True)
+    vectors, logits = output.embeddings, output.logits[0]  # (1, 2, d) or (1, d), and (C,)
+    weights = None if output.pooling_weights is None else output.pooling_weights.view(due, -1)
     lengths = batch["attention_mask"].sum(dim=1).tolist()
     tokens = [
         tokenizer.convert_ids_to_tokens(ids[:length])
@@ -90,6 +91,8 @@ def _parts(head: torch.nn.Module, vectors: torch.Tensor) -> dict[str, float]:
     elif isinstance(head, LinearSimilarityHead):
         weight, bias = head.classifier.weight[0], head.classifier.bias[0]
     else:
+        return {}
+    if head.is_joint:
         return {}
     u, v = vectors.unbind(dim=1)  # (1, d) each
     widths = [1 if name == "cosine" else u.shape[-1] for name in head.features.names]

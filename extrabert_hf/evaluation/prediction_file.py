@@ -1,6 +1,7 @@
 """A file of sentences or pairs in, a file of predictions out, with bounded memory, by one process or several."""
 
 import csv
+import hashlib
 import io
 import json
 import logging
@@ -11,34 +12,33 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from accelerate import PartialState
 from scipy.special import softmax
 from tqdm.auto import tqdm
-from transformers import PreTrainedTokenizerBase
 
 from extrabert_hf.data.loading import stream_sentences
 from extrabert_hf.data.reading import RejectedRow
 from extrabert_hf.data.tokenization import SENTENCE_COLUMNS
 from extrabert_hf.data.validation import write_rejected_rows
 from extrabert_hf.errors import InputError
+from extrabert_hf.evaluation.ensemble import Member, predict_members
 from extrabert_hf.evaluation.metrics import predictions_from_logits
 from extrabert_hf.evaluation.prediction_parts import PredictionParts
-from extrabert_hf.evaluation.scoring import predict_logits
 from extrabert_hf.models import ExtraBertPreTrainedModel
 from extrabert_hf.processes import join_processes
 from extrabert_hf.tasks import TaskSpec
 
 logger = logging.getLogger(__name__)
 
-ROWS_AT_A_TIME = 10_000
-"""Rows in memory together, the share of a process: enough to sort by length and to meet repeated sentences."""
+ROWS_AT_A_TIME = 2_000
+"""Rows in memory together, the share of a process: enough to sort by length, few enough that all have a share."""
 
 Row = dict[str, Any]
 
 
 def predict_file(
-    model: ExtraBertPreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    members: Sequence[Member],
     task: TaskSpec,
     source: str,
     output: str,
@@ -57,12 +57,10 @@ def predict_file(
     call that broke off is taken up by the next of the same model, file and output.
 
     Args:
-        model ([`ExtraBertPreTrainedModel`]):
-            What [`load_model`] gives, with `tokenizer` and `task`.
-        tokenizer (`PreTrainedTokenizerBase`):
-            The model's.
+        members (`Sequence[tuple[ExtraBertForOneTask, PreTrainedTokenizerBase]]`):
+            What [`load_members`] gives, with `task`: a model, or several whose mean answer is given.
         task ([`TaskSpec`]):
-            The model's; it may name the file's columns.
+            Theirs; it may name the file's columns.
         source (`str`):
             File as [`read_rows`] takes it; `"-"` is standard input, one sentence (or two, tab between) a line.
         output (`str`):
@@ -86,14 +84,14 @@ def predict_file(
     state = join_processes()
     if "-" in (source, output) and state.num_processes > 1:
         raise InputError(f"`input` and `output` must be files for {state.num_processes} processes, got '-'.")
-    rejected: list[RejectedRow] = []
-    parts = _parts(row for _, row in stream_sentences(task, source, rejected))
+    rejected = _RejectedRows(Path("standard_output" if output == "-" else output), state.is_main_process)
+    parts = _parts((row for _, row in stream_sentences(task, source, rejected.waiting)), rejected)
     is_csv = Path(output).suffix == ".csv"
 
     def predicted(part: Sequence[Row]) -> str:
         sentences = [[row[name] for row in part] for name in _sentence_columns(task)]
         options = {"batch_size": batch_size, "bf16": bf16, "progress": state.is_main_process}
-        answers = _predictions(task, predict_logits(model, tokenizer, *sentences, **options))
+        answers = _predictions(task, predict_members(members, *sentences, **options))
         lines = [{"id": row["id"], **row, **answer} for row, answer in zip(part, answers, strict=True)]
         return _csv_lines(task, lines) if is_csv else _json_lines(lines)
 
@@ -101,23 +99,41 @@ def predict_file(
         if output == "-":
             written = _print_parts(parts, predicted, bar)
         else:
-            job = {"input": _state_of(source), "model": model.name_or_path, "weights": _checksum(model), "bf16": bf16}
-            job |= {"task": str(task), "max_length": tokenizer.model_max_length, "rows_a_part": ROWS_AT_A_TIME}
+            models = [[model.name_or_path, _checksum(model), its.model_max_length] for model, its in members]
+            job = {"input": _state_of(source), "models": models, "bf16": bf16}
+            job |= {"task": str(task), "rows_a_part": ROWS_AT_A_TIME}
             written_parts = PredictionParts(Path(output), job)
             head = _csv_lines(task, [{name: name for name in _csv_columns(task)}]) if is_csv else ""
             written = _share_parts(parts, predicted, written_parts, head, bar, state)
-    if rejected and state.is_main_process:
-        path = Path("standard_output" if output == "-" else output).with_suffix(".rejected.jsonl")
-        write_rejected_rows(path, rejected)
-        logger.info(
-            "%s of %s rows have no prediction, see %s", f"{len(rejected):,}", f"{written + len(rejected):,}", path
-        )
+    if rejected.count and state.is_main_process:
+        total = f"{written + rejected.count:,}"
+        logger.info("%s of %s rows have no prediction, see %s", f"{rejected.count:,}", total, rejected.path)
     return written
 
 
-def _parts(rows: Iterator[Row]) -> Iterator[list[Row]]:
+class _RejectedRows:
+    """Rows that have no prediction, written beside the output as they come; only the first process writes."""
+
+    def __init__(self, output: Path, is_writer: bool) -> None:
+        self.path = output.with_suffix(".rejected.jsonl")
+        self.is_writer = is_writer
+        self.waiting: list[RejectedRow] = []
+        self.count = 0
+        if is_writer:
+            self.path.unlink(missing_ok=True)
+
+    def write(self) -> None:
+        if self.waiting and self.is_writer:
+            write_rejected_rows(self.path, self.waiting, append=True)
+        self.count += len(self.waiting)
+        self.waiting.clear()
+
+
+def _parts(rows: Iterator[Row], rejected: _RejectedRows) -> Iterator[list[Row]]:
     while part := list(islice(rows, ROWS_AT_A_TIME)):
+        rejected.write()
         yield part
+    rejected.write()
 
 
 def _print_parts(parts: Iterator[list[Row]], predicted: Callable[[Sequence[Row]], str], bar: tqdm) -> int:
@@ -141,6 +157,7 @@ def _share_parts(
     if state.is_main_process and (there := written_parts.begin()):
         logger.info("going on after %s parts of %s rows in %s", there, f"{ROWS_AT_A_TIME:,}", written_parts.folder)
     state.wait_for_everyone()
+    written_parts.check_shared()
     written = count = 0
     for index, part in enumerate(parts):
         if index % state.num_processes == state.process_index and index not in written_parts:
@@ -162,7 +179,11 @@ def _state_of(source: str) -> Any:
 
 def _checksum(model: ExtraBertPreTrainedModel) -> str:
     """Tells models of one name apart, as of a run that was trained again."""
-    return f"{sum(parameter.double().abs().sum().item() for parameter in model.parameters()):.8g}"
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def _predictions(task: TaskSpec, logits: np.ndarray) -> Iterator[dict[str, Any]]:

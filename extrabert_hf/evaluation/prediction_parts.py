@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from extrabert_hf.errors import InputError
+
 JOB_FILE = "job.json"
 
 
 class PredictionParts:
     """
-    The parts of a file of predictions, in `<output>.parts/` until all are there.
+    The parts of a file of predictions, in `<output>.parts/` until all are there; of one call at a time.
 
     Args:
         output (`Path`):
@@ -35,6 +37,11 @@ class PredictionParts:
         self.folder.mkdir(parents=True)
         job.write_text(self.job, encoding="utf-8")
         return 0
+
+    def check_shared(self) -> None:
+        """Raises [`InputError`] where the folder that another process has made is not seen."""
+        if not (self.folder / JOB_FILE).is_file():
+            raise InputError(f"`output` must be in a folder that all machines share, {self.folder} is not seen here.")
 
     def __contains__(self, index: int) -> bool:
         return self._path(index).is_file()

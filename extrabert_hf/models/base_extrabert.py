@@ -14,6 +14,7 @@ from transformers.utils import ModelOutput
 
 from .adapter_files_extrabert import HUB_ARGUMENTS, adapted_weights
 from .configuration_extrabert import ExtraBertConfig
+from .joining_extrabert import JoinedPairs
 from .packing_extrabert import PACKABLE, PACKED, encode_packed, let_pack
 from .pipelines_extrabert import PIPELINE_FOR_HEAD, custom_pipelines
 from .pooling_extrabert import MultiplicativeAttentionPooling
@@ -32,7 +33,7 @@ class ExtraBertOutput(ModelOutput):
         logits (`torch.FloatTensor` of shape `(batch, num_labels)`):
             One logit a class; for the similarity head `(batch, 1)`, the score in the units of the labels.
         embeddings (`torch.FloatTensor` of shape `(batch, d)` or `(batch, 2, d)`, *optional*):
-            The pooled sentence vectors, with `output_embeddings=True`.
+            The pooled sentence vectors, of a pair encoded jointly one for both, with `output_embeddings=True`.
         pooling_weights (`torch.FloatTensor` of shape `(batch, seq)` or `(batch, 2, seq)`, *optional*):
             The weight of each token in its sentence vector, with `output_pooling_weights=True`. Rows sum to 1.
     """
@@ -163,18 +164,26 @@ class ExtraBertPreTrainedModel(PreTrainedModel):
     def _pool(
         self, pooling: nn.Module | None, input_ids: torch.Tensor, attention_mask: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Sentences `(S, T)`, or pairs to be read jointly `(S, 2, T)`: vectors `(S, d)`, a weight for each token."""
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
-        states, pooler_output = self._encode(input_ids, attention_mask)
-        return (pooler_output, None) if pooling is None else pooling(states, attention_mask)
+        joined = JoinedPairs.of(input_ids, attention_mask) if input_ids.dim() == 3 else None
+        sequences = (input_ids, attention_mask) if joined is None else (joined.input_ids, joined.attention_mask)
+        states, pooler_output = self._encode(*sequences, None if joined is None else joined.token_type_ids)
+        if pooling is None:
+            return pooler_output, None
+        vectors, weights = pooling(states, sequences[1])
+        return vectors, weights if joined is None else joined.separate(weights, input_ids.shape[-1])
 
     def _encode(
-        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, *, may_pack: bool = True
+        self, input_ids: torch.Tensor, mask: torch.Tensor, types: torch.Tensor | None = None, *, may_pack: bool = True
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """`(S, T)` -> token states `(S, T, d)`, and the output of the encoder's pooler, `(S, d)`, where it has one."""
+        knows_types = types is not None and getattr(self.backbone.config, "type_vocab_size", 0) > 1
+        of_tokens = {"token_type_ids": types} if knows_types else {}
         if may_pack and self.why_padded() is None and not torch.compiler.is_compiling():  # a graph for each batch
-            return encode_packed(self.backbone, input_ids, attention_mask)
-        encoded = self.backbone(input_ids=input_ids, attention_mask=attention_mask)
+            return encode_packed(self.backbone, input_ids, mask, **of_tokens)
+        encoded = self.backbone(input_ids=input_ids, attention_mask=mask, **of_tokens)
         return encoded.last_hidden_state, encoded.get("pooler_output")
 
     def why_padded(self) -> str | None:
@@ -197,10 +206,11 @@ class ExtraBertPreTrainedModel(PreTrainedModel):
         output_pooling_weights: bool,
     ) -> ExtraBertOutput:
         rows, seq = self._check_shapes(head, input_ids, labels)
+        shape = input_ids.shape if head.is_joint else (-1, seq)
         embeddings, weights = self._pool(
-            pooling, input_ids.reshape(-1, seq), None if attention_mask is None else attention_mask.reshape(-1, seq)
-        )  # (B, d), pairs (2B, d)
-        embeddings = embeddings.view(*rows, -1)  # pairs (B, 2, d)
+            pooling, input_ids.reshape(shape), None if attention_mask is None else attention_mask.reshape(shape)
+        )  # (B, d), separate pairs (2B, d)
+        embeddings = embeddings.view(*(rows[:1] if head.is_joint else rows), -1)  # separate pairs (B, 2, d)
         logits = head(embeddings)  # (B, C)
         return ExtraBertOutput(
             loss=None if labels is None else head.loss(logits, labels),

@@ -14,9 +14,11 @@ from transformers.configuration_utils import PreTrainedConfig, SubConfigSpec
 
 PoolingName = Literal["pooler", "cls", "mean", "dot", "multiplicative"]
 HeadKind = Literal["sentiment", "paraphrase", "similarity"]
+PairEncoding = Literal["separate", "joint"]
 PAIR_FEATURE_NAMES = ("u", "v", "sum_squared", "difference_squared", "absolute_difference", "product", "cosine")
 
 TASK_FIELDS = (
+    "pair_encoding",
     "pooling",
     "multiplicative_weight",
     "feed_forward_depth",
@@ -67,6 +69,10 @@ class ExtraBertConfig(PreTrainedConfig):
     Args:
         backbone_config (`dict` or `PreTrainedConfig`, *optional*):
             Config of the encoder, any that `AutoModel` knows; a `dict` needs a `model_type`. `None` is `BertConfig()`.
+        pair_encoding (`str`, defaults to `"separate"`):
+            `"separate"`, a vector for each sentence of a pair (siamese), or `"joint"`, one for both, read together by
+            the encoder (a cross-encoder): often more accurate, but each pair has to be encoded. A joint head is linear
+            in that one vector, without `pair_features` and `similarity`.
         pooling (`str`, defaults to `"multiplicative"`):
             Token states to sentence vector: `"pooler"` (the encoder's own), `"cls"`, `"mean"`, `"dot"` or
             `"multiplicative"` attention.
@@ -84,7 +90,8 @@ class ExtraBertConfig(PreTrainedConfig):
             Score of the similarity head: `"cosine"`, scaled to `score_range`, or `"linear"` on the pair features.
         similarity_bounds (`str`, defaults to `"none"`):
             What keeps the score inside `score_range`: `"none"` (a negative cosine leaves it, as in the paper),
-            `"clamp"` (cut off, outside training only) or `"scale"` (`(1 + cos) / 2` instead of `cos`).
+            `"clamp"` (cut off, outside training only) or `"scale"` (`(1 + cos) / 2` instead of `cos`, the sigmoid of a
+            linear score).
         score_range (`list[float]`, defaults to `[0.0, 5.0]`):
             Smallest and largest score of the similarity head.
         class_names (`list[str]`, *optional*):
@@ -94,9 +101,9 @@ class ExtraBertConfig(PreTrainedConfig):
             Dropout in the head, from 0 up to but not 1.
         tasks (`dict[str, dict]`, *optional*):
             For a multitask model: by the name of a task its `head` (`"sentiment"`, `"paraphrase"` or `"similarity"`)
-            and those of the fields above, from `pooling` to `head_dropout`, that it has for itself. Also the `adapter`
-            that it has in the encoder, as peft's `r`, `lora_alpha` and `target_modules`, the last names of the linear
-            layers. `None` is the paper's three tasks, `sst`, `para` and `sts`.
+            and those of the fields above, from `pair_encoding` to `head_dropout`, that it has for itself. Also the
+            `adapter` that it has in the encoder, as peft's `r`, `lora_alpha` and `target_modules`, the last names of
+            the linear layers. `None` is the paper's three tasks, `sst`, `para` and `sts`.
         adapter_subfolder (`str`, *optional*):
             Of a repository without weights of its own: where its adapter stands, in peft's format, with the name of
             the encoder to put it on.
@@ -109,6 +116,7 @@ class ExtraBertConfig(PreTrainedConfig):
     sub_configs_defaults = {"backbone_config": SubConfigSpec(config_class=AutoConfig, model_type="bert")}  # noqa: RUF012
 
     backbone_config: dict | PreTrainedConfig | None = None
+    pair_encoding: PairEncoding = "separate"
     pooling: PoolingName = "multiplicative"
     multiplicative_weight: bool = True
     feed_forward_depth: int = 3
@@ -159,6 +167,11 @@ class ExtraBertConfig(PreTrainedConfig):
     def poolings(self) -> set[str]:
         """The poolings that the model needs, one or one a task."""
         return {task.get("pooling", self.pooling) for task in (self.tasks or {"": {}}).values()}
+
+    @property
+    def pair_encodings(self) -> set[str]:
+        """The ways in which the model encodes pairs, one or one a task."""
+        return {task.get("pair_encoding", self.pair_encoding) for task in (self.tasks or {"": {}}).values()}
 
     def for_task(self, name: str) -> "ExtraBertConfig":
         """Gives the config of a multitask model's task `name` on its own, over the same `backbone_config`."""

@@ -66,6 +66,7 @@ class ClassificationHead(nn.Module):
     """Base of the heads with classes."""
 
     sentences_per_row = 1
+    is_joint = False  # of a pair: whether both sentences have one vector
     default_class_names: tuple[str, ...] = ()
 
     def loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -90,28 +91,36 @@ class SentimentHead(ClassificationHead):
 
 
 class ParaphraseHead(ClassificationHead):
-    """A pair of sentence vectors -> one logit a class: the same feed-forward for both, pair features, linear."""
+    """
+    A pair of sentence vectors -> one logit a class: the same feed-forward for both, pair features, linear.
+
+    Jointly encoded, a pair is one vector, which stands in the place of the features.
+    """
 
     sentences_per_row = 2
     default_class_names = ("not paraphrase", "paraphrase")
 
     def __init__(self, config: ExtraBertConfig) -> None:
         super().__init__()
+        self.is_joint = config.pair_encoding == "joint"
         self.feed_forward = FeedForward(config)
-        self.features = PairFeatures(config)
+        self.features = None if self.is_joint else PairFeatures(config)
         self.dropout = nn.Dropout(config.head_dropout)
-        self.classifier = nn.Linear(self.features.width, config.num_labels)
+        self.classifier = nn.Linear(config.hidden_size if self.is_joint else self.features.width, config.num_labels)
 
     def forward(self, vectors: torch.Tensor) -> torch.Tensor:
-        """`(batch, 2, d)` -> `(batch, num_labels)`."""
-        u, v = self.feed_forward(vectors).unbind(dim=1)  # (B, d) each
-        return self.classifier(self.dropout(self.features(u, v)))
+        """`(batch, 2, d)`, joint `(batch, d)` -> `(batch, num_labels)`."""
+        vectors = self.feed_forward(vectors)
+        if not self.is_joint:
+            vectors = self.features(*vectors.unbind(dim=1))
+        return self.classifier(self.dropout(vectors))
 
 
 class RegressionHead(nn.Module):
     """Base of the heads that score a pair."""
 
     sentences_per_row = 2
+    is_joint = False
     default_class_names = ("similarity",)
 
     def loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -145,19 +154,28 @@ class CosineSimilarityHead(RegressionHead):
 
 
 class LinearSimilarityHead(RegressionHead):
-    """A pair of sentence vectors -> one score, linear in the pair features: the paper's rows without cosine."""
+    """
+    A pair of sentence vectors -> one score, linear in the pair features: the paper's rows without cosine.
+
+    Jointly encoded, a pair is one vector, which stands in the place of the features.
+    """
 
     def __init__(self, config: ExtraBertConfig) -> None:
         super().__init__()
         self.low, self.high = config.score_range
         self.bounds = config.similarity_bounds
-        self.features = PairFeatures(config)
+        self.is_joint = config.pair_encoding == "joint"
+        self.features = None if self.is_joint else PairFeatures(config)
         self.dropout = nn.Dropout(config.head_dropout)
-        self.classifier = nn.Linear(self.features.width, 1)
+        self.classifier = nn.Linear(config.hidden_size if self.is_joint else self.features.width, 1)
 
     def forward(self, vectors: torch.Tensor) -> torch.Tensor:
-        """`(batch, 2, d)` -> `(batch, 1)`."""
-        score = self.classifier(self.dropout(self.features(*vectors.unbind(dim=1))))
+        """`(batch, 2, d)`, joint `(batch, d)` -> `(batch, 1)`."""
+        if not self.is_joint:
+            vectors = self.features(*vectors.unbind(dim=1))
+        score = self.classifier(self.dropout(vectors))
+        if self.bounds == "scale":
+            score = self.low + (self.high - self.low) * score.sigmoid()
         if self.bounds == "clamp" and not self.training:
             score = score.clamp(self.low, self.high)
         return score
@@ -174,7 +192,8 @@ def build_head(kind: str, config: ExtraBertConfig) -> ClassificationHead | Regre
             Its fields shape the head; its labels are named after the head where it names none.
     """
     if kind == "similarity":
-        head_class = CosineSimilarityHead if config.similarity == "cosine" else LinearSimilarityHead
+        two_vectors = config.pair_encoding == "separate"
+        head_class = CosineSimilarityHead if config.similarity == "cosine" and two_vectors else LinearSimilarityHead
     else:
         head_class = {"sentiment": SentimentHead, "paraphrase": ParaphraseHead}[kind]
     config.name_labels(config.class_names or list(head_class.default_class_names))

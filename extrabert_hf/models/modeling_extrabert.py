@@ -23,16 +23,16 @@ class ExtraBertForOneTask(ExtraBertPreTrainedModel):
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """
-        Encodes sentences, each for itself.
+        Encodes sentences, each for itself, or pairs jointly where `pair_encoding` says so.
 
         Args:
-            input_ids (`torch.Tensor` of shape `(rows, seq)`):
+            input_ids (`torch.Tensor` of shape `(rows, seq)`, for joint pairs `(rows, 2, seq)`):
                 Token ids.
-            attention_mask (`torch.Tensor` of shape `(rows, seq)`, *optional*):
+            attention_mask (`torch.Tensor` of the same shape, *optional*):
                 1 for a token, 0 for padding; `None` means no padding.
 
         Returns:
-            `tuple[torch.Tensor, torch.Tensor | None]`: vectors `(rows, d)`, and the pooling's weights `(rows, seq)`,
+            `tuple[torch.Tensor, torch.Tensor | None]`: vectors `(rows, d)`, and the pooling's weight of each token,
             `None` for the encoder's own pooler.
         """
         return self._pool(self.pooling, input_ids, attention_mask)

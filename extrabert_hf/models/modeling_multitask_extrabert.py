@@ -77,7 +77,7 @@ class ExtraBertForMultiTask(ExtraBertPreTrainedModel):
         output_pooling_weights: bool = False,
     ) -> ExtraBertOutput:
         """
-        Scores a batch of one task, or of several: the encoder runs once for all of it.
+        Scores a batch of one task, or of several: the encoder runs once for all of it, once more for a joint task.
 
         Args:
             input_ids (`torch.Tensor` of shape `(batch, seq)`, for a task of pairs `(batch, 2, seq)`):
@@ -106,7 +106,8 @@ class ExtraBertForMultiTask(ExtraBertPreTrainedModel):
                 raise ValueError("`task` must be one for the whole batch where more than the logits are wanted.")
             return ExtraBertOutput(logits=self._logits_of_rows(list(task), input_ids, attention_mask))
         self._check_task(task)
-        with sentences_of_tasks([(task, input_ids[..., 0].numel())]):
+        sequences = len(input_ids) if self.heads[task].is_joint else input_ids[..., 0].numel()
+        with sentences_of_tasks([(task, sequences)]):
             return self._score(
                 self.poolings[task],
                 self.heads[task],
@@ -124,9 +125,24 @@ class ExtraBertForMultiTask(ExtraBertPreTrainedModel):
             raise ValueError(f"`task` must be one task, or one a row, {len(input_ids)}, got {len(tasks)}.")
         attention_mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         rows = {task: [row for row, its in enumerate(tasks) if its == task] for task in dict.fromkeys(tasks)}
+        for task in rows:
+            self._check_task(task)
+        joint = {task: numbers for task, numbers in rows.items() if self.heads[task].is_joint}
+        by_task = {task: self(input_ids[its], attention_mask[its], task=task).logits for task, its in joint.items()}
+        if one_pass := {task: numbers for task, numbers in rows.items() if task not in by_task}:
+            by_task |= self._logits_in_one_pass(one_pass, input_ids, attention_mask)
+        width = max(logits.shape[-1] for logits in by_task.values())
+        dtype = functools.reduce(torch.promote_types, [logits.dtype for logits in by_task.values()])
+        joined = torch.full((len(tasks), width), float("-inf"), dtype=dtype, device=input_ids.device)
+        for task, logits in by_task.items():
+            joined[rows[task], : logits.shape[-1]] = logits.to(dtype)
+        return joined  # (B, C)
+
+    def _logits_in_one_pass(
+        self, rows: dict[str, list[int]], input_ids: torch.Tensor, attention_mask: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
         batches = []
         for task, numbers in rows.items():
-            self._check_task(task)
             ids, mask = input_ids[numbers], attention_mask[numbers]  # (n, T) or (n, 2, T)
             if ids.dim() == 3 and self.heads[task].sentences_per_row == 1:
                 ids, mask = ids[:, 0], mask[:, 0]
@@ -144,12 +160,7 @@ class ExtraBertForMultiTask(ExtraBertPreTrainedModel):
             pooling, head = self.poolings[task], self.heads[task]
             vectors = pooler_output if pooling is None else pooling(state, its_mask)[0]  # (n, d) or (2n, d)
             by_task[task] = head(vectors if head.sentences_per_row == 1 else vectors.view(len(rows[task]), 2, -1))
-        width = max(logits.shape[-1] for logits in by_task.values())
-        dtype = functools.reduce(torch.promote_types, [logits.dtype for logits in by_task.values()])
-        joined = torch.full((len(tasks), width), float("-inf"), dtype=dtype, device=mask.device)
-        for task, logits in by_task.items():
-            joined[rows[task], : logits.shape[-1]] = logits.to(dtype)
-        return joined  # (B, C)
+        return by_task
 
     def extract(self, task: str) -> ExtraBertForOneTask:
         """

@@ -10,6 +10,11 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
+try:
+    from torch.nn.attention.varlen import varlen_attn
+except ImportError:  # a torch before it
+    varlen_attn = None
+
 PACKED = "extrabert_packed"
 """The attention implementation: that of `"sdpa"`, which can also take a [`Packing`]."""
 
@@ -87,13 +92,12 @@ def packed_attention(
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
+    if not packing.runs:  # a batch of padding
+        return value.transpose(1, 2), None
     tokens = [states[0].transpose(0, 1) for states in (query, key, value)]  # each (N, heads, d)
-    if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16) and not dropout:  # what its kernels take
-        from torch.nn.attention.varlen import varlen_attn
-
+    if not dropout and _fits_kernel(query, scaling):
         longest = packing.runs[-1][1]
-        attended = varlen_attn(*tokens, packing.offsets, packing.offsets, longest, longest, scale=scaling)
-        return attended.unsqueeze(0), None
+        return varlen_attn(*tokens, packing.offsets, packing.offsets, longest, longest).unsqueeze(0), None
     parts = zip(*(states.split([count * length for count, length in packing.runs]) for states in tokens), strict=True)
     attended = [
         functional.scaled_dot_product_attention(
@@ -104,6 +108,19 @@ def packed_attention(
         for run, part in zip(packing.runs, parts, strict=True)
     ]
     return torch.cat(attended).unsqueeze(0), None  # (1, N, heads, d)
+
+
+def _fits_kernel(query: torch.Tensor, scaling: float | None) -> bool:
+    """Whether torch has a kernel for sentences end to end that takes such a query `(1, heads, N, d)`."""
+    width = query.shape[-1]
+    return (
+        varlen_attn is not None
+        and query.is_cuda
+        and torch.cuda.get_device_capability(query.device) >= (8, 0)  # FlashAttention's
+        and query.dtype in (torch.float16, torch.bfloat16)
+        and width % 8 == 0
+        and scaling in (None, width**-0.5)
+    )
 
 
 AttentionInterface.register(PACKED, packed_attention)
@@ -117,7 +134,7 @@ def let_pack(backbone: PreTrainedModel) -> None:
 
 
 def encode_packed(
-    backbone: PreTrainedModel, input_ids: torch.Tensor, attention_mask: torch.Tensor
+    backbone: PreTrainedModel, input_ids: torch.Tensor, attention_mask: torch.Tensor, **of_tokens: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """
     Encodes padded sentences without their padding.
@@ -129,6 +146,8 @@ def encode_packed(
             Token ids.
         attention_mask (`torch.Tensor` of shape `(S, T)`):
             1 for a token, 0 for padding.
+        of_tokens (`torch.Tensor` of shape `(S, T)`):
+            What else the encoder takes of each token, such as `token_type_ids`.
 
     Returns:
         `tuple[torch.Tensor, torch.Tensor | None]`: token states `(S, T, d)`, 0 for padding, and what the encoder's
@@ -141,6 +160,7 @@ def encode_packed(
     else:
         positions = torch.arange(input_ids.shape[1], device=input_ids.device).expand_as(input_ids)
     pooler = getattr(backbone, "pooler", None)
-    encoded = backbone(input_ids=packing.pack(input_ids), position_ids=packing.pack(positions), packing=packing)
+    given = {"input_ids": input_ids, "position_ids": positions, **of_tokens}
+    encoded = backbone(**{name: packing.pack(values) for name, values in given.items()}, packing=packing)
     states = packing.unpack(encoded.last_hidden_state)
     return states, None if pooler is None else pooler(states)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from extrabert_hf.errors import InputError
-from extrabert_hf.evaluation.scoring import score_split
+from extrabert_hf.evaluation.ensemble import score_split
 from extrabert_hf.evaluation.submission import write_submission
 from extrabert_hf.paper.results import run_folder
 from extrabert_hf.paper.rows import TABLE1, TABLE2, PaperRow
@@ -212,7 +212,7 @@ def predict_test(plan: PlannedRun, run: Run, folder: Path) -> None:
     if "test" not in splits:
         raise InputError(f"`test` needs a test split of {task.name}, the data has none.")
     rows = splits["test"]
-    predictions, report = score_split(model, tokenizer, task, rows)
+    predictions, report = score_split([(model, tokenizer)], task, rows)
     path = folder / f"{task.name}-test.csv"
     write_submission(path, task, rows["id"], predictions)
     score = "" if report is None else f", {task.metric} {report['metrics'][task.metric]:.3f}"

@@ -11,7 +11,7 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from extrabert_hf.errors import InputError
-from extrabert_hf.models import ExtraBertForOneTask, ExtraBertPreTrainedModel
+from extrabert_hf.models import ExtraBertForMultiTask, ExtraBertForOneTask, ExtraBertPreTrainedModel
 from extrabert_hf.sharing.extra import need_packages, quiet_packages
 
 logger = logging.getLogger(__name__)
@@ -96,6 +96,8 @@ def export_onnx(model: ExtraBertPreTrainedModel, tokenizer: PreTrainedTokenizerB
     need_packages("onnx", "onnxscript", "onnxruntime")
     import onnx
 
+    if isinstance(model, ExtraBertForMultiTask) and "joint" in model.config.pair_encodings:
+        raise InputError("`task` must be given to export a model that encodes pairs jointly: one task at a time.")
     if getattr(model, "adapters", None):
         raise InputError("`task` must be given to export a model with an adapter for each task: one task at a time.")
     folder = Path(folder)

@@ -16,6 +16,7 @@ from transformers import PreTrainedTokenizerBase
 
 from extrabert_hf.errors import InputError
 from extrabert_hf.models import ExtraBertForSimilarity, ExtraBertPreTrainedModel
+from extrabert_hf.models.heads_extrabert import CosineSimilarityHead
 from extrabert_hf.sharing import attention_pooling
 from extrabert_hf.sharing.attention_pooling import AttentionPooling
 from extrabert_hf.sharing.extra import need_packages, quiet_packages
@@ -67,10 +68,11 @@ def export_sentence_transformers(
         layer with tanh, or the folder's cosine differs.
     """
     need_packages("sentence_transformers")
-    if not isinstance(model, ExtraBertForSimilarity) or model.config.similarity != "cosine":
+    if not isinstance(model, ExtraBertForSimilarity) or not isinstance(model.head, CosineSimilarityHead):
         raise InputError(
-            "`model` must be an ExtraBertForSimilarity with similarity='cosine' for sentence-transformers, got an "
-            f"{type(model).__name__} with {model.config.similarity!r}."
+            "`model` must be an ExtraBertForSimilarity with similarity='cosine' and pair_encoding='separate' for "
+            f"sentence-transformers, got an {type(model).__name__} with {model.config.similarity!r} and "
+            f"{model.config.pair_encoding!r}."
         )
     folder = Path(folder)
     model = copy.deepcopy(model).float().cpu().eval()

@@ -9,9 +9,10 @@ import torch
 from transformers import TrainingArguments
 
 from extrabert_hf.errors import InputError
-from extrabert_hf.models.configuration_extrabert import ExtraBertConfig, PoolingName
+from extrabert_hf.models.configuration_extrabert import ExtraBertConfig, PairEncoding, PoolingName
 from extrabert_hf.processes import check_group
 from extrabert_hf.sharing.hub_arguments import HubArguments
+from extrabert_hf.training.objective_arguments import ObjectiveArguments
 from extrabert_hf.training.precision import choose_bf16
 
 
@@ -30,6 +31,13 @@ class ModelArguments:
     )
     attn_implementation: str | None = field(
         default=None, metadata={"help": "'sdpa' (the default where it is there), 'eager', 'flash_attention_2', ..."}
+    )
+    pair_encoding: PairEncoding = field(
+        default=ExtraBertConfig.pair_encoding,
+        metadata={
+            "help": "A vector for each sentence of a pair, or jointly one for both, which read each other: often more "
+            "accurate, but nothing is encoded once for many pairs."
+        },
     )
     pooling: PoolingName = field(
         default=ExtraBertConfig.pooling, metadata={"help": "How token states become one sentence vector."}
@@ -54,7 +62,10 @@ class ModelArguments:
     )
     similarity_bounds: Literal["none", "clamp", "scale"] = field(
         default=ExtraBertConfig.similarity_bounds,
-        metadata={"help": "What keeps a score in its range: cut-off outside training, or (1 + cos) / 2."},
+        metadata={
+            "help": "What keeps a score in its range: cut-off outside training, or (1 + cos) / 2 and the sigmoid of a "
+            "linear score."
+        },
     )
     head_dropout: float = field(default=ExtraBertConfig.head_dropout, metadata={"help": "Dropout in the head."})
 
@@ -66,7 +77,7 @@ class ModelArguments:
 
 
 @dataclass
-class ExtraBertTrainingArguments(HubArguments, TrainingArguments):
+class ExtraBertTrainingArguments(ObjectiveArguments, HubArguments, TrainingArguments):
     """`TrainingArguments` with our defaults, and fields of our own."""
 
     _argument_group_name: ClassVar[str] = "training (transformers' TrainingArguments and ours)"
@@ -75,6 +86,10 @@ class ExtraBertTrainingArguments(HubArguments, TrainingArguments):
         default=1e-3,
         metadata={"help": "Learning rate of heads and poolings, which start untrained; none: the encoder's."},
     )
+    layer_learning_rate_decay: float = field(
+        default=1.0,
+        metadata={"help": "Learning rate of each layer of the encoder, as a factor on that of the layer above it."},
+    )
     length_buckets: bool = field(
         default=True, metadata={"help": "Batches of sentences of like length: less padding, the same rows an epoch."}
     )
@@ -82,7 +97,7 @@ class ExtraBertTrainingArguments(HubArguments, TrainingArguments):
         default=None,
         metadata={
             "help": "Batches of at most so many tokens on each device, padding counted, in place of so many rows; "
-            "always of like length. One task only."
+            "always of like length. Each batch counts the same, whatever its rows. One task only."
         },
     )
     padding_free: bool = field(
@@ -135,6 +150,11 @@ class ExtraBertTrainingArguments(HubArguments, TrainingArguments):
         if self.hub_token is not None:
             os.environ["HF_TOKEN"] = self.hub_token  # where the client looks: arguments are written to files
             self.hub_token = None
+        self.check_objective()
+        if not 0 < self.layer_learning_rate_decay <= 1:
+            raise InputError(
+                f"`layer_learning_rate_decay` must be above 0 and at most 1, got {self.layer_learning_rate_decay}."
+            )
         if not torch.accelerator.is_available():
             self.use_cpu = True  # else bf16 is refused, and of several processes each trains alone into one folder
         for name in ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"):

@@ -14,7 +14,7 @@ from extrabert_hf.training.data_arguments import DataArguments, TaskArguments
 from extrabert_hf.training.lora_arguments import LoraArguments
 from extrabert_hf.training.multitask_arguments import MultiTaskArguments
 from extrabert_hf.training.recipe_parser import RecipeParser
-from extrabert_hf.training.yaml_flags import BY_TASK, flags_from_yaml, tasks_in_yaml
+from extrabert_hf.training.yaml_flags import BY_TASK, blocks_of_tasks, flags_from_yaml
 
 T = TypeVar("T")
 
@@ -141,6 +141,30 @@ def parse_multitask_run(
     return Run(tasks, reader.build(LoraArguments, values), training, multitask)
 
 
+def yaml_of_flags(argv: Sequence[str], *, multitask: bool = False) -> dict[str, Any]:
+    """
+    Says in blocks, as a YAML has them, what a command line and its `--config` say together.
+
+    Args:
+        argv (`Sequence[str]`):
+            As for [`parse_run`].
+        multitask (`bool`, defaults to `False`):
+            Whether the run is one of [`parse_multitask_run`].
+
+    Returns:
+        `dict`: by block, the arguments that are not as by default.
+    """
+    reader = _RunReader(MULTITASK_BLOCKS if multitask else BLOCKS, argv, None, None, None)
+    values = reader.values()
+    defaults = vars(reader.parser.parse_args([]))
+    blocks = {
+        block: {entry.name: values[entry.name] for entry in fields(its) if values[entry.name] != defaults[entry.name]}
+        for block, its in reader.blocks.items()
+    }
+    by_task = {} if reader.config is None else blocks_of_tasks(reader.config)
+    return {name: block for name, block in (blocks | {BY_TASK: by_task}).items() if block}
+
+
 def _base_task(name: str, head: str | None) -> TaskSpec:
     if name in PAPER_TASKS and head in (None, PAPER_TASKS[name].head):
         return PAPER_TASKS[name]
@@ -162,7 +186,7 @@ class _RunReader:
         argv: Sequence[str],
         default_config: Path | None,
         description: str | None,
-        metric: str,
+        metric: str | None,
     ) -> None:
         self.blocks, self.argv = blocks, argv
         self.own_blocks = [name for name in blocks if blocks is BLOCKS or name in ("task", "data", "model")]
@@ -188,7 +212,7 @@ class _RunReader:
 
     def check_tasks(self, known: list[str]) -> None:
         """Refuses a YAML with blocks for a task that the run does not have."""
-        for name in [] if self.config is None else tasks_in_yaml(self.config):
+        for name in [] if self.config is None else blocks_of_tasks(self.config):
             if name not in known:
                 raise InputError(f"`{BY_TASK}` must name tasks of {known}, got {name!r} in {self.config}.")
 

@@ -1,13 +1,21 @@
 """A whole fine-tuning run, of one task or of several over one encoder: read it top to bottom."""
 
 import logging
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from datasets import Dataset
-from transformers import EarlyStoppingCallback, EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from transformers import (
+    EarlyStoppingCallback,
+    EvalPrediction,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    TrainerCallback,
+    set_seed,
+)
 
 from extrabert_hf.allocator import keep_freed_memory
 from extrabert_hf.data.auditing import AUDIT_FILE, audit, findings, write_audit
@@ -28,12 +36,13 @@ from extrabert_hf.training.command_line import Run
 from extrabert_hf.training.multitask_trainer import MultiTaskTrainer
 from extrabert_hf.training.precision import PRECISIONS
 from extrabert_hf.training.results import score_and_write
+from extrabert_hf.training.train_rows import prepare_train_rows
 from extrabert_hf.training.trainer import ExtraBertTrainer, plain_model
 
 logger = logging.getLogger(__name__)
 
 
-def finetune(run: Run) -> dict[str, Any]:
+def finetune(run: Run, callbacks: Sequence[TrainerCallback] = ()) -> dict[str, Any]:
     """
     Fine-tunes one model and leaves all of it in `run.training.output_dir`.
 
@@ -45,6 +54,8 @@ def finetune(run: Run) -> dict[str, Any]:
     Args:
         run ([`Run`]):
             What [`parse_run`] or [`parse_multitask_run`] gives.
+        callbacks (`Sequence[TrainerCallback]`, *optional*):
+            For the trainer, beside those of the run.
 
     Returns:
         `dict`: what stands in `metrics.json`; of several processes the first gets it, the others an empty one.
@@ -71,6 +82,8 @@ def finetune(run: Run) -> dict[str, Any]:
     if checkpoint is not None:
         check_same_model(model, checkpoint)
     trainer = build_trainer(run, model, tokenizer, loaded)
+    for callback in callbacks:
+        trainer.add_callback(callback)
     if checkpoint is None and trainer.is_world_process_zero():
         clear_earlier_run(Path(run.training.output_dir))
     tell_what_is_trained(run, trainer)
@@ -122,7 +135,8 @@ def make_model(run: Run) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
 def limit_length(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, max_length: int | None) -> None:
     """Notes in the tokenizer, which is saved with the model, after how many tokens it cuts and what it gives."""
     positions = getattr(model.config.backbone_config, "max_position_embeddings", DEFAULT_MAX_LENGTH)
-    longest = min(tokenizer.model_max_length, positions)
+    is_joint = "joint" in model.config.pair_encodings
+    longest = min(tokenizer.model_max_length, positions // 2 if is_joint else positions)
     if max_length is not None and max_length > longest:
         raise InputError(f"`max_length` must be at most {longest}, what the tokenizer takes, got {max_length}.")
     tokenizer.model_max_length = max_length or min(DEFAULT_MAX_LENGTH, longest)
@@ -138,7 +152,10 @@ def build_trainer(
     def tokenized(split: str) -> dict[str, Dataset]:
         return {name: tokenize_dataset(rows.splits[split], tokenizer) for name, rows in loaded.items()}
 
-    train = tokenized("train")
+    train = {
+        name: prepare_train_rows(loaded[name].splits["train"], rows, run.specs[name], run.training)
+        for name, rows in tokenized("train").items()
+    }
     # like lengths stand together: little padding
     dev = {name: rows.select(np.argsort(rows["length"][:])[::-1]) for name, rows in tokenized("dev").items()}
     metrics_of = {name: partial(metrics_of_logits, task) for name, task in run.specs.items()}

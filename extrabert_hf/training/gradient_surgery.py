@@ -106,6 +106,10 @@ def get_aggregator(name: str) -> Aggregator:
     return weights
 
 
+PIECE = 2**20
+"""Numbers of a gradient that are multiplied at a time: as many of each task as a processor's cache holds."""
+
+
 def gram_matrix(gradients: Sequence[Sequence[torch.Tensor | None]]) -> torch.Tensor:
     """
     Dot products of the tasks' gradients, summed over parameters; no gradient is copied.
@@ -115,18 +119,18 @@ def gram_matrix(gradients: Sequence[Sequence[torch.Tensor | None]]) -> torch.Ten
             For each of `T` tasks a contiguous gradient a parameter, `None` where the task does not reach it.
 
     Returns:
-        `torch.Tensor` of shape `(T, T)`, float64 on the CPU: each parameter's products in float32, their sums in
-        float64.
+        `torch.Tensor` of shape `(T, T)`, float64 on the CPU: the products of pieces in float32, their sums in float64.
     """
+    products: dict[tuple[int, int], list[torch.Tensor]] = {}
+    for column in zip(*gradients, strict=True):
+        there = [(task, gradient.view(-1)) for task, gradient in enumerate(column) if gradient is not None]
+        for pieces in zip(*(gradient.split(PIECE) for _, gradient in there), strict=True):
+            named = [(task, piece.float()) for (task, _), piece in zip(there, pieces, strict=True)]
+            for (i, first), (j, second) in itertools.combinations_with_replacement(named, 2):
+                products.setdefault((i, j), []).append(torch.dot(first, second))
     gram = torch.zeros(len(gradients), len(gradients), dtype=torch.float64)
-    for i, j in itertools.combinations_with_replacement(range(len(gradients)), 2):
-        products = [
-            torch.dot(first.view(-1).float(), second.view(-1).float())
-            for first, second in zip(gradients[i], gradients[j], strict=True)
-            if first is not None and second is not None
-        ]
-        if products:
-            gram[i, j] = gram[j, i] = torch.stack(products).cpu().double().sum()
+    for (i, j), its in products.items():
+        gram[i, j] = gram[j, i] = torch.stack(its).cpu().double().sum()
     return gram
 
 
@@ -151,6 +155,9 @@ def combine(
         for coefficient, gradient in zip(coefficients.tolist(), column, strict=True):
             if gradient is None:
                 continue
-            update = gradient.mul_(coefficient) if update is None else update.add_(gradient, alpha=coefficient)
+            if update is None:
+                update = gradient if coefficient == 1 else gradient.mul_(coefficient)
+            else:
+                update.add_(gradient, alpha=coefficient)
         updates.append(update)
     return updates

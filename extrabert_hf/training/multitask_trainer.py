@@ -1,6 +1,5 @@
 """One encoder trained on several tasks: a gradient a task, joined by gradient surgery once an optimizer step."""
 
-import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -59,11 +58,10 @@ class MultiTaskTrainer(ExtraBertTrainer):
         metrics_of: Mapping[str, Callable[[EvalPrediction], dict[str, float]]] | None = None,
         **kwargs: Any,
     ) -> None:
-        args = copy.copy(kwargs.pop("args"))
+        args = kwargs["args"]
         if args.max_tokens_per_batch is not None:
             raise InputError("`max_tokens_per_batch` is for one task, a batch of each of several has as many rows.")
-        args.remove_unused_columns = False  # an item's columns are tasks
-        super().__init__(args=args, **kwargs)
+        super().__init__(**kwargs)
         if self.is_fsdp_enabled or self.is_deepspeed_enabled or self.args.n_gpu > 1:
             kind = "FSDP" if self.is_fsdp_enabled else "DeepSpeed" if self.is_deepspeed_enabled else "DataParallel"
             raise InputError(

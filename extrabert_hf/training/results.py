@@ -17,7 +17,7 @@ from extrabert_hf.data.loading import LoadedData
 from extrabert_hf.data.sources import describe_source
 from extrabert_hf.evaluation.aggregate import aggregate_scores
 from extrabert_hf.evaluation.conflicts import summarize_conflicts
-from extrabert_hf.evaluation.scoring import score_split
+from extrabert_hf.evaluation.ensemble import score_split
 from extrabert_hf.evaluation.significance import score
 from extrabert_hf.evaluation.submission import write_submission
 from extrabert_hf.evaluation.summary import summarize
@@ -126,9 +126,8 @@ def _score_task(
             predictions = answers[name].predictions
             report = score(task, predictions, answers[name].labels, train_labels=train_labels)
         else:
-            predictions, report = score_split(
-                model, trainer.processing_class, task, rows, train_labels=train_labels, **options
-            )
+            members = [(model, trainer.processing_class)]
+            predictions, report = score_split(members, task, rows, train_labels=train_labels, **options)
         write_submission(output_dir / "predictions" / f"{name}-{split}.csv", task, rows["id"], predictions)
         if report is not None:
             scores[split] = report

@@ -1,5 +1,6 @@
 """The HF Trainer, with a learning rate of their own for heads and poolings, and batches of like length."""
 
+import copy
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -11,6 +12,7 @@ from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from extrabert_hf.data.collators import EXTRA_COLUMNS
 from extrabert_hf.data.samplers import LengthBucketSampler
 from extrabert_hf.data.token_batches import TokenBudgetBatchSampler
 from extrabert_hf.errors import InputError
@@ -18,6 +20,7 @@ from extrabert_hf.sharing.hub import claim_repository, push_folder, told_in_one_
 from extrabert_hf.sharing.hub_arguments import HubArguments
 from extrabert_hf.sharing.model_card import check_templates
 from extrabert_hf.sharing.repository_files import default_name
+from extrabert_hf.training.layer_rates import depths_of_parameters
 
 
 class EpochSampler(Protocol):
@@ -41,37 +44,50 @@ class ExtraBertTrainer(Trainer):
         args ([`ExtraBertTrainingArguments`]):
             As for the `Trainer`, with `head_learning_rate` and `length_buckets`.
         train_dataset (`Dataset`):
-            With a column `length` (see [`tokenize_dataset`]) where `length_buckets` is on.
+            With a column `length` (see [`tokenize_dataset`]) for `length_buckets` and `max_tokens_per_batch`.
     """
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        args = copy.copy(kwargs.pop("args"))
+        args.remove_unused_columns = False  # the collator takes what it needs
+        super().__init__(args=args, **kwargs)
         plain_model(self.model).padding_free = self.args.padding_free
 
     def why_padded(self) -> str | None:
         """Says why the encoder is trained with padding, in a few words; `None` where it is without."""
         return "for torch.compile" if self.args.torch_compile else plain_model(self.model).why_padded()
 
+    def compute_loss(
+        self, model: torch.nn.Module, inputs: dict[str, Any], return_outputs: bool = False, **kwargs: Any
+    ) -> Any:
+        """In training, the loss that [`ObjectiveArguments`] describe; else the model's own."""
+        objective = self.args.objective
+        if objective is None or not model.training:
+            return super().compute_loss(model, inputs, return_outputs, **kwargs)
+        rows = dict(inputs)
+        extra = {name: rows.pop(name, None) for name in ("labels", *EXTRA_COLUMNS)}
+        if objective.r_drop:  # each row twice, in one pass
+            rows = {name: torch.cat([its, its]) if torch.is_tensor(its) else its for name, its in rows.items()}
+        return objective(model(**rows).logits, *extra.values())
+
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
-        """Groups parameters by weight decay and by learning rate: the encoder's, and the head's and pooling's."""
+        """Groups parameters by weight decay and by learning rate: of heads and poolings, of the encoder's layers."""
         model = self.model if model is None else model
-        if self.optimizer is None and self.args.head_learning_rate is not None:
+        if self.optimizer is None:
             decayed = set(self.get_decay_parameter_names(model))
-            encoder = {id(parameter) for parameter in encoder_parameters(model)}
-            groups: dict[tuple[bool, bool], list[torch.nn.Parameter]] = {}
+            depths = depths_of_parameters(plain_model(model).backbone)
+            rate, decay = self.args.learning_rate, self.args.layer_learning_rate_decay
+            head_rate = rate if self.args.head_learning_rate is None else self.args.head_learning_rate
+            groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
             for name, parameter in model.named_parameters():
                 if parameter.requires_grad:
-                    groups.setdefault((id(parameter) not in encoder, name in decayed), []).append(parameter)
+                    depth = depths.get(id(parameter))
+                    its_rate = head_rate if depth is None else rate * decay**depth
+                    its_decay = self.args.weight_decay if name in decayed else 0.0
+                    groups.setdefault((its_rate, its_decay), []).append(parameter)
             optimizer_class, kwargs = self.get_optimizer_cls_and_kwargs(self.args, model)
             self.optimizer = optimizer_class(
-                [
-                    {
-                        "params": parameters,
-                        "lr": self.args.head_learning_rate if is_head else self.args.learning_rate,
-                        "weight_decay": self.args.weight_decay if is_decayed else 0.0,
-                    }
-                    for (is_head, is_decayed), parameters in groups.items()
-                ],
+                [{"params": its, "lr": rate, "weight_decay": decay} for (rate, decay), its in groups.items()],
                 **kwargs,
             )
         return super().create_optimizer(model)
@@ -94,14 +110,15 @@ class ExtraBertTrainer(Trainer):
             return super().get_train_dataloader()
         rows = self.train_dataset
         sentences = 2 if isinstance(rows[0]["input_ids"][0], list) else 1
+        step = self.data_collator.pad_to_multiple_of or 1
         sampler = TokenBudgetBatchSampler(
-            [sentences * length for length in rows["length"][:]],
+            [sentences * step * -(-length // step) for length in rows["length"][:]],
             self.args.max_tokens_per_batch,
             self.data_seed,
             multiple_of=self.args.world_size * self.args.gradient_accumulation_steps,
         )
         loader = DataLoader(
-            self._remove_unused_columns(rows, description="Training"),
+            rows,
             batch_sampler=self._follow_epochs(sampler),
             collate_fn=self.data_collator,
             num_workers=self.args.dataloader_num_workers,
@@ -109,18 +126,17 @@ class ExtraBertTrainer(Trainer):
             persistent_workers=self.args.dataloader_persistent_workers,
             prefetch_factor=self.args.dataloader_prefetch_factor,
         )
-        even_batches, self.accelerator.even_batches = (
-            self.accelerator.even_batches,
-            False,
-        )  # they are, by `multiple_of`
-        prepared = self.accelerator.prepare(loader)
-        self.accelerator.even_batches = even_batches
-        return prepared
+        even_batches = self.accelerator.even_batches
+        self.accelerator.even_batches = False  # they are, by `multiple_of`
+        try:
+            return self.accelerator.prepare(loader)
+        finally:
+            self.accelerator.even_batches = even_batches
 
     def _get_train_sampler(self, train_dataset: Any = None) -> torch.utils.data.Sampler | None:
         if not self.args.length_buckets:
             return super()._get_train_sampler(train_dataset)
-        lengths = self.train_dataset["length"][:]  # `train_dataset` has lost the column by now: no forward takes it
+        lengths = self.train_dataset["length"][:]
         return self._follow_epochs(LengthBucketSampler(lengths, self.global_batch_size, self.data_seed))
 
     def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:

@@ -94,6 +94,6 @@ def _flag(key: str, value: Any) -> list[str]:
     return [f"--{key}={value}"]
 
 
-def tasks_in_yaml(path: Path) -> list[str]:
-    """Gives the tasks that have blocks of their own in a YAML that [`flags_from_yaml`] reads."""
-    return list((yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get(BY_TASK) or {})
+def blocks_of_tasks(path: Path) -> dict[str, Any]:
+    """Gives what a YAML that [`flags_from_yaml`] reads has for single tasks, by their names."""
+    return (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get(BY_TASK) or {}

@@ -55,6 +55,7 @@ def test_rows_are_the_first_ones_and_come_again_where_there_are_too_few():
     distinct = len(set(many["id"]))
     assert distinct < 1000
     assert many["sentence1"][distinct : distinct + 3] == some["sentence1"][:]
+    assert len(load_rows(PAPER_TASKS["sst"], "sample", 1000, repeat=False)) == distinct
 
 
 def test_a_missing_peer_is_told_before_anything_is_measured(monkeypatch):

@@ -86,3 +86,7 @@ def test_the_figures_are_named_after_the_machine_unless_told_otherwise(tmp_path,
     assert write_figures(entries) == Path("benchmarks/amd-epyc-x-2-threads.json")
     assert json.loads((tmp_path / "benchmarks" / "amd-epyc-x-2-threads.json").read_text()) == entries
     assert (tmp_path / "benchmarks" / "amd-epyc-x-2-threads.png").is_file()
+    faster = entry("train-sst", [120.0], [40.0], **{**DETAILS, "machine": machine})
+    larger = entry("train-sst", [150.0], [40.0], **{**DETAILS, "machine": machine, "batch_size": 64})
+    write_figures([larger, faster])  # the same comparison is measured again, another is added
+    assert json.loads((tmp_path / "benchmarks" / "amd-epyc-x-2-threads.json").read_text()) == [larger, faster]

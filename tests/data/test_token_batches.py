@@ -30,11 +30,14 @@ def test_an_epoch_is_a_function_of_seed_and_number_and_all_have_as_many_batches(
 def test_processes_get_as_many_batches_each_and_no_row_twice(multiple_of):
     batches = list(TokenBudgetBatchSampler(LENGTHS, 333, seed=0, multiple_of=multiple_of))
     assert len(batches) % multiple_of == 0
+    assert all(batches) and max(len(batch) * max(LENGTHS[row] for row in batch) for batch in batches) <= 333
     assert sorted(row for batch in batches for row in batch) == list(range(500))
 
 
 def test_a_budget_below_a_row_and_too_few_rows_are_refused():
     with pytest.raises(InputError, match="`max_tokens_per_batch` must be 39 or more, the tokens of the longest row"):
         TokenBudgetBatchSampler(LENGTHS, 38, seed=0)
+    with pytest.raises(InputError, match="makes 3 batches of one row each, which must be a multiple of 2"):
+        TokenBudgetBatchSampler([10, 10, 10], 10, seed=0, multiple_of=2)
     with pytest.raises(InputError, match="a train row for each of 4 batches, got 3"):
         TokenBudgetBatchSampler([1, 1, 1], 10, seed=0, multiple_of=4)

@@ -10,9 +10,9 @@ from transformers import AutoTokenizer, set_seed
 from extrabert_hf import ExtraBertForParaphrase, ExtraBertForSentiment, ExtraBertForSimilarity
 from extrabert_hf.errors import InputError
 from extrabert_hf.evaluation import prediction_file
+from extrabert_hf.evaluation.ensemble import predict_members
 from extrabert_hf.evaluation.prediction_file import predict_file
 from extrabert_hf.evaluation.prediction_parts import PredictionParts
-from extrabert_hf.evaluation.scoring import predict_logits
 from extrabert_hf.tasks import PAPER_TASKS
 
 CLASSES = {"sst": ExtraBertForSentiment, "para": ExtraBertForParaphrase, "sts": ExtraBertForSimilarity}
@@ -25,7 +25,7 @@ def predict(tiny_encoder):
     def run(task, source, output, **options):
         set_seed(0)
         model = CLASSES[task].from_backbone(tiny_encoder).eval()
-        return predict_file(model, tokenizer, PAPER_TASKS[task], str(source), str(output), **options)
+        return predict_file([(model, tokenizer)], PAPER_TASKS[task], str(source), str(output), **options)
 
     return run
 
@@ -77,9 +77,9 @@ def test_a_run_that_broke_off_goes_on_and_ends_as_one_that_did_not(
         calls.append(args)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return predict_logits(*args, **kwargs)
+        return predict_members(*args, **kwargs)
 
-    monkeypatch.setattr(prediction_file, "predict_logits", break_off)
+    monkeypatch.setattr(prediction_file, "predict_members", break_off)
     with pytest.raises(KeyboardInterrupt):
         predict("para", pairs, tmp_path / output)
     assert not (tmp_path / output).exists() and (tmp_path / f"{output}.parts").is_dir()

@@ -55,6 +55,22 @@ def test_each_distinct_sentence_is_encoded_once_longest_first(tiny_encoder, toke
     assert lengths == sorted(lengths, reverse=True)
 
 
+@pytest.mark.parametrize("model_class", [ExtraBertForParaphrase, ExtraBertForSimilarity])
+def test_each_distinct_pair_is_encoded_once_where_pairs_are_read_jointly(model_class, tiny_encoder, tokenizer):
+    model = model_class.from_backbone(tiny_encoder, pair_encoding="joint").eval()
+    model.padding_free = False
+    sizes = []
+    model.backbone.register_forward_pre_hook(
+        lambda _, args, kwargs: sizes.append(len(kwargs["input_ids"])), with_kwargs=True
+    )
+    logits = predict_logits(model, tokenizer, [*SENTENCES, "Rain"], [*PAIRED, "Rain"], batch_size=2)
+    assert sum(sizes) == len(SENTENCES)
+    np.testing.assert_array_equal(logits[3], logits[5])
+    pairs = zip(tokenize_sentences(tokenizer, SENTENCES), tokenize_sentences(tokenizer, PAIRED), strict=True)
+    batch = DataCollatorForSentences(0)([{"input_ids": list(pair)} for pair in pairs])
+    np.testing.assert_allclose(logits[:5], model(**batch).logits.detach().numpy(), atol=1e-5)
+
+
 def test_the_models_mode_is_left_as_it_was(tiny_encoder, tokenizer):
     model = ExtraBertForSentiment.from_backbone(tiny_encoder, head_dropout=0.5).train()
     twice = [predict_logits(model, tokenizer, SENTENCES) for _ in range(2)]

@@ -4,7 +4,7 @@ from torch.nn import functional
 from transformers import CamembertConfig, ElectraConfig, XLMRobertaConfig
 
 from extrabert_hf import ExtraBertConfig, ExtraBertForMultiTask, ExtraBertForSentiment, ExtraBertForSimilarity
-from extrabert_hf.models import MODEL_FOR_HEAD
+from extrabert_hf.models import MODEL_FOR_HEAD, packing_extrabert
 from extrabert_hf.models.packing_extrabert import PACKABLE, Packing, packed_attention
 from tests.conftest import SIZES, TINY_BACKBONES
 
@@ -72,6 +72,7 @@ def test_padding_may_stand_anywhere_and_a_sentence_may_be_all_padding(tiny_bert)
     model = drawn(ExtraBertForSentiment(ExtraBertConfig(backbone_config=tiny_bert, pooling="mean")))
     ids = torch.randint(5, 99, (3, 5))
     mask = torch.tensor([[0, 0, 1, 1, 1], [1, 0, 1, 0, 1], [0, 0, 0, 0, 0]])
+    assert model(ids, torch.zeros_like(mask)).logits.isfinite().all()  # nothing but padding
     packed, padded = (its[0] for its in both_ways(model, input_ids=ids, attention_mask=mask, labels=torch.arange(3)))
     torch.testing.assert_close(packed[:2], padded[:2])
     assert packed.isfinite().all()
@@ -114,26 +115,33 @@ def test_on_a_gpu_one_kernel_takes_all_lengths(monkeypatch):
     """Its arguments, with a stand-in for what runs on CUDA only."""
     calls = []
 
-    def varlen_attn(query, key, value, starts_q, starts_k, longest_q, longest_k, *, scale):
+    def varlen_attn(query, key, value, starts_q, starts_k, longest_q, longest_k):
         calls.append((longest_q, longest_k))
         parts = [
             functional.scaled_dot_product_attention(
-                *(states[start:stop].transpose(0, 1) for states in (query, key, value)), scale=scale
+                *(states[start:stop].transpose(0, 1) for states in (query, key, value))
             ).transpose(0, 1)
             for start, stop in zip(starts_q[:-1].tolist(), starts_k[1:].tolist(), strict=True)
         ]
         return torch.cat(parts)
 
-    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", varlen_attn)
+    monkeypatch.setattr(packing_extrabert, "varlen_attn", varlen_attn)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    capability = (8, 0)
     packing = Packing.of(torch.tensor([[1, 1, 1], [1, 0, 0], [0, 0, 0], [1, 1, 0], [1, 0, 0]]))
-    states = torch.randn(3, 1, 2, 7, 4, dtype=torch.bfloat16)  # query, key, value
-    plain, _ = packed_attention(torch.nn.Module(), *states, None, scaling=0.3, packing=packing)
+    states = torch.randn(3, 1, 2, 7, 8, dtype=torch.bfloat16)  # query, key, value
+    plain, _ = packed_attention(torch.nn.Module(), *states, None, scaling=8**-0.5, packing=packing)
     monkeypatch.setattr(torch.Tensor, "is_cuda", True)
-    by_kernel, _ = packed_attention(torch.nn.Module(), *states, None, scaling=0.3, packing=packing)
+    by_kernel, _ = packed_attention(torch.nn.Module(), *states, None, scaling=8**-0.5, packing=packing)
     assert calls == [(3, 3)] and packing.offsets.dtype == torch.int32
     torch.testing.assert_close(by_kernel, plain, atol=5e-3, rtol=0.05)
-    packed_attention(torch.nn.Module(), *states, None, dropout=0.1, scaling=0.3, packing=packing)
-    assert len(calls) == 1  # the kernel has no dropout
+    packed_attention(torch.nn.Module(), *states, None, dropout=0.1, packing=packing)  # the kernel has no dropout,
+    packed_attention(torch.nn.Module(), *states, None, scaling=0.3, packing=packing)  # no other scale,
+    packed_attention(torch.nn.Module(), *states.float(), None, packing=packing)  # no float32,
+    packed_attention(torch.nn.Module(), *states[..., :4], None, packing=packing)  # no width of 4,
+    capability = (7, 5)  # and does not run on earlier GPUs
+    packed_attention(torch.nn.Module(), *states, None, packing=packing)
+    assert len(calls) == 1
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")

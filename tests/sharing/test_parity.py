@@ -102,7 +102,7 @@ def test_a_model_does_not_differ_from_itself_and_scores_as_it_is_evaluated(task,
     assert [first[key] for key in ("logit_difference", "prediction_difference", "same_class")] == [None] * 3
     assert (second["logit_difference"], second["prediction_difference"]) == (nothing, nothing)
     assert second["same_class"] == (None if task.is_regression else 1.0)
-    expected = score_split(model, tokenizer, task, rows, progress=False)[1]
+    expected = score_split([(model, tokenizer)], task, rows, progress=False)[1]
     assert second["scores"] == first["scores"]
     for name, value in expected["metrics"].items():
         assert first["scores"]["metrics"][name] == pytest.approx(value, abs=1e-5)

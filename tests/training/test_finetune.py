@@ -9,7 +9,7 @@ from transformers import AutoModel, AutoTokenizer
 from extrabert_hf import ExtraBertForParaphrase, ExtraBertForSentiment, ExtraBertForSimilarity
 from extrabert_hf.data.loading import load_split
 from extrabert_hf.errors import InputError
-from extrabert_hf.evaluation.scoring import score_split
+from extrabert_hf.evaluation.ensemble import score_split
 from extrabert_hf.pretrained import build_model, load_model
 from extrabert_hf.tasks import PAPER_TASKS
 from extrabert_hf.training.command_line import parse_multitask_run, parse_run
@@ -61,7 +61,7 @@ def test_a_saved_model_scores_as_its_run_did(task, train, tmp_path):
     model, tokenizer, spec = load_model(str(tmp_path / "run"))
     assert tokenizer.model_max_length == 40
     rows = load_split(spec, "sample").splits["dev"]
-    predictions, report = score_split(model, tokenizer, spec, rows, progress=False)
+    predictions, report = score_split([(model, tokenizer)], spec, rows, progress=False)
     assert report["metrics"] == dev_metrics(metrics, task)
     written = dict(
         line.split(" , ")
@@ -223,7 +223,9 @@ def test_a_multitask_run_leaves_one_model_and_each_tasks_scores(train, tmp_path)
         model, tokenizer, spec = load_model(str(folder), task)
         assert type(model) is model_class
         rows = load_split(spec, "sample").splits["dev"]
-        assert score_split(model, tokenizer, spec, rows, progress=False)[1]["metrics"] == dev_metrics(metrics, task)
+        assert score_split([(model, tokenizer)], spec, rows, progress=False)[1]["metrics"] == dev_metrics(
+            metrics, task
+        )
         assert len((folder / "predictions" / f"{task}-test.csv").read_text().splitlines()) == 41
         with (folder / "scored" / f"{task}-dev.csv").open() as file:
             scored = list(csv.DictReader(file))
@@ -244,7 +246,7 @@ def test_the_best_model_of_each_task_is_kept_if_asked(train, tmp_path):
         assert metrics["best_per_task"][task][PAPER_TASKS[task].metric] == best
         model, tokenizer, spec = load_model(str(tmp_path / "run" / "best" / task))
         rows = load_split(spec, "sample").splits["dev"]
-        report = score_split(model, tokenizer, spec, rows, progress=False)[1]
+        report = score_split([(model, tokenizer)], spec, rows, progress=False)[1]
         assert report["metrics"][spec.metric] == pytest.approx(best, abs=1e-6)
 
 
@@ -254,7 +256,7 @@ def test_a_lora_run_leaves_the_merged_model_and_an_adapter_that_gives_the_same(t
     for folder in (tmp_path / "run", tmp_path / "run" / "adapter"):
         model, tokenizer, spec = load_model(str(folder), "para" if task == "multitask" else None)
         rows = load_split(spec, "sample").splits["dev"]
-        report = score_split(model, tokenizer, spec, rows, progress=False)[1]
+        report = score_split([(model, tokenizer)], spec, rows, progress=False)[1]
         assert report["metrics"] == pytest.approx(dev_metrics(metrics, "para"), abs=1e-6)
     adapter = (tmp_path / "run" / "adapter" / "adapter_model.safetensors").stat().st_size
     assert adapter < (tmp_path / "run" / "model.safetensors").stat().st_size

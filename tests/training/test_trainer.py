@@ -148,3 +148,32 @@ def test_bfloat16_stays_near_float32(make_trainer):
     loss_full, loss_half = full.train().training_loss, half.train().training_loss
     assert loss_half == pytest.approx(loss_full, rel=0.05)
     assert {parameter.dtype for parameter in half.model.parameters()} == {torch.float32}
+
+
+def test_each_layer_of_the_encoder_learns_slower_than_the_one_above(make_trainer):
+    optimizer = make_trainer(layer_learning_rate_decay=0.5, head_learning_rate=7e-3).create_optimizer()
+    # the top layer, the one below, the embeddings, and heads and poolings
+    assert sorted({group["lr"] for group in optimizer.param_groups}) == [2.5e-4, 5e-4, 1e-3, 7e-3]
+
+
+def test_training_minimises_the_objective_and_evaluation_the_heads_own_loss(make_trainer):
+    trainer = make_trainer(r_drop=2.0)
+    batch = trainer.data_collator([trainer.train_dataset[index] for index in range(4)])
+    trainer.model.train()
+    agreed = trainer.compute_loss(trainer.model, batch)
+    torch.testing.assert_close(agreed, trainer.model(**batch).loss)  # no dropout: both passes are the same
+    trainer.model.backbone.embeddings.dropout.p = 0.5
+    assert trainer.compute_loss(trainer.model, batch) > 1.5 * agreed
+    trainer.model.eval()
+    torch.testing.assert_close(trainer.compute_loss(trainer.model, batch), trainer.model(**batch).loss)
+
+
+def test_rows_count_by_their_weights(make_trainer):
+    trainer = make_trainer(label_balance="weights")
+    rows = [trainer.train_dataset[index] for index in range(3)]
+    batch = trainer.data_collator(
+        [row | {"weights": weight} for row, weight in zip(rows, (0.0, 0.0, 3.0), strict=True)]
+    )
+    alone = trainer.data_collator(rows[2:])
+    trainer.model.train()
+    torch.testing.assert_close(trainer.compute_loss(trainer.model, batch), trainer.model(**alone).loss)

@@ -1,0 +1,48 @@
+"""Joint encoding of a pair: one sequence of both sentences, in which each token attends to both (a cross-encoder)."""
+
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class JoinedPairs:
+    """
+    Pairs `(B, 2, T)` as one sequence each, `[CLS] first [SEP] second [SEP]`, of `L` tokens for the longest.
+
+    Args:
+        input_ids (`torch.Tensor` of shape `(B, L)`):
+            Token ids, padding at the end.
+        attention_mask (`torch.Tensor` of shape `(B, L)`):
+            1 for a token, 0 for padding.
+        token_type_ids (`torch.Tensor` of shape `(B, L)`):
+            0 for a token of the first sentence, 1 for one of the second.
+        places (`torch.Tensor` of shape `(B, L)`):
+            Where in the row's `2 T` places each of them stood.
+
+    Example:
+        >>> ids = torch.tensor([[[101, 7, 102, 0], [101, 8, 9, 102]]])
+        >>> joined = JoinedPairs.of(ids, (ids != 0).long())
+        >>> joined.input_ids.tolist(), joined.token_type_ids.tolist()
+        ([[101, 7, 102, 8, 9, 102]], [[0, 0, 0, 1, 1, 1]])
+    """
+
+    input_ids: torch.Tensor
+    attention_mask: torch.Tensor
+    token_type_ids: torch.Tensor
+    places: torch.Tensor
+
+    @classmethod
+    def of(cls, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> "JoinedPairs":
+        """Joins pairs; the second sentence loses its first token, the `[CLS]` that it has of its own."""
+        start = attention_mask[:, 1].argmax(dim=1, keepdim=True)  # (B, 1), wherever padding is
+        kept = torch.stack([attention_mask[:, 0], attention_mask[:, 1].scatter(1, start, 0)], dim=1)
+        kept = (kept.flatten(1) != 0).long()  # (B, 2T)
+        longest = kept.shape[1] if torch.compiler.is_exporting() else int(kept.sum(dim=1).max())
+        places = kept.argsort(dim=1, descending=True, stable=True)[:, :longest]  # tokens first, in their order
+        second = (places >= input_ids.shape[-1]).long()
+        return cls(input_ids.flatten(1).gather(1, places), kept.gather(1, places), second, places)
+
+    def separate(self, values: torch.Tensor, seq: int) -> torch.Tensor:
+        """`(B, L)` -> `(B, 2, T)` for `T = seq`, 0 where a place has no token."""
+        return values.new_zeros(len(values), 2 * seq).scatter(1, self.places, values).view(-1, 2, seq)

@@ -1,0 +1,137 @@
+"""What a search has found: a table of its trials, the best one's YAML, a figure."""
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from matplotlib.figure import Figure
+from optuna import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from extrabert_hf.search.arguments import SearchArguments
+from extrabert_hf.search.space import SearchSpace, flags_of
+from extrabert_hf.search.study import ERROR, PLAN, finished_trials
+from extrabert_hf.training.command_line import yaml_of_flags
+
+TABLE, FIGURE, BEST = "trials.csv", "trials.png", "best.yaml"
+
+
+def write_results(study: Study, arguments: SearchArguments, flags: Sequence[str], space: SearchSpace) -> list[str]:
+    """
+    Writes `trials.csv`, `trials.png` and `best.yaml`, and removes the weights of all trials but the best.
+
+    Args:
+        study (`Study`):
+            With finished trials or none.
+        arguments ([`SearchArguments`]):
+            Which folder.
+        flags (`Sequence[str]`):
+            Of every run.
+        space ([`SearchSpace`]):
+            What was tried.
+
+    Returns:
+        `list[str]`: what there is to say, a line each.
+    """
+    trials = finished_trials(study)
+    folder = arguments.folder
+    names = [*space.distributions, *space.fixed]
+    with (folder / TABLE).open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["trial", "state", "score", "evaluations", "seconds", *names, "error"])
+        writer.writerows(_row(trial, names, space) for trial in trials)
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    counts = [f"{len(complete)} complete"]
+    for state, told in ((TrialState.PRUNED, "pruned"), (TrialState.FAIL, "failed")):
+        if count := sum(trial.state == state for trial in trials):
+            counts.append(f"{count} {told}")
+    lines = [f"{len(trials)} trials: {', '.join(counts)}; {folder / TABLE}"]
+    if not complete:
+        return lines
+    best = (max if study.direction.name == "MAXIMIZE" else min)(complete, key=lambda trial: trial.value)
+    plot_trials(trials, list(space.distributions), best).savefig(folder / FIGURE, dpi=120)
+    words = [*flags, *flags_of(space.fixed | best.params)]
+    (folder / BEST).write_text(
+        f"# the best of {len(trials)} trials, {best.value:.4f} on the dev rows that picked it\n"
+        + yaml.safe_dump(yaml_of_flags(words, multitask=arguments.task == "multitask"), sort_keys=False),
+        encoding="utf-8",
+    )
+    for trial in trials:
+        if trial is not best:
+            (folder_of(folder, trial) / "model.safetensors").unlink(missing_ok=True)
+    told = ", ".join(f"{name} {value}" for name, value in best.params.items())
+    lines.append(f"best: trial {best.user_attrs[PLAN]}, {best.value:.4f}{_interval(folder_of(folder, best))}, {told}")
+    lines.append(f"again, with other seeds: python recipes/{_recipe(arguments.task)} --config {folder / BEST}")
+    return lines
+
+
+def folder_of(folder: Path, trial: FrozenTrial) -> Path:
+    """Where a trial's run is left."""
+    return folder / "trials" / f"{trial.user_attrs[PLAN]:03d}"
+
+
+def plot_trials(trials: Sequence[FrozenTrial], names: Sequence[str], best: FrozenTrial) -> Figure:
+    """
+    Draws the scores in the order of the trials, and over each argument that was searched.
+
+    Args:
+        trials (`Sequence[FrozenTrial]`):
+            One or more, each complete, pruned (its last score is drawn) or failed (not drawn).
+        names (`Sequence[str]`):
+            The arguments.
+        best (`FrozenTrial`):
+            The one to mark.
+    """
+    figure = Figure(figsize=(4 * (1 + len(names)), 3.4), layout="constrained")
+    panels = figure.subplots(1, 1 + len(names), squeeze=False)[0]
+    for axes, name in zip(panels, ["trial", *names], strict=True):
+        for state, marker, label in ((TrialState.COMPLETE, "o", "complete"), (TrialState.PRUNED, "x", "pruned")):
+            shown = [t for t in trials if t.state == state and _last_score(t) is not None]
+            places = [_place(trial, name) for trial in shown]
+            axes.scatter(places, [_last_score(trial) for trial in shown], marker=marker, label=label, alpha=0.75)
+        axes.scatter([_place(best, name)], [best.value], s=150, facecolors="none", edgecolors="tab:red", label="best")
+        if name != "trial" and getattr(best.distributions[name], "log", False):
+            axes.set_xscale("log")
+        axes.set(xlabel=name, ylabel="score" if name == "trial" else None)
+    panels[0].legend(frameon=False, fontsize=8)
+    return figure
+
+
+def _place(trial: FrozenTrial, name: str) -> Any:
+    value = trial.user_attrs[PLAN] if name == "trial" else trial.params[name]
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else str(value)
+
+
+def _last_score(trial: FrozenTrial) -> float | None:
+    if trial.value is not None:
+        return trial.value
+    return trial.intermediate_values[max(trial.intermediate_values)] if trial.intermediate_values else None
+
+
+def _row(trial: FrozenTrial, names: Sequence[str], space: SearchSpace) -> list[Any]:
+    seconds = round((trial.datetime_complete - trial.datetime_start).total_seconds(), 1)
+    values = [(space.fixed | trial.params).get(name) for name in names]
+    state = trial.state.name.lower()
+    return [
+        *(trial.user_attrs[PLAN], state, _last_score(trial), len(trial.intermediate_values), seconds),
+        *values,
+        trial.user_attrs.get(ERROR, ""),
+    ]
+
+
+def _interval(folder: Path) -> str:
+    """The interval over the dev rows: what lies within it is no better nor worse for all that is known."""
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    if len(metrics["tasks"]) > 1:
+        return ""
+    ((name, entry),) = metrics["tasks"].items()
+    metric = entry["task"]["metric"]
+    low, high = entry["scores"]["dev"]["intervals"][metric]
+    return f" ({name} {metric} [{low:.3f}, {high:.3f}])"
+
+
+def _recipe(task: str) -> str:
+    return "multitask.py" if task == "multitask" else f"sft_{task}.py"

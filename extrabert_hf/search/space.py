@@ -1,0 +1,109 @@
+"""What a search may try: a sweep file of Weights & Biases, which `wandb sweep` takes as it is."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from optuna import Trial
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+from extrabert_hf.errors import InputError
+
+METHODS = ("random", "bayes")
+
+Distribution = CategoricalDistribution | FloatDistribution | IntDistribution
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """
+    The arguments that are searched.
+
+    Args:
+        method (`str`):
+            `"random"`, or `"bayes"`, the tree-structured Parzen estimator.
+        distributions (`dict[str, Distribution]`):
+            By argument, what it may be.
+        fixed (`dict[str, Any]`):
+            Arguments with one value.
+        run_cap (`int`, *optional*):
+            How many trials the file asks for.
+    """
+
+    method: str
+    distributions: dict[str, Distribution]
+    fixed: dict[str, Any]
+    run_cap: int | None = None
+
+    def suggest(self, trial: Trial) -> dict[str, Any]:
+        """Gives each argument's value in a trial."""
+        return self.fixed | {name: _suggest(trial, name, its) for name, its in self.distributions.items()}
+
+
+def read_space(path: str | Path) -> SearchSpace:
+    """
+    Reads `method`, `parameters` and `run_cap` of a sweep file; its other keys are for `wandb sweep` only.
+
+    A parameter is `values`, a list; `value`, one; or `min` and `max`, whole numbers or not, with a `distribution`
+    `log_uniform_values`, `uniform` or `int_uniform` where it is not plain.
+
+    Args:
+        path (`str` or `Path`):
+            The YAML.
+
+    Raises:
+        [`InputError`]: for a file that can't be read, or a method or parameter of another form.
+    """
+    try:
+        sweep = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"`space` must be a YAML file that can be read, {path}: {error.strerror}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"`space` must be YAML, {path}: {' '.join(str(error).split())}.") from error
+    parameters = sweep.get("parameters") if isinstance(sweep, dict) else None
+    if not isinstance(parameters, dict) or not parameters:
+        raise InputError(f"`space` must have `parameters`, a mapping of arguments, got none in {path}.")
+    method = sweep.get("method", "random")
+    if method not in METHODS:
+        raise InputError(f"`method` in {path} must be one of {', '.join(map(repr, METHODS))}, got {method!r}.")
+    fixed = {name: its["value"] for name, its in parameters.items() if isinstance(its, dict) and set(its) == {"value"}}
+    distributions = {name: _distribution(name, its, path) for name, its in parameters.items() if name not in fixed}
+    return SearchSpace(method, distributions, fixed, sweep.get("run_cap"))
+
+
+def flags_of(values: Mapping[str, Any]) -> list[str]:
+    """Says arguments and their values as flags."""
+    words = []
+    for name, value in values.items():
+        words += [f"--{name}", *map(str, value)] if isinstance(value, list) else [f"--{name}={value}"]
+    return words
+
+
+def _suggest(trial: Trial, name: str, distribution: Distribution) -> Any:
+    if isinstance(distribution, CategoricalDistribution):
+        return trial.suggest_categorical(name, distribution.choices)
+    if isinstance(distribution, IntDistribution):
+        return trial.suggest_int(name, distribution.low, distribution.high)
+    return trial.suggest_float(name, distribution.low, distribution.high, log=distribution.log)
+
+
+def _distribution(name: str, parameter: Any, path: str | Path) -> Distribution:
+    keys = set(parameter) if isinstance(parameter, dict) else set()
+    if keys == {"values"} and isinstance(parameter["values"], list) and parameter["values"]:
+        return CategoricalDistribution(parameter["values"])
+    if {"min", "max"} <= keys <= {"min", "max", "distribution"}:
+        low, high = parameter["min"], parameter["max"]
+        numbers = all(isinstance(end, (int, float)) and not isinstance(end, bool) for end in (low, high))
+        whole = numbers and isinstance(low, int) and isinstance(high, int)
+        kind = parameter.get("distribution", "int_uniform" if whole else "uniform")
+        if numbers and low < high and kind in ("uniform", "log_uniform_values"):
+            if kind == "uniform" or low > 0:
+                return FloatDistribution(low, high, log=kind == "log_uniform_values")
+        elif whole and low < high and kind == "int_uniform":
+            return IntDistribution(low, high)
+    raise InputError(
+        f"`{name}` in {path} must have `values` (a list), `value`, or `min` < `max` with a `distribution` 'uniform', "
+        f"'int_uniform' or 'log_uniform_values' (above 0), numbers with a point (1.0e-6), got {parameter!r}."
+    )

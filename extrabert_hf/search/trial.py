@@ -1,0 +1,108 @@
+"""One trial, in a process of its own: `python -m extrabert_hf.search.trial` and the words of `recipes/search.py`."""
+
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna import Trial
+from optuna.trial import TrialState
+from transformers import TrainerCallback
+
+from extrabert_hf.console import recipe_console
+from extrabert_hf.search.arguments import SearchArguments
+from extrabert_hf.search.space import SearchSpace, flags_of, read_space
+from extrabert_hf.search.study import ERROR, PLAN, open_study, planned_trials
+from extrabert_hf.training.checkpoints import last_checkpoint
+from extrabert_hf.training.command_line import Run, parse_multitask_run, parse_run
+from extrabert_hf.training.finetune import finetune
+from extrabert_hf.training.recipe_parser import RecipeParser
+
+
+def parse_search(argv: Sequence[str], description: str | None = None) -> tuple[SearchArguments, list[str]]:
+    """Reads the words of `recipes/search.py`: the search's arguments, and the flags of its runs."""
+    parser = RecipeParser(SearchArguments, description=description)
+    return parser.parse_args_into_dataclasses(list(argv), return_remaining_strings=True)
+
+
+def parse_trial(arguments: SearchArguments, flags: Sequence[str]) -> Run:
+    """Reads the run of a trial from its flags."""
+    return parse_multitask_run(flags) if arguments.task == "multitask" else parse_run(arguments.task, flags)
+
+
+def run_next_trial(arguments: SearchArguments, flags: Sequence[str], space: SearchSpace) -> None:
+    """
+    Runs the trial that waits longest, if one does, and notes its score, its pruning or its error in the study.
+
+    Args:
+        arguments ([`SearchArguments`]):
+            Which study.
+        flags (`Sequence[str]`):
+            Of every run.
+        space ([`SearchSpace`]):
+            What may be tried.
+    """
+    study = open_study(arguments)
+    if not any(trial.state == TrialState.WAITING for trial in planned_trials(study)):
+        return
+
+    def objective(trial: Trial) -> float:
+        if PLAN not in trial.user_attrs:  # the last plan was taken in between
+            raise optuna.TrialPruned
+        plan = trial.user_attrs[PLAN]
+        seed = int(np.random.SeedSequence([arguments.search_seed, plan]).generate_state(1)[0])
+        samplers = {"random": optuna.samplers.RandomSampler, "bayes": optuna.samplers.TPESampler}
+        study.sampler = samplers[space.method](seed=seed)  # else each process would draw what the first one drew
+        words = [*flags, *flags_of(space.suggest(trial))]
+        try:
+            return train(arguments, words, trial, arguments.folder / "trials" / f"{plan:03d}")
+        except optuna.TrialPruned:
+            raise
+        except Exception as error:
+            trial.set_user_attr(ERROR, str(error))  # it came to an end: no one need begin it again
+            raise
+
+    study.optimize(objective, n_trials=1)
+
+
+def train(arguments: SearchArguments, flags: Sequence[str], trial: Trial, folder: Path) -> float:
+    """Trains one run, from its last checkpoint if there is one; gives the best score of its evaluations."""
+    start = "--overwrite_output_dir=true" if last_checkpoint(folder) is None else "--resume_from_checkpoint=last"
+    run = parse_trial(arguments, [*flags, "--output_dir", str(folder), "--predict_test=false", start])
+    scores = ScoresOfTrial(trial, f"eval_{run.training.metric_for_best_model}")
+    finetune(run, callbacks=[scores])
+    for checkpoint in folder.glob("checkpoint-*"):
+        shutil.rmtree(checkpoint)
+    return max(scores.found) if run.training.greater_is_better else min(scores.found)
+
+
+class ScoresOfTrial(TrainerCallback):
+    """
+    Tells the study the score of each evaluation, and ends a trial that the study's pruner gives up.
+
+    Args:
+        trial (`optuna.Trial`):
+            The trial.
+        name (`str`):
+            Of the score, such as `"eval_pearson"`.
+    """
+
+    def __init__(self, trial: Trial, name: str) -> None:
+        self.trial, self.name = trial, name
+        self.found: list[float] = []
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Reports the last score, as that of the first, second, ... evaluation; may raise `optuna.TrialPruned`."""
+        self.found = [entry[self.name] for entry in state.log_history if self.name in entry]  # a resumed run's too
+        self.trial.report(self.found[-1], len(self.found))
+        if state.global_step < state.max_steps and self.trial.should_prune():
+            raise optuna.TrialPruned
+
+
+if __name__ == "__main__":
+    with recipe_console():
+        told, words = parse_search(sys.argv[1:])
+        run_next_trial(told, words, read_space(told.space))

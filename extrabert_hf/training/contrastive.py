@@ -1,0 +1,165 @@
+"""Contrastive pre-training of an encoder on plain text: sentences that belong together get vectors that are alike."""
+
+import logging
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from datasets import Dataset
+from transformers import set_seed
+
+from extrabert_hf.allocator import keep_freed_memory
+from extrabert_hf.data.collators import DataCollatorForSentences
+from extrabert_hf.data.tokenization import tokenize_dataset
+from extrabert_hf.errors import InputError
+from extrabert_hf.pretrained import build_model
+from extrabert_hf.tasks import PAPER_TASKS
+from extrabert_hf.training.arguments import ExtraBertTrainingArguments
+from extrabert_hf.training.trainer import ExtraBertTrainer
+
+logger = logging.getLogger(__name__)
+
+SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]?[A-Z0-9])")
+
+
+@dataclass
+class ContrastiveArguments:
+    """Which text, and what belongs together in it."""
+
+    _argument_group_name: ClassVar[str] = "contrastive"
+
+    text: str = field(metadata={"help": "Text file in UTF-8; a blank line ends a passage."})
+    model_name_or_path: str = field(
+        default="google-bert/bert-base-uncased", metadata={"help": "Encoder: Hub id, folder, or 'minilm' (from PyPI)."}
+    )
+    positives: Literal["adjacent", "dropout"] = field(
+        default="adjacent",
+        metadata={
+            "help": "'adjacent': a sentence and the next one of its passage; 'dropout': a sentence and itself, which "
+            "dropout makes different (SimCSE)."
+        },
+    )
+    temperature: float = field(default=0.05, metadata={"help": "What cosines are divided by."})
+    max_length: int = field(default=64, metadata={"help": "Most tokens of a sentence."})
+
+    def __post_init__(self) -> None:
+        if self.temperature <= 0:
+            raise InputError(f"`temperature` must be above 0, got {self.temperature}.")
+        if self.positives not in ("adjacent", "dropout"):
+            raise InputError(f"`positives` must be 'adjacent' or 'dropout', got {self.positives!r}.")
+
+
+def info_nce(first: torch.Tensor, second: torch.Tensor, temperature: float) -> torch.Tensor:
+    """
+    Cross-entropy of finding a sentence's partner among those of the whole batch, in both directions.
+
+    The loss of van den Oord et al. (2018), https://arxiv.org/abs/1807.03748, with in-batch negatives, as in SimCSE,
+    Gao et al. (2021), https://arxiv.org/abs/2104.08821, Equation 1.
+
+    Args:
+        first (`torch.Tensor` of shape `(B, d)`):
+            Vectors of sentences.
+        second (`torch.Tensor` of shape `(B, d)`):
+            Those of their partners.
+        temperature (`float`):
+            What cosines are divided by, above 0.
+
+    Returns:
+        `torch.Tensor` of shape `()`.
+    """
+    cosines = F.normalize(first.float(), dim=-1) @ F.normalize(second.float(), dim=-1).T / temperature  # (B, B)
+    partners = torch.arange(len(cosines), device=cosines.device)
+    return (F.cross_entropy(cosines, partners) + F.cross_entropy(cosines.T, partners)) / 2
+
+
+class ContrastiveTrainer(ExtraBertTrainer):
+    """
+    An [`ExtraBertTrainer`] of pairs that belong together, by [`info_nce`] over the batch of a process.
+
+    Args:
+        temperature (`float`):
+            Of the loss.
+    """
+
+    def __init__(self, *, temperature: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.temperature = temperature
+
+    def compute_loss(
+        self, model: torch.nn.Module, inputs: dict[str, Any], return_outputs: bool = False, **kwargs: Any
+    ) -> Any:
+        """Gives [`info_nce`] of the pairs' vectors."""
+        output = model(**inputs, output_embeddings=True)
+        loss = info_nce(*output.embeddings.unbind(dim=1), self.temperature)
+        return (loss, output) if return_outputs else loss
+
+
+def pretrain(arguments: ContrastiveArguments, training: ExtraBertTrainingArguments) -> Path:
+    """
+    Trains an encoder on a text and leaves it, with its tokenizer, in `training.output_dir`.
+
+    Args:
+        arguments ([`ContrastiveArguments`]):
+            Which text and encoder.
+        training ([`ExtraBertTrainingArguments`]):
+            The Trainer's.
+
+    Returns:
+        `Path`: the folder, which any recipe takes as `--model_name_or_path`.
+
+    Raises:
+        [`InputError`]: for a text without two sentences that belong together, or an encoder that can't be loaded.
+    """
+    keep_freed_memory()
+    set_seed(training.seed)
+    pairs = list(pairs_of_text(Path(arguments.text), arguments.positives))
+    if len(pairs) < 2:
+        raise InputError(f"`text` must have 2 pairs of sentences or more, got {len(pairs)} in {arguments.text}.")
+    logger.info("%s pairs of sentences in %s", f"{len(pairs):,}", arguments.text)
+    model, tokenizer = build_model(arguments.model_name_or_path, PAPER_TASKS["sts"], pooling="mean")
+    tokenizer.model_max_length = min(tokenizer.model_max_length, arguments.max_length)
+    first, second = ([pair[index] for pair in pairs] for index in (0, 1))
+    trainer = ContrastiveTrainer(
+        temperature=arguments.temperature,
+        model=model,
+        args=training,
+        train_dataset=tokenize_dataset(Dataset.from_dict({"sentence1": first, "sentence2": second}), tokenizer),
+        data_collator=DataCollatorForSentences(tokenizer.pad_token_id),
+        processing_class=tokenizer,
+    )
+    trainer.train()
+    folder = Path(training.output_dir)
+    if trainer.is_world_process_zero():
+        model.backbone.set_attn_implementation("sdpa")  # ours is no name that others know
+        model.backbone.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    return folder
+
+
+def pairs_of_text(path: Path, positives: str) -> Iterator[tuple[str, str]]:
+    """Gives each sentence of a text with its partner."""
+    for passage in passages_of(path):
+        sentences = [sentence for line in passage for sentence in SENTENCE_END.split(line)]
+        partners = sentences if positives == "dropout" else sentences[1:]
+        yield from zip(sentences, partners, strict=False)  # the last one has no next
+
+
+def passages_of(path: Path) -> Iterator[list[str]]:
+    """Gives the lines of each passage of a text, blank lines between them."""
+    passage: list[str] = []
+    try:
+        with path.open(encoding="utf-8") as file:
+            for line in file:
+                if line.strip():
+                    passage.append(line.strip())
+                elif passage:
+                    yield passage
+                    passage = []
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"`text` must be a text file in UTF-8 that can be read, got {path}: {error}.") from error
+    if passage:
+        yield passage

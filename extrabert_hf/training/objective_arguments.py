@@ -1,0 +1,56 @@
+"""What a run can be told to minimise beside the head's own loss; each field's `help` is its one description."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from extrabert_hf.errors import InputError
+from extrabert_hf.training.objectives import Objective
+
+
+@dataclass
+class ObjectiveArguments:
+    """The loss, and which rows count how much in it."""
+
+    label_balance: Literal["none", "weights", "sampling"] = field(
+        default="none",
+        metadata={
+            "help": "Rows of rare labels count more, by 'weights' in the loss, or come more often, by 'sampling'."
+        },
+    )
+    r_drop: float = field(
+        default=0.0, metadata={"help": "Weight of the disagreement of two passes with different dropout (R-Drop)."}
+    )
+    ordinal_loss: float = field(
+        default=0.0,
+        metadata={"help": "Weight of a loss that knows the order of the classes, the squared earth mover's distance."},
+    )
+    teachers: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Models of the same task, folders or Hub ids, whose mean answer is learnt beside the labels."
+        },
+    )
+    distillation: float = field(
+        default=0.5, metadata={"help": "Share of the teachers' answers in the loss, the labels' is the rest, 0 to 1."}
+    )
+    distillation_temperature: float = field(
+        default=1.0, metadata={"help": "What logits are divided by before student and teachers are compared."}
+    )
+
+    def check_objective(self) -> None:
+        """Raises [`InputError`] for a value that has no meaning."""
+        for name in ("r_drop", "ordinal_loss"):
+            if getattr(self, name) < 0:
+                raise InputError(f"`{name}` must be 0 or more, got {getattr(self, name)}.")
+        if not 0 <= self.distillation <= 1:
+            raise InputError(f"`distillation` must be from 0 to 1, got {self.distillation}.")
+        if self.distillation_temperature <= 0:
+            raise InputError(f"`distillation_temperature` must be above 0, got {self.distillation_temperature}.")
+
+    @property
+    def objective(self) -> Objective | None:
+        """The loss; `None` where it is the head's own alone."""
+        if self.label_balance != "weights" and not self.r_drop and not self.ordinal_loss and not self.teachers:
+            return None
+        share = self.distillation if self.teachers else 0.0
+        return Objective(self.r_drop, self.ordinal_loss, share, self.distillation_temperature)

@@ -1,0 +1,62 @@
+"""What the training rows carry for the loss: how much each counts, and what its teachers answer."""
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+from datasets import Dataset
+
+from extrabert_hf.data.balance import balanced_rows, balanced_weights
+from extrabert_hf.data.collators import EXTRA_COLUMNS
+from extrabert_hf.data.tokenization import SENTENCE_COLUMNS
+from extrabert_hf.evaluation.ensemble import ensemble_logits
+from extrabert_hf.evaluation.scoring import predict_logits
+from extrabert_hf.pretrained import load_same_task
+from extrabert_hf.tasks import TaskSpec
+from extrabert_hf.training.arguments import ExtraBertTrainingArguments
+
+logger = logging.getLogger(__name__)
+
+
+def prepare_train_rows(
+    rows: Dataset, tokenized: Dataset, task: TaskSpec, training: ExtraBertTrainingArguments
+) -> Dataset:
+    """
+    Adds to tokenised training rows what [`ObjectiveArguments`] ask for.
+
+    Args:
+        rows (`Dataset`):
+            The same rows before, with their sentences.
+        tokenized (`Dataset`):
+            What [`tokenize_dataset`] made of them.
+        task ([`TaskSpec`]):
+            Theirs.
+        training ([`ExtraBertTrainingArguments`]):
+            The run's.
+
+    Returns:
+        `Dataset`: with `weights` or `teacher_logits` where they are asked for; with balanced sampling other rows.
+
+    Raises:
+        [`InputError`]: for a teacher that can't be loaded, or has another head or other labels.
+    """
+    weights_name, teacher_name = EXTRA_COLUMNS
+    labels = np.asarray(rows["label"][:])
+    if training.teachers:
+        tokenized = tokenized.add_column(teacher_name, answers_of(training.teachers, rows, task).tolist())
+    if training.label_balance == "weights":
+        tokenized = tokenized.add_column(weights_name, balanced_weights(task, labels))
+    if training.label_balance == "sampling":
+        tokenized = tokenized.select(balanced_rows(task, labels, training.seed))
+    return tokenized
+
+
+def answers_of(teachers: Sequence[str], rows: Dataset, task: TaskSpec) -> np.ndarray:
+    """Gives the teachers' mean answer to each row, as [`ensemble_logits`] does, `(N, C)`."""
+    columns = [rows[name][:] for name in SENTENCE_COLUMNS[: 2 if task.is_pair else 1]]
+    answers = []
+    for name in teachers:
+        logger.info("%s: what %s answers to the training rows", task.name, name)
+        model, tokenizer = load_same_task(name, task, "teachers")
+        answers.append(predict_logits(model, tokenizer, *columns, progress=True))
+    return ensemble_logits(answers)

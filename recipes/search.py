@@ -1,0 +1,21 @@
+"""
+Searches arguments of a training recipe: random or by Parzen estimators, each trial a process of its own.
+
+    python recipes/search.py --task sts --config recipes/configs/minilm/sts.yaml --data sample --n_trials 4
+
+Killed, the same call goes on; several machines share one --storage. Flags that are not listed here go to every run;
+`python recipes/sft_sts.py --help` lists them. The folder then has trials.csv, trials.png and best.yaml.
+"""
+
+import sys
+from pathlib import Path
+
+from extrabert_hf.console import recipe_console
+from extrabert_hf.search.runner import run_search
+from extrabert_hf.search.trial import parse_search
+
+if __name__ == "__main__":
+    with recipe_console():
+        argv = ["--space", str(Path(__file__).parent / "configs" / "search" / "paper.yaml"), *sys.argv[1:]]
+        arguments, flags = parse_search(argv, description=__doc__)
+        print(*run_search(arguments, flags, argv), sep="\n")
