@@ -23,10 +23,14 @@ def plot_ratios(entries: Sequence[Mapping[str, Any]]) -> Figure:
         axes.annotate(f"{row['ratio']:.2f}", (0, place), (4, 0), textcoords="offset points", va="center")
     axes.axvline(1, color="0.4", linewidth=0.8)
     axes.set_yticks(
-        range(len(entries)), [f"{row['name']}\n{row['peer_name']}" for row in reversed(entries)], fontsize=8
+        range(len(entries)), [f"{_told(row)}\n{row['peer_name']}" for row in reversed(entries)], fontsize=8
     )
     axes.set(xlabel="times as fast as the peer, whose speed is the line", xlim=(0, None))
     return figure
+
+
+def _told(row: Mapping[str, Any]) -> str:
+    return f"{row['name']}, batch {row['batch_size']}" if row["name"].startswith("train") else row["name"]
 
 
 def plot_scaling(entries: Sequence[Mapping[str, Any]]) -> Figure:

@@ -181,7 +181,10 @@ class ExtraBertPreTrainedModel(PreTrainedModel):
         """`(S, T)` -> token states `(S, T, d)`, and the output of the encoder's pooler, `(S, d)`, where it has one."""
         knows_types = types is not None and getattr(self.backbone.config, "type_vocab_size", 0) > 1
         of_tokens = {"token_type_ids": types} if knows_types else {}
-        if may_pack and self.why_padded() is None and not torch.compiler.is_compiling():  # a graph for each batch
+        may_pack = (
+            may_pack and self.why_padded() is None and not torch.compiler.is_compiling()
+        )  # a graph for each batch
+        if may_pack and mask.any():
             return encode_packed(self.backbone, input_ids, mask, **of_tokens)
         encoded = self.backbone(input_ids=input_ids, attention_mask=mask, **of_tokens)
         return encoded.last_hidden_state, encoded.get("pooler_output")

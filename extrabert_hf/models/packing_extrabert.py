@@ -92,8 +92,6 @@ def packed_attention(
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
-    if not packing.runs:  # a batch of padding
-        return value.transpose(1, 2), None
     tokens = [states[0].transpose(0, 1) for states in (query, key, value)]  # each (N, heads, d)
     if not dropout and _fits_kernel(query, scaling):
         longest = packing.runs[-1][1]

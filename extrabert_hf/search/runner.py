@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Sequence
 
-import optuna
 from optuna import Study
 
 from extrabert_hf.errors import InputError
@@ -21,6 +20,7 @@ from extrabert_hf.search.study import (
     finished_trials,
     open_study,
     plan_trials,
+    renew_stale,
     states_of_plans,
 )
 from extrabert_hf.search.trial import parse_trial
@@ -61,7 +61,7 @@ def run_search(arguments: SearchArguments, flags: Sequence[str], argv: Sequence[
     told = 0
     try:
         while True:
-            optuna.storages.fail_stale_trials(study)
+            renew_stale(study)
             told = tell_finished(study, told, n_trials)
             processes = [process for process in processes if process.poll() is None]
             states = list(states_of_plans(study).values())

@@ -1,11 +1,13 @@
 """The study: so many plans, each of them tried until it has an end, by whoever is there."""
 
+import warnings
 from enum import Enum
 
 import optuna
 from optuna import Study
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from extrabert_hf.errors import InputError
 from extrabert_hf.search.arguments import SearchArguments
@@ -44,14 +46,18 @@ def open_study(arguments: SearchArguments, *, maximize: bool = True) -> Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     arguments.folder.mkdir(parents=True, exist_ok=True)
     try:
-        storage = RDBStorage(
-            arguments.storage_url,
-            engine_kwargs={"connect_args": {"timeout": 60}} if arguments.storage_url.startswith("sqlite") else None,
-            heartbeat_interval=arguments.heartbeat,
-            grace_period=3 * arguments.heartbeat,
-            heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(inherit_intermediate_values=True),
-        )
-    except (OSError, ValueError, ImportError, optuna.exceptions.StorageInternalError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeats, since release 2.5
+            storage = RDBStorage(
+                arguments.storage_url,
+                engine_kwargs={"connect_args": {"timeout": 60}}
+                if arguments.storage_url.startswith("sqlite")
+                else None,
+                heartbeat_interval=arguments.heartbeat,
+                grace_period=3 * arguments.heartbeat,
+                heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(inherit_intermediate_values=True),
+            )
+    except (OSError, ImportError, SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
         raise InputError(
             f"`storage` can't be opened, {arguments.storage_url}: {str(error).splitlines()[0]}"
         ) from error
@@ -62,6 +68,13 @@ def open_study(arguments: SearchArguments, *, maximize: bool = True) -> Study:
         direction="maximize" if maximize else "minimize",
         pruner=PRUNER_CLASSES[arguments.pruner](),
     )
+
+
+def renew_stale(study: Study) -> None:
+    """Queues again the plans whose trial was silent for too long."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        optuna.storages.fail_stale_trials(study)
 
 
 def plan_trials(study: Study, n_trials: int) -> None:

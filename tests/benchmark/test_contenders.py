@@ -61,7 +61,7 @@ def test_ours_is_as_shipped_but_for_what_every_contender_is_told(contenders, tmp
     trainer = next(contenders("train-para"))
     shipped = ExtraBertTrainingArguments(output_dir=str(tmp_path), bf16=True).to_dict()
     told = {"per_device_train_batch_size", "num_train_epochs", "eval_strategy", "save_strategy", "logging_strategy"}
-    told |= {"disable_tqdm", "load_best_model_at_end"}
+    told |= {"disable_tqdm", "load_best_model_at_end", "remove_unused_columns"}  # the last by the trainer itself
     follows = {"do_eval", "greater_is_better", "metric_for_best_model"}  # from not evaluating
     assert {key for key, value in trainer.args.to_dict().items() if value != shipped[key]} == told | follows
     assert (trainer.model.config.pooling, trainer.model.config.feed_forward_residual) == ("multiplicative", True)

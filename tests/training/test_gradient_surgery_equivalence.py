@@ -60,13 +60,13 @@ def distance(run, other, step):
     return ((first - second).norm() / second.norm()).item()
 
 
-def assert_same_updates(run, other):
-    """The first update within 1e-6, the next ones within what rounding makes of that, all weights within 1e-6."""
+def assert_same_updates(run, other, within=1e-6):
+    """The first update within 1e-6, or as told, the next ones within what rounding makes of that, all weights within 1e-6."""
     assert len(run["gradients"]) == len(other["gradients"]) == STEPS
     reached = [{name for name, g in each["gradients"][0].items() if g is not None} for each in (run, other)]
     assert reached[0] == reached[1]
-    assert distance(run, other, 0) < 1e-6
-    assert max(distance(run, other, step) for step in range(1, STEPS)) < 1e-5
+    assert distance(run, other, 0) < within
+    assert max(distance(run, other, step) for step in range(1, STEPS)) < 10 * within
     for name, weight in other["weights"].items():
         assert_close(
             run["weights"][name], weight, rtol=0, atol=1e-6, msg=lambda message, name=name: f"{name}: {message}"
@@ -328,7 +328,8 @@ def test_adapters_have_surgery_and_accumulate_as_a_whole_encoder_does(run):
 
 @pytest.mark.slow
 def test_a_compiled_model_makes_the_same_update(run):
-    assert_same_updates(run(torch_compile=True, torch_compile_backend="aot_eager"), run())
+    # its operations are taken apart and round otherwise, by 1.2e-6 on a processor with AVX-512
+    assert_same_updates(run(torch_compile=True, torch_compile_backend="aot_eager"), run(), within=3e-6)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

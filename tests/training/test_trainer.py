@@ -157,13 +157,13 @@ def test_each_layer_of_the_encoder_learns_slower_than_the_one_above(make_trainer
 
 
 def test_training_minimises_the_objective_and_evaluation_the_heads_own_loss(make_trainer):
-    trainer = make_trainer(r_drop=2.0)
+    trainer = make_trainer(r_drop=1e4)
     batch = trainer.data_collator([trainer.train_dataset[index] for index in range(4)])
     trainer.model.train()
     agreed = trainer.compute_loss(trainer.model, batch)
     torch.testing.assert_close(agreed, trainer.model(**batch).loss)  # no dropout: both passes are the same
     trainer.model.backbone.embeddings.dropout.p = 0.5
-    assert trainer.compute_loss(trainer.model, batch) > 1.5 * agreed
+    assert trainer.compute_loss(trainer.model, batch) > 10 * agreed
     trainer.model.eval()
     torch.testing.assert_close(trainer.compute_loss(trainer.model, batch), trainer.model(**batch).loss)
 
