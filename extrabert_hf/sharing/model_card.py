@@ -153,14 +153,17 @@ def _heads_of(config: dict[str, Any]) -> dict[str, str]:
 def _fields_of_head(entry: dict[str, Any]) -> list[str]:
     """Names those fields of the config that the task's head and pooling read."""
     model, head = entry["model"], entry["task"]["head"]
-    fields = ["pooling", *(["multiplicative_weight"] if model["pooling"] == "multiplicative" else [])]
+    is_joint = head != "sentiment" and model.get("pair_encoding") == "joint"
+    is_cosine = head == "similarity" and model["similarity"] == "cosine" and not is_joint
+    fields = ["pair_encoding"] if is_joint else []
+    fields += ["pooling", *(["multiplicative_weight"] if model["pooling"] == "multiplicative" else [])]
     if head == "similarity":
-        fields += ["similarity", "similarity_bounds"]
+        fields += ["similarity_bounds"] if is_joint else ["similarity", "similarity_bounds"]
     else:
         fields += ["feed_forward_depth", "feed_forward_residual"]
-    if head == "paraphrase" or model["similarity"] == "linear":
+    if head != "sentiment" and not is_cosine and not is_joint:
         fields.append("pair_features")
-    return [*fields, *(["head_dropout"] if head != "similarity" or model["similarity"] == "linear" else [])]
+    return [*fields, *([] if is_cosine else ["head_dropout"])]
 
 
 def _labels_of(config: dict[str, Any]) -> list[str]:

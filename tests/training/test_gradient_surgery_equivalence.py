@@ -61,7 +61,7 @@ def distance(run, other, step):
 
 
 def assert_same_updates(run, other, within=1e-6):
-    """The first update within 1e-6, or as told, the next ones within what rounding makes of that, all weights within 1e-6."""
+    """The first update `within` so much, the next ones within what rounding makes of that, all weights within 1e-6."""
     assert len(run["gradients"]) == len(other["gradients"]) == STEPS
     reached = [{name for name, g in each["gradients"][0].items() if g is not None} for each in (run, other)]
     assert reached[0] == reached[1]

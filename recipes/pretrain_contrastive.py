@@ -1,0 +1,20 @@
+"""
+Pre-trains an encoder on plain text, contrastively: neighbouring sentences get vectors that are alike.
+
+    python recipes/pretrain_contrastive.py --text README.md --model_name_or_path minilm --output_dir runs/pretrained
+
+The folder then holds an encoder, for `--model_name_or_path` of any training recipe.
+"""
+
+from extrabert_hf.console import recipe_console
+from extrabert_hf.training.arguments import ExtraBertTrainingArguments
+from extrabert_hf.training.contrastive import ContrastiveArguments, pretrain
+from extrabert_hf.training.recipe_parser import RecipeParser
+
+if __name__ == "__main__":
+    with recipe_console():
+        parser = RecipeParser([ContrastiveArguments, ExtraBertTrainingArguments], description=__doc__)
+        parser.set_defaults(output_dir="runs/pretrained", eval_strategy="no", load_best_model_at_end=False)
+        parser.set_defaults(per_device_train_batch_size=64, num_train_epochs=1)
+        folder = pretrain(*parser.parse_args_into_dataclasses())
+        print(f"the encoder is in {folder}")
