@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from transformers import PreTrainedTokenizerBase
 
-from extrabert_hf.errors import InputError
+from extrabert_hf.errors import InputError, need_packages
 from extrabert_hf.evaluation.coloured_text import STYLE, to_fragment
 from extrabert_hf.evaluation.comparison_report import split_name
 from extrabert_hf.evaluation.explanation import explain
@@ -132,10 +132,9 @@ def serve_demo(words: Sequence[str], host: str, port: int, *, block: bool = True
     """
     if not 0 <= port <= LAST_PORT:
         raise InputError(f"`port` must be 0 to {LAST_PORT}, got {port}.")
-    try:
-        import gradio
-    except ImportError as error:
-        raise InputError("the demo needs gradio: pip install 'extrabert_hf[demo]'") from error
+    need_packages("the demo", "demo", "gradio")
+    import gradio
+
     try:
         socket.create_server((host, port)).close()  # gradio tries others, and goes on for minutes
     except OSError as error:

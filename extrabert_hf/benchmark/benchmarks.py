@@ -1,6 +1,5 @@
 """What is compared with what."""
 
-import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +17,7 @@ from extrabert_hf.benchmark.pair_scoring import our_scoring, sentence_transforme
 from extrabert_hf.benchmark.rounds import Work
 from extrabert_hf.benchmark.steps import ladder
 from extrabert_hf.benchmark.surgery import mean_backward, other_ways, surgery_trainer
-from extrabert_hf.errors import InputError
+from extrabert_hf.errors import need_packages
 from extrabert_hf.tasks import PAPER_TASKS
 
 Builder = Callable[[Setting, Rows], Work]
@@ -60,8 +59,7 @@ class Benchmark:
         """Gives the peer's package, version and pattern; an [`InputError`] if it is not installed."""
         if self.package is None:
             return self.pattern
-        if importlib.util.find_spec(self.package.replace("-", "_")) is None:
-            raise InputError(f"the benchmark needs {self.package}: pip install 'extrabert_hf[benchmark]'")
+        need_packages("the benchmark", "benchmark", self.package.replace("-", "_"))
         return f"{self.package} {version(self.package)}, {self.pattern}"
 
     def contenders(self, setting: Setting) -> Contenders:

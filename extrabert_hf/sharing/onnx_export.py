@@ -10,9 +10,9 @@ import torch
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from extrabert_hf.errors import InputError
+from extrabert_hf.errors import InputError, need_packages
 from extrabert_hf.models import ExtraBertForMultiTask, ExtraBertForOneTask, ExtraBertPreTrainedModel
-from extrabert_hf.sharing.extra import need_packages, quiet_packages
+from extrabert_hf.sharing.quiet import quiet_packages
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ def export_onnx(model: ExtraBertPreTrainedModel, tokenizer: PreTrainedTokenizerB
         [`InputError`]: if a package is missing, the tasks have adapters of their own in the encoder, or the graph
         disagrees with PyTorch on random sentences.
     """
-    need_packages("onnx", "onnxscript", "onnxruntime")
+    need_packages("the export", "export", "onnx", "onnxscript", "onnxruntime")
     import onnx
 
     if isinstance(model, ExtraBertForMultiTask) and "joint" in model.config.pair_encodings:
@@ -149,7 +149,7 @@ def quantize_onnx(path: str | Path) -> Path:
     Returns:
         `Path`: the file.
     """
-    need_packages("onnx", "onnxruntime")
+    need_packages("the export", "export", "onnx", "onnxruntime")
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
     from onnxruntime.quantization.quant_utils import add_pre_process_metadata
@@ -177,7 +177,7 @@ def quantize_onnx(path: str | Path) -> Path:
 
 def open_session(path: str | Path, threads: int = 0) -> Any:
     """Opens an ONNX file as an `onnxruntime.InferenceSession` on the CPU; 0 threads are as many as there are cores."""
-    need_packages("onnxruntime")
+    need_packages("the export", "export", "onnxruntime")
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -14,12 +14,12 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from extrabert_hf.errors import InputError
+from extrabert_hf.errors import InputError, need_packages
 from extrabert_hf.models import ExtraBertForSimilarity, ExtraBertPreTrainedModel
 from extrabert_hf.models.heads_extrabert import CosineSimilarityHead
 from extrabert_hf.sharing import attention_pooling
 from extrabert_hf.sharing.attention_pooling import AttentionPooling
-from extrabert_hf.sharing.extra import need_packages, quiet_packages
+from extrabert_hf.sharing.quiet import quiet_packages
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ def export_sentence_transformers(
         [`InputError`]: if a package is missing, the model's score is no cosine, its encoder's pooler is no linear
         layer with tanh, or the folder's cosine differs.
     """
-    need_packages("sentence_transformers")
+    need_packages("the export", "export", "sentence_transformers")
     if not isinstance(model, ExtraBertForSimilarity) or not isinstance(model.head, CosineSimilarityHead):
         raise InputError(
             "`model` must be an ExtraBertForSimilarity with similarity='cosine' and pair_encoding='separate' for "
@@ -107,7 +107,7 @@ def export_sentence_transformers(
 
 def load_sentence_transformer(folder: str | Path, *, trust_remote_code: bool = False) -> Any:
     """Opens a folder as a `SentenceTransformer` on the CPU."""
-    need_packages("sentence_transformers")
+    need_packages("the export", "export", "sentence_transformers")
     with quiet_packages():
         from sentence_transformers import SentenceTransformer
 

@@ -1,21 +1,11 @@
-"""The packages that only an export needs."""
+"""Keeps the notes of the packages that an export needs off the terminal."""
 
-import importlib.util
 import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from extrabert_hf.errors import InputError
-
 NOISY = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir", "sentence_transformers", "transformers")
-
-
-def need_packages(*packages: str) -> None:
-    """Raises [`InputError`] for the first of `packages`, by their import names, that is not installed."""
-    for package in packages:
-        if importlib.util.find_spec(package) is None:
-            raise InputError(f"the export needs {package.replace('_', '-')}: pip install 'extrabert_hf[export]'")
 
 
 @contextmanager

@@ -1,18 +1,9 @@
 import logging
-import sys
 import warnings
 
 import pytest
 
-from extrabert_hf.errors import InputError
-from extrabert_hf.sharing.extra import need_packages, quiet_packages
-
-
-def test_only_a_package_that_is_missing_is_told(monkeypatch):
-    need_packages("torch", "onnx")
-    monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(InputError, match=r"^the export needs onnx: pip install 'extrabert_hf\[export\]'$"):
-        need_packages("torch", "onnx")
+from extrabert_hf.sharing.quiet import quiet_packages
 
 
 def test_quiet_packages_leave_logs_and_warnings_as_they_were(monkeypatch):
