@@ -19,7 +19,9 @@ STYLE = """
 
 NO_WEIGHTS = "The encoder's own pooler gives tokens no weights."
 PARTS_CAPTION = "What each feature of the pair of vectors (u, v) adds to the second class's logit, or to the score"
-WEIGHTS_CAPTION = "Darker tokens weigh more in the vector of their sentence; point at one for its share of 1."
+WEIGHTS_CAPTION = (
+    "Darker tokens weigh more in the vector of their sentence or joint pair; point at one for its share of 1."
+)
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -57,7 +59,7 @@ def to_terminal(explanation: Explanation, *, colour: bool = True) -> str:
             continue
         weights, strongest = explanation.weights[index], max(explanation.weights[index])
         if colour:
-            shades = [SHADES[round(weight / strongest * (len(SHADES) - 1))] for weight in weights]
+            shades = [SHADES[round(weight / (strongest or 1) * (len(SHADES) - 1))] for weight in weights]
             words = [f"\x1b[30;48;5;{shade}m{token}\x1b[0m" for shade, token in zip(shades, tokens, strict=True)]
         else:
             words = [f"{token} {_share(weight)}" for token, weight in zip(tokens, weights, strict=True)]

@@ -27,7 +27,8 @@ class Explanation:
             jointly too; `None` for the encoder's own pooler, which has none.
         parts (`dict[str, float]`):
             What each pair feature, and the bias, adds to the logit of the second class over that of the first, or to a
-            linear score: the sum of all is that number. Empty for a head that is not linear in pair features.
+            linear score, before it is cut off: the sum of all is that number. Empty for a head that is not linear in
+            pair features.
         probabilities (`dict[str, float]`):
             Of each class, 0 to 1; empty for a score.
     """
@@ -92,7 +93,7 @@ def _parts(head: torch.nn.Module, vectors: torch.Tensor) -> dict[str, float]:
         weight, bias = head.classifier.weight[0], head.classifier.bias[0]
     else:
         return {}
-    if head.is_joint:
+    if head.is_joint or getattr(head, "bounds", "none") == "scale":  # of no vectors u and v; of a sigmoid
         return {}
     u, v = vectors.unbind(dim=1)  # (1, d) each
     widths = [1 if name == "cosine" else u.shape[-1] for name in head.features.names]

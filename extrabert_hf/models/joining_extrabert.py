@@ -35,9 +35,10 @@ class JoinedPairs:
     @classmethod
     def of(cls, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> "JoinedPairs":
         """Joins pairs; the second sentence loses its first token, the `[CLS]` that it has of its own."""
+        attention_mask = (attention_mask != 0).long()
         start = attention_mask[:, 1].argmax(dim=1, keepdim=True)  # (B, 1), wherever padding is
         kept = torch.stack([attention_mask[:, 0], attention_mask[:, 1].scatter(1, start, 0)], dim=1)
-        kept = (kept.flatten(1) != 0).long()  # (B, 2T)
+        kept = kept.flatten(1)  # (B, 2T)
         longest = kept.shape[1] if torch.compiler.is_exporting() else int(kept.sum(dim=1).max())
         places = kept.argsort(dim=1, descending=True, stable=True)[:, :longest]  # tokens first, in their order
         second = (places >= input_ids.shape[-1]).long()

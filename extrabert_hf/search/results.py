@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from extrabert_hf.search.arguments import SearchArguments
 from extrabert_hf.search.space import SearchSpace, flags_of
-from extrabert_hf.search.study import ERROR, PLAN, finished_trials
+from extrabert_hf.search.study import PLAN, error_of, finished_trials
 from extrabert_hf.training.command_line import yaml_of_flags
 
 TABLE, FIGURE, BEST = "trials.csv", "trials.png", "best.yaml"
@@ -21,7 +22,8 @@ TABLE, FIGURE, BEST = "trials.csv", "trials.png", "best.yaml"
 
 def write_results(study: Study, arguments: SearchArguments, flags: Sequence[str], space: SearchSpace) -> list[str]:
     """
-    Writes `trials.csv`, `trials.png` and `best.yaml`, and removes the weights of all trials but the best.
+    Writes `trials.csv`, `trials.png` and `best.yaml`, and removes the checkpoints, and the weights of all
+    trials but the best.
 
     Args:
         study (`Study`):
@@ -60,8 +62,7 @@ def write_results(study: Study, arguments: SearchArguments, flags: Sequence[str]
         encoding="utf-8",
     )
     for trial in trials:
-        if trial is not best:
-            (folder_of(folder, trial) / "model.safetensors").unlink(missing_ok=True)
+        remove_weights(folder_of(folder, trial), all_of_it=trial is not best)
     told = ", ".join(f"{name} {value}" for name, value in best.params.items())
     lines.append(f"best: trial {best.user_attrs[PLAN]}, {best.value:.4f}{_interval(folder_of(folder, best))}, {told}")
     lines.append(f"again, with other seeds: python recipes/{_recipe(arguments.task)} --config {folder / BEST}")
@@ -71,6 +72,15 @@ def write_results(study: Study, arguments: SearchArguments, flags: Sequence[str]
 def folder_of(folder: Path, trial: FrozenTrial) -> Path:
     """Where a trial's run is left."""
     return folder / "trials" / f"{trial.user_attrs[PLAN]:03d}"
+
+
+def remove_weights(folder: Path, *, all_of_it: bool) -> None:
+    """Takes a trial's checkpoints away, and all other weights if told."""
+    for pattern in ("checkpoint-*", *(("adapter", "best") if all_of_it else ())):
+        for path in folder.glob(pattern):
+            shutil.rmtree(path)
+    if all_of_it:
+        (folder / "model.safetensors").unlink(missing_ok=True)
 
 
 def plot_trials(trials: Sequence[FrozenTrial], names: Sequence[str], best: FrozenTrial) -> Figure:
@@ -118,12 +128,14 @@ def _row(trial: FrozenTrial, names: Sequence[str], space: SearchSpace) -> list[A
     return [
         *(trial.user_attrs[PLAN], state, _last_score(trial), len(trial.intermediate_values), seconds),
         *values,
-        trial.user_attrs.get(ERROR, ""),
+        error_of(trial),
     ]
 
 
 def _interval(folder: Path) -> str:
     """The interval over the dev rows: what lies within it is no better nor worse for all that is known."""
+    if not (folder / "metrics.json").is_file():
+        return ", on another machine"
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     if len(metrics["tasks"]) > 1:
         return ""

@@ -6,28 +6,36 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from typing import Any
 
+import torch
 from optuna import Study
+from optuna.trial import FrozenTrial, TrialState
 
 from extrabert_hf.errors import InputError
 from extrabert_hf.search.arguments import OWN_FLAGS, SearchArguments
 from extrabert_hf.search.results import write_results
 from extrabert_hf.search.space import SearchSpace, flags_of, read_space
 from extrabert_hf.search.study import (
-    ERROR,
-    SEARCHED,
+    PROCESS,
+    TRIES,
     Plan,
+    error_of,
     finished_trials,
     open_study,
     plan_trials,
-    renew_stale,
-    states_of_plans,
+    renew_lost,
+    state_of,
+    trials_of_plans,
 )
 from extrabert_hf.search.trial import parse_trial
+from extrabert_hf.training.arguments import ExtraBertTrainingArguments
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_TRIALS = 20
+SEARCHED = "searched"
+"""What a study carries of the search that began it."""
 PAUSE = 1.0
 """Seconds between two looks at the study."""
 
@@ -53,46 +61,67 @@ def run_search(arguments: SearchArguments, flags: Sequence[str], argv: Sequence[
     """
     space = read_space(arguments.space)
     n_trials = arguments.n_trials or space.run_cap or DEFAULT_TRIALS
-    maximize = check_flags(arguments, flags, space)
-    study = open_study(arguments, maximize=maximize)
+    training = check_flags(arguments, flags, space)
+    if not any(word.split("=")[0] == "--bf16" for word in flags):
+        argv = [*argv, f"--bf16={training.bf16}"]  # measured once, and not by each trial beside others
+    study = open_study(arguments, maximize=bool(training.greater_is_better))
     check_same_search(study, arguments, flags, space)
     plan_trials(study, n_trials)
-    processes: list[subprocess.Popen] = []
-    told = 0
+    told = Told(n_trials, len(finished_trials(study)))
+    workers: list[subprocess.Popen | None] = [None] * arguments.workers
+    deaths = 0
     try:
         while True:
-            renew_stale(study)
-            told = tell_finished(study, told, n_trials)
-            processes = [process for process in processes if process.poll() is None]
-            states = list(states_of_plans(study).values())
-            waiting = states.count(Plan.WAITING)
-            if states.count(Plan.DONE) == len(states) and not processes:
+            renew_lost(study)
+            if told.finished(study):
+                deaths = 0
+            for slot, process in enumerate(workers):
+                if process is not None and process.poll() is not None:
+                    workers[slot] = None
+                    deaths += process.returncode != 0
+            if deaths >= TRIES * arguments.workers:
+                raise InputError(f"{deaths} processes of trials died one after the other, see what they said above.")
+            plans = trials_of_plans(study).values()
+            if not any(workers) and all(state_of(trials) is Plan.DONE for trials in plans):
                 return write_results(study, arguments, flags, space)
-            if len(processes) < min(arguments.workers, waiting):
-                processes.append(start_trial(argv, arguments.workers))
+            start_where_needed(workers, list(plans), argv)
             time.sleep(PAUSE)
     finally:
-        for process in processes:
+        for process in filter(None, workers):
             process.terminate()
 
 
-def start_trial(argv: Sequence[str], workers: int) -> subprocess.Popen:
-    """Starts a process that takes the next trial; processes side by side share the processor's cores."""
+def start_where_needed(
+    workers: list[subprocess.Popen | None], plans: list[list[FrozenTrial]], argv: Sequence[str]
+) -> None:
+    """Starts a process in a free place if more plans wait than there are processes without one."""
+    waiting = sum(state_of(trials) is Plan.WAITING for trials in plans)
+    busy = {trial.user_attrs.get(PROCESS) for trials in plans for trial in trials if trial.state == TrialState.RUNNING}
+    idle = sum(process is not None and process.pid not in busy for process in workers)
+    if None in workers and idle < waiting:
+        slot = workers.index(None)
+        workers[slot] = start_trial(argv, slot, len(workers))
+
+
+def start_trial(argv: Sequence[str], slot: int, workers: int) -> subprocess.Popen:
+    """Starts a process that takes the next trial; processes side by side share the cores, and the GPUs."""
     threads = str(max(1, (os.cpu_count() or 1) // workers))
-    words = [sys.executable, "-m", "extrabert_hf.search.trial", *argv]
-    return subprocess.Popen(words, env={"OMP_NUM_THREADS": threads, **os.environ})
+    environment = {"OMP_NUM_THREADS": threads, **os.environ}
+    if torch.cuda.device_count() > 1 and "CUDA_VISIBLE_DEVICES" not in os.environ:
+        environment["CUDA_VISIBLE_DEVICES"] = str(slot % torch.cuda.device_count())
+    return subprocess.Popen([sys.executable, "-m", "extrabert_hf.search.trial", *argv], env=environment)
 
 
-def check_flags(arguments: SearchArguments, flags: Sequence[str], space: SearchSpace) -> bool:
-    """Refuses what no trial could be run with; tells whether more of the score is better."""
+def check_flags(arguments: SearchArguments, flags: Sequence[str], space: SearchSpace) -> ExtraBertTrainingArguments:
+    """Refuses what no trial could be run with; gives the arguments of one that could."""
     for word in flags:
         if word.split("=")[0] in OWN_FLAGS:
             raise InputError(f"{word.split('=')[0]} is not for the runs of a search, which says it for each.")
-    tried = {name: getattr(its, "low", None) or its.choices[0] for name, its in space.distributions.items()}
-    training = parse_trial(arguments, [*flags, *flags_of(space.fixed | tried)]).training
+    for tried in space.corners():
+        training = parse_trial(arguments, [*flags, *flags_of(tried)]).training
     if training.eval_strategy == "no":
         raise InputError("`eval_strategy` must be 'epoch' or 'steps' in a search, which goes by the scores, got 'no'.")
-    return bool(training.greater_is_better)
+    return training
 
 
 def check_same_search(study: Study, arguments: SearchArguments, flags: Sequence[str], space: SearchSpace) -> None:
@@ -112,22 +141,37 @@ def check_same_search(study: Study, arguments: SearchArguments, flags: Sequence[
             (key, before[key], searched[key]) for key in searched if before[key] != searched[key]
         ]
         raise InputError(
-            f"the study {study.study_name!r} was begun with {name} {was}, now {now}: name another --study_name or "
-            "--output_dir."
+            f"the study {study.study_name!r} was begun with {name} {was}, now {now}: name another --output_dir."
         )
 
 
-def tell_finished(study: Study, told: int, n_trials: int) -> int:
-    """Says a line for each trial that came to its end since `told` of them; an error before any score ends all."""
-    finished = sorted(finished_trials(study), key=lambda trial: trial.datetime_complete)
-    for number, trial in enumerate(finished[told:], start=told + 1):
-        params = ", ".join(
-            f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
-            for name, value in trial.params.items()
-        )
-        score = trial.user_attrs.get(ERROR, trial.state.name.lower()) if trial.value is None else f"{trial.value:.4f}"
-        logger.info("%s of %s: %s (%s)", number, n_trials, score, params)
-    errors = [trial.user_attrs[ERROR] for trial in finished if ERROR in trial.user_attrs]
-    if errors and len(errors) == len(finished):
-        raise InputError(f"the first trial failed: {errors[0]}")
-    return len(finished)
+class Told:
+    """
+    Says a line for each trial that comes to its end.
+
+    Args:
+        n_trials (`int`):
+            Of the study.
+        before (`int`):
+            How many are finished already.
+    """
+
+    def __init__(self, n_trials: int, before: int) -> None:
+        self.n_trials, self.before, self.count = n_trials, before, before
+
+    def finished(self, study: Study) -> bool:
+        """Tells whether there are new ones; one that failed before any has a score is an [`InputError`]."""
+        finished = sorted(finished_trials(study), key=lambda trial: trial.datetime_complete)
+        new = finished[self.count :]
+        for number, trial in enumerate(new, start=self.count + 1):
+            params = ", ".join(f"{name} {_short(value)}" for name, value in trial.params.items())
+            score = error_of(trial) or trial.state.name.lower() if trial.value is None else f"{trial.value:.4f}"
+            logger.info("%s of %s: %s (%s)", number, self.n_trials, score, params)
+        if new and all(error_of(trial) for trial in finished):
+            raise InputError(f"the first trial failed: {error_of(new[0])}")
+        self.count = len(finished)
+        return bool(new)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -10,6 +10,7 @@ from optuna import Trial
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from extrabert_hf.errors import InputError
+from extrabert_hf.training.yaml_flags import flag_of
 
 METHODS = ("random", "bayes")
 
@@ -41,6 +42,18 @@ class SearchSpace:
         """Gives each argument's value in a trial."""
         return self.fixed | {name: _suggest(trial, name, its) for name, its in self.distributions.items()}
 
+    def corners(self) -> list[dict[str, Any]]:
+        """Gives sets of values in which each choice and each end of a range occurs."""
+        ends = {
+            name: list(its.choices) if isinstance(its, CategoricalDistribution) else [its.low, its.high]
+            for name, its in self.distributions.items()
+        }
+        longest = max(map(len, ends.values()), default=1)
+        return [
+            self.fixed | {name: values[min(index, len(values) - 1)] for name, values in ends.items()}
+            for index in range(longest)
+        ]
+
 
 def read_space(path: str | Path) -> SearchSpace:
     """
@@ -70,15 +83,15 @@ def read_space(path: str | Path) -> SearchSpace:
         raise InputError(f"`method` in {path} must be one of {', '.join(map(repr, METHODS))}, got {method!r}.")
     fixed = {name: its["value"] for name, its in parameters.items() if isinstance(its, dict) and set(its) == {"value"}}
     distributions = {name: _distribution(name, its, path) for name, its in parameters.items() if name not in fixed}
-    return SearchSpace(method, distributions, fixed, sweep.get("run_cap"))
+    run_cap = sweep.get("run_cap")
+    if run_cap is not None and (not isinstance(run_cap, int) or run_cap < 1):
+        raise InputError(f"`run_cap` in {path} must be 1 or more, got {run_cap!r}.")
+    return SearchSpace(method, distributions, fixed, run_cap)
 
 
 def flags_of(values: Mapping[str, Any]) -> list[str]:
     """Says arguments and their values as flags."""
-    words = []
-    for name, value in values.items():
-        words += [f"--{name}", *map(str, value)] if isinstance(value, list) else [f"--{name}={value}"]
-    return words
+    return [word for name, value in values.items() for word in flag_of(name, value)]
 
 
 def _suggest(trial: Trial, name: str, distribution: Distribution) -> Any:
@@ -91,7 +104,8 @@ def _suggest(trial: Trial, name: str, distribution: Distribution) -> Any:
 
 def _distribution(name: str, parameter: Any, path: str | Path) -> Distribution:
     keys = set(parameter) if isinstance(parameter, dict) else set()
-    if keys == {"values"} and isinstance(parameter["values"], list) and parameter["values"]:
+    choices = parameter["values"] if keys == {"values"} else None
+    if isinstance(choices, list) and choices and all(isinstance(its, (str, int, float)) for its in choices):
         return CategoricalDistribution(parameter["values"])
     if {"min", "max"} <= keys <= {"min", "max", "distribution"}:
         low, high = parameter["min"], parameter["max"]
@@ -104,6 +118,7 @@ def _distribution(name: str, parameter: Any, path: str | Path) -> Distribution:
         elif whole and low < high and kind == "int_uniform":
             return IntDistribution(low, high)
     raise InputError(
-        f"`{name}` in {path} must have `values` (a list), `value`, or `min` < `max` with a `distribution` 'uniform', "
-        f"'int_uniform' or 'log_uniform_values' (above 0), numbers with a point (1.0e-6), got {parameter!r}."
+        f"`{name}` in {path} must have `values` (a list of words or numbers), `value`, or `min` < `max` with a "
+        f"`distribution` 'uniform', 'int_uniform' or 'log_uniform_values' (above 0), numbers with a point (1.0e-6), "
+        f"got {parameter!r}."
     )

@@ -1,6 +1,7 @@
 """One trial, in a process of its own: `python -m extrabert_hf.search.trial` and the words of `recipes/search.py`."""
 
-import shutil
+import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,17 +10,20 @@ from typing import Any
 import numpy as np
 import optuna
 from optuna import Trial
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from transformers import TrainerCallback
 
 from extrabert_hf.console import recipe_console
 from extrabert_hf.search.arguments import SearchArguments
 from extrabert_hf.search.space import SearchSpace, flags_of, read_space
-from extrabert_hf.search.study import ERROR, PLAN, open_study, planned_trials
+from extrabert_hf.search.study import DOUBLE, ERROR, PLAN, PROCESS, Plan, open_study, state_of, trials_of_plans
 from extrabert_hf.training.checkpoints import last_checkpoint
 from extrabert_hf.training.command_line import Run, parse_multitask_run, parse_run
 from extrabert_hf.training.finetune import finetune
 from extrabert_hf.training.recipe_parser import RecipeParser
+
+WORDS_FILE = "words.json"
+"""In a trial's folder: of which study, and with which words, its run is."""
 
 
 def parse_search(argv: Sequence[str], description: str | None = None) -> tuple[SearchArguments, list[str]]:
@@ -46,13 +50,16 @@ def run_next_trial(arguments: SearchArguments, flags: Sequence[str], space: Sear
             What may be tried.
     """
     study = open_study(arguments)
-    if not any(trial.state == TrialState.WAITING for trial in planned_trials(study)):
+    if not any(state_of(trials) is Plan.WAITING for trials in trials_of_plans(study).values()):
         return
 
     def objective(trial: Trial) -> float:
-        if PLAN not in trial.user_attrs:  # the last plan was taken in between
+        plan = trial.user_attrs.get(PLAN)
+        taken = [] if plan is None else trials_of_plans(study)[plan]
+        if plan is None or any(other.number < trial.number and not is_free(other) for other in taken):
+            trial.set_user_attr(DOUBLE, True)  # another process was quicker
             raise optuna.TrialPruned
-        plan = trial.user_attrs[PLAN]
+        trial.set_user_attr(PROCESS, os.getpid())
         seed = int(np.random.SeedSequence([arguments.search_seed, plan]).generate_state(1)[0])
         samplers = {"random": optuna.samplers.RandomSampler, "bayes": optuna.samplers.TPESampler}
         study.sampler = samplers[space.method](seed=seed)  # else each process would draw what the first one drew
@@ -68,14 +75,23 @@ def run_next_trial(arguments: SearchArguments, flags: Sequence[str], space: Sear
     study.optimize(objective, n_trials=1)
 
 
+def is_free(trial: FrozenTrial) -> bool:
+    """Whether a trial leaves its plan to another one."""
+    return trial.state in (TrialState.FAIL, TrialState.WAITING)
+
+
 def train(arguments: SearchArguments, flags: Sequence[str], trial: Trial, folder: Path) -> float:
     """Trains one run, from its last checkpoint if there is one; gives the best score of its evaluations."""
-    start = "--overwrite_output_dir=true" if last_checkpoint(folder) is None else "--resume_from_checkpoint=last"
+    note = folder / WORDS_FILE
+    words = json.dumps([trial.study.study_name, *flags])
+    is_same = note.is_file() and note.read_text(encoding="utf-8") == words
+    resumes = is_same and last_checkpoint(folder) is not None
+    start = "--resume_from_checkpoint=last" if resumes else "--overwrite_output_dir=true"
     run = parse_trial(arguments, [*flags, "--output_dir", str(folder), "--predict_test=false", start])
+    folder.mkdir(parents=True, exist_ok=True)
+    note.write_text(words, encoding="utf-8")
     scores = ScoresOfTrial(trial, f"eval_{run.training.metric_for_best_model}")
     finetune(run, callbacks=[scores])
-    for checkpoint in folder.glob("checkpoint-*"):
-        shutil.rmtree(checkpoint)
     return max(scores.found) if run.training.greater_is_better else min(scores.found)
 
 
@@ -95,11 +111,20 @@ class ScoresOfTrial(TrainerCallback):
         self.found: list[float] = []
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Reports the last score, as that of the first, second, ... evaluation; may raise `optuna.TrialPruned`."""
-        self.found = [entry[self.name] for entry in state.log_history if self.name in entry]  # a resumed run's too
-        self.trial.report(self.found[-1], len(self.found))
+        """Reports new scores, as those of the first, second, ... evaluation; may raise `optuna.TrialPruned`."""
+        self._report(state)
         if state.global_step < state.max_steps and self.trial.should_prune():
             raise optuna.TrialPruned
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Reports those of a run that was resumed at its end."""
+        self._report(state)
+
+    def _report(self, state: Any) -> None:
+        found = [entry[self.name] for entry in state.log_history if self.name in entry]  # a resumed run's too
+        for step in range(len(self.found), len(found)):
+            self.trial.report(found[step], step + 1)
+        self.found = found
 
 
 if __name__ == "__main__":

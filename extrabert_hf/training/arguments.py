@@ -151,6 +151,8 @@ class ExtraBertTrainingArguments(ObjectiveArguments, HubArguments, TrainingArgum
             os.environ["HF_TOKEN"] = self.hub_token  # where the client looks: arguments are written to files
             self.hub_token = None
         self.check_objective()
+        if self.label_smoothing_factor and self.objective is not None:
+            raise InputError("`label_smoothing_factor` can't be joined with another loss (`r_drop`, `teachers`, ...).")
         if not 0 < self.layer_learning_rate_decay <= 1:
             raise InputError(
                 f"`layer_learning_rate_decay` must be above 0 and at most 1, got {self.layer_learning_rate_decay}."

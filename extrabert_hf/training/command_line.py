@@ -161,7 +161,12 @@ def yaml_of_flags(argv: Sequence[str], *, multitask: bool = False) -> dict[str, 
         block: {entry.name: values[entry.name] for entry in fields(its) if values[entry.name] != defaults[entry.name]}
         for block, its in reader.blocks.items()
     }
-    by_task = {} if reader.config is None else blocks_of_tasks(reader.config)
+    of_tasks = {} if reader.config is None else blocks_of_tasks(reader.config)
+    given = reader.given()  # which wins over what the YAML has for a task
+    by_task = {
+        task: {block: {key: its[key] for key in its or {} if key not in given} for block, its in own.items()}
+        for task, own in of_tasks.items()
+    }
     return {name: block for name, block in (blocks | {BY_TASK: by_task}).items() if block}
 
 
@@ -207,8 +212,11 @@ class _RunReader:
             ([], []) if self.config is None else flags_from_yaml(self.config, self.blocks, self.own_blocks, task_name)
         )
         values = vars(self.parser.parse_args([*words, *self.argv]))
-        given = {word.split("=")[0].removeprefix("--").replace("-", "_") for word in self.argv}
-        return values | {key: None for key in nulls if key not in given}
+        return values | {key: None for key in nulls if key not in self.given()}
+
+    def given(self) -> set[str]:
+        """Names the arguments that the command line gives."""
+        return {word.split("=")[0].removeprefix("--").replace("-", "_") for word in self.argv}
 
     def check_tasks(self, known: list[str]) -> None:
         """Refuses a YAML with blocks for a task that the run does not have."""

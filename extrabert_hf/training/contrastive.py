@@ -19,11 +19,13 @@ from extrabert_hf.errors import InputError
 from extrabert_hf.pretrained import build_model
 from extrabert_hf.tasks import PAPER_TASKS
 from extrabert_hf.training.arguments import ExtraBertTrainingArguments
+from extrabert_hf.training.checkpoints import find_checkpoint
 from extrabert_hf.training.trainer import ExtraBertTrainer
 
 logger = logging.getLogger(__name__)
 
-SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]?[A-Z0-9])")
+SENTENCE_END = re.compile(r"(?:(?<=[.!?])|(?<=[.!?][\"')\]]))\s+(?![a-z])")
+"""Where a sentence ends: white space behind a full stop or its quote, and not before a small letter."""
 
 
 @dataclass
@@ -32,7 +34,7 @@ class ContrastiveArguments:
 
     _argument_group_name: ClassVar[str] = "contrastive"
 
-    text: str = field(metadata={"help": "Text file in UTF-8; a blank line ends a passage."})
+    text: str = field(metadata={"help": "Text file in UTF-8; a blank line ends a passage, a full stop a sentence."})
     model_name_or_path: str = field(
         default="google-bert/bert-base-uncased", metadata={"help": "Encoder: Hub id, folder, or 'minilm' (from PyPI)."}
     )
@@ -53,7 +55,9 @@ class ContrastiveArguments:
             raise InputError(f"`positives` must be 'adjacent' or 'dropout', got {self.positives!r}.")
 
 
-def info_nce(first: torch.Tensor, second: torch.Tensor, temperature: float) -> torch.Tensor:
+def info_nce(
+    first: torch.Tensor, second: torch.Tensor, temperature: float, same: torch.Tensor | None = None
+) -> torch.Tensor:
     """
     Cross-entropy of finding a sentence's partner among those of the whole batch, in both directions.
 
@@ -67,12 +71,16 @@ def info_nce(first: torch.Tensor, second: torch.Tensor, temperature: float) -> t
             Those of their partners.
         temperature (`float`):
             What cosines are divided by, above 0.
+        same (`torch.Tensor` of shape `(B, B)`, *optional*):
+            Where a sentence of `first` is one of `second`: unless they are partners, they are not told apart.
 
     Returns:
         `torch.Tensor` of shape `()`.
     """
     cosines = F.normalize(first.float(), dim=-1) @ F.normalize(second.float(), dim=-1).T / temperature  # (B, B)
     partners = torch.arange(len(cosines), device=cosines.device)
+    if same is not None:
+        cosines = cosines.masked_fill(same & (partners.unsqueeze(1) != partners), -torch.inf)
     return (F.cross_entropy(cosines, partners) + F.cross_entropy(cosines.T, partners)) / 2
 
 
@@ -94,7 +102,9 @@ class ContrastiveTrainer(ExtraBertTrainer):
     ) -> Any:
         """Gives [`info_nce`] of the pairs' vectors."""
         output = model(**inputs, output_embeddings=True)
-        loss = info_nce(*output.embeddings.unbind(dim=1), self.temperature)
+        first, second = inputs["input_ids"].unbind(dim=1)  # (B, T) each
+        same = (first.unsqueeze(1) == second).all(dim=-1)  # (B, B): a sentence may stand in a batch more than once
+        loss = info_nce(*output.embeddings.unbind(dim=1), self.temperature, same)
         return (loss, output) if return_outputs else loss
 
 
@@ -114,6 +124,8 @@ def pretrain(arguments: ContrastiveArguments, training: ExtraBertTrainingArgumen
     Raises:
         [`InputError`]: for a text without two sentences that belong together, or an encoder that can't be loaded.
     """
+    if training.objective is not None:
+        raise InputError("`r_drop`, `ordinal_loss`, `label_balance` and `teachers` need labels, a text has none.")
     keep_freed_memory()
     set_seed(training.seed)
     pairs = list(pairs_of_text(Path(arguments.text), arguments.positives))
@@ -121,7 +133,8 @@ def pretrain(arguments: ContrastiveArguments, training: ExtraBertTrainingArgumen
         raise InputError(f"`text` must have 2 pairs of sentences or more, got {len(pairs)} in {arguments.text}.")
     logger.info("%s pairs of sentences in %s", f"{len(pairs):,}", arguments.text)
     model, tokenizer = build_model(arguments.model_name_or_path, PAPER_TASKS["sts"], pooling="mean")
-    tokenizer.model_max_length = min(tokenizer.model_max_length, arguments.max_length)
+    own_length = tokenizer.model_max_length
+    tokenizer.model_max_length = min(own_length, arguments.max_length)
     first, second = ([pair[index] for pair in pairs] for index in (0, 1))
     trainer = ContrastiveTrainer(
         temperature=arguments.temperature,
@@ -131,11 +144,12 @@ def pretrain(arguments: ContrastiveArguments, training: ExtraBertTrainingArgumen
         data_collator=DataCollatorForSentences(tokenizer.pad_token_id),
         processing_class=tokenizer,
     )
-    trainer.train()
+    trainer.train(resume_from_checkpoint=find_checkpoint(training))
     folder = Path(training.output_dir)
     if trainer.is_world_process_zero():
         model.backbone.set_attn_implementation("sdpa")  # ours is no name that others know
         model.backbone.save_pretrained(folder)
+        tokenizer.model_max_length = own_length  # what is trained from here may be longer
         tokenizer.save_pretrained(folder)
     return folder
 
@@ -143,7 +157,7 @@ def pretrain(arguments: ContrastiveArguments, training: ExtraBertTrainingArgumen
 def pairs_of_text(path: Path, positives: str) -> Iterator[tuple[str, str]]:
     """Gives each sentence of a text with its partner."""
     for passage in passages_of(path):
-        sentences = [sentence for line in passage for sentence in SENTENCE_END.split(line)]
+        sentences = SENTENCE_END.split(" ".join(passage))
         partners = sentences if positives == "dropout" else sentences[1:]
         yield from zip(sentences, partners, strict=False)  # the last one has no next
 

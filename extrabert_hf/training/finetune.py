@@ -136,9 +136,12 @@ def limit_length(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, max
     """Notes in the tokenizer, which is saved with the model, after how many tokens it cuts and what it gives."""
     positions = getattr(model.config.backbone_config, "max_position_embeddings", DEFAULT_MAX_LENGTH)
     is_joint = "joint" in model.config.pair_encodings
-    longest = min(tokenizer.model_max_length, positions // 2 if is_joint else positions)
+    longest = min(tokenizer.model_max_length, positions)
+    if is_joint:
+        longest //= 2  # of each sentence
     if max_length is not None and max_length > longest:
-        raise InputError(f"`max_length` must be at most {longest}, what the tokenizer takes, got {max_length}.")
+        half = ", half of it for each of a joint pair" if is_joint else ""
+        raise InputError(f"`max_length` must be at most {longest}, what the tokenizer takes{half}, got {max_length}.")
     tokenizer.model_max_length = max_length or min(DEFAULT_MAX_LENGTH, longest)
     names = ["input_ids", "attention_mask"]  # what the model takes: `model(**tokenizer(...))`
     tokenizer.model_input_names = tokenizer.init_kwargs["model_input_names"] = names  # the latter are saved
@@ -152,10 +155,10 @@ def build_trainer(
     def tokenized(split: str) -> dict[str, Dataset]:
         return {name: tokenize_dataset(rows.splits[split], tokenizer) for name, rows in loaded.items()}
 
-    train = {
-        name: prepare_train_rows(loaded[name].splits["train"], rows, run.specs[name], run.training)
-        for name, rows in tokenized("train").items()
-    }
+    train = tokenized("train")
+    for name in list(run.tasks) if run.multitask is None else run.multitask.trained:
+        rows = loaded[name].splits["train"]
+        train[name] = prepare_train_rows(rows, train[name], run.specs[name], run.training)
     # like lengths stand together: little padding
     dev = {name: rows.select(np.argsort(rows["length"][:])[::-1]) for name, rows in tokenized("dev").items()}
     metrics_of = {name: partial(metrics_of_logits, task) for name, task in run.specs.items()}

@@ -14,7 +14,8 @@ class ObjectiveArguments:
     label_balance: Literal["none", "weights", "sampling"] = field(
         default="none",
         metadata={
-            "help": "Rows of rare labels count more, by 'weights' in the loss, or come more often, by 'sampling'."
+            "help": "Rows of rare labels count more, by 'weights' in the loss, or come more often, by 'sampling': "
+            "drawn once, some of the frequent ones are left out."
         },
     )
     r_drop: float = field(
@@ -22,7 +23,9 @@ class ObjectiveArguments:
     )
     ordinal_loss: float = field(
         default=0.0,
-        metadata={"help": "Weight of a loss that knows the order of the classes, the squared earth mover's distance."},
+        metadata={
+            "help": "Weight of the squared earth mover's distance, which knows the order of three classes or more."
+        },
     )
     teachers: list[str] | None = field(
         default=None,

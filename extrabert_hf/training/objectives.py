@@ -18,7 +18,8 @@ class Objective:
             squared difference. The batch must then hold its rows twice, one after the other.
         ordinal (`float`, defaults to 0.0):
             Weight of the squared earth mover's distance between the predicted classes and the label's, in the order of
-            their ids (Hou et al. 2016, https://arxiv.org/abs/1611.05916): being off by two costs more than by one.
+            their ids, of three or more (Hou et al. 2016, https://arxiv.org/abs/1611.05916): being off by two costs
+            more than by one.
         distillation (`float`, defaults to 0.0):
             Share of the teacher's answers in the loss, 0 to 1, the labels' is the rest (Hinton et al. 2015,
             https://arxiv.org/abs/1503.02531).
@@ -67,7 +68,7 @@ class Objective:
             loss = (logits[:, 0] - labels.float()).square()
         else:
             loss = F.cross_entropy(logits, labels, reduction="none")
-        if self.ordinal and not is_score:
+        if self.ordinal and logits.shape[1] > 2:
             loss = loss + self.ordinal * earth_movers_distance(logits, labels)
         if self.distillation:
             if is_score:

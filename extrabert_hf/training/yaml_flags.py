@@ -71,7 +71,7 @@ def _flags(run: dict[str, Any], blocks: Mapping[str, type], path: Path) -> tuple
         known = [field.name for field in fields(blocks[block]) if field.init]
         for key, value in (entries or {}).items():
             _check_name(key, known, f"field of `{block}` in {path}")
-            words += _flag(key, value)
+            words += flag_of(key, value)
             nulls += [key] if value is None else []
     return words, nulls
 
@@ -82,7 +82,8 @@ def _check_name(name: str, known: list[str], what: str) -> None:
         raise InputError(f"`{name}` is not a {what}." + (f" Did you mean `{near[0]}`?" if near else ""))
 
 
-def _flag(key: str, value: Any) -> list[str]:
+def flag_of(key: str, value: Any) -> list[str]:
+    """Gives the words of the command line that say an argument's value; none for `None`."""
     if value is None:
         return []
     if isinstance(value, dict):

@@ -9,11 +9,16 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
+from optuna.trial import TrialState
 
 from extrabert_hf.errors import InputError
 from extrabert_hf.search.arguments import SearchArguments
+from extrabert_hf.search.results import write_results
 from extrabert_hf.search.runner import run_search
-from extrabert_hf.search.study import finished_trials, open_study
+from extrabert_hf.search.space import read_space
+from extrabert_hf.search.study import PLAN, finished_trials, open_study, plan_trials, renew_lost, trials_of_plans
+from extrabert_hf.search.trial import ScoresOfTrial, parse_search, run_next_trial
+from extrabert_hf.training.checkpoints import last_checkpoint
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
@@ -62,6 +67,63 @@ def test_a_killed_search_goes_on_and_leaves_a_table_a_figure_and_the_best_yaml(w
     assert not list(folder.glob("trials/*/checkpoint-*"))
     study = open_study(SearchArguments(task="sts", output_dir=str(folder)))
     assert len(finished_trials(study)) == 2 and len(study.trials) > 2  # what was killed was begun again
+
+
+def test_a_trial_that_was_killed_goes_on_and_one_with_other_words_begins_anew(words, tmp_path, monkeypatch):
+    arguments, flags = parse_search(
+        [*words, "--disable_tqdm", "true", "--save_strategy", "steps", "--save_steps", "5"]
+    )
+    flags += ["--eval_strategy", "steps", "--eval_steps", "5", "--seed", "1"]
+    study = open_study(arguments)
+    plan_trials(study, 1)
+    folder = tmp_path / "search" / "trials" / "000"
+
+    class Killed(BaseException):
+        pass
+
+    def kill(self, args, state, control, **kwargs):
+        if state.global_step == 12:
+            raise Killed
+
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(ScoresOfTrial, "on_step_end", kill, raising=False)
+        run_next_trial(arguments, flags, read_space(arguments.space))
+    assert last_checkpoint(folder).name == "checkpoint-10"
+    ((trial,),) = trials_of_plans(study).values()
+    if trial.state == TrialState.RUNNING:
+        study.tell(trial.number, state=TrialState.FAIL)
+    renew_lost(study)
+    steps = []
+    monkeypatch.setattr(
+        ScoresOfTrial,
+        "on_step_end",
+        lambda self, args, state, control, **_: steps.append(state.global_step),
+        raising=False,
+    )
+    run_next_trial(arguments, flags, read_space(arguments.space))
+    assert steps[0] == 11
+    (found,) = finished_trials(study)
+    assert list(found.intermediate_values) == list(range(1, len(found.intermediate_values) + 1))
+    assert found.value == max(found.intermediate_values.values())
+    assert found.params == trial.params
+    study.enqueue_trial({}, user_attrs={PLAN: 1})
+    (tmp_path / "search" / "trials" / "000").rename(tmp_path / "search" / "trials" / "001")  # of other words
+    steps.clear()
+    run_next_trial(arguments, flags, read_space(arguments.space))
+    assert steps[0] == 1
+
+
+def test_a_hopeless_trial_is_pruned(words, tmp_path, monkeypatch):
+    arguments, flags = parse_search([*words, "--disable_tqdm", "true"])
+    flags[flags.index("--num_train_epochs") + 1] = "2"
+    study = open_study(arguments)
+    plan_trials(study, 1)
+    monkeypatch.setattr("optuna.pruners.NopPruner.prune", lambda self, study, trial: True)
+    run_next_trial(arguments, flags, read_space(arguments.space))
+    (trial,) = finished_trials(study)
+    assert trial.state == TrialState.PRUNED and len(trial.intermediate_values) == 1
+    lines = write_results(study, arguments, flags, read_space(arguments.space))
+    assert lines[0].startswith("1 trials: 0 complete, 1 pruned")
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,15 @@ def test_every_form_of_a_parameter_is_drawn_in_its_range(space):
     ]
 
 
+def test_the_corners_have_each_choice_and_each_end(space):
+    found = space(
+        "parameters:\n  pooling: {values: [mean, cls, dot]}\n  head_dropout: {min: 0.0, max: 0.5}\n  seed: {value: 7}\n"
+    )
+    corners = found.corners()
+    assert [its["pooling"] for its in corners] == ["mean", "cls", "dot"]
+    assert [its["head_dropout"] for its in corners] == [0.0, 0.5, 0.5] and corners[0]["seed"] == 7
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -63,6 +72,8 @@ def test_every_form_of_a_parameter_is_drawn_in_its_range(space):
         ("parameters: {seed: {min: 3, max: 3}}", "`seed` in .* must have .* `min` < `max`"),
         ("parameters: {seed: {values: []}}", "`seed` in .* must have `values`"),
         ("parameters: {x: {min: 0.0, max: 1.0, distribution: log_uniform_values}}", "'log_uniform_values' .above 0."),
+        ("parameters: {pair_features: {values: [[u], [v]]}}", "`values` .a list of words or numbers."),
+        ("run_cap: many\nparameters: {seed: {values: [1]}}", "`run_cap` in .* must be 1 or more, got 'many'"),
         ("parameters: [", "`space` must be YAML"),
     ],
 )

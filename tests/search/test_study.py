@@ -5,15 +5,21 @@ from optuna.trial import TrialState
 from extrabert_hf.errors import InputError
 from extrabert_hf.search.arguments import SearchArguments
 from extrabert_hf.search.study import (
+    DOUBLE,
     ERROR,
     PLAN,
+    TRIES,
     Plan,
+    error_of,
     finished_trials,
     open_study,
     plan_trials,
-    planned_trials,
-    states_of_plans,
+    renew_lost,
+    state_of,
+    trials_of_plans,
 )
+
+pytestmark = pytest.mark.filterwarnings("ignore:Heartbeat of storage is supposed")
 
 
 @pytest.fixture
@@ -21,36 +27,73 @@ def study(tmp_path):
     return open_study(SearchArguments(output_dir=str(tmp_path), pruner="none"))
 
 
+def states(study):
+    return {plan: state_of(trials) for plan, trials in trials_of_plans(study).items()}
+
+
 def test_plans_are_queued_once_however_often_a_search_is_called(study):
     plan_trials(study, 3)
     plan_trials(study, 3)
-    assert [trial.user_attrs[PLAN] for trial in planned_trials(study)] == [0, 1, 2]
+    assert {plan: len(trials) for plan, trials in trials_of_plans(study).items()} == {0: 1, 1: 1, 2: 1}
     plan_trials(study, 4)
-    assert states_of_plans(study) == dict.fromkeys(range(4), Plan.WAITING)
+    assert states(study) == dict.fromkeys(range(4), Plan.WAITING)
 
 
 def test_a_plan_is_done_once_a_trial_of_it_had_an_end_of_its_own(study):
     plan_trials(study, 4)
     scored, pruned, failed, killed = (study.ask() for _ in range(4))
+    drawn = killed.suggest_float("learning_rate", 0.0, 1.0)
     study.tell(scored, 0.5)
     study.tell(pruned, state=TrialState.PRUNED)
     failed.set_user_attr(ERROR, "out of memory")
+    assert states(study)[2] is Plan.RUNNING  # what it fails of is noted first
     study.tell(failed, state=TrialState.FAIL)
-    assert states_of_plans(study) == {0: Plan.DONE, 1: Plan.DONE, 2: Plan.DONE, 3: Plan.RUNNING}
-    study.tell(killed, state=TrialState.FAIL)  # as the heartbeat finds it, which queues the plan again:
-    study.enqueue_trial({"learning_rate": 1e-5}, user_attrs={PLAN: 3})
-    assert states_of_plans(study)[3] is Plan.WAITING
+    assert states(study) == {0: Plan.DONE, 1: Plan.DONE, 2: Plan.DONE, 3: Plan.RUNNING}
+    study.tell(killed, state=TrialState.FAIL)  # as Ctrl-C leaves it, or the heartbeat finds it
+    assert states(study)[3] is Plan.LOST
+    renew_lost(study)
+    assert states(study)[3] is Plan.WAITING
     again = study.ask()
-    assert states_of_plans(study)[3] is Plan.RUNNING
+    assert again.suggest_float("learning_rate", 0.0, 1.0) == drawn
     study.tell(again, 0.7)
-    assert [trial.value for trial in finished_trials(study)] == [0.5, None, None, 0.7]
+    finished = finished_trials(study)
+    assert [trial.value for trial in finished] == [0.5, None, None, 0.7]
+    assert [error_of(trial) for trial in finished] == ["", "", "out of memory", ""]
 
 
-def test_a_trial_beyond_the_plans_counts_for_nothing(study):
+def test_a_plan_whose_trials_are_always_killed_is_given_up(study):
     plan_trials(study, 1)
+    for _ in range(TRIES):
+        study.tell(study.ask(), state=TrialState.FAIL)
+        renew_lost(study)
+    assert states(study) == {0: Plan.DONE}
+    assert [error_of(trial) for trial in finished_trials(study)] == ["killed 3 times"]
+
+
+def test_what_failed_before_any_had_a_score_is_tried_again_by_the_next_call(study):
+    plan_trials(study, 2)
+    failed = study.ask()
+    failed.set_user_attr(ERROR, "no space left on device")
+    study.tell(failed, state=TrialState.FAIL)
+    plan_trials(study, 2)
+    assert states(study) == {0: Plan.WAITING, 1: Plan.WAITING}
     study.tell(study.ask(), 0.5)
-    study.tell(study.ask(), state=TrialState.PRUNED)
-    assert len(study.trials) == 2 and len(finished_trials(study)) == len(states_of_plans(study)) == 1
+    failed = study.ask()
+    failed.set_user_attr(ERROR, "diverged")
+    study.tell(failed, state=TrialState.FAIL)
+    plan_trials(study, 2)
+    assert states(study) == {0: Plan.DONE, 1: Plan.DONE}  # one has a score: the other failed of what it tried
+
+
+def test_a_trial_whose_plan_was_taken_counts_for_nothing(study):
+    plan_trials(study, 1)
+    study.enqueue_trial({}, user_attrs={PLAN: 0})  # by a search that began at the same time
+    study.tell(study.ask(), 0.5)
+    double = study.ask()
+    double.set_user_attr(DOUBLE, True)
+    study.tell(double, state=TrialState.PRUNED)
+    study.tell(study.ask(), state=TrialState.PRUNED)  # of no plan
+    assert len(study.trials) == 3 and [trial.value for trial in finished_trials(study)] == [0.5]
 
 
 def test_a_storage_that_cannot_be_opened_is_named_in_one_line(tmp_path):

@@ -1,9 +1,10 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from extrabert_hf.errors import InputError
-from extrabert_hf.training.command_line import parse_multitask_run, parse_run
+from extrabert_hf.training.command_line import parse_multitask_run, parse_run, yaml_of_flags
 
 CONFIGS = Path(__file__).parents[2] / "recipes" / "configs"
 
@@ -241,3 +242,21 @@ def test_every_config_parses_with_its_recipes(path, tmp_path):
 
 def test_the_quickstart_parses_with_its_recipe():
     assert only(parse_run("sts", ["--config", str(CONFIGS / "quickstart.yaml")])).data.data == "sample"
+
+
+def test_a_yaml_of_the_flags_makes_the_same_run(tmp_path):
+    own = tmp_path / "own.yaml"
+    own.write_text(
+        "model: {pooling: cls, pair_features: [u, v]}\n"
+        "trainer: {learning_rate: 3.0e-5, num_train_epochs: 7, head_learning_rate: null}\n"
+        "multitask: {tasks: [sst, sts]}\n"
+        "by_task: {sts: {model: {pooling: dot, head_dropout: 0.3}}}\n"
+    )
+    argv = ["--config", str(own), "--pooling", "mean", "--seed=7", "--length_buckets", "false", "--data", "sample"]
+    written = tmp_path / "written.yaml"
+    written.write_text(yaml.safe_dump(yaml_of_flags(argv, multitask=True)))
+    first, second = parse_multitask_run(argv), parse_multitask_run(["--config", str(written)])
+    assert first.tasks == second.tasks and first.multitask == second.multitask
+    assert first.tasks["sts"].model.pooling == "mean" and first.tasks["sts"].model.head_dropout == 0.3
+    assert first.training.to_dict() == second.training.to_dict()
+    assert second.training.head_learning_rate is None
