@@ -20,7 +20,7 @@ STYLE = """
 NO_WEIGHTS = "The encoder's own pooler gives tokens no weights."
 PARTS_CAPTION = "What each feature of the pair of vectors (u, v) adds to the second class's logit, or to the score"
 WEIGHTS_CAPTION = (
-    "Darker tokens weigh more in the vector of their sentence or joint pair; point at one for its share of 1."
+    "Darker tokens weigh more in the vector of their sentence (or joint pair); point at one for its share."
 )
 
 PAGE = """<!doctype html>

@@ -51,9 +51,12 @@ def write_results(study: Study, arguments: SearchArguments, flags: Sequence[str]
         if count := sum(trial.state == state for trial in trials):
             counts.append(f"{count} {told}")
     lines = [f"{len(trials)} trials: {', '.join(counts)}; {folder / TABLE}"]
-    if not complete:
+    pick = max if study.direction.name == "MAXIMIZE" else min
+    best = pick(complete, key=lambda trial: trial.value, default=None)
+    for trial in trials:
+        remove_weights(folder_of(folder, trial), all_of_it=trial is not best)
+    if best is None:
         return lines
-    best = (max if study.direction.name == "MAXIMIZE" else min)(complete, key=lambda trial: trial.value)
     plot_trials(trials, list(space.distributions), best).savefig(folder / FIGURE, dpi=120)
     words = [*flags, *flags_of(space.fixed | best.params)]
     (folder / BEST).write_text(
@@ -61,8 +64,6 @@ def write_results(study: Study, arguments: SearchArguments, flags: Sequence[str]
         + yaml.safe_dump(yaml_of_flags(words, multitask=arguments.task == "multitask"), sort_keys=False),
         encoding="utf-8",
     )
-    for trial in trials:
-        remove_weights(folder_of(folder, trial), all_of_it=trial is not best)
     told = ", ".join(f"{name} {value}" for name, value in best.params.items())
     lines.append(f"best: trial {best.user_attrs[PLAN]}, {best.value:.4f}{_interval(folder_of(folder, best))}, {told}")
     lines.append(f"again, with other seeds: python recipes/{_recipe(arguments.task)} --config {folder / BEST}")

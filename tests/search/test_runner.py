@@ -124,6 +124,7 @@ def test_a_hopeless_trial_is_pruned(words, tmp_path, monkeypatch):
     assert trial.state == TrialState.PRUNED and len(trial.intermediate_values) == 1
     lines = write_results(study, arguments, flags, read_space(arguments.space))
     assert lines[0].startswith("1 trials: 0 complete, 1 pruned")
+    assert not list((tmp_path / "search").glob("trials/*/checkpoint-*"))
 
 
 @pytest.mark.parametrize(

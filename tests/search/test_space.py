@@ -50,7 +50,7 @@ def test_every_form_of_a_parameter_is_drawn_in_its_range(space):
 
 def test_the_corners_have_each_choice_and_each_end(space):
     found = space(
-        "parameters:\n  pooling: {values: [mean, cls, dot]}\n  head_dropout: {min: 0.0, max: 0.5}\n  seed: {value: 7}\n"
+        "parameters: {pooling: {values: [mean, cls, dot]}, head_dropout: {min: 0.0, max: 0.5}, seed: {value: 7}}"
     )
     corners = found.corners()
     assert [its["pooling"] for its in corners] == ["mean", "cls", "dot"]
