@@ -94,7 +94,7 @@ def build_multitask_model(
         if not isinstance(model, ExtraBertForMultiTask) or saved_tasks.keys() != tasks.keys():
             raise InputError(
                 f"`model_name_or_path` must be an encoder or an ExtraBertForMultiTask for {sorted(tasks)}, "
-                f"got a {type(model).__name__} for {sorted(saved_tasks) or 'one task'} in {path}."
+                f"got an {type(model).__name__} for {sorted(saved_tasks) or 'one task'} in {path}."
             )
         for task_name, task in tasks.items():
             _check_same_task(_task_of(task_name, model.extract(task_name)), task, path)
@@ -196,7 +196,7 @@ def _task_of(name: str | None, model: ExtraBertForOneTask) -> TaskSpec:
 def _check_same_task(saved: TaskSpec, task: TaskSpec, path: str, argument: str = "") -> None:
     def told(task: TaskSpec) -> str:
         labels = task.label_range if task.is_regression else task.class_names
-        return f"a {MODEL_FOR_HEAD[task.head].__name__} with labels {list(labels)}"
+        return f"an {MODEL_FOR_HEAD[task.head].__name__} with labels {list(labels)}"
 
     if told(saved) != told(task):
         allowed = f"`{argument}` must be" if argument else "`model_name_or_path` must be an encoder or"

@@ -140,7 +140,7 @@ def test_a_saved_multitask_model_is_gone_on_from_by_value(order, multitask, mult
         (PAPER_TASKS, r"an ExtraBertForMultiTask for \['para', 'sst', 'sts'\], got .* for \['mood', 'near', 'para'"),
         ({**TASKS, "sst": TASKS["mood"]}, r"for 'mood', got .*labels \['very negative', "),
         ({**TASKS, "near": PAPER_TASKS["sts"]}, r"labels \[0.0, 5.0\] for 'sts', got .*labels \[-1.0, 1.0\]"),
-        ({**TASKS, "mood": PAPER_TASKS["para"]}, "a ExtraBertForParaphrase .*got a ExtraBertForSentiment"),
+        ({**TASKS, "mood": PAPER_TASKS["para"]}, "an ExtraBertForParaphrase .*got an ExtraBertForSentiment"),
         (
             {**TASKS, "mood": dataclasses.replace(TASKS["mood"], class_names=("up", "level", "down"))},
             r"labels \['up', 'level', 'down'\] for 'mood', got .*labels \['down', 'level', 'up'\]",
@@ -154,7 +154,7 @@ def test_going_on_with_other_tasks_or_labels_is_refused(tasks, message, multitas
 
 
 def test_a_multitask_run_does_not_go_on_from_a_model_of_one_task(paraphrase_folder):
-    message = r"must be an encoder or an ExtraBertForMultiTask for .*, got a ExtraBertForParaphrase for one task in"
+    message = r"must be an encoder or an ExtraBertForMultiTask for .*, got an ExtraBertForParaphrase for one task in"
     with pytest.raises(InputError, match=message):
         build_multitask_model(paraphrase_folder, PAPER_TASKS, config_fields={name: {} for name in PAPER_TASKS})
 

@@ -74,6 +74,8 @@ def explain(
         for ids, length in zip(batch["input_ids"].tolist(), lengths, strict=True)
     ]
     kept = None if weights is None else [row[:length] for row, length in zip(weights.tolist(), lengths, strict=True)]
+    if model.head.is_joint:  # the second sentence's own first token is not read
+        tokens[1], kept = tokens[1][1:], kept and [kept[0], kept[1][1:]]
     parts = _parts(model.head, vectors)
     if task.is_regression:
         low, high = task.label_range

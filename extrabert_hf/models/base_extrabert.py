@@ -209,11 +209,12 @@ class ExtraBertPreTrainedModel(PreTrainedModel):
         output_pooling_weights: bool,
     ) -> ExtraBertOutput:
         rows, seq = self._check_shapes(head, input_ids, labels)
-        shape = input_ids.shape if head.is_joint else (-1, seq)
-        embeddings, weights = self._pool(
-            pooling, input_ids.reshape(shape), None if attention_mask is None else attention_mask.reshape(shape)
-        )  # (B, d), separate pairs (2B, d)
-        embeddings = embeddings.view(*(rows[:1] if head.is_joint else rows), -1)  # separate pairs (B, 2, d)
+        if not head.is_joint:  # each sentence for itself: pairs are (2B, T)
+            input_ids = input_ids.reshape(-1, seq)
+            attention_mask = None if attention_mask is None else attention_mask.reshape(-1, seq)
+        embeddings, weights = self._pool(pooling, input_ids, attention_mask)
+        if not head.is_joint:
+            embeddings = embeddings.view(*rows, -1)  # (B, d), pairs (B, 2, d)
         logits = head(embeddings)  # (B, C)
         return ExtraBertOutput(
             loss=None if labels is None else head.loss(logits, labels),

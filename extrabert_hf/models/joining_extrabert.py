@@ -40,10 +40,13 @@ class JoinedPairs:
         kept = torch.stack([attention_mask[:, 0], attention_mask[:, 1].scatter(1, start, 0)], dim=1)
         kept = kept.flatten(1)  # (B, 2T)
         longest = kept.shape[1] if torch.compiler.is_exporting() else int(kept.sum(dim=1).max())
-        places = kept.argsort(dim=1, descending=True, stable=True)[:, :longest]  # tokens first, in their order
+        tokens, padding = kept.cumsum(dim=1), (1 - kept).cumsum(dim=1)
+        target = torch.where(kept == 1, tokens, tokens[:, -1:] + padding) - 1  # tokens first, in their order
+        numbers = torch.arange(kept.shape[1], device=kept.device).expand_as(kept)
+        places = torch.zeros_like(kept).scatter(1, target, numbers)[:, :longest]
         second = (places >= input_ids.shape[-1]).long()
         return cls(input_ids.flatten(1).gather(1, places), kept.gather(1, places), second, places)
 
     def separate(self, values: torch.Tensor, seq: int) -> torch.Tensor:
         """`(B, L)` -> `(B, 2, T)` for `T = seq`, 0 where a place has no token."""
-        return values.new_zeros(len(values), 2 * seq).scatter(1, self.places, values).view(-1, 2, seq)
+        return values.new_zeros(values.shape[0], 2 * seq).scatter(1, self.places, values).view(-1, 2, seq)

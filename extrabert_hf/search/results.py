@@ -66,7 +66,9 @@ def write_results(study: Study, arguments: SearchArguments, flags: Sequence[str]
     )
     told = ", ".join(f"{name} {value}" for name, value in best.params.items())
     lines.append(f"best: trial {best.user_attrs[PLAN]}, {best.value:.4f}{_interval(folder_of(folder, best))}, {told}")
-    lines.append(f"again, with other seeds: python recipes/{_recipe(arguments.task)} --config {folder / BEST}")
+    command = f"python recipes/{_recipe(arguments.task)} --config {folder / BEST}"
+    again = f"{command} --seed 43 --output_dir {folder / 'seed-43'}"
+    lines.append(f"again, with another seed: {again}")
     return lines
 
 

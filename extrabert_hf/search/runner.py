@@ -67,6 +67,8 @@ def run_search(arguments: SearchArguments, flags: Sequence[str], argv: Sequence[
     study = open_study(arguments, maximize=bool(training.greater_is_better))
     check_same_search(study, arguments, flags, space)
     plan_trials(study, n_trials)
+    aim = f"{'most' if training.greater_is_better else 'least'} {training.metric_for_best_model}"
+    logger.info("%s trials of %s, for the %s on dev", n_trials, arguments.task, aim)
     told = Told(n_trials, len(finished_trials(study)))
     workers: list[subprocess.Popen | None] = [None] * arguments.workers
     deaths = 0
@@ -117,8 +119,12 @@ def check_flags(arguments: SearchArguments, flags: Sequence[str], space: SearchS
     for word in flags:
         if word.split("=")[0] in OWN_FLAGS:
             raise InputError(f"{word.split('=')[0]} is not for the runs of a search, which says it for each.")
-    for tried in space.corners():
-        training = parse_trial(arguments, [*flags, *flags_of(tried)]).training
+    parse_trial(arguments, flags)
+    try:
+        for tried in space.corners():
+            training = parse_trial(arguments, [*flags, *flags_of(tried)]).training
+    except InputError as error:
+        raise InputError(f"`space` {arguments.space}: {error}") from error
     if training.eval_strategy == "no":
         raise InputError("`eval_strategy` must be 'epoch' or 'steps' in a search, which goes by the scores, got 'no'.")
     return training
@@ -128,6 +134,7 @@ def check_same_search(study: Study, arguments: SearchArguments, flags: Sequence[
     """Notes in a new study what is searched; refuses to go on with one of something else."""
     searched = {
         "task": arguments.task,
+        "search_seed": arguments.search_seed,
         "flags": list(flags),
         "method": space.method,
         "fixed": space.fixed,

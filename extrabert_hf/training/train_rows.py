@@ -9,6 +9,7 @@ from datasets import Dataset
 from extrabert_hf.data.balance import balanced_rows, balanced_weights
 from extrabert_hf.data.collators import EXTRA_COLUMNS
 from extrabert_hf.data.tokenization import SENTENCE_COLUMNS
+from extrabert_hf.errors import InputError
 from extrabert_hf.evaluation.ensemble import ensemble_logits
 from extrabert_hf.evaluation.scoring import predict_logits
 from extrabert_hf.pretrained import load_same_task
@@ -57,6 +58,9 @@ def answers_of(teachers: Sequence[str], rows: Dataset, task: TaskSpec) -> np.nda
     answers = []
     for name in teachers:
         logger.info("%s: what %s answers to the training rows", task.name, name)
-        model, tokenizer = load_same_task(name, task, "teachers")
+        try:
+            model, tokenizer = load_same_task(name, task, "teachers")
+        except InputError as error:
+            raise error if "`teachers`" in str(error) else InputError(f"`teachers` {name}: {error}") from error
         answers.append(predict_logits(model, tokenizer, *columns, progress=True))
     return ensemble_logits(answers)

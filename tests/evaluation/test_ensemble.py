@@ -50,7 +50,7 @@ def test_one_model_answers_as_it_does_alone_and_its_folder_may_have_a_comma(save
 
 def test_models_of_different_tasks_are_refused(saved):
     a, b = saved("a", ExtraBertForParaphrase), saved("b", ExtraBertForParaphrase, class_names=["no", "yes"])
-    with pytest.raises(InputError, match=r"`model` must be a ExtraBertForParaphrase with labels \['not paraphrase'"):
+    with pytest.raises(InputError, match=r"`model` must be an ExtraBertForParaphrase with labels \['not paraphrase'"):
         load_members(f"{a},{b}")
     with pytest.raises(InputError, match="several with commas between, got"):
         load_members(f"{a},")

@@ -194,3 +194,18 @@ def test_a_missing_package_is_told_with_its_extra(package, tiny_encoder, tmp_pat
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(InputError, match=rf"^the export needs {package}: pip install 'extrabert_hf\[export\]'$"):
         export_onnx(shaken_model(ExtraBertForSentiment, tiny_encoder), None, tmp_path)
+
+
+def test_pairs_read_jointly_are_exported_of_one_task(tiny_encoder, tmp_path):
+    model = shaken_model(ExtraBertForSimilarity, tiny_encoder, pair_encoding="joint").eval()
+    path = export_onnx(model, AutoTokenizer.from_pretrained(tiny_encoder), tmp_path)
+    session, graph = open_session(path), LogitsOfAllTasks(model)
+    for rows, seq in ((1, 5), (4, 20)):
+        batch = random_sentences(graph, rows=rows, seq=seq)
+        with torch.inference_mode():
+            expected = model(**batch).logits.numpy()
+        np.testing.assert_allclose(run_session(session, batch)["logits"], expected, atol=1e-4)
+    several = shaken_model(ExtraBertForMultiTask, tiny_encoder)
+    several.config.tasks["para"]["pair_encoding"] = "joint"
+    with pytest.raises(InputError, match="encodes pairs jointly: one task at a time"):
+        export_onnx(several, AutoTokenizer.from_pretrained(tiny_encoder), tmp_path)

@@ -115,6 +115,15 @@ def test_the_metric_of_the_task_picks_the_best_checkpoint(tmp_path):
         ),
         ("", ("--class_names", "a", "b"), "`class_names` and `num_labels` are for tasks with classes"),
         ("", ("--per_device_train_batch_size", "0"), "`per_device_train_batch_size` must be 1 or more, got 0"),
+        ("", ("--ordinal_loss", "1"), "`ordinal_loss` is for three classes or more, 'sts' has 0"),
+        ("", ("--r_drop", "-1"), "`r_drop` must be 0 or more, got -1.0"),
+        ("", ("--distillation", "2"), "`distillation` must be from 0 to 1, got 2.0"),
+        (
+            "",
+            ("--layer_learning_rate_decay", "0"),
+            "`layer_learning_rate_decay` must be above 0 and at most 1, got 0.0",
+        ),
+        ("", ("--r_drop", "1", "--label_smoothing_factor", "0.1"), "`label_smoothing_factor` can't be joined with"),
         ("task: {class_names: [no, yes]}", (), r"put yes, no, on and off in quotes, got \[False, True\]"),
     ],
 )
@@ -122,6 +131,11 @@ def test_what_cannot_be_used_is_named_in_one_line(tmp_path, yaml, argv, message)
     with pytest.raises(InputError, match=message) as caught:
         run_of(tmp_path, yaml, argv)
     assert "\n" not in str(caught.value)
+
+
+def test_single_sentences_are_not_read_jointly(tmp_path):
+    with pytest.raises(InputError, match="`pair_encoding` 'joint' is for pairs, 'sst' has single sentences"):
+        run_of(tmp_path, argv=("--pair_encoding", "joint"), task="sst")
 
 
 def test_counts_that_disagree_are_refused(tmp_path):

@@ -207,7 +207,7 @@ def test_training_goes_on_from_a_model_of_ours(train, tmp_path):
     train("sts", "--model_name_or_path", str(tmp_path / "run"), *frozen, output="further")
     after = load_model(str(tmp_path / "further"))[0].state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
-    with pytest.raises(InputError, match="must be an encoder or a ExtraBertForSentiment"):
+    with pytest.raises(InputError, match="must be an encoder or an ExtraBertForSentiment"):
         train("sst", "--model_name_or_path", str(tmp_path / "run"), output="other")
 
 

@@ -58,6 +58,6 @@ def test_a_teacher_of_another_task_is_refused(prepare, tiny_encoder, tmp_path):
     ExtraBertForSimilarity.from_backbone(tiny_encoder).save_pretrained(tmp_path / "sts")
     AutoTokenizer.from_pretrained(tiny_encoder).save_pretrained(tmp_path / "sts")
     with pytest.raises(
-        InputError, match=r"`teachers` must be a ExtraBertForParaphrase with labels .* got a ExtraBertForS"
+        InputError, match=r"`teachers` must be an ExtraBertForParaphrase with labels .* got an ExtraBertForS"
     ):
         prepare(teachers=[str(tmp_path / "sts")])
