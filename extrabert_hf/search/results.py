@@ -9,12 +9,15 @@ from typing import Any
 
 import yaml
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, NullFormatter
 from optuna import Study
+from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from extrabert_hf.search.arguments import SearchArguments
 from extrabert_hf.search.space import SearchSpace, flags_of
 from extrabert_hf.search.study import PLAN, error_of, finished_trials
+from extrabert_hf.search.trial import parse_trial
 from extrabert_hf.training.command_line import yaml_of_flags
 
 TABLE, FIGURE, BEST = "trials.csv", "trials.png", "best.yaml"
@@ -57,8 +60,9 @@ def write_results(study: Study, arguments: SearchArguments, flags: Sequence[str]
         remove_weights(folder_of(folder, trial), all_of_it=trial is not best)
     if best is None:
         return lines
-    plot_trials(trials, list(space.distributions), best).savefig(folder / FIGURE, dpi=120)
     words = [*flags, *flags_of(space.fixed | best.params)]
+    score = parse_trial(arguments, words).training.metric_for_best_model
+    plot_trials(trials, list(space.distributions), best, f"{score} on dev").savefig(folder / FIGURE, dpi=120)
     (folder / BEST).write_text(
         f"# the best of {len(trials)} trials, {best.value:.4f} on the dev rows that picked it\n"
         + yaml.safe_dump(yaml_of_flags(words, multitask=arguments.task == "multitask"), sort_keys=False),
@@ -86,7 +90,7 @@ def remove_weights(folder: Path, *, all_of_it: bool) -> None:
         (folder / "model.safetensors").unlink(missing_ok=True)
 
 
-def plot_trials(trials: Sequence[FrozenTrial], names: Sequence[str], best: FrozenTrial) -> Figure:
+def plot_trials(trials: Sequence[FrozenTrial], names: Sequence[str], best: FrozenTrial, score: str) -> Figure:
     """
     Draws the scores in the order of the trials, and over each argument that was searched.
 
@@ -97,25 +101,32 @@ def plot_trials(trials: Sequence[FrozenTrial], names: Sequence[str], best: Froze
             The arguments.
         best (`FrozenTrial`):
             The one to mark.
+        score (`str`):
+            What the score is.
     """
     figure = Figure(figsize=(4 * (1 + len(names)), 3.4), layout="constrained")
     panels = figure.subplots(1, 1 + len(names), squeeze=False)[0]
     for axes, name in zip(panels, ["trial", *names], strict=True):
         for state, marker, label in ((TrialState.COMPLETE, "o", "complete"), (TrialState.PRUNED, "x", "pruned")):
-            shown = [t for t in trials if t.state == state and _last_score(t) is not None]
-            places = [_place(trial, name) for trial in shown]
-            axes.scatter(places, [_last_score(trial) for trial in shown], marker=marker, label=label, alpha=0.75)
+            if shown := [t for t in trials if t.state == state and _last_score(t) is not None]:
+                places = [_place(trial, name) for trial in shown]
+                axes.scatter(places, [_last_score(trial) for trial in shown], marker=marker, label=label, alpha=0.75)
         axes.scatter([_place(best, name)], [best.value], s=150, facecolors="none", edgecolors="tab:red", label="best")
-        if name != "trial" and getattr(best.distributions[name], "log", False):
+        if name == "trial":
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        elif getattr(best.distributions[name], "log", False):
             axes.set_xscale("log")
-        axes.set(xlabel=name, ylabel="score" if name == "trial" else None)
+            axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set(xlabel=name, ylabel=score if name == "trial" else None)
     panels[0].legend(frameon=False, fontsize=8)
     return figure
 
 
 def _place(trial: FrozenTrial, name: str) -> Any:
-    value = trial.user_attrs[PLAN] if name == "trial" else trial.params[name]
-    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else str(value)
+    if name == "trial":
+        return trial.user_attrs[PLAN]
+    is_choice = isinstance(trial.distributions[name], CategoricalDistribution)
+    return str(trial.params[name]) if is_choice else trial.params[name]
 
 
 def _last_score(trial: FrozenTrial) -> float | None:
