@@ -21,7 +21,7 @@ class ColumnArguments:
     )
     sentence2_column: str | None = field(default=None, metadata={"help": "Column of a pair's second sentence."})
     label_column: str | None = field(default=None, metadata={"help": "Column of the label."})
-    id_column: str | None = field(default=None, metadata={"help": "Column of the row's id; its line in the file if none."})
+    id_column: str | None = field(default=None, metadata={"help": "Column of the row's id, else its line."})
 
     def apply_to(self, task: TaskSpec) -> TaskSpec:
         """Gives `task` with the columns that are set here."""
