@@ -107,6 +107,8 @@ def plot_trials(trials: Sequence[FrozenTrial], names: Sequence[str], best: Froze
     figure = Figure(figsize=(4 * (1 + len(names)), 3.4), layout="constrained")
     panels = figure.subplots(1, 1 + len(names), squeeze=False)[0]
     for axes, name in zip(panels, ["trial", *names], strict=True):
+        if isinstance(choices := best.distributions.get(name), CategoricalDistribution):
+            axes.xaxis.update_units([str(choice) for choice in choices.choices])  # in their order
         for state, marker, label in ((TrialState.COMPLETE, "o", "complete"), (TrialState.PRUNED, "x", "pruned")):
             if shown := [t for t in trials if t.state == state and _last_score(t) is not None]:
                 places = [_place(trial, name) for trial in shown]

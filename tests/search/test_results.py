@@ -20,7 +20,8 @@ def test_trials_are_drawn_in_their_order_and_over_each_argument_with_the_best_ma
     order, batch, rate = plot_trials(trials, ["batch", "rate"], trials[3], "accuracy on dev").axes
     complete, stopped, best = (points.get_offsets().tolist() for points in order.collections)
     assert (complete, stopped, best) == ([[0, 0.5], [3, 0.7]], [[1, 0.3]], [[3, 0.7]])
-    assert [label.get_text() for label in batch.get_xticklabels()] == ["16", "4"]
+    assert batch.collections[0].get_offsets().tolist() == [[0, 0.5], [0, 0.7]]
+    assert [label.get_text() for label in batch.get_xticklabels()] == ["16", "4", "8"]
     assert (order.get_ylabel(), rate.get_xscale()) == ("accuracy on dev", "log")
 
 
