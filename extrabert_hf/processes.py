@@ -1,5 +1,6 @@
 """The processes that a launcher has started."""
 
+import atexit
 import os
 from datetime import timedelta
 
@@ -24,10 +25,18 @@ def join_processes() -> PartialState:
 
 
 def check_group(size: int) -> None:
-    """Refuses a group of `size` processes where the launcher has started another number."""
+    """Refuses a group of `size` processes where the launcher has started another number; at its exit one leaves it."""
     started = int(os.environ.get("WORLD_SIZE", "1"))
     if size != started:
         raise InputError(
             f"The launcher started {started} processes, but they make a group of {size}: "
             "see recipes/configs/accelerate for launch configs that work."
         )
+    if size > 1:
+        atexit.register(leave_group)
+
+
+def leave_group() -> None:
+    """Ends the group's threads: a process that exits with them may abort instead."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
