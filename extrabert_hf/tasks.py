@@ -8,6 +8,8 @@ from typing import Any, Literal
 from extrabert_hf.errors import InputError
 
 Head = Literal["sentiment", "paraphrase", "similarity"]
+SENTENCE_COLUMNS = ("sentence1", "sentence2")
+"""What the columns of a row's sentences are called once it is read."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,11 @@ class TaskSpec:
     def is_pair(self) -> bool:
         """Whether a row holds two sentences."""
         return self.head != "sentiment"
+
+    @property
+    def sentence_columns(self) -> tuple[str, ...]:
+        """Which of [`SENTENCE_COLUMNS`] a row has."""
+        return SENTENCE_COLUMNS if self.is_pair else SENTENCE_COLUMNS[:1]
 
     @property
     def is_regression(self) -> bool:

@@ -20,10 +20,10 @@ from transformers import (
 
 from extrabert_hf.benchmark.two_forwards import with_two_forwards
 from extrabert_hf.data.collators import DataCollatorForSentences
-from extrabert_hf.data.tokenization import SENTENCE_COLUMNS, tokenize_dataset
+from extrabert_hf.data.tokenization import tokenize_dataset
 from extrabert_hf.model_names import resolve_model_name
 from extrabert_hf.pretrained import build_model
-from extrabert_hf.tasks import PAPER_TASKS, TaskSpec
+from extrabert_hf.tasks import PAPER_TASKS, SENTENCE_COLUMNS, TaskSpec
 from extrabert_hf.training.arguments import ExtraBertTrainingArguments
 from extrabert_hf.training.trainer import ExtraBertTrainer
 
@@ -148,7 +148,7 @@ def transformers_trainer(setting: Setting, rows: Rows) -> Trainer:
     path = resolve_model_name(setting.model_name_or_path)
     tokenizer = AutoTokenizer.from_pretrained(path)
     max_length = min(MAX_LENGTH, tokenizer.model_max_length)
-    columns = SENTENCE_COLUMNS if task.is_pair else SENTENCE_COLUMNS[:1]
+    columns = task.sentence_columns
 
     def tokenize(batch: dict[str, list]) -> dict[str, list]:
         return tokenizer(*(batch[name] for name in columns), truncation=True, max_length=max_length)

@@ -14,7 +14,7 @@ from extrabert_hf.allocator import keep_freed_memory
 from extrabert_hf.benchmark.contenders import Rows
 from extrabert_hf.benchmark.quiet import quiet_libraries
 from extrabert_hf.benchmark.rounds import Work, start_of
-from extrabert_hf.data.tokenization import SENTENCE_COLUMNS
+from extrabert_hf.tasks import SENTENCE_COLUMNS
 
 STATUS = Path("/proc/self/status")
 STEPS = 3

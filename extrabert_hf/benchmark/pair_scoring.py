@@ -4,11 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 from extrabert_hf.benchmark.contenders import MAX_LENGTH, Rows, Setting
-from extrabert_hf.data.tokenization import SENTENCE_COLUMNS
 from extrabert_hf.evaluation.scoring import predict_logits
 from extrabert_hf.model_names import resolve_model_name
 from extrabert_hf.pretrained import build_model
-from extrabert_hf.tasks import PAPER_TASKS
+from extrabert_hf.tasks import PAPER_TASKS, SENTENCE_COLUMNS
 
 
 def our_scoring(setting: Setting, rows: Rows) -> Callable[[], Any]:

@@ -7,7 +7,7 @@ from datasets import Dataset
 
 from extrabert_hf.benchmark.contenders import Rows
 from extrabert_hf.benchmark.rounds import Work, seconds_of
-from extrabert_hf.data.tokenization import SENTENCE_COLUMNS
+from extrabert_hf.tasks import SENTENCE_COLUMNS
 
 SHARES = (0.25, 0.5, 1.0)
 """Of the rows."""

@@ -13,8 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from extrabert_hf.data.loading import LoadedData
 from extrabert_hf.data.reading import RejectedRow
-from extrabert_hf.data.tokenization import SENTENCE_COLUMNS
-from extrabert_hf.tasks import TaskSpec
+from extrabert_hf.tasks import SENTENCE_COLUMNS, TaskSpec
 
 AUDIT_FILE = "data_audit.json"
 """What a run calls its rows' audit."""

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
-SENTENCE_COLUMNS = ("sentence1", "sentence2")
+from extrabert_hf.tasks import SENTENCE_COLUMNS
+
 DEFAULT_MAX_LENGTH = 128
 """Tokens of a sentence in training, unless the encoder takes fewer."""
 

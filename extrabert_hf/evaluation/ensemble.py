@@ -9,7 +9,6 @@ from datasets import Dataset
 from scipy.special import log_softmax, logsumexp
 from transformers import PreTrainedTokenizerBase
 
-from extrabert_hf.data.tokenization import SENTENCE_COLUMNS
 from extrabert_hf.errors import InputError
 from extrabert_hf.evaluation.metrics import predictions_from_logits
 from extrabert_hf.evaluation.scoring import predict_logits
@@ -100,7 +99,7 @@ def score_split(
     Returns:
         `tuple[np.ndarray, dict | None]`: the `(N,)` class ids or scores, and the scores as [`score`] gives them.
     """
-    columns = [split[name][:] for name in SENTENCE_COLUMNS[: 2 if task.is_pair else 1]]
+    columns = [split[name][:] for name in task.sentence_columns]
     logits = predict_members(members, *columns, batch_size=batch_size, progress=progress)
     predictions = predictions_from_logits(task, logits)
     if "label" not in split.column_names:

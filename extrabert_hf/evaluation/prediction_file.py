@@ -19,7 +19,6 @@ from tqdm.auto import tqdm
 
 from extrabert_hf.data.loading import stream_sentences
 from extrabert_hf.data.reading import RejectedRow
-from extrabert_hf.data.tokenization import SENTENCE_COLUMNS
 from extrabert_hf.data.validation import write_rejected_rows
 from extrabert_hf.errors import InputError
 from extrabert_hf.evaluation.ensemble import Member, predict_members
@@ -89,7 +88,7 @@ def predict_file(
     is_csv = Path(output).suffix == ".csv"
 
     def predicted(part: Sequence[Row]) -> str:
-        sentences = [[row[name] for row in part] for name in _sentence_columns(task)]
+        sentences = [[row[name] for row in part] for name in task.sentence_columns]
         options = {"batch_size": batch_size, "bf16": bf16, "progress": state.is_main_process}
         answers = _predictions(task, predict_members(members, *sentences, **options))
         lines = [{"id": row["id"], **row, **answer} for row, answer in zip(part, answers, strict=True)]
@@ -203,13 +202,9 @@ def _probability_columns(task: TaskSpec) -> list[str]:
     return [f"p_{name.replace(' ', '_')}" for name in task.class_names]
 
 
-def _sentence_columns(task: TaskSpec) -> list[str]:
-    return list(SENTENCE_COLUMNS[: 2 if task.is_pair else 1])
-
-
 def _csv_columns(task: TaskSpec) -> list[str]:
     classes = [] if task.is_regression else ["label", *_probability_columns(task)]
-    return ["id", *_sentence_columns(task), "prediction", *classes]
+    return ["id", *task.sentence_columns, "prediction", *classes]
 
 
 def _csv_lines(task: TaskSpec, lines: Sequence[Row]) -> str:

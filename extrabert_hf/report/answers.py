@@ -9,7 +9,6 @@ from datasets import Dataset
 from scipy.special import softmax
 from transformers import PreTrainedTokenizerBase
 
-from extrabert_hf.data.tokenization import SENTENCE_COLUMNS
 from extrabert_hf.evaluation.explanation import Explanation, explain
 from extrabert_hf.evaluation.metrics import predictions_from_logits
 from extrabert_hf.evaluation.scoring import predict_logits
@@ -113,7 +112,7 @@ def answer_rows(
     """
     was_training = model.training
     model.eval()
-    columns = [rows[name][:] for name in SENTENCE_COLUMNS[: 2 if task.is_pair else 1]]
+    columns = [rows[name][:] for name in task.sentence_columns]
     logits = predict_logits(model, tokenizer, *columns, batch_size=batch_size, progress=progress)
     sentences = list(zip(*columns, strict=True))
     answers = Answers(task, rows["id"][:], sentences, np.asarray(rows["label"][:]), logits, {})

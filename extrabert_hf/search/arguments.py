@@ -62,6 +62,10 @@ class SearchArguments:
         """Where all of it is left."""
         return Path(self.output_dir or f"runs/search/{self.task}")
 
+    def folder_of_trial(self, plan: int) -> Path:
+        """Where the run of a plan is left."""
+        return self.folder / "trials" / f"{plan:03d}"
+
     @property
     def storage_url(self) -> str:
         """As SQLAlchemy has it."""

@@ -57,7 +57,7 @@ def write_results(study: Study, arguments: SearchArguments, flags: Sequence[str]
     pick = max if study.direction.name == "MAXIMIZE" else min
     best = pick(complete, key=lambda trial: trial.value, default=None)
     for trial in trials:
-        remove_weights(folder_of(folder, trial), all_of_it=trial is not best)
+        remove_weights(arguments.folder_of_trial(trial.user_attrs[PLAN]), all_of_it=trial is not best)
     if best is None:
         return lines
     words = [*flags, *flags_of(space.fixed | best.params)]
@@ -69,16 +69,12 @@ def write_results(study: Study, arguments: SearchArguments, flags: Sequence[str]
         encoding="utf-8",
     )
     told = ", ".join(f"{name} {value}" for name, value in best.params.items())
-    lines.append(f"best: trial {best.user_attrs[PLAN]}, {best.value:.4f}{_interval(folder_of(folder, best))}, {told}")
+    plan = best.user_attrs[PLAN]
+    lines.append(f"best: trial {plan}, {best.value:.4f}{_interval(arguments.folder_of_trial(plan))}, {told}")
     command = f"python recipes/{_recipe(arguments.task)} --config {folder / BEST}"
     again = f"{command} --seed 43 --output_dir {folder / 'seed-43'}"
     lines.append(f"again, with another seed: {again}")
     return lines
-
-
-def folder_of(folder: Path, trial: FrozenTrial) -> Path:
-    """Where a trial's run is left."""
-    return folder / "trials" / f"{trial.user_attrs[PLAN]:03d}"
 
 
 def remove_weights(folder: Path, *, all_of_it: bool) -> None:

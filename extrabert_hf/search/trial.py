@@ -65,7 +65,7 @@ def run_next_trial(arguments: SearchArguments, flags: Sequence[str], space: Sear
         study.sampler = samplers[space.method](seed=seed)  # else each process would draw what the first one drew
         words = [*flags, *flags_of(space.suggest(trial))]
         try:
-            return train(arguments, words, trial, arguments.folder / "trials" / f"{plan:03d}")
+            return train(arguments, words, trial, arguments.folder_of_trial(plan))
         except optuna.TrialPruned:
             raise
         except Exception as error:

@@ -137,7 +137,13 @@ class ExtraBertTrainingArguments(ObjectiveArguments, HubArguments, TrainingArgum
     load_best_model_at_end: bool = field(
         default=True, metadata={"help": "End with the best checkpoint, not the last."}
     )
-
+    calibrate: bool = field(
+        default=False,
+        metadata={
+            "help": "Scale the finished model's logits, of two classes shift them too, so that its probabilities "
+            "mean what they say; fitted to the dev rows. Not for scores."
+        },
+    )
     hub_strategy: str = field(default="end", metadata={"help": "When --push_to_hub pushes: at the 'end', once."})
 
     def __post_init__(self) -> None:

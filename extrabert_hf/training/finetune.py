@@ -31,6 +31,7 @@ from extrabert_hf.model_names import lasting_model_name
 from extrabert_hf.pretrained import build_model, build_multitask_model
 from extrabert_hf.tasks import TaskSpec
 from extrabert_hf.training.best_per_task import KeepBestPerTask
+from extrabert_hf.training.calibrated_heads import calibrate_run, check_can_calibrate
 from extrabert_hf.training.checkpoints import check_same_model, clear_earlier_run, find_checkpoint
 from extrabert_hf.training.command_line import Run
 from extrabert_hf.training.multitask_trainer import MultiTaskTrainer
@@ -67,6 +68,7 @@ def finetune(run: Run, callbacks: Sequence[TrainerCallback] = ()) -> dict[str, A
     checkpoint = find_checkpoint(run.training)
     set_seed(run.training.seed)
     loaded = load_rows(run)
+    check_can_calibrate(run, loaded)
     model, tokenizer = make_model(run)
     limit_length(tokenizer, model, run.max_length)
     if run.training.process_index == 0:
@@ -92,7 +94,8 @@ def finetune(run: Run, callbacks: Sequence[TrainerCallback] = ()) -> dict[str, A
     trainer.save_state()
     if not trainer.is_world_process_zero():
         return {}
-    metrics = score_and_write(run, trainer, model, loaded, train_metrics)
+    calibrations = calibrate_run(run, model, tokenizer, loaded) if run.training.calibrate else {}
+    metrics = score_and_write(run, trainer, model, loaded, train_metrics, calibrations)
     if run.training.push_to_hub:
         trainer.push_output_dir()
     return metrics

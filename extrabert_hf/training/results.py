@@ -38,6 +38,7 @@ def score_and_write(
     model: PreTrainedModel,
     loaded: dict[str, LoadedData],
     train_metrics: dict[str, float],
+    calibrations: dict[str, dict[str, Any]],
 ) -> dict[str, Any]:
     """
     Scores dev and test in float32, as `recipes/evaluate_model.py` would, and writes all that a run leaves.
@@ -53,6 +54,8 @@ def score_and_write(
             Each task's rows.
         train_metrics (`dict[str, float]`):
             What `trainer.train` has measured.
+        calibrations (`dict[str, dict]`):
+            By task what its calibration was worth, where it has been calibrated.
 
     Returns:
         `dict`: what is written to `metrics.json`.
@@ -65,6 +68,7 @@ def score_and_write(
         tasks[name] = {
             "task": asdict(run.specs[name]),
             "scores": _score_task(run, name, trainer, task_model, loaded[name], answers),
+            "calibration": calibrations.get(name),
             "rows": {split: len(rows) for split, rows in loaded[name].splits.items()},
             "rejected_rows": len(loaded[name].rejected),
             "model": _encoder_names(run.encoder.model_name_or_path)

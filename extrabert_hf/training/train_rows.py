@@ -8,10 +8,8 @@ from datasets import Dataset
 
 from extrabert_hf.data.balance import balanced_rows, balanced_weights
 from extrabert_hf.data.collators import EXTRA_COLUMNS
-from extrabert_hf.data.tokenization import SENTENCE_COLUMNS
 from extrabert_hf.errors import InputError
-from extrabert_hf.evaluation.ensemble import ensemble_logits
-from extrabert_hf.evaluation.scoring import predict_logits
+from extrabert_hf.evaluation.ensemble import predict_members
 from extrabert_hf.pretrained import load_same_task
 from extrabert_hf.tasks import TaskSpec
 from extrabert_hf.training.arguments import ExtraBertTrainingArguments
@@ -53,14 +51,12 @@ def prepare_train_rows(
 
 
 def answers_of(teachers: Sequence[str], rows: Dataset, task: TaskSpec) -> np.ndarray:
-    """Gives the teachers' mean answer to each row, as [`ensemble_logits`] does, `(N, C)`."""
-    columns = [rows[name][:] for name in SENTENCE_COLUMNS[: 2 if task.is_pair else 1]]
-    answers = []
+    """Gives the teachers' mean answer to each row, as [`predict_members`] does, `(N, C)`."""
+    members = []
     for name in teachers:
-        logger.info("%s: what %s answers to the training rows", task.name, name)
         try:
-            model, tokenizer = load_same_task(name, task, "teachers")
+            members.append(load_same_task(name, task, "teachers"))
         except InputError as error:
             raise error if "`teachers`" in str(error) else InputError(f"`teachers` {name}: {error}") from error
-        answers.append(predict_logits(model, tokenizer, *columns, progress=True))
-    return ensemble_logits(answers)
+    logger.info("%s: what %s answer to the training rows", task.name, ", ".join(teachers))
+    return predict_members(members, *(rows[name][:] for name in task.sentence_columns), progress=True)

@@ -155,6 +155,16 @@ def test_evaluate_model_gives_the_score_of_the_run(trained, tmp_path):
 
 
 @pytest.mark.launch
+def test_a_finished_model_is_calibrated(trained, tmp_path):
+    folder, _ = trained
+    rows = ("--data", ROOT / "extrabert_hf" / "data" / "samples" / "quora-train.csv")
+    done = run(sys.executable, "recipes/calibrate.py", folder / "para", *rows, "--output_dir", tmp_path / "calibrated")
+    report = json.loads((tmp_path / "calibrated" / "calibration.json").read_text())
+    assert f"nll {report['before']['nll']:.3f} -> {report['after']['nll']:.3f}" in done.stderr
+    run(sys.executable, "recipes/evaluate_model.py", tmp_path / "calibrated", *rows)
+
+
+@pytest.mark.launch
 def test_two_processes_predict_what_one_does(trained, tmp_path):
     folder, _ = trained
     lines = [f"A dog {n % 7} runs,cat number {n}" for n in range(12_000)]  # two parts

@@ -1,0 +1,168 @@
+"""Probabilities that mean what they say: temperature scaling, of two classes with a bias, written into the head."""
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from scipy.optimize import minimize
+from scipy.special import log_softmax, softmax
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+
+from extrabert_hf.errors import InputError
+from extrabert_hf.evaluation.calibration import expected_calibration_error
+from extrabert_hf.evaluation.scoring import predict_logits
+from extrabert_hf.models import ExtraBertForOneTask
+from extrabert_hf.tasks import TaskSpec
+
+logger = logging.getLogger(__name__)
+
+FOLDS = 10
+MIN_ROWS = 100
+"""With fewer rows the fit would follow their accidents."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    r"""
+    What calibrated logits are: the raw ones over `temperature`, and `bias` more for the second of two classes.
+
+    Temperature scaling, with the bias Platt scaling: Guo et al. (2017), On Calibration of Modern Neural Networks,
+    https://arxiv.org/abs/1706.04599, Sections 4.1 and 4.2. Answers change by the bias only, which moves the threshold
+    between the two classes.
+
+    Args:
+        temperature (`float`):
+            Above 0; above 1 where the model was too sure of itself.
+        bias (`float`, defaults to 0.0):
+            Of two classes, what is added to the second one's logit.
+
+    Example:
+        >>> Calibration(temperature=2.0, bias=1.0).apply(np.array([[4.0, 0.0]])).tolist()
+        [[2.0, 1.0]]
+    """
+
+    temperature: float
+    bias: float = 0.0
+
+    def apply(self, logits: np.ndarray) -> np.ndarray:
+        """`(N, C)` -> `(N, C)`."""
+        logits = logits / self.temperature
+        return logits + np.array([0.0, self.bias]) if logits.shape[1] == 2 else logits
+
+    @torch.no_grad()
+    def write_into(self, classifier: nn.Linear) -> None:
+        """Changes a head's last layer so that its logits are calibrated, wherever the model then goes."""
+        for parameter in classifier.parameters():
+            parameter /= self.temperature
+        if classifier.out_features == 2:
+            classifier.bias[1] += self.bias
+
+
+def fit_calibration(logits: np.ndarray, labels: np.ndarray) -> Calibration:
+    """
+    Finds the calibration under which labels are likeliest.
+
+    Args:
+        logits (`np.ndarray` of shape `(N, C)`):
+            A model's answers to rows that it was not trained on.
+        labels (`np.ndarray` of shape `(N,)`):
+            Their class ids.
+
+    Returns:
+        [`Calibration`]: with a temperature from 1/20 to 20 and a bias from -10 to 10.
+    """
+
+    def calibration_of(point: np.ndarray) -> Calibration:
+        return Calibration(float(np.exp(point[0])), float(point[1]) if len(point) == 2 else 0.0)
+
+    bounds = [(-np.log(20), np.log(20)), (-10, 10)][: 2 if logits.shape[1] == 2 else 1]
+    logits = logits.astype(np.float64)
+    found = minimize(
+        lambda point: _surprise(calibration_of(point).apply(logits), labels), np.zeros(len(bounds)), bounds=bounds
+    )
+    return calibration_of(found.x)
+
+
+def calibrate(logits: np.ndarray, labels: np.ndarray) -> tuple[Calibration, dict[str, Any]]:
+    """
+    Fits a calibration, and says what it is worth on rows it was not fitted to.
+
+    Args:
+        logits (`np.ndarray` of shape `(N, C)`):
+            As for [`fit_calibration`], `N` at least 100.
+        labels (`np.ndarray` of shape `(N,)`):
+            As for [`fit_calibration`].
+
+    Returns:
+        `tuple[Calibration, dict]`: the calibration fitted to all rows, and `temperature`, `bias`, `rows`, and the
+        scores `before` and `after`: `accuracy`, `expected_calibration_error` and `nll`, the mean negative
+        log-likelihood in nats. Those after are of ten parts of the rows, each under a fit to the other nine.
+
+    Raises:
+        [`InputError`]: for fewer rows.
+    """
+    if len(labels) < MIN_ROWS:
+        raise InputError(f"`labels` must be {MIN_ROWS} or more to calibrate by, got {len(labels)}.")
+    found = fit_calibration(logits, labels)
+    part = np.random.default_rng(0).permutation(len(labels)) % FOLDS
+    fitted = np.empty(logits.shape)
+    for fold in range(FOLDS):
+        others, its = part != fold, part == fold
+        fitted[its] = fit_calibration(logits[others], labels[others]).apply(logits[its])
+    scores = {"before": _scores(logits.astype(np.float64), labels), "after": _scores(fitted, labels)}
+    return found, {"temperature": found.temperature, "bias": found.bias, "rows": len(labels), **scores}
+
+
+def calibrate_model(
+    model: ExtraBertForOneTask, tokenizer: PreTrainedTokenizerBase, task: TaskSpec, rows: Dataset, **options: Any
+) -> dict[str, Any]:
+    """
+    Calibrates the head of a model for classes.
+
+    Args:
+        model ([`ExtraBertForOneTask`]):
+            Its head is changed in place.
+        tokenizer (`PreTrainedTokenizerBase`):
+            The model's.
+        task ([`TaskSpec`]):
+            What the rows hold.
+        rows (`Dataset`):
+            Labelled ones that it was not trained on, with `sentence1`, for pairs `sentence2`, and `label`.
+        options:
+            Of [`predict_logits`].
+
+    Returns:
+        `dict`: what [`calibrate`] says.
+
+    Raises:
+        [`InputError`]: for a task that has no classes, or too few rows.
+    """
+    if task.is_regression:
+        raise InputError(f"only classes have probabilities to calibrate, {task.name!r} has scores.")
+    logits = predict_logits(model, tokenizer, *(rows[name][:] for name in task.sentence_columns), **options)
+    found, report = calibrate(logits, np.asarray(rows["label"][:]))
+    found.write_into(model.head.classifier)
+    told = (
+        f"{name.replace('_', ' ')} {value:.3f} -> {report['after'][name]:.3f}"
+        for name, value in report["before"].items()
+    )
+    logger.info("%s calibrated: %s (each row by a fit to others)", task.name, ", ".join(told))
+    return report
+
+
+def _surprise(logits: np.ndarray, labels: np.ndarray) -> float:
+    return float(-log_softmax(logits, axis=1)[np.arange(len(labels)), labels].mean())
+
+
+def _scores(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    probabilities = softmax(logits, axis=1)
+    correct = probabilities.argmax(axis=1) == labels
+    return {
+        "accuracy": float(correct.mean()),
+        "expected_calibration_error": expected_calibration_error(probabilities.max(axis=1), correct),
+        "nll": _surprise(logits, labels),
+    }

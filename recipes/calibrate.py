@@ -1,0 +1,36 @@
+"""
+Calibrates a finished model for classes on labelled rows it was not trained on: probabilities that mean what they say.
+
+    python recipes/calibrate.py runs/para --data path/to/cs224n/data --output_dir runs/para_calibrated
+"""
+
+import json
+from pathlib import Path
+
+from extrabert_hf.console import recipe_console
+from extrabert_hf.data.loading import load_split
+from extrabert_hf.evaluation.calibrating import calibrate_model
+from extrabert_hf.pretrained import load_model
+from extrabert_hf.training.data_arguments import ColumnArguments
+from extrabert_hf.training.recipe_parser import RecipeParser
+
+if __name__ == "__main__":
+    with recipe_console():
+        parser = RecipeParser(ColumnArguments, description=__doc__)
+        parser.add_argument("model", help="folder or Hub id")
+        parser.add_argument("--task", help="which task of a multitask model; the model of that task is written")
+        parser.add_argument("--data", required=True, help="'sample', a folder, a file or a Hub id")
+        parser.add_argument("--dataset_config", help="config name of a Hub data set")
+        parser.add_argument("--split", default="dev", choices=["dev", "test"], help="which rows")
+        parser.add_argument("--output_dir", required=True, help="folder to write the calibrated model to")
+        columns, arguments = parser.parse_args_into_dataclasses()
+        model, tokenizer, task = load_model(arguments.model, arguments.task)
+        task = columns.apply_to(task)
+        loaded = load_split(task, arguments.data, arguments.split, dataset_config=arguments.dataset_config)
+        print(*loaded.notices, sep="\n")
+        report = calibrate_model(model, tokenizer, task, loaded.splits[arguments.split], progress=True)
+        model.save_pretrained(arguments.output_dir)
+        tokenizer.save_pretrained(arguments.output_dir)
+        path = Path(arguments.output_dir) / "calibration.json"
+        path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        print(f"the calibrated model and calibration.json are in {arguments.output_dir}")
