@@ -78,6 +78,7 @@ def render_card(
         tasks=run.tasks,
         metric_names=METRIC_NAMES,
         fields_of={name: _fields_of_head(entry) for name, entry in run.tasks.items()},
+        encodes_apart=_encodes_apart(run.config),
         max_length=run.max_length,
         rejected=run.rejected,
         findings=run.findings,
@@ -148,6 +149,13 @@ def _heads_of(config: dict[str, Any]) -> dict[str, str]:
         return {name: task["head"] for name, task in config["tasks"].items()}
     head = config["architectures"][0].removeprefix("ExtraBertFor").lower()
     return {{"sentiment": "sst", "paraphrase": "para", "similarity": "sts"}[head]: head}
+
+
+def _encodes_apart(config: dict[str, Any]) -> bool:
+    """Tells whether a task has pairs whose sentences do not see each other."""
+    tasks = config.get("tasks") or {}
+    ways = {name: tasks.get(name, {}).get("pair_encoding", config.get("pair_encoding")) for name in _heads_of(config)}
+    return any(head != "sentiment" and ways[name] != "joint" for name, head in _heads_of(config).items())
 
 
 def _fields_of_head(entry: dict[str, Any]) -> list[str]:

@@ -114,6 +114,28 @@ def test_what_the_audit_found_stands_in_the_card(run_of):
     assert "- sts: 13 of 90 dev rows stand in train too\n" in card_of(folder)
 
 
+def test_a_calibration_stands_in_the_card_with_what_it_was_worth(run_of):
+    folder = run_of("para")
+    assert "calibrated" not in card_of(folder)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    scores = {"accuracy": 0.8, "expected_calibration_error": 0.125, "nll": 0.671}
+    after = {"accuracy": 0.85, "expected_calibration_error": 0.013, "nll": 0.345}
+    metrics["tasks"]["para"]["calibration"] = {"temperature": 3.1, "bias": -0.75, "before": scores, "after": after}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    card = card_of(folder)
+    assert "probabilities of `para` are calibrated on the dev rows (temperature 3.10, bias -0.75)" in card
+    assert "accuracy .800 -> .850, expected calibration error .125 -> .013" in card
+    assert "\n\n\n" not in card
+
+
+@pytest.mark.parametrize(("encoding", "apart"), [("separate", True), ("joint", False)])
+def test_the_card_says_whether_the_sentences_of_a_pair_are_encoded_apart(encoding, apart, run_of):
+    folder = run_of("sts")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"pair_encoding": encoding}))
+    assert ("The two sentences of a pair are encoded apart" in card_of(folder)) == apart
+
+
 def test_an_adapters_card_names_the_encoder_it_is_for(run_of):
     card = ModelCard(card_of(run_of("sts"), adapter_of="google-bert/bert-base-uncased"))
     assert card.data.base_model == "google-bert/bert-base-uncased"
