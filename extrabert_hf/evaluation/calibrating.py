@@ -103,10 +103,12 @@ def calibrate(logits: np.ndarray, labels: np.ndarray) -> tuple[Calibration, dict
         log-likelihood in nats. Those after are of ten parts of the rows, each under a fit to the other nine.
 
     Raises:
-        [`InputError`]: for fewer rows.
+        [`InputError`]: for fewer rows, or rows of one class only.
     """
     if len(labels) < MIN_ROWS:
         raise InputError(f"`labels` must be {MIN_ROWS} or more to calibrate by, got {len(labels)}.")
+    if len(set(labels.tolist())) < 2:
+        raise InputError(f"`labels` must be of two classes or more to calibrate by, got {labels[0]} only.")
     found = fit_calibration(logits, labels)
     part = np.random.default_rng(0).permutation(len(labels)) % FOLDS
     fitted = np.empty(logits.shape)

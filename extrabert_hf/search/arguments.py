@@ -9,7 +9,7 @@ from extrabert_hf.tasks import PAPER_TASKS
 
 TASKS = (*PAPER_TASKS, "multitask")
 PRUNERS = ("median", "hyperband", "none")
-OWN_FLAGS = ("--resume_from_checkpoint", "--overwrite_output_dir", "--push_to_hub")
+OWN_ARGUMENTS = ("resume_from_checkpoint", "overwrite_output_dir", "push_to_hub")
 """What each trial is told by the search."""
 
 
@@ -40,7 +40,9 @@ class SearchArguments:
     study_name: str | None = field(default=None, metadata={"help": "Name in the storage, by default the task's."})
     pruner: str = field(
         default="median",
-        metadata={"help": "What stops a trial early: 'median' (worse than half of the others), 'hyperband', 'none'."},
+        metadata={
+            "help": "What stops a trial early: 'median' (worse than half of the others then), 'hyperband', 'none'."
+        },
     )
     search_seed: int = field(default=0, metadata={"help": "Seed of what is tried; `seed` is that of the runs."})
     heartbeat: int = field(

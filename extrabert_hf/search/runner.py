@@ -1,5 +1,6 @@
 """A search on this machine: starts trials, each a process of its own, until all plans of the study are done."""
 
+import json
 import logging
 import os
 import subprocess
@@ -13,7 +14,7 @@ from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from extrabert_hf.errors import InputError
-from extrabert_hf.search.arguments import OWN_FLAGS, SearchArguments
+from extrabert_hf.search.arguments import OWN_ARGUMENTS, SearchArguments
 from extrabert_hf.search.results import write_results
 from extrabert_hf.search.space import SearchSpace, flags_of, read_space
 from extrabert_hf.search.study import (
@@ -30,12 +31,13 @@ from extrabert_hf.search.study import (
 )
 from extrabert_hf.search.trial import parse_trial
 from extrabert_hf.training.arguments import ExtraBertTrainingArguments
+from extrabert_hf.training.command_line import yaml_of_flags
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_TRIALS = 20
-SEARCHED = "searched"
-"""What a study carries of the search that began it."""
+SEARCHED, BF16 = "searched", "bf16"
+"""What a study carries of the search that began it: what is searched, and in which precision."""
 PAUSE = 1.0
 """Seconds between two looks at the study."""
 
@@ -62,10 +64,11 @@ def run_search(arguments: SearchArguments, flags: Sequence[str], argv: Sequence[
     space = read_space(arguments.space)
     n_trials = arguments.n_trials or space.run_cap or DEFAULT_TRIALS
     training = check_flags(arguments, flags, space)
-    if not any(word.split("=")[0] == "--bf16" for word in flags):
-        argv = [*argv, f"--bf16={training.bf16}"]  # measured once, and not by each trial beside others
     study = open_study(arguments, maximize=bool(training.greater_is_better))
     check_same_search(study, arguments, flags, space)
+    if BF16 not in study.user_attrs:
+        study.set_user_attr(BF16, training.bf16)
+    argv = [*argv, f"--bf16={study.user_attrs[BF16]}"]  # measured once, and not by each trial beside others
     plan_trials(study, n_trials)
     aim = f"{'most' if training.greater_is_better else 'least'} {training.metric_for_best_model}"
     logger.info("%s trials of %s, for the %s on dev", n_trials, arguments.task, aim)
@@ -81,7 +84,7 @@ def run_search(arguments: SearchArguments, flags: Sequence[str], argv: Sequence[
                 if process is not None and process.poll() is not None:
                     workers[slot] = None
                     deaths += process.returncode != 0
-            if deaths >= TRIES * arguments.workers:
+            if deaths > TRIES * arguments.workers:
                 raise InputError(f"{deaths} processes of trials died one after the other, see what they said above.")
             plans = trials_of_plans(study).values()
             if not any(workers) and all(state_of(trials) is Plan.DONE for trials in plans):
@@ -116,15 +119,15 @@ def start_trial(argv: Sequence[str], slot: int, workers: int) -> subprocess.Pope
 
 def check_flags(arguments: SearchArguments, flags: Sequence[str], space: SearchSpace) -> ExtraBertTrainingArguments:
     """Refuses what no trial could be run with; gives the arguments of one that could."""
-    for word in flags:
-        if word.split("=")[0] in OWN_FLAGS:
-            raise InputError(f"{word.split('=')[0]} is not for the runs of a search, which says it for each.")
     parse_trial(arguments, flags)
     try:
-        for tried in space.corners():
-            training = parse_trial(arguments, [*flags, *flags_of(tried)]).training
+        trainings = [parse_trial(arguments, [*flags, *flags_of(tried)]).training for tried in space.corners()]
     except InputError as error:
         raise InputError(f"`space` {arguments.space}: {error}") from error
+    training = trainings[-1]
+    for name in OWN_ARGUMENTS:
+        if any(getattr(its, name) for its in trainings):
+            raise InputError(f"`{name}` is not for the runs of a search, which says it for each.")
     if training.eval_strategy == "no":
         raise InputError("`eval_strategy` must be 'epoch' or 'steps' in a search, which goes by the scores, got 'no'.")
     return training
@@ -135,18 +138,22 @@ def check_same_search(study: Study, arguments: SearchArguments, flags: Sequence[
     searched = {
         "task": arguments.task,
         "search_seed": arguments.search_seed,
-        "flags": list(flags),
         "method": space.method,
         "fixed": space.fixed,
         "parameters": {name: str(its) for name, its in space.distributions.items()},
+        **{
+            f"{block}.{name}": value
+            for block, its in yaml_of_flags(flags, multitask=arguments.task == "multitask").items()
+            for name, value in its.items()
+        },
     }
+    searched = json.loads(json.dumps(searched))  # as the storage gives it back
     before = study.user_attrs.get(SEARCHED)
     if before is None:
         study.set_user_attr(SEARCHED, searched)
     elif before != searched:
-        ((name, was, now), *_) = [
-            (key, before[key], searched[key]) for key in searched if before[key] != searched[key]
-        ]
+        name = min(key for key in before | searched if before.get(key) != searched.get(key))
+        was, now = (its.get(name, "the default") for its in (before, searched))
         raise InputError(
             f"the study {study.study_name!r} was begun with {name} {was}, now {now}: name another --output_dir."
         )

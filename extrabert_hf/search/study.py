@@ -19,7 +19,7 @@ TRIES = 3
 """Trials of a plan that may be killed, or die, before it is given up."""
 
 PRUNER_CLASSES = {
-    "median": lambda: optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1),
+    "median": lambda: optuna.pruners.MedianPruner(n_startup_trials=4),
     "hyperband": optuna.pruners.HyperbandPruner,
     "none": optuna.pruners.NopPruner,
 }
@@ -93,7 +93,8 @@ def renew_lost(study: Study) -> None:
 
 def queue(study: Study, plan: int, before: list[FrozenTrial]) -> None:
     """Puts a plan behind those that wait, with what an earlier trial of it has drawn."""
-    study.enqueue_trial(before[-1].params if before else {}, user_attrs={PLAN: plan})
+    drawn = [trial.params for trial in before if trial.params]  # one may have been killed before it drew
+    study.enqueue_trial(drawn[-1] if drawn else {}, user_attrs={PLAN: plan})
 
 
 def trials_of_plans(study: Study) -> dict[int, list[FrozenTrial]]:

@@ -14,11 +14,12 @@ from optuna.trial import FrozenTrial, TrialState
 from transformers import TrainerCallback
 
 from extrabert_hf.console import recipe_console
+from extrabert_hf.errors import InputError
 from extrabert_hf.search.arguments import SearchArguments
 from extrabert_hf.search.space import SearchSpace, flags_of, read_space
 from extrabert_hf.search.study import DOUBLE, ERROR, PLAN, PROCESS, Plan, open_study, state_of, trials_of_plans
 from extrabert_hf.training.checkpoints import last_checkpoint
-from extrabert_hf.training.command_line import Run, parse_multitask_run, parse_run
+from extrabert_hf.training.command_line import Run, parse_multitask_run, parse_run, yaml_of_flags
 from extrabert_hf.training.finetune import finetune
 from extrabert_hf.training.recipe_parser import RecipeParser
 
@@ -81,9 +82,10 @@ def is_free(trial: FrozenTrial) -> bool:
 
 
 def train(arguments: SearchArguments, flags: Sequence[str], trial: Trial, folder: Path) -> float:
-    """Trains one run, from its last checkpoint if there is one; gives the best score of its evaluations."""
+    """Trains one run, from its last checkpoint if there is one; gives the score of the model that it keeps."""
     note = folder / WORDS_FILE
-    words = json.dumps([trial.study.study_name, *flags])
+    told = yaml_of_flags(flags, multitask=arguments.task == "multitask")
+    words = json.dumps([trial.study.study_name, told])
     is_same = note.is_file() and note.read_text(encoding="utf-8") == words
     resumes = is_same and last_checkpoint(folder) is not None
     start = "--resume_from_checkpoint=last" if resumes else "--overwrite_output_dir=true"
@@ -92,6 +94,10 @@ def train(arguments: SearchArguments, flags: Sequence[str], trial: Trial, folder
     note.write_text(words, encoding="utf-8")
     scores = ScoresOfTrial(trial, f"eval_{run.training.metric_for_best_model}")
     finetune(run, callbacks=[scores])
+    if not scores.found:
+        raise InputError("no evaluation came before the end of the run: `eval_steps` must be at most its steps.")
+    if not run.training.load_best_model_at_end:
+        return scores.found[-1]  # that of the model which is kept
     return max(scores.found) if run.training.greater_is_better else min(scores.found)
 
 

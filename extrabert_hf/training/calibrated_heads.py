@@ -16,6 +16,10 @@ def check_can_calibrate(run: Run, loaded: dict[str, LoadedData]) -> None:
         return
     if run.lora.lora:
         raise InputError("`calibrate` can't be joined with `lora`: recipes/calibrate.py takes the merged model.")
+    if run.multitask is not None and run.multitask.keep_best_per_task:
+        raise InputError(
+            "`calibrate` can't be joined with `keep_best_per_task`, whose models it would leave as they are."
+        )
     rows = {name: len(loaded[name].splits["dev"]) for name, task in run.specs.items() if not task.is_regression}
     if not rows:
         raise InputError(f"`calibrate` is for classes, {', '.join(map(repr, run.tasks))} has scores.")

@@ -19,13 +19,13 @@ from extrabert_hf.errors import InputError
 from extrabert_hf.pretrained import build_model
 from extrabert_hf.tasks import PAPER_TASKS
 from extrabert_hf.training.arguments import ExtraBertTrainingArguments
-from extrabert_hf.training.checkpoints import find_checkpoint
+from extrabert_hf.training.checkpoints import check_same_model, clear_earlier_run, find_checkpoint
 from extrabert_hf.training.trainer import ExtraBertTrainer
 
 logger = logging.getLogger(__name__)
 
-SENTENCE_END = re.compile(r"(?:(?<=[.!?])|(?<=[.!?][\"')\]]))\s+(?![a-z])")
-"""Where a sentence ends: white space behind a full stop or its quote, and not before a small letter."""
+SENTENCE_END = re.compile(r"[.!?][\"')\]\u201d\u2019\xbb]? ")
+"""Where a sentence ends, unless a small letter follows: a space behind a full stop or its quote."""
 
 
 @dataclass
@@ -72,7 +72,7 @@ def info_nce(
         temperature (`float`):
             What cosines are divided by, above 0.
         same (`torch.Tensor` of shape `(B, B)`, *optional*):
-            Where a sentence of `first` is one of `second`: unless they are partners, they are not told apart.
+            Which are as good as partners, beside those of the same row: they are not told apart.
 
     Returns:
         `torch.Tensor` of shape `()`.
@@ -102,10 +102,25 @@ class ContrastiveTrainer(ExtraBertTrainer):
     ) -> Any:
         """Gives [`info_nce`] of the pairs' vectors."""
         output = model(**inputs, output_embeddings=True)
-        first, second = inputs["input_ids"].unbind(dim=1)  # (B, T) each
-        same = (first.unsqueeze(1) == second).all(dim=-1)  # (B, B): a sentence may stand in a batch more than once
-        loss = info_nce(*output.embeddings.unbind(dim=1), self.temperature, same)
+        loss = info_nce(*output.embeddings.unbind(dim=1), self.temperature, same_sentences(inputs["input_ids"]))
         return (loss, output) if return_outputs else loss
+
+
+def same_sentences(input_ids: torch.Tensor) -> torch.Tensor:
+    """
+    Finds what stands in a batch more than once, so that no pair is taught to be apart from its like.
+
+    Args:
+        input_ids (`torch.Tensor` of shape `(B, 2, T)`):
+            Token ids of pairs.
+
+    Returns:
+        `torch.Tensor` of shape `(B, B)`: whether two pairs share a first or a second sentence, or the first of one is
+        the second of the other.
+    """
+    first, second = input_ids.unbind(dim=1)
+    kinds = ((first, second), (first, first), (second, second))
+    return torch.stack([(a.unsqueeze(1) == b).all(dim=-1) for a, b in kinds]).any(dim=0)
 
 
 def pretrain(arguments: ContrastiveArguments, training: ExtraBertTrainingArguments) -> Path:
@@ -124,15 +139,25 @@ def pretrain(arguments: ContrastiveArguments, training: ExtraBertTrainingArgumen
     Raises:
         [`InputError`]: for a text without two sentences that belong together, or an encoder that can't be loaded.
     """
-    if training.objective is not None:
-        raise InputError("`r_drop`, `ordinal_loss`, `label_balance` and `teachers` need labels, a text has none.")
+    if training.objective is not None or training.label_balance != "none" or training.calibrate:
+        needing = "`r_drop`, `ordinal_loss`, `label_balance`, `teachers` and `calibrate`"
+        raise InputError(f"{needing} need labels, a text has none.")
+    if training.eval_strategy != "no" or training.push_to_hub:
+        raise InputError("`eval_strategy` must be 'no' and `push_to_hub` false: a pre-trained encoder has no scores.")
     keep_freed_memory()
+    checkpoint = find_checkpoint(training)
     set_seed(training.seed)
     pairs = list(pairs_of_text(Path(arguments.text), arguments.positives))
     if len(pairs) < 2:
         raise InputError(f"`text` must have 2 pairs of sentences or more, got {len(pairs)} in {arguments.text}.")
     logger.info("%s pairs of sentences in %s", f"{len(pairs):,}", arguments.text)
     model, tokenizer = build_model(arguments.model_name_or_path, PAPER_TASKS["sts"], pooling="mean")
+    if model.config.pooling != "mean" or model.config.pair_encoding != "separate":
+        raise InputError(
+            f"`model_name_or_path` must be an encoder, got a trained model in {arguments.model_name_or_path}."
+        )
+    if checkpoint is not None:
+        check_same_model(model, checkpoint)
     own_length = tokenizer.model_max_length
     tokenizer.model_max_length = min(own_length, arguments.max_length)
     first, second = ([pair[index] for pair in pairs] for index in (0, 1))
@@ -144,8 +169,10 @@ def pretrain(arguments: ContrastiveArguments, training: ExtraBertTrainingArgumen
         data_collator=DataCollatorForSentences(tokenizer.pad_token_id),
         processing_class=tokenizer,
     )
-    trainer.train(resume_from_checkpoint=find_checkpoint(training))
     folder = Path(training.output_dir)
+    if checkpoint is None and trainer.is_world_process_zero():
+        clear_earlier_run(folder)
+    trainer.train(resume_from_checkpoint=checkpoint)
     if trainer.is_world_process_zero():
         model.backbone.set_attn_implementation("sdpa")  # ours is no name that others know
         model.backbone.save_pretrained(folder)
@@ -157,9 +184,26 @@ def pretrain(arguments: ContrastiveArguments, training: ExtraBertTrainingArgumen
 def pairs_of_text(path: Path, positives: str) -> Iterator[tuple[str, str]]:
     """Gives each sentence of a text with its partner."""
     for passage in passages_of(path):
-        sentences = SENTENCE_END.split(" ".join(passage))
+        sentences = list(sentences_of(" ".join(passage)))
         partners = sentences if positives == "dropout" else sentences[1:]
         yield from zip(sentences, partners, strict=False)  # the last one has no next
+
+
+def sentences_of(passage: str) -> Iterator[str]:
+    """
+    Cuts a passage into its sentences.
+
+    Example:
+        >>> list(sentences_of("It opens at 9 a.m.  tomorrow. “Is it?” Élan says so."))
+        ['It opens at 9 a.m. tomorrow.', '“Is it?”', 'Élan says so.']
+    """
+    passage = " ".join(passage.split())
+    start = 0
+    for end in SENTENCE_END.finditer(passage):
+        if not passage[end.end()].islower():
+            yield passage[start : end.end() - 1]
+            start = end.end()
+    yield passage[start:]
 
 
 def passages_of(path: Path) -> Iterator[list[str]]:

@@ -142,6 +142,10 @@ def limit_length(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, max
     longest = min(tokenizer.model_max_length, positions)
     if is_joint:
         longest //= 2  # of each sentence
+        if tokenizer("a")["input_ids"][0] not in (tokenizer.cls_token_id, tokenizer.bos_token_id):
+            raise InputError(
+                "`pair_encoding` 'joint' needs a tokenizer that begins a sentence with a token of its own."
+            )
     if max_length is not None and max_length > longest:
         half = ", half of it for each of a joint pair" if is_joint else ""
         raise InputError(f"`max_length` must be at most {longest}, what the tokenizer takes{half}, got {max_length}.")

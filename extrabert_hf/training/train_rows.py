@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from datasets import Dataset
@@ -9,7 +10,7 @@ from datasets import Dataset
 from extrabert_hf.data.balance import balanced_rows, balanced_weights
 from extrabert_hf.data.collators import EXTRA_COLUMNS
 from extrabert_hf.errors import InputError
-from extrabert_hf.evaluation.ensemble import predict_members
+from extrabert_hf.evaluation.ensemble import Member, predict_members
 from extrabert_hf.pretrained import load_same_task
 from extrabert_hf.tasks import TaskSpec
 from extrabert_hf.training.arguments import ExtraBertTrainingArguments
@@ -42,7 +43,9 @@ def prepare_train_rows(
     weights_name, teacher_name = EXTRA_COLUMNS
     labels = np.asarray(rows["label"][:])
     if training.teachers:
-        tokenized = tokenized.add_column(teacher_name, answers_of(training.teachers, rows, task).tolist())
+        options = {"batch_size": training.eval_batch_size, "progress": not training.disable_tqdm}
+        answers = answers_of(training.teachers, rows, task, **options)
+        tokenized = tokenized.add_column(teacher_name, answers.tolist())
     if training.label_balance == "weights":
         tokenized = tokenized.add_column(weights_name, balanced_weights(task, labels))
     if training.label_balance == "sampling":
@@ -50,13 +53,17 @@ def prepare_train_rows(
     return tokenized
 
 
-def answers_of(teachers: Sequence[str], rows: Dataset, task: TaskSpec) -> np.ndarray:
-    """Gives the teachers' mean answer to each row, as [`predict_members`] does, `(N, C)`."""
-    members = []
-    for name in teachers:
-        try:
-            members.append(load_same_task(name, task, "teachers"))
-        except InputError as error:
-            raise error if "`teachers`" in str(error) else InputError(f"`teachers` {name}: {error}") from error
+def answers_of(teachers: Sequence[str], rows: Dataset, task: TaskSpec, **options: Any) -> np.ndarray:
+    """Gives the teachers' mean answer to each row, as [`predict_members`] does with `options`, `(N, C)`."""
+    members = [_load_teacher(name, task) for name in teachers]
     logger.info("%s: what %s answer to the training rows", task.name, ", ".join(teachers))
-    return predict_members(members, *(rows[name][:] for name in task.sentence_columns), progress=True)
+    return predict_members(members, *(rows[name][:] for name in task.sentence_columns), **options)
+
+
+def _load_teacher(name: str, task: TaskSpec) -> Member:
+    try:
+        return load_same_task(name, task, "teachers")
+    except InputError as error:
+        if "`teachers`" in str(error):
+            raise
+        raise InputError(f"`teachers` {name}: {error}") from error

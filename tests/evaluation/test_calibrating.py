@@ -46,13 +46,15 @@ def test_scores_after_are_of_rows_that_the_fit_has_not_seen():
     assert report["after"]["nll"] > np.log(2)  # worse than a coin: what it learnt were accidents
 
 
-def test_labels_that_are_never_wrong_leave_the_fit_at_its_bound():
+def test_answers_that_are_never_wrong_do_not_send_the_fit_to_infinity():
     labels = np.arange(200) % 2
     found = fit_calibration(np.eye(2)[labels], labels)
     assert 1 / 20 <= found.temperature < 1 / 10
 
 
-def test_too_few_rows_are_refused():
+def test_too_few_rows_and_rows_of_one_class_are_refused():
+    with pytest.raises(InputError, match="`labels` must be of two classes or more to calibrate by, got 1 only"):
+        calibrate(np.zeros((200, 2)), np.ones(200, dtype=int))
     with pytest.raises(InputError, match="`labels` must be 100 or more to calibrate by, got 99"):
         calibrate(np.zeros((99, 2)), np.zeros(99, dtype=int))
 

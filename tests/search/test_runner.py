@@ -131,7 +131,8 @@ def test_a_hopeless_trial_is_pruned(words, tmp_path, monkeypatch):
     ("flags", "message"),
     [
         (["--learning_rat", "1"], "unrecognized arguments: --learning_rat"),
-        (["--resume_from_checkpoint", "last"], "--resume_from_checkpoint is not for the runs of a search"),
+        (["--resume_from_checkpoint", "last"], "`resume_from_checkpoint` is not for the runs of a search"),
+        (["--push-to-hub", "true"], "`push_to_hub` is not for the runs of a search"),
         (["--eval_strategy", "no", "--load_best_model_at_end", "false"], "`eval_strategy` must be 'epoch' or 'steps'"),
     ],
 )
@@ -147,5 +148,32 @@ def test_a_study_is_not_gone_on_with_by_another_search(tmp_path, monkeypatch):
     arguments = SearchArguments(task="sts", space=str(tmp_path / "space.yaml"), output_dir=str(tmp_path / "search"))
     monkeypatch.setattr("extrabert_hf.search.runner.plan_trials", lambda study, count: None)  # nothing to do
     assert run_search(arguments, [], []) == [f"0 trials: 0 complete; {tmp_path / 'search' / 'trials.csv'}"]
-    with pytest.raises(InputError, match=r"was begun with flags \[\], now \['--seed', '7'\]: name another"):
+    with pytest.raises(InputError, match=r"was begun with trainer\.seed the default, now 7: name another"):
         run_search(arguments, ["--seed", "7"], [])
+    (tmp_path / "run.yaml").write_text("trainer:\n  learning_rate: 1.0e-4\n")
+    with pytest.raises(InputError, match=r"was begun with trainer\.learning_rate the default, now 0\.0001: name"):
+        run_search(arguments, ["--config", str(tmp_path / "run.yaml")], [])
+
+
+def test_a_study_keeps_the_precision_it_was_begun_with(tmp_path, monkeypatch):
+    (tmp_path / "space.yaml").write_text(SPACE)
+    arguments = SearchArguments(task="sts", space=str(tmp_path / "space.yaml"), output_dir=str(tmp_path / "search"))
+    told = []
+    monkeypatch.setattr("extrabert_hf.search.runner.start_trial", lambda argv, slot, workers: told.append(argv[-1]))
+    monkeypatch.setattr("extrabert_hf.search.runner.PAUSE", 0.0)
+    for measured in (True, False):  # as another machine might
+        monkeypatch.setattr("extrabert_hf.training.arguments.choose_bf16", lambda cpu, found=measured: (found, ""))
+        monkeypatch.setattr("extrabert_hf.search.runner.renew_lost", stop_at(3))
+        with pytest.raises(KeyboardInterrupt):
+            run_search(arguments, [], ["--task", "sts"])
+    assert len(told) > 2 and set(told) == {"--bf16=True"}
+
+
+def stop_at(looks):
+    left = iter(range(looks))
+
+    def look(study):
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+
+    return look

@@ -61,6 +61,27 @@ def test_a_plan_is_done_once_a_trial_of_it_had_an_end_of_its_own(study):
     assert [error_of(trial) for trial in finished] == ["", "", "out of memory", ""]
 
 
+def test_a_plan_whose_last_trial_drew_nothing_keeps_what_the_one_before_drew(study):
+    plan_trials(study, 1)
+    first = study.ask()
+    drawn = first.suggest_float("learning_rate", 0.0, 1.0)
+    study.tell(first, state=TrialState.FAIL)
+    renew_lost(study)
+    study.tell(study.ask(), state=TrialState.FAIL)  # killed before it drew
+    renew_lost(study)
+    assert study.ask().suggest_float("learning_rate", 0.0, 1.0) == drawn
+
+
+def test_the_median_pruner_stops_a_trial_from_its_first_evaluation_on(tmp_path):
+    study = open_study(SearchArguments(output_dir=str(tmp_path), pruner="median"))
+    plan_trials(study, 5)
+    for score in (0.8, 0.8, 0.8, 0.8, 0.1):
+        trial = study.ask()
+        trial.report(score, 1)
+        assert trial.should_prune() == (score == 0.1)
+        study.tell(trial, score)
+
+
 def test_a_plan_whose_trials_are_always_killed_is_given_up(study):
     plan_trials(study, 1)
     for _ in range(TRIES):

@@ -6,7 +6,14 @@ from extrabert_hf.errors import InputError
 from extrabert_hf.pretrained import build_model
 from extrabert_hf.tasks import PAPER_TASKS
 from extrabert_hf.training.arguments import ExtraBertTrainingArguments
-from extrabert_hf.training.contrastive import ContrastiveArguments, info_nce, pairs_of_text, pretrain
+from extrabert_hf.training.checkpoints import last_checkpoint
+from extrabert_hf.training.contrastive import (
+    ContrastiveArguments,
+    info_nce,
+    pairs_of_text,
+    pretrain,
+    same_sentences,
+)
 
 TEXT = """A dog runs in the park. Two dogs play with a ball! "Is it cold?" she asks.
 The rain falls.
@@ -14,6 +21,8 @@ The rain falls.
 The museum is closed today.
 It opens at 9 a.m. tomorrow.
 """
+
+NO_EVALUATION = {"eval_strategy": "no", "load_best_model_at_end": False}
 
 
 @pytest.fixture
@@ -45,13 +54,26 @@ def test_the_loss_is_small_where_partners_are_alike_and_others_are_not():
     assert info_nce(apart, apart.roll(1, dims=0), 0.05) > 10
 
 
+def test_copies_in_a_batch_are_not_taught_to_be_apart():
+    pairs = torch.tensor([[[1, 2], [3, 4]], [[5, 6], [3, 4]], [[1, 2], [7, 8]], [[7, 8], [9, 9]]])
+    same = same_sentences(pairs)
+    assert [[i, j] for i, j in same.nonzero().tolist() if i < j] == [[0, 1], [0, 2]]
+    assert [[i, j] for i, j in same.nonzero().tolist() if i > j] == [[1, 0], [2, 0], [3, 2]]
+    vectors = torch.eye(4, 8)
+    copied = vectors.clone()
+    copied[1] = copied[0]  # the partners of the first two rows are one sentence
+    assert info_nce(vectors, copied, 0.05) > 1
+    masked = torch.zeros(4, 4, dtype=torch.bool)
+    masked[0, 1] = masked[1, 0] = True
+    assert info_nce(vectors[[0, 0, 2, 3]], copied, 0.05, masked) < 1e-6
+
+
 def test_pre_training_leaves_an_encoder_that_any_run_takes(tiny_encoder, text, tmp_path):
     training = ExtraBertTrainingArguments(
         output_dir=str(tmp_path / "out"),
         bf16=False,
-        eval_strategy="no",
         save_strategy="no",
-        load_best_model_at_end=False,
+        **NO_EVALUATION,
         num_train_epochs=3,
         per_device_train_batch_size=8,
         learning_rate=1e-3,
@@ -80,6 +102,39 @@ def test_a_text_without_pairs_is_refused(text, message, tiny_encoder, tmp_path):
     path = tmp_path / "text.txt"
     if text is not None:
         path.write_text(text)
-    training = ExtraBertTrainingArguments(output_dir=str(tmp_path / "out"), bf16=False)
+    training = ExtraBertTrainingArguments(output_dir=str(tmp_path / "out"), bf16=False, **NO_EVALUATION)
     with pytest.raises(InputError, match=message):
         pretrain(ContrastiveArguments(str(path), tiny_encoder), training)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"label_balance": "sampling"}, "need labels, a text has none"),
+        ({"r_drop": 1.0}, "need labels, a text has none"),
+        ({"calibrate": True}, "need labels, a text has none"),
+        ({"eval_strategy": "epoch"}, "`eval_strategy` must be 'no'"),
+    ],
+)
+def test_what_needs_labels_or_scores_is_refused(options, message, tiny_encoder, text, tmp_path):
+    training = ExtraBertTrainingArguments(output_dir=str(tmp_path / "out"), bf16=False, **NO_EVALUATION | options)
+    with pytest.raises(InputError, match=message):
+        pretrain(ContrastiveArguments(str(text), tiny_encoder), training)
+
+
+def test_a_model_for_a_task_is_no_encoder(tiny_encoder, text, tmp_path):
+    model, tokenizer = build_model(tiny_encoder, PAPER_TASKS["sts"])
+    for part in (model, tokenizer):
+        part.save_pretrained(tmp_path / "model")
+    training = ExtraBertTrainingArguments(output_dir=str(tmp_path / "out"), bf16=False, **NO_EVALUATION)
+    with pytest.raises(InputError, match="must be an encoder, got a trained model in"):
+        pretrain(ContrastiveArguments(str(text), str(tmp_path / "model")), training)
+
+
+def test_what_is_begun_anew_forgets_the_checkpoints_before(tiny_encoder, text, tmp_path):
+    options = {"bf16": False, "disable_tqdm": True, "save_strategy": "steps", "save_steps": 2} | NO_EVALUATION
+    arguments, out = ContrastiveArguments(str(text), tiny_encoder), str(tmp_path / "out")
+    pretrain(arguments, ExtraBertTrainingArguments(output_dir=out, max_steps=4, **options))
+    assert last_checkpoint(tmp_path / "out").name == "checkpoint-4"
+    pretrain(arguments, ExtraBertTrainingArguments(output_dir=out, max_steps=2, overwrite_output_dir=True, **options))
+    assert last_checkpoint(tmp_path / "out").name == "checkpoint-2"
