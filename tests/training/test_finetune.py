@@ -4,6 +4,7 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file
+from tokenizers.processors import TemplateProcessing
 from transformers import AutoModel, AutoTokenizer
 
 from extrabert_hf import ExtraBertForParaphrase, ExtraBertForSentiment, ExtraBertForSimilarity
@@ -180,6 +181,16 @@ def test_a_saved_tokenizer_of_bert_gives_what_the_model_takes(tmp_path):
     limit_length(tokenizer, model, None)
     tokenizer.save_pretrained(tmp_path)
     assert set(AutoTokenizer.from_pretrained(tmp_path)("A warm film .")) == {"input_ids", "attention_mask"}
+
+
+def test_joint_pairs_need_a_tokenizer_with_a_token_before_the_sentence(tiny_encoder):
+    model, tokenizer = build_model(tiny_encoder, PAPER_TASKS["para"], pair_encoding="joint")
+    limit_length(tokenizer, model, None)
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="$A [SEP]", special_tokens=[("[SEP]", tokenizer.sep_token_id)]
+    )
+    with pytest.raises(InputError, match="'joint' needs a tokenizer that begins a sentence with a token of its own"):
+        limit_length(tokenizer, model, None)
 
 
 def test_an_encoder_without_a_tokenizer_is_refused(train, tiny_encoder, tmp_path):
