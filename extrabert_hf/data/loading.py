@@ -1,5 +1,6 @@
 """One loader: any source of a task's rows -> a `DatasetDict` with the columns sentence1, sentence2, label, id."""
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +13,8 @@ from extrabert_hf.data.splits import LoadedSplit, cut_dev, open_rows, read_split
 from extrabert_hf.data.validation import valid_rows
 from extrabert_hf.errors import InputError
 from extrabert_hf.tasks import TaskSpec
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -136,6 +139,7 @@ def stream_sentences(
     """
     where = file_source(task, source)
     columns, rows = open_rows(where, task, rejected, label_required=False)
+    logger.info("columns of %s: %s", where.name, columns)
     return valid_rows(rows, columns, task, where.name, rejected, labels="ignored")
 
 

@@ -1,7 +1,10 @@
 """What LoRA can be told."""
 
-from dataclasses import dataclass, field
+import logging
+from dataclasses import dataclass, field, fields
 from typing import ClassVar
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -21,3 +24,8 @@ class LoraArguments:
         default=None,
         metadata={"help": "Names of the linear layers that get one, such as 'query value'; by default all."},
     )
+
+    def __post_init__(self) -> None:
+        given = [its.name for its in fields(self) if getattr(self, its.name) != its.default]
+        if given and not self.lora:
+            logger.warning("without `lora` nothing is done with %s", ", ".join(f"`{name}`" for name in given))

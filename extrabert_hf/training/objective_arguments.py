@@ -1,10 +1,13 @@
 """What a run can be told to minimise beside the head's own loss; each field's `help` is its one description."""
 
+import logging
 from dataclasses import dataclass, field
 from typing import Literal
 
 from extrabert_hf.errors import InputError
 from extrabert_hf.training.objectives import Objective
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -49,6 +52,8 @@ class ObjectiveArguments:
             raise InputError(f"`distillation` must be from 0 to 1, got {self.distillation}.")
         if self.distillation_temperature <= 0:
             raise InputError(f"`distillation_temperature` must be above 0, got {self.distillation_temperature}.")
+        if not self.teachers and (self.distillation, self.distillation_temperature) != (0.5, 1.0):
+            logger.warning("without `teachers` nothing is done with `distillation` and `distillation_temperature`")
 
     @property
     def objective(self) -> Objective | None:

@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -187,11 +188,13 @@ def test_evaluation_never_cuts_a_split_off_another(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".json", ".jsonl", ".parquet"])
-def test_sentences_are_streamed_for_prediction(tmp_path, suffix):
+def test_sentences_are_streamed_for_prediction(tmp_path, suffix, caplog):
     path = write(tmp_path / f"rows{suffix}", unlabelled(pairs(3)))
+    caplog.set_level("INFO")
     assert [row for _, row in stream_sentences(replace(OWN, label_column="gold"), path)] == [
         {"sentence1": f"first {i}", "sentence2": f"second {i}", "id": f"k{i}"} for i in range(3)
     ]
+    assert re.search(rf"columns of rows{suffix}: sentence1 = '\w+', sentence2 = '\w+', id = '\w+'", caplog.text)
 
 
 def test_plain_text_is_streamed_with_its_lines_for_ids(tmp_path):

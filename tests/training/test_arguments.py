@@ -38,3 +38,9 @@ def test_processes_that_found_no_group_are_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(TrainingArguments, "__post_init__", lambda self: None)
     with pytest.raises(InputError, match="started 2 processes, but they make a group of 1"):
         ExtraBertTrainingArguments(output_dir=str(tmp_path), bf16=False)
+
+
+@pytest.mark.parametrize(("given", "warns"), [({}, False), ({"distillation": 0.9}, True)])
+def test_a_distillation_without_teachers_is_told(given, warns, tmp_path, caplog):
+    ExtraBertTrainingArguments(output_dir=str(tmp_path), bf16=False, **given)
+    assert ("without `teachers` nothing is done" in caplog.text) == warns
