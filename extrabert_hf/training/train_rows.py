@@ -43,8 +43,8 @@ def prepare_train_rows(
     weights_name, teacher_name = EXTRA_COLUMNS
     labels = np.asarray(rows["label"][:])
     if training.teachers:
-        options = {"batch_size": training.eval_batch_size, "progress": not training.disable_tqdm}
-        answers = answers_of(training.teachers, rows, task, **options)
+        options = {"batch_size": training.eval_batch_size, "bf16": training.bf16}
+        answers = answers_of(training.teachers, rows, task, progress=not training.disable_tqdm, **options)
         tokenized = tokenized.add_column(teacher_name, answers.tolist())
     if training.label_balance == "weights":
         tokenized = tokenized.add_column(weights_name, balanced_weights(task, labels))
