@@ -88,8 +88,6 @@ def parse_run(
     task = task_run.task
     if values["head"] not in (None, task.head):
         raise InputError(f"`head` is {task.head!r} in this recipe, got {values['head']!r}: a multitask run takes any.")
-    if values["ordinal_loss"] and len(task.class_names) < 3:
-        raise InputError(f"`ordinal_loss` is for three classes or more, {task.name!r} has {len(task.class_names)}.")
     if values["pair_encoding"] == "joint" and not task.is_pair:
         raise InputError(f"`pair_encoding` 'joint' is for pairs, {task.name!r} has single sentences.")
     metric = values["metric_for_best_model"]

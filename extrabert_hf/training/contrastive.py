@@ -140,7 +140,7 @@ def pretrain(arguments: ContrastiveArguments, training: ExtraBertTrainingArgumen
         [`InputError`]: for a text without two sentences that belong together, or an encoder that can't be loaded.
     """
     if training.objective is not None or training.label_balance != "none" or training.calibrate:
-        needing = "`r_drop`, `ordinal_loss`, `label_balance`, `teachers` and `calibrate`"
+        needing = "`r_drop`, `label_balance`, `teachers` and `calibrate`"
         raise InputError(f"{needing} need labels, a text has none.")
     if training.eval_strategy != "no" or training.push_to_hub:
         raise InputError("`eval_strategy` must be 'no' and `push_to_hub` false: a pre-trained encoder has no scores.")

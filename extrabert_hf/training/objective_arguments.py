@@ -24,12 +24,6 @@ class ObjectiveArguments:
     r_drop: float = field(
         default=0.0, metadata={"help": "Weight of the disagreement of two passes with different dropout (R-Drop)."}
     )
-    ordinal_loss: float = field(
-        default=0.0,
-        metadata={
-            "help": "Weight of the squared earth mover's distance, which knows the order of three classes or more."
-        },
-    )
     teachers: list[str] | None = field(
         default=None,
         metadata={
@@ -45,9 +39,8 @@ class ObjectiveArguments:
 
     def check_objective(self) -> None:
         """Raises [`InputError`] for a value that has no meaning."""
-        for name in ("r_drop", "ordinal_loss"):
-            if getattr(self, name) < 0:
-                raise InputError(f"`{name}` must be 0 or more, got {getattr(self, name)}.")
+        if self.r_drop < 0:
+            raise InputError(f"`r_drop` must be 0 or more, got {self.r_drop}.")
         if not 0 <= self.distillation <= 1:
             raise InputError(f"`distillation` must be from 0 to 1, got {self.distillation}.")
         if self.distillation_temperature <= 0:
@@ -58,7 +51,7 @@ class ObjectiveArguments:
     @property
     def objective(self) -> Objective | None:
         """The loss; `None` where it is the head's own alone."""
-        if self.label_balance != "weights" and not self.r_drop and not self.ordinal_loss and not self.teachers:
+        if self.label_balance != "weights" and not self.r_drop and not self.teachers:
             return None
         share = self.distillation if self.teachers else 0.0
-        return Objective(self.r_drop, self.ordinal_loss, share, self.distillation_temperature)
+        return Objective(self.r_drop, share, self.distillation_temperature)

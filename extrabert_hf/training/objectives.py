@@ -16,10 +16,6 @@ class Objective:
             Weight of the disagreement between two passes with different dropout: for classes the mean of the two KL
             divergences (R-Drop, Wu et al. 2021, https://arxiv.org/abs/2106.14448, Equation 3), for a score the mean
             squared difference. The batch must then hold its rows twice, one after the other.
-        ordinal (`float`, defaults to 0.0):
-            Weight of the squared earth mover's distance between the predicted classes and the label's, in the order of
-            their ids, of three or more (Hou et al. 2016, https://arxiv.org/abs/1611.05916): being off by two costs
-            more than by one.
         distillation (`float`, defaults to 0.0):
             Share of the teacher's answers in the loss, 0 to 1, the labels' is the rest (Hinton et al. 2015,
             https://arxiv.org/abs/1503.02531).
@@ -28,7 +24,6 @@ class Objective:
     """
 
     r_drop: float = 0.0
-    ordinal: float = 0.0
     distillation: float = 0.0
     temperature: float = 1.0
 
@@ -68,8 +63,6 @@ class Objective:
             loss = (logits[:, 0] - labels.float()).square()
         else:
             loss = F.cross_entropy(logits, labels, reduction="none")
-        if self.ordinal and logits.shape[1] > 2:
-            loss = loss + self.ordinal * earth_movers_distance(logits, labels)
         if self.distillation:
             if is_score:
                 of_teacher = (logits - teacher_logits).square()[:, 0]
@@ -90,16 +83,3 @@ def disagreement(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     if first.shape[1] == 1:
         return (first - second).square().mean()
     return (divergence(first, second) + divergence(second, first)).mean() / 2
-
-
-def earth_movers_distance(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """
-    Squares the difference of the cumulated probabilities, class by class, and sums: `(B, C)` and `(B,)` -> `(B,)`.
-
-    Example:
-        >>> sure = torch.tensor([[9e9, 0.0, 0.0]]).expand(3, 3)
-        >>> earth_movers_distance(sure, torch.tensor([0, 1, 2])).tolist()
-        [0.0, 1.0, 2.0]
-    """
-    due = F.one_hot(labels, logits.shape[1]).cumsum(dim=-1)
-    return (logits.softmax(dim=-1).cumsum(dim=-1) - due).square().sum(dim=-1)
