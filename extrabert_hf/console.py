@@ -22,6 +22,7 @@ def recipe_console() -> Iterator[None]:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
     package = logging.getLogger("extrabert_hf")
+    level_before = package.level
     package.addHandler(handler)
     package.setLevel(logging.INFO if is_first else logging.ERROR)
     format_before = warnings.formatwarning
@@ -35,3 +36,4 @@ def recipe_console() -> Iterator[None]:
     finally:
         warnings.formatwarning = format_before
         package.removeHandler(handler)
+        package.setLevel(level_before)

@@ -25,3 +25,13 @@ def test_of_several_processes_only_the_first_talks(capsys, monkeypatch):
     with pytest.raises(SystemExit), recipe_console():
         raise InputError("no")
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_the_packages_messages_are_as_they_were_after(rank, monkeypatch):
+    package = logging.getLogger("extrabert_hf")
+    level, handlers = package.level, list(package.handlers)
+    monkeypatch.setenv("LOCAL_RANK", rank)
+    with recipe_console():
+        assert package.level != level
+    assert (package.level, package.handlers) == (level, handlers)
