@@ -154,8 +154,10 @@ def _heads_of(config: dict[str, Any]) -> dict[str, str]:
 def _encodes_apart(config: dict[str, Any]) -> bool:
     """Tells whether a task has pairs whose sentences do not see each other."""
     tasks = config.get("tasks") or {}
-    ways = {name: tasks.get(name, {}).get("pair_encoding", config.get("pair_encoding")) for name in _heads_of(config)}
-    return any(head != "sentiment" and ways[name] != "joint" for name, head in _heads_of(config).items())
+    return any(
+        head != "sentiment" and tasks.get(name, {}).get("pair_encoding", config.get("pair_encoding")) != "joint"
+        for name, head in _heads_of(config).items()
+    )
 
 
 def _fields_of_head(entry: dict[str, Any]) -> list[str]:

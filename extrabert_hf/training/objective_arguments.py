@@ -45,7 +45,8 @@ class ObjectiveArguments:
             raise InputError(f"`distillation` must be from 0 to 1, got {self.distillation}.")
         if self.distillation_temperature <= 0:
             raise InputError(f"`distillation_temperature` must be above 0, got {self.distillation_temperature}.")
-        if not self.teachers and (self.distillation, self.distillation_temperature) != (0.5, 1.0):
+        names = ("distillation", "distillation_temperature")
+        if not self.teachers and any(getattr(self, name) != getattr(ObjectiveArguments, name) for name in names):
             logger.warning("without `teachers` nothing is done with `distillation` and `distillation_temperature`")
 
     @property
