@@ -141,9 +141,12 @@ def load_model(
 
 
 def load_same_task(name: str, task: TaskSpec, argument: str) -> tuple[ExtraBertForOneTask, PreTrainedTokenizerBase]:
-    """Loads a model of `task`, as [`load_model`] does; refuses one of another head or labels, by `argument`'s name."""
-    path, config = _saved_config(name)
-    model, tokenizer, saved = load_model(name, None if config.tasks is None else task.name)
+    """Loads a model of `task`, as [`load_model`] does; what it refuses, other labels too, it tells of `argument`."""
+    try:
+        path, config = _saved_config(name)
+        model, tokenizer, saved = load_model(name, None if config.tasks is None else task.name)
+    except InputError as error:
+        raise InputError(f"`{argument}` {name}: {error}") from error
     _check_same_task(saved, task, path, argument)
     return model, tokenizer
 

@@ -23,7 +23,9 @@ if __name__ == "__main__":
         parser.add_argument("--task", help="which task of a multitask model")
         parser.add_argument("--data", required=True, help="'sample', a folder, a file or a Hub id")
         parser.add_argument("--dataset_config", help="config name of a Hub data set")
-        parser.add_argument("--split", default="dev", choices=["train", "dev", "test"], help="which rows")
+        parser.add_argument(
+            "--split", default="dev", choices=["train", "dev", "test"], help="which rows; a single file is taken whole"
+        )
         parser.add_argument("--output", help="JSON file to write the scores to")
         columns, arguments = parser.parse_args_into_dataclasses()
         members, task = load_members(arguments.model, arguments.task)

@@ -9,8 +9,7 @@ from datasets import Dataset
 
 from extrabert_hf.data.balance import balanced_rows, balanced_weights
 from extrabert_hf.data.collators import EXTRA_COLUMNS
-from extrabert_hf.errors import InputError
-from extrabert_hf.evaluation.ensemble import Member, predict_members
+from extrabert_hf.evaluation.ensemble import predict_members
 from extrabert_hf.pretrained import load_same_task
 from extrabert_hf.tasks import TaskSpec
 from extrabert_hf.training.arguments import ExtraBertTrainingArguments
@@ -55,15 +54,6 @@ def prepare_train_rows(
 
 def answers_of(teachers: Sequence[str], rows: Dataset, task: TaskSpec, **options: Any) -> np.ndarray:
     """Gives the teachers' mean answer to each row, as [`predict_members`] does with `options`, `(N, C)`."""
-    members = [_load_teacher(name, task) for name in teachers]
+    members = [load_same_task(name, task, "teachers") for name in teachers]
     logger.info("%s: what %s answer to the training rows", task.name, ", ".join(teachers))
     return predict_members(members, *(rows[name][:] for name in task.sentence_columns), **options)
-
-
-def _load_teacher(name: str, task: TaskSpec) -> Member:
-    try:
-        return load_same_task(name, task, "teachers")
-    except InputError as error:
-        if "`teachers`" in str(error):
-            raise
-        raise InputError(f"`teachers` {name}: {error}") from error
