@@ -1,6 +1,7 @@
 """What a user can mend."""
 
 import importlib.util
+from pathlib import Path
 
 
 class InputError(ValueError):
@@ -25,3 +26,20 @@ def need_packages(what: str, extra: str, *packages: str) -> None:
     for package in packages:
         if importlib.util.find_spec(package) is None:
             raise InputError(f"{what} needs {package.replace('_', '-')}: pip install 'extrabert_hf[{extra}]'")
+
+
+def need_folder(argument: str, path: Path) -> None:
+    """Makes the folder that an argument names, where it is not there; an [`InputError`] where it can't be made."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"`{argument}` must be a folder, or one that can be made, got {path}: {error.strerror}."
+        ) from error
+
+
+def need_place_for_file(argument: str, path: Path) -> None:
+    """Makes the folder of the file that an argument names; an [`InputError`] where no file can be written there."""
+    if path.is_dir():
+        raise InputError(f"`{argument}` must be a file, got the folder {path}.")
+    need_folder(argument, path.parent)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from extrabert_hf.console import recipe_console
 from extrabert_hf.data.loading import load_split
+from extrabert_hf.errors import InputError, need_folder
 from extrabert_hf.evaluation.calibrating import calibrate_model
 from extrabert_hf.pretrained import load_model
 from extrabert_hf.training.data_arguments import ColumnArguments
@@ -19,11 +20,16 @@ if __name__ == "__main__":
         parser = RecipeParser(ColumnArguments, description=__doc__)
         parser.add_argument("model", help="folder or Hub id")
         parser.add_argument("--task", help="which task of a multitask model; the model of that task is written")
-        parser.add_argument("--data", required=True, help="'sample', a folder, a file or a Hub id")
+        parser.add_argument("--data", required=True, help="'sample', a folder, a file, a Hub id")
         parser.add_argument("--dataset_config", help="config name of a Hub data set")
-        parser.add_argument("--split", default="dev", choices=["dev", "test"], help="which rows")
+        parser.add_argument(
+            "--split", default="dev", choices=["dev", "test"], help="of rows not trained on; a file is one"
+        )
         parser.add_argument("--output_dir", required=True, help="folder to write the calibrated model to")
         columns, arguments = parser.parse_args_into_dataclasses()
+        if Path(arguments.output_dir).resolve() == Path(arguments.model).resolve():
+            raise InputError(f"`output_dir` must be another folder than the model's, got {arguments.output_dir!r}.")
+        need_folder("output_dir", Path(arguments.output_dir))
         model, tokenizer, task = load_model(arguments.model, arguments.task)
         task = columns.apply_to(task)
         loaded = load_split(task, arguments.data, arguments.split, dataset_config=arguments.dataset_config)

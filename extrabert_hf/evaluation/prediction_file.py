@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 from extrabert_hf.data.loading import stream_sentences
 from extrabert_hf.data.reading import RejectedRow
 from extrabert_hf.data.validation import write_rejected_rows
-from extrabert_hf.errors import InputError
+from extrabert_hf.errors import InputError, need_place_for_file
 from extrabert_hf.evaluation.ensemble import Member, predict_members
 from extrabert_hf.evaluation.metrics import predictions_from_logits
 from extrabert_hf.evaluation.prediction_parts import PredictionParts
@@ -76,15 +76,19 @@ def predict_file(
     Raises:
         [`InputError`]: if the file, a column or the output's ending can't be used.
     """
-    if output != "-" and Path(source).resolve() == Path(output).resolve():
-        raise InputError(f"`output` must be another file than the input, got {output!r} for both.")
     if output != "-" and Path(output).suffix not in (".csv", ".jsonl"):
         raise InputError(f"`output` must end in .csv or .jsonl, or be '-', got {output!r}.")
     state = join_processes()
     if "-" in (source, output) and state.num_processes > 1:
         raise InputError(f"`input` and `output` must be files for {state.num_processes} processes, got '-'.")
     rejected = _RejectedRows(Path("standard_output" if output == "-" else output), state.is_main_process)
-    parts = _parts((row for _, row in stream_sentences(task, source, rejected.waiting)), rejected)
+    if source != "-" and Path(source).resolve() in (Path(output).resolve(), rejected.path.resolve()):
+        raise InputError(f"`output` {output!r} would take the place of the input {source!r}: name another.")
+    if output != "-":
+        need_place_for_file("output", Path(output))
+    rows = stream_sentences(task, source, rejected.waiting)
+    rejected.forget_earlier()
+    parts = _parts((row for _, row in rows), rejected)
     is_csv = Path(output).suffix == ".csv"
 
     def predicted(part: Sequence[Row]) -> str:
@@ -118,7 +122,10 @@ class _RejectedRows:
         self.is_writer = is_writer
         self.waiting: list[RejectedRow] = []
         self.count = 0
-        if is_writer:
+
+    def forget_earlier(self) -> None:
+        """Takes away what an earlier call has rejected."""
+        if self.is_writer:
             self.path.unlink(missing_ok=True)
 
     def write(self) -> None:

@@ -30,9 +30,9 @@ FLAGS_FILE = "flags.json"
 """In a run's folder, what the run was told beside its YAML."""
 
 OWN_FLAGS = (
-    *("--config", "--seed", "--predict_test", "--resume_from_checkpoint", "--overwrite_output_dir"),
-    *("--pooling", "--multiplicative_weight", "--feed_forward_depth", "--pair_features", "--similarity"),
-    *("--tasks", "--train_tasks", "--aggregator", "--mixing"),
+    *("--config", "--seed", "--predict_test", "--resume_from_checkpoint", "--overwrite_output_dir", "--tasks"),
+    *("--pooling", "--multiplicative_weight", "--feed_forward_depth", "--feed_forward_residual", "--train_tasks"),
+    *("--pair_features", "--pair_encoding", "--similarity", "--similarity_bounds", "--aggregator", "--mixing"),
 )
 """What each run of a table is told by the table: with others a row would not be what its name says."""
 

@@ -58,6 +58,8 @@ class SearchArguments:
         for name in ("n_trials", "workers", "heartbeat"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise InputError(f"`{name}` must be 1 or more, got {getattr(self, name)}.")
+        if self.search_seed < 0:
+            raise InputError(f"`search_seed` must be 0 or more, got {self.search_seed}.")
 
     @property
     def folder(self) -> Path:

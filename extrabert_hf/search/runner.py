@@ -62,13 +62,13 @@ def run_search(arguments: SearchArguments, flags: Sequence[str], argv: Sequence[
         trial before any has a score.
     """
     space = read_space(arguments.space)
-    n_trials = arguments.n_trials or space.run_cap or DEFAULT_TRIALS
     training = check_flags(arguments, flags, space)
     study = open_study(arguments, maximize=bool(training.greater_is_better))
     check_same_search(study, arguments, flags, space)
     if BF16 not in study.user_attrs:
         study.set_user_attr(BF16, training.bf16)
     argv = [*argv, f"--bf16={study.user_attrs[BF16]}"]  # measured once, and not by each trial beside others
+    n_trials = count_trials(study, arguments, space)
     plan_trials(study, n_trials)
     aim = f"{'most' if training.greater_is_better else 'least'} {training.metric_for_best_model}"
     logger.info("%s trials of %s, for the %s on dev", n_trials, arguments.task, aim)
@@ -96,6 +96,14 @@ def run_search(arguments: SearchArguments, flags: Sequence[str], argv: Sequence[
             process.terminate()
 
 
+def count_trials(study: Study, arguments: SearchArguments, space: SearchSpace) -> int:
+    """Tells how many trials the study shall have; no fewer than it was begun with."""
+    planned = len(trials_of_plans(study))
+    if arguments.n_trials is not None and arguments.n_trials < planned:
+        raise InputError(f"`n_trials` must be {planned} or more, what the study has, got {arguments.n_trials}.")
+    return max(planned, arguments.n_trials or space.run_cap or DEFAULT_TRIALS)
+
+
 def start_where_needed(
     workers: list[subprocess.Popen | None], plans: list[list[FrozenTrial]], argv: Sequence[str]
 ) -> None:
@@ -112,8 +120,10 @@ def start_trial(argv: Sequence[str], slot: int, workers: int) -> subprocess.Pope
     """Starts a process that takes the next trial; processes side by side share the cores, and the GPUs."""
     threads = str(max(1, (os.cpu_count() or 1) // workers))
     environment = {"OMP_NUM_THREADS": threads, **os.environ}
-    if torch.cuda.device_count() > 1 and "CUDA_VISIBLE_DEVICES" not in os.environ:
-        environment["CUDA_VISIBLE_DEVICES"] = str(slot % torch.cuda.device_count())
+    every = ",".join(map(str, range(torch.cuda.device_count())))
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", every).split(",")
+    if len(visible) > 1:
+        environment["CUDA_VISIBLE_DEVICES"] = visible[slot % len(visible)]
     return subprocess.Popen([sys.executable, "-m", "extrabert_hf.search.trial", *argv], env=environment)
 
 
@@ -130,6 +140,10 @@ def check_flags(arguments: SearchArguments, flags: Sequence[str], space: SearchS
             raise InputError(f"`{name}` is not for the runs of a search, which says it for each.")
     if training.eval_strategy == "no":
         raise InputError("`eval_strategy` must be 'epoch' or 'steps' in a search, which goes by the scores, got 'no'.")
+    for its in trainings:
+        if its.load_best_model_at_end and its.eval_strategy == "steps" and its.eval_steps != its.save_steps:
+            steps = f"got {its.save_steps:g} and {its.eval_steps:g}"
+            raise InputError(f"`save_steps` must be `eval_steps` in a search, the best step is kept, {steps}.")
     return training
 
 
@@ -179,7 +193,8 @@ class Told:
         new = finished[self.count :]
         for number, trial in enumerate(new, start=self.count + 1):
             params = ", ".join(f"{name} {_short(value)}" for name, value in trial.params.items())
-            score = error_of(trial) or trial.state.name.lower() if trial.value is None else f"{trial.value:.4f}"
+            score = f"{trial.value:.4f}" if trial.state == TrialState.COMPLETE else trial.state.name.lower()
+            score = error_of(trial) or score
             logger.info("%s of %s: %s (%s)", number, self.n_trials, score, params)
         if new and all(error_of(trial) for trial in finished):
             raise InputError(f"the first trial failed: {error_of(new[0])}")

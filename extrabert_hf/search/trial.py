@@ -70,7 +70,9 @@ def run_next_trial(arguments: SearchArguments, flags: Sequence[str], space: Sear
         except optuna.TrialPruned:
             raise
         except Exception as error:
-            trial.set_user_attr(ERROR, str(error))  # it came to an end: no one need begin it again
+            trial.set_user_attr(
+                ERROR, " ".join(str(error).split()) or type(error).__name__
+            )  # it came to an end: no one need begin it again
             raise
 
     study.optimize(objective, n_trials=1)

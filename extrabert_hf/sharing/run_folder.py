@@ -37,6 +37,8 @@ SHARED_ARGUMENTS = (
     "weight_decay",
     "optim",
     "max_grad_norm",
+    "r_drop",
+    "label_balance",
     "seed",
     "length_buckets",
     "eval_strategy",
@@ -44,6 +46,9 @@ SHARED_ARGUMENTS = (
     "metric_for_best_model",
 )
 """Arguments of a run that say how it was trained, and nothing of the machine's folders."""
+
+TEACHING_ARGUMENTS = ("distillation", "distillation_temperature")
+"""The same of a run that had teachers."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,10 @@ class RunFolder:
             del entry["data"]
             del entry["model"]["model_name_or_path"]
         arguments = metrics.pop("arguments", {})
-        metrics["arguments"] = {name: arguments[name] for name in SHARED_ARGUMENTS if name in arguments}
+        names = SHARED_ARGUMENTS + (TEACHING_ARGUMENTS if arguments.get("teachers") else ())
+        metrics["arguments"] = {name: arguments[name] for name in names if name in arguments}
+        if arguments.get("teachers"):
+            metrics["arguments"]["teachers"] = len(arguments["teachers"])  # their names may be paths
         return metrics
 
     @cached_property

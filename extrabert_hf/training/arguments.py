@@ -86,10 +86,6 @@ class ExtraBertTrainingArguments(ObjectiveArguments, HubArguments, TrainingArgum
         default=1e-3,
         metadata={"help": "Learning rate of heads and poolings, which start untrained; none: the encoder's."},
     )
-    layer_learning_rate_decay: float = field(
-        default=1.0,
-        metadata={"help": "Learning rate of each layer of the encoder, as a factor on that of the layer above it."},
-    )
     length_buckets: bool = field(
         default=True, metadata={"help": "Batches of sentences of like length: less padding, the same rows an epoch."}
     )
@@ -159,10 +155,6 @@ class ExtraBertTrainingArguments(ObjectiveArguments, HubArguments, TrainingArgum
         self.check_objective()
         if self.label_smoothing_factor and self.objective is not None:
             raise InputError("`label_smoothing_factor` can't be joined with another loss (`r_drop`, `teachers`, ...).")
-        if not 0 < self.layer_learning_rate_decay <= 1:
-            raise InputError(
-                f"`layer_learning_rate_decay` must be above 0 and at most 1, got {self.layer_learning_rate_decay}."
-            )
         if not torch.accelerator.is_available():
             self.use_cpu = True  # else bf16 is refused, and of several processes each trains alone into one folder
         for name in ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"):

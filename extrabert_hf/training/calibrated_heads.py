@@ -20,12 +20,14 @@ def check_can_calibrate(run: Run, loaded: dict[str, LoadedData]) -> None:
         raise InputError(
             "`calibrate` can't be joined with `keep_best_per_task`, whose models it would leave as they are."
         )
-    rows = {name: len(loaded[name].splits["dev"]) for name, task in run.specs.items() if not task.is_regression}
-    if not rows:
+    labels = {name: loaded[name].splits["dev"]["label"][:] for name, its in run.specs.items() if not its.is_regression}
+    if not labels:
         raise InputError(f"`calibrate` is for classes, {', '.join(map(repr, run.tasks))} has scores.")
-    for name, count in rows.items():
-        if count < MIN_ROWS:
-            raise InputError(f"`calibrate` needs {MIN_ROWS} dev rows or more, {name!r} has {count}.")
+    for name, its in labels.items():
+        if len(its) < MIN_ROWS:
+            raise InputError(f"`calibrate` needs {MIN_ROWS} dev rows or more, {name!r} has {len(its)}.")
+        if len(set(its)) < 2:
+            raise InputError(f"`calibrate` needs dev rows of two classes or more, those of {name!r} are of one.")
 
 
 def calibrate_run(

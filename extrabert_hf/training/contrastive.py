@@ -51,6 +51,8 @@ class ContrastiveArguments:
     def __post_init__(self) -> None:
         if self.temperature <= 0:
             raise InputError(f"`temperature` must be above 0, got {self.temperature}.")
+        if self.max_length < 3:
+            raise InputError(f"`max_length` must be 3 or more, got {self.max_length}.")
         if self.positives not in ("adjacent", "dropout"):
             raise InputError(f"`positives` must be 'adjacent' or 'dropout', got {self.positives!r}.")
 
@@ -159,7 +161,8 @@ def pretrain(arguments: ContrastiveArguments, training: ExtraBertTrainingArgumen
     if checkpoint is not None:
         check_same_model(model, checkpoint)
     own_length = tokenizer.model_max_length
-    tokenizer.model_max_length = min(own_length, arguments.max_length)
+    positions = getattr(model.config.backbone_config, "max_position_embeddings", own_length)
+    tokenizer.model_max_length = min(own_length, positions, arguments.max_length)
     first, second = ([pair[index] for pair in pairs] for index in (0, 1))
     trainer = ContrastiveTrainer(
         temperature=arguments.temperature,

@@ -24,7 +24,7 @@ from extrabert_hf.data.loading import LoadedData
 from extrabert_hf.data.multitask import MultiTaskDataset
 from extrabert_hf.data.tokenization import DEFAULT_MAX_LENGTH, tokenize_dataset
 from extrabert_hf.data.validation import write_rejected_rows
-from extrabert_hf.errors import InputError
+from extrabert_hf.errors import InputError, need_folder
 from extrabert_hf.evaluation.metrics import compute_metrics, predictions_from_logits
 from extrabert_hf.lora import merge_lora, save_adapter, with_lora
 from extrabert_hf.model_names import lasting_model_name
@@ -110,7 +110,7 @@ def load_rows(run: Run) -> dict[str, LoadedData]:
             logger.info(notice)
     if run.training.process_index == 0:
         output_dir = Path(run.training.output_dir)
-        output_dir.mkdir(parents=True, exist_ok=True)
+        need_folder("output_dir", output_dir)
         rejected = [row for rows in loaded.values() for row in rows.rejected]
         write_rejected_rows(output_dir / "rejected_rows.jsonl", rejected)
     return loaded
@@ -139,15 +139,12 @@ def limit_length(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, max
     """Notes in the tokenizer, which is saved with the model, after how many tokens it cuts and what it gives."""
     positions = getattr(model.config.backbone_config, "max_position_embeddings", DEFAULT_MAX_LENGTH)
     is_joint = "joint" in model.config.pair_encodings
-    longest = min(tokenizer.model_max_length, positions)
-    if is_joint:
-        longest //= 2  # of each sentence
-        if tokenizer("a")["input_ids"][0] not in (tokenizer.cls_token_id, tokenizer.bos_token_id):
-            raise InputError(
-                "`pair_encoding` 'joint' needs a tokenizer that begins a sentence with a token of its own."
-            )
+    # of each sentence; RoBERTa leaves two positions unused
+    longest = min(tokenizer.model_max_length, positions // 2 - 1 if is_joint else positions)
+    if is_joint and tokenizer("a")["input_ids"][0] not in (tokenizer.cls_token_id, tokenizer.bos_token_id):
+        raise InputError("`pair_encoding` 'joint' needs a tokenizer that begins a sentence with a token of its own.")
     if max_length is not None and max_length > longest:
-        half = ", half of it for each of a joint pair" if is_joint else ""
+        half = " and what a joint pair has for each" if is_joint else ""
         raise InputError(f"`max_length` must be at most {longest}, what the tokenizer takes{half}, got {max_length}.")
     tokenizer.model_max_length = max_length or min(DEFAULT_MAX_LENGTH, longest)
     names = ["input_ids", "attention_mask"]  # what the model takes: `model(**tokenizer(...))`

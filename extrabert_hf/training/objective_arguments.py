@@ -39,6 +39,8 @@ class ObjectiveArguments:
 
     def check_objective(self) -> None:
         """Raises [`InputError`] for a value that has no meaning."""
+        if self.label_balance not in ("none", "weights", "sampling"):
+            raise InputError(f"`label_balance` must be 'none', 'weights' or 'sampling', got {self.label_balance!r}.")
         if self.r_drop < 0:
             raise InputError(f"`r_drop` must be 0 or more, got {self.r_drop}.")
         if not 0 <= self.distillation <= 1:

@@ -19,8 +19,13 @@ class RecipeParser(HfArgumentParser):
         super().__init__(*args, allow_abbrev=False, formatter_class=_HelpFormatter, **kwargs)
 
     def parse_args_into_dataclasses(self, *args: Any, return_remaining_strings: bool = False, **kwargs: Any) -> tuple:
-        """As that of transformers; words that are left over are an error as any other."""
-        *parsed, rest = super().parse_args_into_dataclasses(*args, return_remaining_strings=True, **kwargs)
+        """As that of transformers; words that are left over, and what a dataclass refuses, are one-line errors."""
+        try:
+            *parsed, rest = super().parse_args_into_dataclasses(*args, return_remaining_strings=True, **kwargs)
+        except InputError:
+            raise
+        except ValueError as error:  # transformers' own checks of its arguments
+            raise InputError(" ".join(str(error).split())) from error
         if rest and not return_remaining_strings:
             self.error(f"unrecognized arguments: {' '.join(rest)}")
         return (*parsed, rest) if return_remaining_strings else tuple(parsed)

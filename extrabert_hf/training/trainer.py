@@ -20,7 +20,6 @@ from extrabert_hf.sharing.hub import claim_repository, push_folder, told_in_one_
 from extrabert_hf.sharing.hub_arguments import HubArguments
 from extrabert_hf.sharing.model_card import check_templates
 from extrabert_hf.sharing.repository_files import default_name
-from extrabert_hf.training.layer_rates import depths_of_parameters
 
 
 class EpochSampler(Protocol):
@@ -71,18 +70,17 @@ class ExtraBertTrainer(Trainer):
         return objective(model(**rows).logits, *extra.values())
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
-        """Groups parameters by weight decay and by learning rate: of heads and poolings, of the encoder's layers."""
+        """Groups parameters by weight decay and by learning rate: that of heads and poolings, that of the encoder."""
         model = self.model if model is None else model
         if self.optimizer is None:
             decayed = set(self.get_decay_parameter_names(model))
-            depths = depths_of_parameters(plain_model(model).backbone)
-            rate, decay = self.args.learning_rate, self.args.layer_learning_rate_decay
+            of_encoder = {id(parameter) for parameter in encoder_parameters(model)}
+            rate = self.args.learning_rate
             head_rate = rate if self.args.head_learning_rate is None else self.args.head_learning_rate
             groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
             for name, parameter in model.named_parameters():
                 if parameter.requires_grad:
-                    depth = depths.get(id(parameter))
-                    its_rate = head_rate if depth is None else rate * decay**depth
+                    its_rate = rate if id(parameter) in of_encoder else head_rate
                     its_decay = self.args.weight_decay if name in decayed else 0.0
                     groups.setdefault((its_rate, its_decay), []).append(parameter)
             optimizer_class, kwargs = self.get_optimizer_cls_and_kwargs(self.args, model)
@@ -110,9 +108,10 @@ class ExtraBertTrainer(Trainer):
             return super().get_train_dataloader()
         rows = self.train_dataset
         sentences = 2 if isinstance(rows[0]["input_ids"][0], list) else 1
+        passes = 2 if self.args.r_drop else 1
         step = self.data_collator.pad_to_multiple_of or 1
         sampler = TokenBudgetBatchSampler(
-            [sentences * step * -(-length // step) for length in rows["length"][:]],
+            [passes * sentences * step * -(-length // step) for length in rows["length"][:]],
             self.args.max_tokens_per_batch,
             self.data_seed,
             multiple_of=self.args.world_size * self.args.gradient_accumulation_steps,

@@ -123,11 +123,29 @@ def test_several_processes_need_files(predict, pairs, monkeypatch):
 
 
 def test_the_input_is_never_written_over(predict, tmp_path):
-    source = tmp_path / "in.csv"
-    source.write_text("text\nA\n")
-    with pytest.raises(InputError, match="`output` must be another file than the input"):
-        predict("sst", source, tmp_path / "." / "in.csv")
-    assert source.read_text() == "text\nA\n"
+    for name, output in (("in.csv", "./in.csv"), ("out.rejected.jsonl", "out.csv")):
+        source = tmp_path / name
+        source.write_text('{"sentence": "A"}\n')
+        with pytest.raises(InputError, match=r"`output` .* would take the place of the input"):
+            predict("sst", source, tmp_path / output)
+        assert source.read_text() == '{"sentence": "A"}\n'
+
+
+def test_a_call_that_finds_no_column_leaves_the_rejected_rows_of_the_one_before(predict, tmp_path):
+    (tmp_path / "out.rejected.jsonl").write_text("{}\n")
+    (tmp_path / "in.csv").write_text("number\n1\n")
+    with pytest.raises(InputError, match="column"):
+        predict("sst", tmp_path / "in.csv", tmp_path / "out.csv")
+    assert (tmp_path / "out.rejected.jsonl").read_text() == "{}\n"
+
+
+def test_an_output_that_no_file_can_be_written_to_is_told_before_any_row_is_read(predict, tmp_path):
+    (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="`output` must be a file, got the folder"):
+        predict("sst", tmp_path / "none.csv", tmp_path / "folder.csv")
+    with pytest.raises(InputError, match=r"`output` must be a folder, or one that can be made, got .*file: "):
+        predict("sst", tmp_path / "none.csv", tmp_path / "file" / "out.csv")
 
 
 def test_a_run_that_breaks_off_leaves_no_half_of_a_file(predict, tmp_path):

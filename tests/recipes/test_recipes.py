@@ -238,6 +238,15 @@ def test_rows_are_audited_task_by_task(tmp_path):
             ("recipes/audit_data.py", "--data", "tests"),
             "error: `data` must be 'sample' or a CS224N folder, or stand with `like`, got",
         ),
+        (
+            ("recipes/pretrain_contrastive.py", "--text", "README.md", "--load_best_model_at_end", "true"),
+            "error: .*load_best_model_at_end requires",
+        ),
+        (("recipes/evaluate_model.py", "x", "--data", "sample", "--output", "."), r"error: `output` must be a file"),
+        (
+            ("recipes/calibrate.py", "runs/a", "--data", "sample", "--output_dir", "./runs/a"),
+            "error: `output_dir` must be another folder than the model's",
+        ),
         (("recipes/push_to_hub.py", "./nowhere"), "error: `folder` must hold a trained model .*nowhere"),
         (("recipes/predict.py", "a", "b", "--output", "c.csv", "--foo"), "error: unrecognized arguments: --foo"),
         (("recipes/compare.py", "./nowhere", "runs"), r"error: `runs` must be folders of finished runs, .*nowhere"),

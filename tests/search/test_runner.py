@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 from extrabert_hf.errors import InputError
 from extrabert_hf.search.arguments import SearchArguments
 from extrabert_hf.search.results import write_results
-from extrabert_hf.search.runner import run_search
+from extrabert_hf.search.runner import Told, run_search, start_trial
 from extrabert_hf.search.space import read_space
 from extrabert_hf.search.study import PLAN, finished_trials, open_study, plan_trials, renew_lost, trials_of_plans
 from extrabert_hf.search.trial import ScoresOfTrial, parse_search, run_next_trial
@@ -134,6 +134,10 @@ def test_a_hopeless_trial_is_pruned(words, tmp_path, monkeypatch):
         (["--resume_from_checkpoint", "last"], "`resume_from_checkpoint` is not for the runs of a search"),
         (["--push-to-hub", "true"], "`push_to_hub` is not for the runs of a search"),
         (["--eval_strategy", "no", "--load_best_model_at_end", "false"], "`eval_strategy` must be 'epoch' or 'steps'"),
+        (
+            ["--eval_strategy=steps", "--save_strategy=steps", "--eval_steps=5", "--save_steps=10"],
+            "`save_steps` must be `eval_steps` in a search, the best step is kept, got 10 and 5",
+        ),
     ],
 )
 def test_flags_that_no_trial_could_have_are_refused_before_any(flags, message, tmp_path):
@@ -153,6 +157,45 @@ def test_a_study_is_not_gone_on_with_by_another_search(tmp_path, monkeypatch):
     (tmp_path / "run.yaml").write_text("trainer:\n  learning_rate: 1.0e-4\n")
     with pytest.raises(InputError, match=r"was begun with trainer\.learning_rate the default, now 0\.0001: name"):
         run_search(arguments, ["--config", str(tmp_path / "run.yaml")], [])
+
+
+def test_a_study_has_no_fewer_trials_than_it_was_begun_with(tmp_path):
+    (tmp_path / "space.yaml").write_text(SPACE)
+    told = {"task": "sts", "space": str(tmp_path / "space.yaml"), "output_dir": str(tmp_path / "search")}
+    plan_trials(open_study(SearchArguments(**told)), 4)
+    with pytest.raises(InputError, match="`n_trials` must be 4 or more, what the study has, got 3"):
+        run_search(SearchArguments(**told, n_trials=3), [], [])
+
+
+@pytest.mark.parametrize(
+    ("given", "devices", "expected"),
+    [
+        (None, 2, ["0", "1", "0"]),
+        ("4,7", 2, ["4", "7", "4"]),
+        ("3", 1, ["3"] * 3),
+        (None, 1, [None] * 3),
+        ("", 0, [""]),
+    ],
+)
+def test_trials_side_by_side_share_the_gpus(given, devices, expected, monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if given is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: devices)
+    monkeypatch.setattr("subprocess.Popen", lambda command, env: env.get("CUDA_VISIBLE_DEVICES"))
+    assert [start_trial([], slot, len(expected)) for slot in range(len(expected))] == expected
+
+
+def test_each_trial_is_told_by_what_became_of_it(tmp_path, caplog):
+    study = open_study(SearchArguments(task="sts", output_dir=str(tmp_path)))
+    plan_trials(study, 2)
+    for state, values in ((TrialState.COMPLETE, [0.25]), (TrialState.PRUNED, None)):
+        trial = study.ask()
+        trial.report(0.5, 1)
+        study.tell(trial, values, state=state)
+    with caplog.at_level("INFO"):
+        assert Told(2, 0).finished(study)
+    assert [record.message.split(" (")[0] for record in caplog.records] == ["1 of 2: 0.2500", "2 of 2: pruned"]
 
 
 def test_a_study_keeps_the_precision_it_was_begun_with(tmp_path, monkeypatch):

@@ -129,6 +129,8 @@ def test_what_a_search_cannot_be_told_is_named():
         SearchArguments(task="nli")
     with pytest.raises(InputError, match="`workers` must be 1 or more, got 0"):
         SearchArguments(workers=0)
+    with pytest.raises(InputError, match="`search_seed` must be 0 or more, got -1"):
+        SearchArguments(search_seed=-1)
 
 
 def test_optuna_stays_quiet(study):

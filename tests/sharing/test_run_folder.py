@@ -18,6 +18,17 @@ def test_what_is_shared_of_a_run_names_no_path(run_of, tiny_encoder):
     assert entry["dataset"] == {"name": "bundled sample of extrabert_hf", "hub_id": None, "config": None}
     assert run.metrics["arguments"]["learning_rate"] == 1e-3 and "output_dir" not in run.metrics["arguments"]
     assert run.max_length == 40
+    assert "distillation" not in run.metrics["arguments"]
+
+
+def test_what_taught_a_run_is_shared_without_its_name(run_of):
+    run = RunFolder(run_of("sts"))
+    told = json.loads((run.path / "metrics.json").read_text())
+    told["arguments"] |= {"teachers": ["/home/jane/a", "/home/jane/b"], "r_drop": 1.0}
+    (run.path / "metrics.json").write_text(json.dumps(told))
+    arguments = run.metrics["arguments"]
+    assert (arguments["teachers"], arguments["distillation"], arguments["r_drop"]) == (2, 0.5, 1.0)
+    assert "jane" not in json.dumps(run.metrics)
 
 
 def test_the_figures_of_a_run_are_drawn_from_its_files(run_of):

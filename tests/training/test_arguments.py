@@ -40,6 +40,11 @@ def test_processes_that_found_no_group_are_an_error(tmp_path, monkeypatch):
         ExtraBertTrainingArguments(output_dir=str(tmp_path), bf16=False)
 
 
+def test_a_balance_that_there_is_none_of_is_refused_from_python_too(tmp_path):
+    with pytest.raises(InputError, match="`label_balance` must be 'none', 'weights' or 'sampling', got 'weight'"):
+        ExtraBertTrainingArguments(output_dir=str(tmp_path), label_balance="weight")
+
+
 @pytest.mark.parametrize(("given", "warns"), [({}, False), ({"distillation": 0.9}, True)])
 def test_a_distillation_without_teachers_is_told(given, warns, tmp_path, caplog):
     ExtraBertTrainingArguments(output_dir=str(tmp_path), bf16=False, **given)

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -82,3 +83,11 @@ def test_the_saved_model_is_calibrated(recipe, task, train, many_dev_rows):
 def test_what_cannot_be_calibrated_is_refused_before_training(recipe, argv, message, train):
     with pytest.raises(InputError, match=message):
         train(recipe, "--data", "sample", *CALIBRATED, *argv)
+
+
+def test_dev_rows_of_one_class_are_refused_before_training(train, many_dev_rows):
+    dev = Path(many_dev_rows) / "quora-dev.csv"
+    head, *rows = dev.read_text().splitlines(keepends=True)
+    dev.write_text("".join([head, *[row for row in rows if row.rstrip().endswith("1.0")]]))
+    with pytest.raises(InputError, match="`calibrate` needs dev rows of two classes or more, those of 'para' are"):
+        train("para", "--data", many_dev_rows, *CALIBRATED)

@@ -117,11 +117,6 @@ def test_the_metric_of_the_task_picks_the_best_checkpoint(tmp_path):
         ("", ("--per_device_train_batch_size", "0"), "`per_device_train_batch_size` must be 1 or more, got 0"),
         ("", ("--r_drop", "-1"), "`r_drop` must be 0 or more, got -1.0"),
         ("", ("--distillation", "2"), "`distillation` must be from 0 to 1, got 2.0"),
-        (
-            "",
-            ("--layer_learning_rate_decay", "0"),
-            "`layer_learning_rate_decay` must be above 0 and at most 1, got 0.0",
-        ),
         ("", ("--r_drop", "1", "--label_smoothing_factor", "0.1"), "`label_smoothing_factor` can't be joined with"),
         ("task: {class_names: [no, yes]}", (), r"put yes, no, on and off in quotes, got \[False, True\]"),
     ],

@@ -122,6 +122,11 @@ def test_what_needs_labels_or_scores_is_refused(options, message, tiny_encoder, 
         pretrain(ContrastiveArguments(str(text), tiny_encoder), training)
 
 
+def test_a_length_that_leaves_no_word_is_refused():
+    with pytest.raises(InputError, match="`max_length` must be 3 or more, got 2"):
+        ContrastiveArguments("text.txt", max_length=2)
+
+
 def test_a_model_for_a_task_is_no_encoder(tiny_encoder, text, tmp_path):
     model, tokenizer = build_model(tiny_encoder, PAPER_TASKS["sts"])
     for part in (model, tokenizer):

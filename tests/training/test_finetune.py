@@ -183,6 +183,19 @@ def test_a_saved_tokenizer_of_bert_gives_what_the_model_takes(tmp_path):
     assert set(AutoTokenizer.from_pretrained(tmp_path)("A warm film .")) == {"input_ids", "attention_mask"}
 
 
+def test_going_on_from_a_joint_model_leaves_its_length_as_it_was(tiny_encoder, tmp_path):
+    task, lengths = PAPER_TASKS["para"], []
+    name = tiny_encoder
+    for again in range(3):
+        model, tokenizer = build_model(name, task, pair_encoding="joint")
+        limit_length(tokenizer, model, None)
+        lengths.append(tokenizer.model_max_length)
+        name = str(tmp_path / str(again))
+        model.save_pretrained(name)
+        tokenizer.save_pretrained(name)
+    assert lengths == [model.config.backbone_config.max_position_embeddings // 2 - 1] * 3
+
+
 def test_joint_pairs_need_a_tokenizer_with_a_token_before_the_sentence(tiny_encoder):
     model, tokenizer = build_model(tiny_encoder, PAPER_TASKS["para"], pair_encoding="joint")
     limit_length(tokenizer, model, None)

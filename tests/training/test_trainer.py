@@ -150,10 +150,12 @@ def test_bfloat16_stays_near_float32(make_trainer):
     assert {parameter.dtype for parameter in half.model.parameters()} == {torch.float32}
 
 
-def test_each_layer_of_the_encoder_learns_slower_than_the_one_above(make_trainer):
-    optimizer = make_trainer(layer_learning_rate_decay=0.5, head_learning_rate=7e-3).create_optimizer()
-    # the top layer, the one below, the embeddings, and heads and poolings
-    assert sorted({group["lr"] for group in optimizer.param_groups}) == [2.5e-4, 5e-4, 1e-3, 7e-3]
+def test_r_drops_second_pass_counts_in_the_tokens_of_a_batch(make_trainer):
+    sizes = {}
+    for r_drop in (0.0, 1.0):
+        loader = make_trainer(r_drop=r_drop, max_tokens_per_batch=200).get_train_dataloader()
+        sizes[r_drop] = max(len(batch["labels"]) * batch["input_ids"][0].numel() for batch in loader)
+    assert 100 < sizes[0.0] <= 200 and sizes[1.0] <= 100
 
 
 def test_training_minimises_the_objective_and_evaluation_the_heads_own_loss(make_trainer):
