@@ -20,16 +20,14 @@ if __name__ == "__main__":
         parser = RecipeParser(ColumnArguments, description=__doc__)
         parser.add_argument("model", help="folder or Hub id")
         parser.add_argument("--task", help="which task of a multitask model; the model of that task is written")
-        parser.add_argument("--data", required=True, help="'sample', a folder, a file, a Hub id")
+        parser.add_argument("--data", required=True, help="'sample', a folder, a file (all of it) or a Hub id")
         parser.add_argument("--dataset_config", help="config name of a Hub data set")
-        parser.add_argument(
-            "--split", default="dev", choices=["dev", "test"], help="of rows not trained on; a file is one"
-        )
-        parser.add_argument("--output_dir", required=True, help="folder to write the calibrated model to")
+        parser.add_argument("--split", default="dev", choices=["dev", "test"], help="of rows it was not trained on")
+        parser.add_argument("--output_dir", required=True, type=Path, help="folder for the calibrated model")
         columns, arguments = parser.parse_args_into_dataclasses()
-        if Path(arguments.output_dir).resolve() == Path(arguments.model).resolve():
-            raise InputError(f"`output_dir` must be another folder than the model's, got {arguments.output_dir!r}.")
-        need_folder("output_dir", Path(arguments.output_dir))
+        if arguments.output_dir.resolve() == Path(arguments.model).resolve():
+            raise InputError(f"`output_dir` must be another folder than the model's, got {arguments.output_dir}.")
+        need_folder("output_dir", arguments.output_dir)
         model, tokenizer, task = load_model(arguments.model, arguments.task)
         task = columns.apply_to(task)
         loaded = load_split(task, arguments.data, arguments.split, dataset_config=arguments.dataset_config)
@@ -37,6 +35,6 @@ if __name__ == "__main__":
         report = calibrate_model(model, tokenizer, task, loaded.splits[arguments.split], progress=True)
         model.save_pretrained(arguments.output_dir)
         tokenizer.save_pretrained(arguments.output_dir)
-        path = Path(arguments.output_dir) / "calibration.json"
+        path = arguments.output_dir / "calibration.json"
         path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
         print(f"the calibrated model and calibration.json are in {arguments.output_dir}")
