@@ -90,8 +90,8 @@ class ExtraBertConfig(PreTrainedConfig):
             Score of the similarity head: `"cosine"`, scaled to `score_range`, or `"linear"` on the pair features.
         similarity_bounds (`str`, defaults to `"none"`):
             What keeps the score inside `score_range`: `"none"` (a negative cosine leaves it, as in the paper),
-            `"clamp"` (cut off, outside training only) or `"scale"` (`(1 + cos) / 2` instead of `cos`, the sigmoid of a
-            linear score).
+            `"clamp"` (cut off, outside training only) or `"scale"` (the sigmoid of a linear score; `(1 + cos) / 2`
+            instead of `cos`, which learns badly: unrelated sentences can't all be opposite to each other).
         score_range (`list[float]`, defaults to `[0.0, 5.0]`):
             Smallest and largest score of the similarity head.
         class_names (`list[str]`, *optional*):

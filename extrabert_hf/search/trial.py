@@ -70,9 +70,8 @@ def run_next_trial(arguments: SearchArguments, flags: Sequence[str], space: Sear
         except optuna.TrialPruned:
             raise
         except Exception as error:
-            trial.set_user_attr(
-                ERROR, " ".join(str(error).split()) or type(error).__name__
-            )  # it came to an end: no one need begin it again
+            # it came to an end: no one need begin it again
+            trial.set_user_attr(ERROR, " ".join(str(error).split()) or type(error).__name__)
             raise
 
     study.optimize(objective, n_trials=1)

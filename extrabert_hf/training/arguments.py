@@ -63,8 +63,8 @@ class ModelArguments:
     similarity_bounds: Literal["none", "clamp", "scale"] = field(
         default=ExtraBertConfig.similarity_bounds,
         metadata={
-            "help": "What keeps a score in its range: cut-off outside training, or (1 + cos) / 2 and the sigmoid of a "
-            "linear score."
+            "help": "What keeps a score in its range: a cut-off outside training, or the sigmoid of a linear score and "
+            "(1 + cos) / 2, which learns badly."
         },
     )
     head_dropout: float = field(default=ExtraBertConfig.head_dropout, metadata={"help": "Dropout in the head."})
@@ -93,7 +93,8 @@ class ExtraBertTrainingArguments(ObjectiveArguments, HubArguments, TrainingArgum
         default=None,
         metadata={
             "help": "Batches of at most so many tokens on each device, padding counted, in place of so many rows; "
-            "always of like length. Each batch counts the same, whatever its rows. One task only."
+            "always of like length. Each batch counts the same, whatever its rows; with R-Drop a row's tokens count "
+            "twice. One task only."
         },
     )
     padding_free: bool = field(

@@ -144,8 +144,8 @@ def limit_length(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, max
     if is_joint and tokenizer("a")["input_ids"][0] not in (tokenizer.cls_token_id, tokenizer.bos_token_id):
         raise InputError("`pair_encoding` 'joint' needs a tokenizer that begins a sentence with a token of its own.")
     if max_length is not None and max_length > longest:
-        half = " and what a joint pair has for each" if is_joint else ""
-        raise InputError(f"`max_length` must be at most {longest}, what the tokenizer takes{half}, got {max_length}.")
+        taken = "a joint pair has for each sentence" if is_joint else "the tokenizer takes"
+        raise InputError(f"`max_length` must be at most {longest}, what {taken}, got {max_length}.")
     tokenizer.model_max_length = max_length or min(DEFAULT_MAX_LENGTH, longest)
     names = ["input_ids", "attention_mask"]  # what the model takes: `model(**tokenizer(...))`
     tokenizer.model_input_names = tokenizer.init_kwargs["model_input_names"] = names  # the latter are saved
