@@ -63,8 +63,8 @@ class ModelArguments:
     similarity_bounds: Literal["none", "clamp", "scale"] = field(
         default=ExtraBertConfig.similarity_bounds,
         metadata={
-            "help": "What keeps a score in its range: a cut-off outside training, or the sigmoid of a linear score and "
-            "(1 + cos) / 2, which learns badly."
+            "help": "What keeps a score in its range: a cut-off outside training, or the sigmoid of a linear score "
+            "and (1 + cos) / 2, which learns badly."
         },
     )
     head_dropout: float = field(default=ExtraBertConfig.head_dropout, metadata={"help": "Dropout in the head."})
