@@ -13,7 +13,7 @@ from extrabert_hf.training.arguments import ExtraBertTrainingArguments, ModelArg
 from extrabert_hf.training.data_arguments import DataArguments, TaskArguments
 from extrabert_hf.training.lora_arguments import LoraArguments
 from extrabert_hf.training.multitask_arguments import MultiTaskArguments
-from extrabert_hf.training.recipe_parser import RecipeParser
+from extrabert_hf.training.recipe_parser import RecipeParser, refused_in_one_line
 from extrabert_hf.training.yaml_flags import BY_TASK, blocks_of_tasks, flags_from_yaml
 
 T = TypeVar("T")
@@ -240,9 +240,5 @@ class _RunReader:
         values = values | {"output_dir": values["output_dir"] or output_dir}
         if values["greater_is_better"] is None:
             values["greater_is_better"] = not is_error
-        try:
+        with refused_in_one_line():
             return self.build(ExtraBertTrainingArguments, values)
-        except InputError:
-            raise
-        except ValueError as error:  # transformers' own checks of its arguments
-            raise InputError(" ".join(str(error).split())) from error
