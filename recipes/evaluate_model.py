@@ -20,9 +20,9 @@ if __name__ == "__main__":
         parser = RecipeParser(ColumnArguments, description=__doc__)
         parser.add_argument("model", help="folder or Hub id; several, a comma between: their mean answer")
         parser.add_argument("--task", help="which task of a multitask model")
-        parser.add_argument("--data", required=True, help="'sample', a folder, a file or a Hub id")
+        parser.add_argument("--data", required=True, help="'sample', a folder, a file (all of it) or a Hub id")
         parser.add_argument("--dataset_config", help="config name of a Hub data set")
-        parser.add_argument("--split", default="dev", choices=["train", "dev", "test"], help="which; a file is one")
+        parser.add_argument("--split", default="dev", choices=["train", "dev", "test"], help="which rows")
         parser.add_argument("--output", help="JSON file to write the scores to")
         columns, arguments = parser.parse_args_into_dataclasses()
         if arguments.output is not None:
