@@ -8,14 +8,13 @@ labels, labels, lengths, and what a constant answer scores.
 from pathlib import Path
 
 from extrabert_hf.console import recipe_console
-from extrabert_hf.data.audit_page import audit_page
-from extrabert_hf.data.auditing import audit, write_audit
+from extrabert_hf.data.auditing import audit, audit_page, write_audit
 from extrabert_hf.data.sources import paper_tasks_in
 from extrabert_hf.data.tokenization import DEFAULT_MAX_LENGTH
 from extrabert_hf.errors import InputError
-from extrabert_hf.pretrained import load_tokenizer
+from extrabert_hf.pretrained.loading import load_tokenizer
 from extrabert_hf.tasks import PAPER_TASKS
-from extrabert_hf.training.data_arguments import DataArguments, TaskArguments
+from extrabert_hf.training.arguments import DataArguments, TaskArguments
 from extrabert_hf.training.recipe_parser import RecipeParser
 
 if __name__ == "__main__":

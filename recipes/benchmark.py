@@ -5,11 +5,15 @@ their losses: same encoder, rows and batches, in turn.
     python recipes/benchmark.py --only train-sts surgery --rounds 1 --rows 64 --data sample
 """
 
-from extrabert_hf.benchmark.arguments import BenchmarkArguments
-from extrabert_hf.benchmark.comparison import run_benchmark
-from extrabert_hf.benchmark.report import table, write_figures
+import sys
+from pathlib import Path
+
 from extrabert_hf.console import recipe_console
 from extrabert_hf.training.recipe_parser import RecipeParser
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # benchmarks/ is not installed
+from benchmarks.report import table, write_figures
+from benchmarks.runner import BenchmarkArguments, run_benchmark
 
 if __name__ == "__main__":
     with recipe_console():

@@ -10,9 +10,9 @@ from pathlib import Path
 from extrabert_hf.console import recipe_console
 from extrabert_hf.data.loading import load_split
 from extrabert_hf.errors import InputError, need_folder
-from extrabert_hf.evaluation.calibrating import calibrate_model
-from extrabert_hf.pretrained import load_model
-from extrabert_hf.training.data_arguments import ColumnArguments
+from extrabert_hf.inference.calibration import calibrate_model
+from extrabert_hf.pretrained.loading import load_model
+from extrabert_hf.training.arguments import ColumnArguments
 from extrabert_hf.training.recipe_parser import RecipeParser
 
 if __name__ == "__main__":

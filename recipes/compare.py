@@ -6,7 +6,7 @@ Compares finished runs of a task on the same dev rows: differences with interval
 """
 
 from extrabert_hf.console import recipe_console
-from extrabert_hf.evaluation.comparison_report import SIDE, compare_runs
+from extrabert_hf.runs.comparison import SIDE, compare_runs
 from extrabert_hf.training.recipe_parser import RecipeParser
 
 if __name__ == "__main__":

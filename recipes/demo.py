@@ -6,7 +6,7 @@ Serves a page on which one types sentences and sees what models answer, side by 
 """
 
 from extrabert_hf.console import recipe_console
-from extrabert_hf.demo import serve_demo
+from extrabert_hf.inference.demo import serve_demo
 from extrabert_hf.training.recipe_parser import RecipeParser
 
 if __name__ == "__main__":

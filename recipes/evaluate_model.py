@@ -10,9 +10,9 @@ from pathlib import Path
 from extrabert_hf.console import recipe_console
 from extrabert_hf.data.loading import load_split
 from extrabert_hf.errors import need_place_for_file
-from extrabert_hf.evaluation.ensemble import load_members, score_split
-from extrabert_hf.evaluation.summary import summarize
-from extrabert_hf.training.data_arguments import ColumnArguments
+from extrabert_hf.evaluation.scores import summarize
+from extrabert_hf.inference.predictor import load_members, score_split
+from extrabert_hf.training.arguments import ColumnArguments
 from extrabert_hf.training.recipe_parser import RecipeParser
 
 if __name__ == "__main__":

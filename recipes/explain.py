@@ -9,9 +9,8 @@ import sys
 from pathlib import Path
 
 from extrabert_hf.console import recipe_console
-from extrabert_hf.evaluation.coloured_text import to_html, to_terminal
-from extrabert_hf.evaluation.explanation import explain
-from extrabert_hf.pretrained import load_model
+from extrabert_hf.inference.explanation import explain, to_html, to_terminal
+from extrabert_hf.pretrained.loading import load_model
 from extrabert_hf.training.recipe_parser import RecipeParser
 
 if __name__ == "__main__":

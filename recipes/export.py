@@ -7,7 +7,7 @@ says how near that comes to the model on labelled rows. It needs the extra `expo
 
 from extrabert_hf.console import recipe_console
 from extrabert_hf.sharing.export import ExportArguments, run_export
-from extrabert_hf.training.data_arguments import ColumnArguments
+from extrabert_hf.training.arguments import ColumnArguments
 from extrabert_hf.training.recipe_parser import RecipeParser
 
 if __name__ == "__main__":

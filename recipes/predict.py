@@ -10,10 +10,10 @@ Several processes share the file. A call that broke off goes on where it was.
 import sys
 
 from extrabert_hf.console import recipe_console
-from extrabert_hf.evaluation.ensemble import load_members
-from extrabert_hf.evaluation.prediction_file import predict_file
-from extrabert_hf.processes import join_processes
-from extrabert_hf.training.data_arguments import ColumnArguments
+from extrabert_hf.inference.prediction_file import predict_file
+from extrabert_hf.inference.predictor import load_members
+from extrabert_hf.machine import join_processes
+from extrabert_hf.training.arguments import ColumnArguments
 from extrabert_hf.training.recipe_parser import RecipeParser
 
 if __name__ == "__main__":

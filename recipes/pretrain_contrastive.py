@@ -7,9 +7,9 @@ The folder then holds an encoder, for `--model_name_or_path` of any training rec
 """
 
 from extrabert_hf.console import recipe_console
-from extrabert_hf.training.arguments import ExtraBertTrainingArguments
 from extrabert_hf.training.contrastive import ContrastiveArguments, pretrain
 from extrabert_hf.training.recipe_parser import RecipeParser
+from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
 
 if __name__ == "__main__":
     with recipe_console():

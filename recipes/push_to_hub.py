@@ -12,7 +12,7 @@ from pathlib import Path
 
 from extrabert_hf.console import recipe_console
 from extrabert_hf.sharing.hub import add_to_collection, push_folder
-from extrabert_hf.sharing.hub_arguments import HubArguments
+from extrabert_hf.sharing.model_card import HubArguments
 from extrabert_hf.sharing.repository_files import check_names, preview_push
 from extrabert_hf.training.recipe_parser import RecipeParser
 

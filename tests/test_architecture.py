@@ -11,23 +11,18 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
 FLOORS = [
     "errors",
     "console",
-    "machine",
-    "allocator",
-    "processes",
     "tasks",
+    "machine",
     "models",
-    "model_names",
-    "lora",
     "pretrained",
     "data",
     "evaluation",
-    "report",
-    "demo",
+    "inference",
+    "runs",
     "sharing",
     "training",
     "paper",
     "search",
-    "benchmark",
 ]
 # what the files of models/ may import beside their siblings
 HUB_BOUND = {"torch", "transformers", "huggingface_hub", "safetensors"}
@@ -67,7 +62,7 @@ def test_hub_bound_files_import_only_siblings_and_what_transformers_needs(path):
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_module_stays_readable_in_one_go(path):
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 250
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 350
     assert path.stem not in {"utils", "util", "helpers", "helper", "common", "misc"}
 
 

@@ -6,8 +6,7 @@ import evaluate
 from datasets import Features, Value
 
 from extrabert_hf.errors import InputError
-from extrabert_hf.evaluation.checking import checked_rows
-from extrabert_hf.evaluation.metrics import CLASS_FORMULAS, compute_metric
+from extrabert_hf.evaluation.metrics import CLASS_FORMULAS, checked_rows, compute_metric
 
 
 class FormulaMetric(evaluate.Metric):

@@ -1,15 +1,79 @@
-"""The metrics, one by one and together as the scores of a task."""
+"""Several tasks' scores -> one number."""
 
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from extrabert_hf.errors import InputError
 from extrabert_hf.evaluation import formulas
-from extrabert_hf.evaluation.checking import checked_rows
 from extrabert_hf.evaluation.formulas import Formula
 from extrabert_hf.tasks import TaskSpec
+
+
+def checked_column(name: str, values: Any, *, class_ids: bool, num_classes: int | None = None) -> np.ndarray:
+    """
+    Turns numbers into an array of shape `(N,)`, N of 1 or more: int64 class ids, or float64 scores.
+
+    Args:
+        name (`str`):
+            What an error message calls the values.
+        values (array-like of shape `(N,)`):
+            Finite numbers.
+        class_ids (`bool`):
+            Whether they must be class ids: of a whole-number type, 0 or more.
+        num_classes (`int`, *optional*):
+            What class ids must stay below.
+    """
+    column = np.asarray(values)
+    if column.ndim != 1 or len(column) == 0:
+        raise InputError(f"`{name}` must have shape (N,) with N of 1 or more, got {column.shape}.")
+    if column.dtype.kind not in ("biu" if class_ids else "biuf"):
+        raise InputError(f"`{name}` must be {'whole numbers' if class_ids else 'numbers'}, got {column.dtype}.")
+    if not np.isfinite(column).all():
+        raise InputError(f"`{name}` must be finite, got {column[~np.isfinite(column)][0]}.")
+    if not class_ids:
+        return column.astype(np.float64)
+    column = column.astype(np.int64)
+    outside = (column < 0) | (column >= (np.inf if num_classes is None else num_classes))
+    if outside.any():
+        allowed = "0 or more" if num_classes is None else f"from 0 to {num_classes - 1}"
+        raise InputError(f"`{name}` must be class ids {allowed}, got {column[outside][0]}.")
+    return column
+
+
+def checked_rows(
+    predictions: Any,
+    labels: Any,
+    *,
+    class_ids: bool,
+    num_classes: int | None = None,
+    names: tuple[str, str] = ("predictions", "labels"),
+) -> tuple[np.ndarray, np.ndarray]:
+    """
+    Turns predictions and labels into arrays of the same shape `(N,)`, each as [`checked_column`] does.
+
+    Args:
+        predictions (array-like of shape `(N,)`):
+            Finite numbers.
+        labels (array-like of shape `(N,)`):
+            Finite numbers.
+        class_ids (`bool`):
+            Whether they must be class ids.
+        num_classes (`int`, *optional*):
+            What class ids must stay below.
+        names (`tuple[str, str]`, *optional*):
+            What an error message calls the two.
+    """
+    first = checked_column(names[0], predictions, class_ids=class_ids, num_classes=num_classes)
+    second = checked_column(names[1], labels, class_ids=class_ids, num_classes=num_classes)
+    if len(first) != len(second):
+        raise InputError(
+            f"`{names[0]}` and `{names[1]}` must have equally many rows, got {len(first)} and {len(second)}."
+        )
+    return first, second
+
 
 CLASS_FORMULAS: dict[str, Formula] = {
     "accuracy": formulas.accuracy,
@@ -115,3 +179,45 @@ def predictions_from_logits(task: TaskSpec, logits: np.ndarray) -> np.ndarray:
     if logits.ndim != 2 or logits.shape[1] != len(task.class_names):
         raise InputError(f"`logits` must have shape (N, {len(task.class_names)}), got {logits.shape}.")
     return logits.argmax(axis=1)
+
+
+AGGREGATES = ("mean", "cs224n_2024", "worst")
+CORRELATIONS = ("pearson", "spearman", "quadratic_kappa")
+ERRORS = ("mse",)
+
+
+def aggregate_scores(tasks: Mapping[str, TaskSpec], metrics: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """
+    Joins the tasks' main metrics.
+
+    Args:
+        tasks (`Mapping[str, TaskSpec]`):
+            The tasks; each one's `metric` is its main one, and more of it is better.
+        metrics (`Mapping[str, Mapping[str, float]]`):
+            By task, its metrics by name.
+
+    Returns:
+        `dict[str, float]`: `"mean"`, the plain mean (CS224N 2023, and the paper); `"cs224n_2024"`, the mean with
+        correlations `r` as `(r + 1) / 2`, so that all are in [0, 1]; `"worst"`, the smallest.
+
+    Raises:
+        [`InputError`]: if a task's metric is an error, less of which is better.
+
+    Example:
+        >>> from extrabert_hf.tasks import PAPER_TASKS
+        >>> metrics = {"sst": {"accuracy": 0.5}, "para": {"accuracy": 0.75}, "sts": {"pearson": 0.25}}
+        >>> aggregate_scores(PAPER_TASKS, metrics)
+        {'mean': 0.5, 'cs224n_2024': 0.625, 'worst': 0.25}
+    """
+    scores, unit_scores = [], []
+    for name, task in tasks.items():
+        if task.metric in ERRORS:
+            raise InputError(f"`metric` of {name} must be one of which more is better, got {task.metric!r}.")
+        value = metrics[name][task.metric]
+        scores.append(value)
+        unit_scores.append((value + 1) / 2 if task.metric in CORRELATIONS else value)
+    return {
+        "mean": sum(scores) / len(scores),
+        "cs224n_2024": sum(unit_scores) / len(unit_scores),
+        "worst": min(scores),
+    }

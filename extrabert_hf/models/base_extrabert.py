@@ -15,9 +15,9 @@ from transformers.utils import ModelOutput
 from .adapter_files_extrabert import HUB_ARGUMENTS, adapted_weights
 from .configuration_extrabert import ExtraBertConfig
 from .joining_extrabert import JoinedPairs
-from .packing_extrabert import PACKABLE, PACKED, encode_packed, let_pack
 from .pipelines_extrabert import PIPELINE_FOR_HEAD, custom_pipelines
 from .pooling_extrabert import MultiplicativeAttentionPooling
+from .unpadding_extrabert import UNPADDABLE, UNPADDED, enable_unpadding, encode_unpadded
 
 logger = logging.getLogger(__name__)
 
@@ -48,11 +48,11 @@ class ExtraBertPreTrainedModel(PreTrainedModel):
     """
     An encoder; the subclasses add a pooling and a head for one task, or for each of several.
 
-    The encoder sees no padding where it can do without, see [`why_padded`]; `model.padding_free = False` or
+    The encoder sees no padding where it can do without, see [`why_padded`]; `model.unpad = False` or
     `model.set_attn_implementation("sdpa")` lets it. The results are the same but for rounding.
     """
 
-    padding_free = True
+    unpad = True
     head_kind: str  # of a model of one task
     config_class = ExtraBertConfig
     base_model_prefix = "backbone"
@@ -80,7 +80,7 @@ class ExtraBertPreTrainedModel(PreTrainedModel):
                 f"`pooling` must be one of 'cls', 'mean', 'dot', 'multiplicative' for a "
                 f"{config.backbone_config.model_type} encoder, which has no pooler, got 'pooler'."
             )
-        let_pack(self.backbone)
+        enable_unpadding(self.backbone)
 
     @classmethod
     def from_pretrained(
@@ -154,7 +154,7 @@ class ExtraBertPreTrainedModel(PreTrainedModel):
         model = cls._from_config(config, dtype=backbone.dtype, attn_implementation=attn_implementation)
         if "pooler" not in config.poolings:
             drop_pooler(backbone)
-        let_pack(backbone)
+        enable_unpadding(backbone)
         model._take_encoder(backbone)
         return model.eval()
 
@@ -176,27 +176,27 @@ class ExtraBertPreTrainedModel(PreTrainedModel):
         return vectors, weights if joined is None else joined.separate(weights, input_ids.shape[-1])
 
     def _encode(
-        self, input_ids: torch.Tensor, mask: torch.Tensor, types: torch.Tensor | None = None, *, may_pack: bool = True
+        self, input_ids: torch.Tensor, mask: torch.Tensor, types: torch.Tensor | None = None, *, may_unpad: bool = True
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """`(S, T)` -> token states `(S, T, d)`, and the output of the encoder's pooler, `(S, d)`, where it has one."""
         knows_types = types is not None and getattr(self.backbone.config, "type_vocab_size", 0) > 1
         of_tokens = {"token_type_ids": types} if knows_types else {}
-        may_pack = (
-            may_pack and self.why_padded() is None and not torch.compiler.is_compiling()
+        may_unpad = (
+            may_unpad and self.why_padded() is None and not torch.compiler.is_compiling()
         )  # a graph for each batch
-        if may_pack and mask.any():
-            return encode_packed(self.backbone, input_ids, mask, **of_tokens)
+        if may_unpad and mask.any():
+            return encode_unpadded(self.backbone, input_ids, mask, **of_tokens)
         encoded = self.backbone(input_ids=input_ids, attention_mask=mask, **of_tokens)
         return encoded.last_hidden_state, encoded.get("pooler_output")
 
     def why_padded(self) -> str | None:
         """Says why the encoder sees padding, in a few words; `None` where it sees none."""
-        if not self.padding_free:
+        if not self.unpad:
             return "as told"
         kind, attention = self.backbone.config.model_type, self.backbone.config._attn_implementation
-        if kind not in PACKABLE:
+        if kind not in UNPADDABLE:
             return f"a {kind} encoder can't do without"
-        return None if attention == PACKED else f"as the attention {attention!r} has it"
+        return None if attention == UNPADDED else f"as the attention {attention!r} has it"
 
     def _score(
         self,
@@ -209,11 +209,11 @@ class ExtraBertPreTrainedModel(PreTrainedModel):
         output_pooling_weights: bool,
     ) -> ExtraBertOutput:
         rows, seq = self._check_shapes(head, input_ids, labels)
-        if not head.is_joint:  # each sentence for itself: pairs are (2B, T)
+        if not head.is_cross_encoder:  # each sentence for itself: pairs are (2B, T)
             input_ids = input_ids.reshape(-1, seq)
             attention_mask = None if attention_mask is None else attention_mask.reshape(-1, seq)
         embeddings, weights = self._pool(pooling, input_ids, attention_mask)
-        if not head.is_joint:
+        if not head.is_cross_encoder:
             embeddings = embeddings.view(*rows, -1)  # (B, d), pairs (B, 2, d)
         logits = head(embeddings)  # (B, C)
         return ExtraBertOutput(

@@ -14,7 +14,9 @@ from transformers.configuration_utils import PreTrainedConfig, SubConfigSpec
 
 PoolingName = Literal["pooler", "cls", "mean", "dot", "multiplicative"]
 HeadKind = Literal["sentiment", "paraphrase", "similarity"]
-PairEncoding = Literal["separate", "joint"]
+PairEncoding = Literal["bi_encoder", "cross_encoder"]
+FORMER_PAIR_ENCODINGS = {"separate": "bi_encoder", "joint": "cross_encoder"}
+"""Values of `pair_encoding` in the `config.json` of models saved before version 0.2 -> their present names."""
 PAIR_FEATURE_NAMES = ("u", "v", "sum_squared", "difference_squared", "absolute_difference", "product", "cosine")
 
 TASK_FIELDS = (
@@ -69,10 +71,10 @@ class ExtraBertConfig(PreTrainedConfig):
     Args:
         backbone_config (`dict` or `PreTrainedConfig`, *optional*):
             Config of the encoder, any that `AutoModel` knows; a `dict` needs a `model_type`. `None` is `BertConfig()`.
-        pair_encoding (`str`, defaults to `"separate"`):
-            `"separate"`, a vector for each sentence of a pair (siamese), or `"joint"`, one for both, read together by
-            the encoder (a cross-encoder): often more accurate, but each pair has to be encoded. A joint head is linear
-            in that one vector, without `pair_features` and `similarity`.
+        pair_encoding (`str`, defaults to `"bi_encoder"`):
+            `"bi_encoder"` encodes each sentence of a pair on its own, into a vector each. `"cross_encoder"` encodes
+            both sentences as one sequence, into one vector: often more accurate, but each pair has to be encoded. The
+            head of a cross-encoder is linear in that vector and ignores `pair_features` and `similarity`.
         pooling (`str`, defaults to `"multiplicative"`):
             Token states to sentence vector: `"pooler"` (the encoder's own), `"cls"`, `"mean"`, `"dot"` or
             `"multiplicative"` attention.
@@ -116,7 +118,7 @@ class ExtraBertConfig(PreTrainedConfig):
     sub_configs_defaults = {"backbone_config": SubConfigSpec(config_class=AutoConfig, model_type="bert")}  # noqa: RUF012
 
     backbone_config: dict | PreTrainedConfig | None = None
-    pair_encoding: PairEncoding = "separate"
+    pair_encoding: PairEncoding = "bi_encoder"
     pooling: PoolingName = "multiplicative"
     multiplicative_weight: bool = True
     feed_forward_depth: int = 3
@@ -151,6 +153,14 @@ class ExtraBertConfig(PreTrainedConfig):
         self.pair_features = list(self.pair_features)  # as JSON gives them back
         self.score_range = list(self.score_range)
         self.name_labels(self.class_names or [])
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> "ExtraBertConfig":
+        """As that of transformers, and reads the former values of `pair_encoding`."""
+        config_dict = _with_present_names(config_dict)
+        if config_dict.get("tasks"):
+            config_dict["tasks"] = {name: _with_present_names(task) for name, task in config_dict["tasks"].items()}
+        return super().from_dict(config_dict, **kwargs)
 
     def name_labels(self, names: list[str]) -> None:
         """Writes `names` to `id2label` and `label2id`, where `pipeline()` and the Hub look; no names, no change."""
@@ -232,3 +242,9 @@ class ExtraBertConfig(PreTrainedConfig):
             if self.transformers_version is None:
                 raise ValueError(message)
             logger.warning(message)  # a config.json: a later transformers may have noted more than this one knows
+
+
+def _with_present_names(fields: dict[str, Any]) -> dict[str, Any]:
+    """Copies fields of a config, with the present name of their `pair_encoding`."""
+    encoding = fields.get("pair_encoding")
+    return fields | ({"pair_encoding": FORMER_PAIR_ENCODINGS[encoding]} if encoding in FORMER_PAIR_ENCODINGS else {})

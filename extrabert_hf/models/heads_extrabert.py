@@ -66,7 +66,7 @@ class ClassificationHead(nn.Module):
     """Base of the heads with classes."""
 
     sentences_per_row = 1
-    is_joint = False  # of a pair: whether both sentences have one vector
+    is_cross_encoder = False  # of a pair: whether both sentences have one vector
     default_class_names: tuple[str, ...] = ()
 
     def loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -102,16 +102,18 @@ class ParaphraseHead(ClassificationHead):
 
     def __init__(self, config: ExtraBertConfig) -> None:
         super().__init__()
-        self.is_joint = config.pair_encoding == "joint"
+        self.is_cross_encoder = config.pair_encoding == "cross_encoder"
         self.feed_forward = FeedForward(config)
-        self.features = None if self.is_joint else PairFeatures(config)
+        self.features = None if self.is_cross_encoder else PairFeatures(config)
         self.dropout = nn.Dropout(config.head_dropout)
-        self.classifier = nn.Linear(config.hidden_size if self.is_joint else self.features.width, config.num_labels)
+        self.classifier = nn.Linear(
+            config.hidden_size if self.is_cross_encoder else self.features.width, config.num_labels
+        )
 
     def forward(self, vectors: torch.Tensor) -> torch.Tensor:
         """`(batch, 2, d)`, joint `(batch, d)` -> `(batch, num_labels)`."""
         vectors = self.feed_forward(vectors)
-        if not self.is_joint:
+        if not self.is_cross_encoder:
             vectors = self.features(*vectors.unbind(dim=1))
         return self.classifier(self.dropout(vectors))
 
@@ -120,7 +122,7 @@ class RegressionHead(nn.Module):
     """Base of the heads that score a pair."""
 
     sentences_per_row = 2
-    is_joint = False
+    is_cross_encoder = False
     default_class_names = ("similarity",)
 
     def loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -164,14 +166,14 @@ class LinearSimilarityHead(RegressionHead):
         super().__init__()
         self.low, self.high = config.score_range
         self.bounds = config.similarity_bounds
-        self.is_joint = config.pair_encoding == "joint"
-        self.features = None if self.is_joint else PairFeatures(config)
+        self.is_cross_encoder = config.pair_encoding == "cross_encoder"
+        self.features = None if self.is_cross_encoder else PairFeatures(config)
         self.dropout = nn.Dropout(config.head_dropout)
-        self.classifier = nn.Linear(config.hidden_size if self.is_joint else self.features.width, 1)
+        self.classifier = nn.Linear(config.hidden_size if self.is_cross_encoder else self.features.width, 1)
 
     def forward(self, vectors: torch.Tensor) -> torch.Tensor:
         """`(batch, 2, d)`, joint `(batch, d)` -> `(batch, 1)`."""
-        if not self.is_joint:
+        if not self.is_cross_encoder:
             vectors = self.features(*vectors.unbind(dim=1))
         score = self.classifier(self.dropout(vectors))
         if self.bounds == "scale":
@@ -192,7 +194,7 @@ def build_head(kind: str, config: ExtraBertConfig) -> ClassificationHead | Regre
             Its fields shape the head; its labels are named after the head where it names none.
     """
     if kind == "similarity":
-        two_vectors = config.pair_encoding == "separate"
+        two_vectors = config.pair_encoding == "bi_encoder"
         head_class = CosineSimilarityHead if config.similarity == "cosine" and two_vectors else LinearSimilarityHead
     else:
         head_class = {"sentiment": SentimentHead, "paraphrase": ParaphraseHead}[kind]

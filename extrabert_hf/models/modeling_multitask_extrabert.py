@@ -106,7 +106,7 @@ class ExtraBertForMultiTask(ExtraBertPreTrainedModel):
                 raise ValueError("`task` must be one for the whole batch where more than the logits are wanted.")
             return ExtraBertOutput(logits=self._logits_of_rows(list(task), input_ids, attention_mask))
         self._check_task(task)
-        sequences = len(input_ids) if self.heads[task].is_joint else input_ids[..., 0].numel()
+        sequences = len(input_ids) if self.heads[task].is_cross_encoder else input_ids[..., 0].numel()
         with sentences_of_tasks([(task, sequences)]):
             return self._score(
                 self.poolings[task],
@@ -127,7 +127,7 @@ class ExtraBertForMultiTask(ExtraBertPreTrainedModel):
         rows = {task: [row for row, its in enumerate(tasks) if its == task] for task in dict.fromkeys(tasks)}
         for task in rows:
             self._check_task(task)
-        joint = {task: numbers for task, numbers in rows.items() if self.heads[task].is_joint}
+        joint = {task: numbers for task, numbers in rows.items() if self.heads[task].is_cross_encoder}
         by_task = {task: self(input_ids[its], attention_mask[its], task=task).logits for task, its in joint.items()}
         if one_pass := {task: numbers for task, numbers in rows.items() if task not in by_task}:
             by_task |= self._logits_in_one_pass(one_pass, input_ids, attention_mask)
@@ -152,7 +152,7 @@ class ExtraBertForMultiTask(ExtraBertPreTrainedModel):
         mask = torch.cat([mask for _, mask in batches])
         with sentences_of_tasks(list(zip(rows, sizes, strict=True))):
             ids = torch.cat([ids for ids, _ in batches])
-            states, pooler_output = self._encode(ids, mask, may_pack=not self.adapters)  # which go by whole sentences
+            states, pooler_output = self._encode(ids, mask, may_unpad=not self.adapters)  # which go by whole sentences
         states, masks = states.split(sizes), mask.split(sizes)
         poolers = states if pooler_output is None else pooler_output.split(sizes)
         by_task = {}

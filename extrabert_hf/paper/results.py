@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from extrabert_hf.errors import InputError
-from extrabert_hf.evaluation.scored_runs import TaskResults, read_run
 from extrabert_hf.paper.rows import PaperRow
+from extrabert_hf.runs.scored import TaskResults, read_run
 from extrabert_hf.tasks import PAPER_TASKS
 
 

@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import ClassVar
 
 from extrabert_hf.errors import InputError
-from extrabert_hf.evaluation.ensemble import score_split
-from extrabert_hf.evaluation.submission import write_submission
+from extrabert_hf.inference.predictor import score_split
+from extrabert_hf.machine import PRECISIONS
 from extrabert_hf.paper.results import run_folder
 from extrabert_hf.paper.rows import TABLE1, TABLE2, PaperRow
-from extrabert_hf.paper.tables import write_tables
-from extrabert_hf.pretrained import load_model
+from extrabert_hf.paper.table1 import write_tables
+from extrabert_hf.pretrained.loading import load_model
+from extrabert_hf.runs.folder import write_submission
 from extrabert_hf.tasks import PAPER_TASKS
 from extrabert_hf.training.checkpoints import last_checkpoint
 from extrabert_hf.training.command_line import Run, parse_multitask_run, parse_run
 from extrabert_hf.training.finetune import finetune, load_rows
-from extrabert_hf.training.precision import PRECISIONS
 
 logger = logging.getLogger(__name__)
 

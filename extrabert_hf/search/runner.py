@@ -30,8 +30,8 @@ from extrabert_hf.search.study import (
     trials_of_plans,
 )
 from extrabert_hf.search.trial import parse_trial
-from extrabert_hf.training.arguments import ExtraBertTrainingArguments
 from extrabert_hf.training.command_line import yaml_of_flags
+from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from optuna import Trial
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from extrabert_hf.errors import InputError
-from extrabert_hf.training.yaml_flags import flag_of
+from extrabert_hf.training.recipe_parser import flag_of
 
 METHODS = ("random", "bayes")
 

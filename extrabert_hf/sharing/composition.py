@@ -12,11 +12,11 @@ from safetensors.torch import load_file
 from transformers import AutoModel, AutoTokenizer
 
 from extrabert_hf.errors import InputError
-from extrabert_hf.lora import WEIGHTS_FILE as ADAPTER_FILE
-from extrabert_hf.model_names import resolve_model_name
 from extrabert_hf.models import MODEL_FOR_HEAD, ExtraBertConfig, ExtraBertForMultiTask
 from extrabert_hf.models.adapter_files_extrabert import PREFIX
 from extrabert_hf.models.configuration_extrabert import TASK_FIELDS
+from extrabert_hf.pretrained.lora import WEIGHTS_FILE as ADAPTER_FILE
+from extrabert_hf.pretrained.names import resolve_model_name
 
 WEIGHTS = "model.safetensors"
 HEAD_OF_MODEL = {model.__name__: head for head, model in MODEL_FOR_HEAD.items()}

@@ -14,9 +14,9 @@ from transformers import AutoConfig, AutoModel, PreTrainedTokenizerBase
 from extrabert_hf.data.loading import load_split
 from extrabert_hf.errors import InputError
 from extrabert_hf.machine import describe_machine
-from extrabert_hf.model_names import resolve_model_name
 from extrabert_hf.models import ExtraBertForMultiTask, ExtraBertForOneTask, ExtraBertPreTrainedModel
-from extrabert_hf.pretrained import build_multitask_model, load_model
+from extrabert_hf.pretrained.loading import build_multitask_model, load_model
+from extrabert_hf.pretrained.names import resolve_model_name
 from extrabert_hf.sharing.onnx_export import export_onnx, open_session, quantize_onnx
 from extrabert_hf.sharing.parity import (
     Variant,

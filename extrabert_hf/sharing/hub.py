@@ -14,10 +14,9 @@ from huggingface_hub.errors import HFValidationError, HTTPError
 from tqdm import tqdm
 
 from extrabert_hf.errors import InputError
-from extrabert_hf.sharing.hub_arguments import HubArguments
-from extrabert_hf.sharing.model_card import check_templates
+from extrabert_hf.runs.folder import RunFolder
+from extrabert_hf.sharing.model_card import HubArguments, check_templates
 from extrabert_hf.sharing.repository_files import default_name, described, files_to_push, hub_encoder
-from extrabert_hf.sharing.run_folder import RunFolder
 
 logger = logging.getLogger(__name__)
 

@@ -1,6 +1,7 @@
 """A model's card, filled from the files that its run has left; no number in it is typed."""
 
 from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,30 @@ from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from extrabert_hf.errors import InputError
-from extrabert_hf.evaluation.tables import number_cell
-from extrabert_hf.sharing.hub_arguments import HubArguments
-from extrabert_hf.sharing.run_folder import RunFolder
+from extrabert_hf.runs.folder import RunFolder
+from extrabert_hf.runs.tables import number_cell
+
+
+@dataclass
+class HubArguments:
+    """How a model is shared."""
+
+    hub_private_repo: bool | None = field(
+        default=None,
+        metadata={"help": "Whether only its owner sees a repository made anew; else the owner's default."},
+    )
+    hub_update: bool = field(
+        default=False,
+        metadata={"help": "Add a new version to a repository that holds another model already; its history stays."},
+    )
+    hub_license: str = field(
+        default="mit",
+        metadata={"help": "Licence of the model, by the Hub's id: 'mit', 'apache-2.0', 'cc-by-4.0', ..."},
+    )
+    hub_language: str | None = field(
+        default=None, metadata={"help": "Language of the texts by its code, such as 'en', for the model's card."}
+    )
+
 
 TEMPLATES = Path(__file__).parents[2] / "hub_cards"
 MARK = "<!-- Written by extrabert_hf from the run's files. Without this line a push leaves the card as it is. -->"
@@ -155,7 +177,8 @@ def _encodes_apart(config: dict[str, Any]) -> bool:
     """Tells whether a task has pairs whose sentences do not see each other."""
     tasks = config.get("tasks") or {}
     return any(
-        head != "sentiment" and tasks.get(name, {}).get("pair_encoding", config.get("pair_encoding")) != "joint"
+        head != "sentiment"
+        and tasks.get(name, {}).get("pair_encoding", config.get("pair_encoding")) != "cross_encoder"
         for name, head in _heads_of(config).items()
     )
 
@@ -163,15 +186,15 @@ def _encodes_apart(config: dict[str, Any]) -> bool:
 def _fields_of_head(entry: dict[str, Any]) -> list[str]:
     """Names those fields of the config that the task's head and pooling read."""
     model, head = entry["model"], entry["task"]["head"]
-    is_joint = head != "sentiment" and model.get("pair_encoding") == "joint"
-    is_cosine = head == "similarity" and model["similarity"] == "cosine" and not is_joint
-    fields = ["pair_encoding"] if is_joint else []
+    is_cross_encoder = head != "sentiment" and model.get("pair_encoding") == "cross_encoder"
+    is_cosine = head == "similarity" and model["similarity"] == "cosine" and not is_cross_encoder
+    fields = ["pair_encoding"] if is_cross_encoder else []
     fields += ["pooling", *(["multiplicative_weight"] if model["pooling"] == "multiplicative" else [])]
     if head == "similarity":
-        fields += ["similarity_bounds"] if is_joint else ["similarity", "similarity_bounds"]
+        fields += ["similarity_bounds"] if is_cross_encoder else ["similarity", "similarity_bounds"]
     else:
         fields += ["feed_forward_depth", "feed_forward_residual"]
-    if head != "sentiment" and not is_cosine and not is_joint:
+    if head != "sentiment" and not is_cosine and not is_cross_encoder:
         fields.append("pair_features")
     return [*fields, *([] if is_cosine else ["head_dropout"])]
 

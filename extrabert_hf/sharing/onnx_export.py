@@ -10,9 +10,9 @@ import torch
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
+from extrabert_hf.console import quiet_packages
 from extrabert_hf.errors import InputError, need_packages
 from extrabert_hf.models import ExtraBertForMultiTask, ExtraBertForOneTask, ExtraBertPreTrainedModel
-from extrabert_hf.sharing.quiet import quiet_packages
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ def export_onnx(model: ExtraBertPreTrainedModel, tokenizer: PreTrainedTokenizerB
     need_packages("the export", "export", "onnx", "onnxscript", "onnxruntime")
     import onnx
 
-    if isinstance(model, ExtraBertForMultiTask) and "joint" in model.config.pair_encodings:
+    if isinstance(model, ExtraBertForMultiTask) and "cross_encoder" in model.config.pair_encodings:
         raise InputError("`task` must be given to export a model that encodes pairs jointly: one task at a time.")
     if getattr(model, "adapters", None):
         raise InputError("`task` must be given to export a model with an adapter for each task: one task at a time.")

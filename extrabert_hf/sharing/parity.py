@@ -14,7 +14,7 @@ from extrabert_hf.data.collators import DataCollatorForSentences
 from extrabert_hf.data.tokenization import tokenize_sentences
 from extrabert_hf.errors import InputError
 from extrabert_hf.evaluation.metrics import predictions_from_logits
-from extrabert_hf.evaluation.significance import score
+from extrabert_hf.evaluation.scores import score
 from extrabert_hf.models import ExtraBertForOneTask, ExtraBertForSimilarity
 from extrabert_hf.sharing.onnx_export import run_session
 from extrabert_hf.tasks import TaskSpec

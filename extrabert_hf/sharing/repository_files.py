@@ -10,10 +10,9 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
 from extrabert_hf.errors import InputError
-from extrabert_hf.lora import WEIGHTS_FILE
-from extrabert_hf.sharing.hub_arguments import HubArguments
-from extrabert_hf.sharing.model_card import MARK, render_card
-from extrabert_hf.sharing.run_folder import RunFolder
+from extrabert_hf.pretrained.lora import WEIGHTS_FILE
+from extrabert_hf.runs.folder import RunFolder
+from extrabert_hf.sharing.model_card import MARK, HubArguments, render_card
 
 logger = logging.getLogger(__name__)
 

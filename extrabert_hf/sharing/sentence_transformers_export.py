@@ -14,12 +14,12 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
+from extrabert_hf.console import quiet_packages
 from extrabert_hf.errors import InputError, need_packages
 from extrabert_hf.models import ExtraBertForSimilarity, ExtraBertPreTrainedModel
 from extrabert_hf.models.heads_extrabert import CosineSimilarityHead
 from extrabert_hf.sharing import attention_pooling
 from extrabert_hf.sharing.attention_pooling import AttentionPooling
-from extrabert_hf.sharing.quiet import quiet_packages
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ def export_sentence_transformers(
     need_packages("the export", "export", "sentence_transformers")
     if not isinstance(model, ExtraBertForSimilarity) or not isinstance(model.head, CosineSimilarityHead):
         raise InputError(
-            "`model` must be an ExtraBertForSimilarity with similarity='cosine' and pair_encoding='separate' for "
+            "`model` must be an ExtraBertForSimilarity with similarity='cosine' and pair_encoding='bi_encoder' for "
             f"sentence-transformers, got an {type(model).__name__} with {model.config.similarity!r} and "
             f"{model.config.pair_encoding!r}."
         )

@@ -1,19 +1,15 @@
-"""How a run can be told to model and train; each field's `help` is its one description."""
+"""The arguments of a run: rows, task, model, adapters; each field's `help` is its only description."""
 
 import dataclasses
-import os
-from dataclasses import dataclass, field
+import logging
+from dataclasses import dataclass, field, fields
 from typing import ClassVar, Literal
 
-import torch
-from transformers import TrainingArguments
-
+from extrabert_hf.data.auditing import drop_defects
+from extrabert_hf.data.loading import LoadedData, load_task_data
 from extrabert_hf.errors import InputError
 from extrabert_hf.models.configuration_extrabert import ExtraBertConfig, PairEncoding, PoolingName
-from extrabert_hf.processes import check_group
-from extrabert_hf.sharing.hub_arguments import HubArguments
-from extrabert_hf.training.objective_arguments import ObjectiveArguments
-from extrabert_hf.training.precision import choose_bf16
+from extrabert_hf.tasks import TaskSpec
 
 
 @dataclass
@@ -76,106 +72,144 @@ class ModelArguments:
         return fields
 
 
+logger = logging.getLogger(__name__)
+
+
 @dataclass
-class ExtraBertTrainingArguments(ObjectiveArguments, HubArguments, TrainingArguments):
-    """`TrainingArguments` with our defaults, and fields of our own."""
+class LoraArguments:
+    """Train small adapters in place of the whole encoder; heads and poolings are trained in full."""
 
-    _argument_group_name: ClassVar[str] = "training (transformers' TrainingArguments and ours)"
+    _argument_group_name: ClassVar[str] = "LoRA (peft)"
 
-    head_learning_rate: float | None = field(
-        default=1e-3,
-        metadata={"help": "Learning rate of heads and poolings, which start untrained; none: the encoder's."},
-    )
-    length_buckets: bool = field(
-        default=True, metadata={"help": "Batches of sentences of like length: less padding, the same rows an epoch."}
-    )
-    max_tokens_per_batch: int | None = field(
-        default=None,
-        metadata={
-            "help": "Batches of at most so many tokens on each device, padding counted, in place of so many rows; "
-            "always of like length. Each batch counts the same, whatever its rows; with R-Drop a row's tokens count "
-            "twice. One task only."
-        },
-    )
-    padding_free: bool = field(
-        default=True, metadata={"help": "No padding in the encoder, where it can do without: faster, the same result."}
-    )
-    early_stopping_patience: int | None = field(
-        default=None, metadata={"help": "Stop after so many evaluations without a better score."}
-    )
-    overwrite_output_dir: bool = field(
-        default=False, metadata={"help": "Start anew though the output folder holds checkpoints of an earlier run."}
-    )
-    bf16: bool | None = field(
-        default=None, metadata={"help": "bfloat16 autocast: true, false, or by default where it is faster."}
-    )
-    resume_from_checkpoint: str | None = field(
-        default=None, metadata={"help": "'last' for the output folder's last checkpoint, or a checkpoint folder."}
-    )
-    restore_callback_states_from_checkpoint: bool = field(
-        default=True, metadata={"help": "A resumed run counts evaluations without a better score on from before."}
-    )
-    per_device_train_batch_size: int = field(default=16, metadata={"help": "Rows a step on each device."})
-    per_device_eval_batch_size: int = field(default=64, metadata={"help": "Rows a step in evaluation."})
-    learning_rate: float = field(default=2e-5, metadata={"help": "Peak learning rate of the encoder."})
-    warmup_steps: float = field(default=0.1, metadata={"help": "Warm-up steps, or their share of all if below 1."})
-    weight_decay: float = field(default=0.01, metadata={"help": "AdamW's weight decay, not on biases and norms."})
-    logging_steps: float = field(default=50, metadata={"help": "Steps from one log line to the next."})
-    eval_strategy: str = field(default="epoch", metadata={"help": "When to evaluate: 'epoch', 'steps' or 'no'."})
-    save_strategy: str = field(default="epoch", metadata={"help": "When to save a checkpoint; as eval_strategy."})
-    metric_for_best_model: str | None = field(
-        default=None,
-        metadata={
-            "help": "The score by which the best checkpoint is picked: 'loss' or a metric of the task; of several "
-            "tasks 'mean', 'cs224n_2024', 'worst', 'loss', or one task's, such as 'sts_pearson'."
-        },
-    )
-    save_total_limit: int | None = field(default=2, metadata={"help": "Checkpoints kept: the best and the last."})
-    load_best_model_at_end: bool = field(
-        default=True, metadata={"help": "End with the best checkpoint, not the last."}
-    )
-    calibrate: bool = field(
+    lora: bool = field(
         default=False,
-        metadata={
-            "help": "Scale the finished model's logits, of two classes shift them too, so that its probabilities "
-            "mean what they say; fitted to the dev rows. Not for scores."
-        },
+        metadata={"help": "Low-rank adapters in a frozen encoder; they want a larger --learning_rate, such as 3e-4."},
     )
-    hub_strategy: str = field(default="end", metadata={"help": "When --push_to_hub pushes: at the 'end', once."})
+    lora_r: int = field(default=8, metadata={"help": "Rank of the adapters."})
+    lora_alpha: int = field(default=16, metadata={"help": "Scale: an adapter counts alpha / r times."})
+    lora_dropout: float = field(default=0.05, metadata={"help": "Dropout before an adapter."})
+    lora_target_modules: list[str] | None = field(
+        default=None,
+        metadata={"help": "Names of the linear layers that get one, such as 'query value'; by default all."},
+    )
 
     def __post_init__(self) -> None:
-        if self.hub_strategy != "end":
-            raise InputError(
-                f"`hub_strategy` must be 'end', a checkpoint has no scores yet, got {self.hub_strategy!r}."
-            )
-        if self.hub_revision is not None or self.hub_always_push:
-            raise InputError("`hub_revision` and `hub_always_push` are not taken: one push, to the branch 'main'.")
-        if self.hub_token is not None:
-            os.environ["HF_TOKEN"] = self.hub_token  # where the client looks: arguments are written to files
-            self.hub_token = None
-        self.check_objective()
-        if self.label_smoothing_factor and self.objective is not None:
-            raise InputError("`label_smoothing_factor` can't be joined with another loss (`r_drop`, `teachers`, ...).")
-        if not torch.accelerator.is_available():
-            self.use_cpu = True  # else bf16 is refused, and of several processes each trains alone into one folder
-        for name in ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"):
-            if getattr(self, name) < 1:
-                raise InputError(f"`{name}` must be 1 or more, got {getattr(self, name)}.")
-        if self.max_tokens_per_batch is not None and self.max_tokens_per_batch < 1:
-            raise InputError(f"`max_tokens_per_batch` must be 1 or more, got {self.max_tokens_per_batch}.")
-        if self.fp16 and self.use_cpu:
-            raise InputError("`fp16` needs an accelerator, this run is on the CPU: use `bf16`, or neither.")
-        self.precision_reason = "as told"
-        if self.bf16 is None:
-            self.bf16, self.precision_reason = (False, "as told") if self.fp16 else choose_bf16(self.use_cpu)
-        super().__post_init__()
-        check_group(self.world_size)
-        if self.world_size > 1:
-            choices: list[bool | None] = [None] * self.world_size
-            torch.distributed.all_gather_object(choices, self.bf16)
-            if len(set(choices)) > 1:
-                raise InputError(
-                    "The processes measured differently whether bfloat16 is faster: say --bf16 true or false."
-                )
-        if self.early_stopping_patience is not None and not self.load_best_model_at_end:
-            raise InputError("`early_stopping_patience` needs `load_best_model_at_end`, got false.")
+        given = [its.name for its in fields(self) if getattr(self, its.name) != its.default]
+        if given and not self.lora:
+            logger.warning("without `lora` nothing is done with %s", ", ".join(f"`{name}`" for name in given))
+
+
+@dataclass
+class ColumnArguments:
+    """Where the rows hold what."""
+
+    _argument_group_name: ClassVar[str] = "columns"
+
+    sentence1_column: str | None = field(
+        default=None, metadata={"help": "Column of the (first) sentence; by default the first well-known name found."}
+    )
+    sentence2_column: str | None = field(default=None, metadata={"help": "Column of a pair's second sentence."})
+    label_column: str | None = field(default=None, metadata={"help": "Column of the label."})
+    id_column: str | None = field(default=None, metadata={"help": "Column of the row's id, else its line."})
+
+    def apply_to(self, task: TaskSpec) -> TaskSpec:
+        """Gives `task` with the columns that are set here."""
+        columns = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(ColumnArguments)}
+        return dataclasses.replace(task, **{name: column for name, column in columns.items() if column is not None})
+
+
+@dataclass
+class TaskArguments(ColumnArguments):
+    """Where your task differs from the recipe's."""
+
+    _argument_group_name: ClassVar[str] = "task"
+
+    task_name: str | None = field(default=None, metadata={"help": "Short id of your task, used in file names."})
+    head: str | None = field(
+        default=None,
+        metadata={"help": "For a multitask run's own task: 'sentiment', 'paraphrase' or 'similarity'."},
+    )
+    num_labels: int | None = field(default=None, metadata={"help": "Number of classes, their labels 0, 1, ..."})
+    class_names: list[str] | None = field(
+        default=None, metadata={"help": "Names of the classes in the order of their ids; the data may use either."}
+    )
+    label_min: float | None = field(default=None, metadata={"help": "Smallest score of a similarity task."})
+    label_max: float | None = field(default=None, metadata={"help": "Largest score of a similarity task."})
+
+    def apply_to(self, task: TaskSpec) -> TaskSpec:
+        """Gives `task` with the fields that are set here."""
+        task = super().apply_to(task)
+        given = self.class_names or [f"LABEL_{index}" for index in range(self.num_labels or 0)]
+        if task.is_regression and (self.class_names is not None or self.num_labels is not None):
+            raise InputError("`class_names` and `num_labels` are for tasks with classes, this one has a score.")
+        if not task.is_regression and (self.label_min is not None or self.label_max is not None):
+            raise InputError("`label_min` and `label_max` are for tasks with a score, this one has classes.")
+        if self.num_labels is not None and len(given) != self.num_labels:
+            raise InputError(f"`num_labels` must be the number of `class_names`, {len(given)}, got {self.num_labels}.")
+        if self.num_labels is not None and self.num_labels < 2:
+            raise InputError(f"`num_labels` must be 2 or more, got {self.num_labels}.")
+        low, high = task.label_range
+        return dataclasses.replace(
+            task,
+            name=self.task_name or task.name,
+            class_names=tuple(given) or task.class_names,
+            label_range=(
+                low if self.label_min is None else self.label_min,
+                high if self.label_max is None else self.label_max,
+            ),
+        )
+
+
+@dataclass
+class DataArguments:
+    """Which rows."""
+
+    _argument_group_name: ClassVar[str] = "data"
+
+    data: str | None = field(
+        default=None,
+        metadata={
+            "help": "'sample' (bundled), a folder (CS224N files, or train/dev/test as csv, tsv, json, jsonl, "
+            "parquet), a file, or a Hub id; by default the task's data set on the Hub."
+        },
+    )
+    dataset_config: str | None = field(default=None, metadata={"help": "Config name of a Hub data set."})
+    dev_data: str | None = field(default=None, metadata={"help": "Dev file beside a train file given as --data."})
+    test_data: str | None = field(default=None, metadata={"help": "Test file, labelled or not."})
+    dev_fraction: float = field(
+        default=0.1, metadata={"help": "Share of train cut off as dev where there is none, 0 to 1."}
+    )
+    max_length: int | None = field(
+        default=None,
+        metadata={
+            "help": "Most tokens of one sentence, the rest is cut off; by default 128, or the tokenizer's fewer."
+        },
+    )
+    predict_test: bool = field(default=True, metadata={"help": "Whether to predict the test split at the end."})
+    strict_data: bool = field(default=False, metadata={"help": "Whether a row that can't be used is an error."})
+    drop_leaked: bool = field(
+        default=False, metadata={"help": "Leave out train rows whose text stands in dev or test too."}
+    )
+    drop_duplicates: bool = field(default=False, metadata={"help": "Keep the first of train rows with the same text."})
+
+    def __post_init__(self) -> None:
+        if not 0 < self.dev_fraction < 1:
+            raise InputError(f"`dev_fraction` must be between 0 and 1, got {self.dev_fraction}.")
+        if self.max_length is not None and self.max_length < 3:
+            raise InputError(f"`max_length` must be 3 or more, got {self.max_length}.")
+
+    def load(self, task: TaskSpec, seed: int) -> LoadedData:
+        """Loads a task's rows as these arguments say, cleaned of the defects that they name."""
+        loaded = load_task_data(
+            task,
+            self.data,
+            dev_data=self.dev_data,
+            test_data=self.test_data,
+            dev_fraction=self.dev_fraction,
+            dataset_config=self.dataset_config,
+            seed=seed,
+            strict=self.strict_data,
+        )
+        if self.drop_leaked or self.drop_duplicates:
+            return drop_defects(loaded, leaked=self.drop_leaked, duplicates=self.drop_duplicates)
+        return loaded

@@ -8,11 +8,11 @@ from peft import PeftConfig, PeftModel
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from extrabert_hf.errors import InputError
-from extrabert_hf.evaluation.conflicts import CONFLICTS_FILE
-from extrabert_hf.lora import ADAPTER
 from extrabert_hf.models.configuration_extrabert import TASK_FIELDS
-from extrabert_hf.training.arguments import ExtraBertTrainingArguments
+from extrabert_hf.pretrained.lora import ADAPTER
+from extrabert_hf.runs.gradient_conflicts import CONFLICTS_FILE
 from extrabert_hf.training.trainer import COMPLETE_FILE
+from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
 
 COMPARED = ("tasks", *(name for name in TASK_FIELDS if name != "class_names"), "id2label", "hidden_size")
 """The fields in which a checkpoint's model must be the run's; `id2label` has the names of classes, given or not."""

@@ -6,15 +6,18 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from extrabert_hf.errors import InputError
-from extrabert_hf.evaluation.aggregate import AGGREGATES, ERRORS
-from extrabert_hf.evaluation.metrics import metric_names
+from extrabert_hf.evaluation.metrics import AGGREGATES, ERRORS, metric_names
 from extrabert_hf.tasks import PAPER_TASKS, TaskSpec
-from extrabert_hf.training.arguments import ExtraBertTrainingArguments, ModelArguments
-from extrabert_hf.training.data_arguments import DataArguments, TaskArguments
-from extrabert_hf.training.lora_arguments import LoraArguments
+from extrabert_hf.training.arguments import DataArguments, LoraArguments, ModelArguments, TaskArguments
 from extrabert_hf.training.multitask_arguments import MultiTaskArguments
-from extrabert_hf.training.recipe_parser import RecipeParser, refused_in_one_line
-from extrabert_hf.training.yaml_flags import BY_TASK, blocks_of_tasks, flags_from_yaml
+from extrabert_hf.training.recipe_parser import (
+    BY_TASK,
+    RecipeParser,
+    blocks_of_tasks,
+    flags_from_yaml,
+    refused_in_one_line,
+)
+from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
 
 T = TypeVar("T")
 
@@ -88,8 +91,8 @@ def parse_run(
     task = task_run.task
     if values["head"] not in (None, task.head):
         raise InputError(f"`head` is {task.head!r} in this recipe, got {values['head']!r}: a multitask run takes any.")
-    if values["pair_encoding"] == "joint" and not task.is_pair:
-        raise InputError(f"`pair_encoding` 'joint' is for pairs, {task.name!r} has single sentences.")
+    if values["pair_encoding"] == "cross_encoder" and not task.is_pair:
+        raise InputError(f"`pair_encoding` 'cross_encoder' is for pairs, {task.name!r} has single sentences.")
     metric = values["metric_for_best_model"]
     names = (*metric_names(task), "loss")
     if metric not in names:

@@ -12,15 +12,15 @@ import torch.nn.functional as F
 from datasets import Dataset
 from transformers import set_seed
 
-from extrabert_hf.allocator import keep_freed_memory
 from extrabert_hf.data.collators import DataCollatorForSentences
 from extrabert_hf.data.tokenization import tokenize_dataset
 from extrabert_hf.errors import InputError
-from extrabert_hf.pretrained import build_model
+from extrabert_hf.machine import keep_freed_memory
+from extrabert_hf.pretrained.loading import build_model
 from extrabert_hf.tasks import PAPER_TASKS
-from extrabert_hf.training.arguments import ExtraBertTrainingArguments
 from extrabert_hf.training.checkpoints import check_same_model, clear_earlier_run, find_checkpoint
 from extrabert_hf.training.trainer import ExtraBertTrainer
+from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
 
 logger = logging.getLogger(__name__)
 
@@ -154,7 +154,7 @@ def pretrain(arguments: ContrastiveArguments, training: ExtraBertTrainingArgumen
         raise InputError(f"`text` must have 2 pairs of sentences or more, got {len(pairs)} in {arguments.text}.")
     logger.info("%s pairs of sentences in %s", f"{len(pairs):,}", arguments.text)
     model, tokenizer = build_model(arguments.model_name_or_path, PAPER_TASKS["sts"], pooling="mean")
-    if model.config.pooling != "mean" or model.config.pair_encoding != "separate":
+    if model.config.pooling != "mean" or model.config.pair_encoding != "bi_encoder":
         raise InputError(
             f"`model_name_or_path` must be an encoder, got a trained model in {arguments.model_name_or_path}."
         )

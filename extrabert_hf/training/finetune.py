@@ -17,7 +17,6 @@ from transformers import (
     set_seed,
 )
 
-from extrabert_hf.allocator import keep_freed_memory
 from extrabert_hf.data.auditing import AUDIT_FILE, audit, findings, write_audit
 from extrabert_hf.data.collators import DataCollatorForMultiTask, DataCollatorForSentences
 from extrabert_hf.data.loading import LoadedData
@@ -26,19 +25,69 @@ from extrabert_hf.data.tokenization import DEFAULT_MAX_LENGTH, tokenize_dataset
 from extrabert_hf.data.validation import write_rejected_rows
 from extrabert_hf.errors import InputError, need_folder
 from extrabert_hf.evaluation.metrics import compute_metrics, predictions_from_logits
-from extrabert_hf.lora import merge_lora, save_adapter, with_lora
-from extrabert_hf.model_names import lasting_model_name
-from extrabert_hf.pretrained import build_model, build_multitask_model
+from extrabert_hf.inference.calibration import MIN_ROWS, calibrate_model
+from extrabert_hf.machine import PRECISIONS, keep_freed_memory
+from extrabert_hf.pretrained.loading import build_model, build_multitask_model
+from extrabert_hf.pretrained.lora import merge_lora, save_adapter, with_lora
+from extrabert_hf.pretrained.names import lasting_model_name
 from extrabert_hf.tasks import TaskSpec
-from extrabert_hf.training.best_per_task import KeepBestPerTask
-from extrabert_hf.training.calibrated_heads import calibrate_run, check_can_calibrate
+from extrabert_hf.training.callbacks import KeepBestPerTask
 from extrabert_hf.training.checkpoints import check_same_model, clear_earlier_run, find_checkpoint
 from extrabert_hf.training.command_line import Run
 from extrabert_hf.training.multitask_trainer import MultiTaskTrainer
-from extrabert_hf.training.precision import PRECISIONS
+from extrabert_hf.training.objectives import prepare_train_rows
 from extrabert_hf.training.results import score_and_write
-from extrabert_hf.training.train_rows import prepare_train_rows
 from extrabert_hf.training.trainer import ExtraBertTrainer, plain_model
+
+
+def check_can_calibrate(run: Run, loaded: dict[str, LoadedData]) -> None:
+    """Refuses, before it is trained, a run that is told to `calibrate` what it can't."""
+    if not run.training.calibrate:
+        return
+    if run.lora.lora:
+        raise InputError("`calibrate` can't be joined with `lora`: recipes/calibrate.py takes the merged model.")
+    if run.multitask is not None and run.multitask.keep_best_per_task:
+        raise InputError(
+            "`calibrate` can't be joined with `keep_best_per_task`, whose models it would leave as they are."
+        )
+    labels = {name: loaded[name].splits["dev"]["label"][:] for name, its in run.specs.items() if not its.is_regression}
+    if not labels:
+        raise InputError(f"`calibrate` is for classes, {', '.join(map(repr, run.tasks))} has scores.")
+    for name, its in labels.items():
+        if len(its) < MIN_ROWS:
+            raise InputError(f"`calibrate` needs {MIN_ROWS} dev rows or more, {name!r} has {len(its)}.")
+        if len(set(its)) < 2:
+            raise InputError(f"`calibrate` needs dev rows of two classes or more, those of {name!r} are of one.")
+
+
+def calibrate_run(
+    run: Run, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, loaded: dict[str, LoadedData]
+) -> dict[str, dict[str, Any]]:
+    """
+    Calibrates the head of each task that has classes, and saves the model anew.
+
+    Args:
+        run ([`Run`]):
+            What the run was told.
+        model (`PreTrainedModel`):
+            The trained model.
+        tokenizer (`PreTrainedTokenizerBase`):
+            Its tokenizer.
+        loaded (`dict[str, LoadedData]`):
+            Each task's rows.
+
+    Returns:
+        `dict`: by task what [`calibrate`] says.
+    """
+    options = {"batch_size": run.training.eval_batch_size, "progress": not run.training.disable_tqdm}
+    reports = {}
+    for name, task in run.specs.items():
+        if not task.is_regression:
+            task_model = model if run.multitask is None else model.extract(name)  # which shares the head
+            reports[name] = calibrate_model(task_model, tokenizer, task, loaded[name].splits["dev"], **options)
+    model.save_pretrained(run.training.output_dir)
+    return reports
+
 
 logger = logging.getLogger(__name__)
 
@@ -138,13 +187,15 @@ def make_model(run: Run) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
 def limit_length(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, max_length: int | None) -> None:
     """Notes in the tokenizer, which is saved with the model, after how many tokens it cuts and what it gives."""
     positions = getattr(model.config.backbone_config, "max_position_embeddings", DEFAULT_MAX_LENGTH)
-    is_joint = "joint" in model.config.pair_encodings
+    is_cross_encoder = "cross_encoder" in model.config.pair_encodings
     # of each sentence; RoBERTa leaves two positions unused
-    longest = min(tokenizer.model_max_length, positions // 2 - 1 if is_joint else positions)
-    if is_joint and tokenizer("a")["input_ids"][0] not in (tokenizer.cls_token_id, tokenizer.bos_token_id):
-        raise InputError("`pair_encoding` 'joint' needs a tokenizer that begins a sentence with a token of its own.")
+    longest = min(tokenizer.model_max_length, positions // 2 - 1 if is_cross_encoder else positions)
+    if is_cross_encoder and tokenizer("a")["input_ids"][0] not in (tokenizer.cls_token_id, tokenizer.bos_token_id):
+        raise InputError(
+            "`pair_encoding` 'cross_encoder' needs a tokenizer that starts a sentence with a special token."
+        )
     if max_length is not None and max_length > longest:
-        taken = "a joint pair has for each sentence" if is_joint else "the tokenizer takes"
+        taken = "a joint pair has for each sentence" if is_cross_encoder else "the tokenizer takes"
         raise InputError(f"`max_length` must be at most {longest}, what {taken}, got {max_length}.")
     tokenizer.model_max_length = max_length or min(DEFAULT_MAX_LENGTH, longest)
     names = ["input_ids", "attention_mask"]  # what the model takes: `model(**tokenizer(...))`
@@ -214,7 +265,7 @@ def tell_what_is_trained(run: Run, trainer: ExtraBertTrainer) -> None:
         f"{len(trainer.train_dataset):,}",
         PRECISIONS[run.training.mixed_precision],
         run.training.precision_reason,
-        "padding-free" if (reason := trainer.why_padded()) is None else f"padded ({reason})",
+        "without padding" if (reason := trainer.why_padded()) is None else f"padded ({reason})",
     )
 
 

@@ -14,10 +14,9 @@ from transformers import EvalPrediction
 from extrabert_hf.data.multitask import MultiTaskDataset, StepSampler
 from extrabert_hf.data.samplers import mixed_generator
 from extrabert_hf.errors import InputError
-from extrabert_hf.evaluation.aggregate import aggregate_scores
-from extrabert_hf.evaluation.conflicts import CONFLICTS_FILE
+from extrabert_hf.evaluation.metrics import aggregate_scores
+from extrabert_hf.runs.gradient_conflicts import CONFLICTS_FILE, GradientConflicts
 from extrabert_hf.tasks import TaskSpec
-from extrabert_hf.training.conflicts import GradientConflicts
 from extrabert_hf.training.gradient_surgery import combine, get_aggregator, gram_matrix
 from extrabert_hf.training.multitask_arguments import MultiTaskArguments
 from extrabert_hf.training.trainer import ExtraBertTrainer, encoder_parameters

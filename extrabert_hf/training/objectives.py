@@ -1,9 +1,23 @@
-"""What a step of training minimises where it is more than the head's own loss."""
+"""All that enters the loss of a training step: label balance, R-Drop, teachers."""
 
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from datasets import Dataset
+from scipy.ndimage import gaussian_filter1d
+
+from extrabert_hf.data.collators import EXTRA_COLUMNS
+from extrabert_hf.inference.predictor import predict_members
+from extrabert_hf.pretrained.loading import load_same_task
+from extrabert_hf.tasks import TaskSpec
+
+if TYPE_CHECKING:
+    from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
 
 
 @dataclass(frozen=True)
@@ -83,3 +97,102 @@ def disagreement(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     if first.shape[1] == 1:
         return (first - second).square().mean()
     return (divergence(first, second) + divergence(second, first)).mean() / 2
+
+
+BINS = 50
+"""Of a score's range."""
+SIGMA = 2
+"""Width of the kernel, in bins, that smooths the frequency of scores."""
+
+
+def balanced_weights(task: TaskSpec, labels: np.ndarray) -> np.ndarray:
+    """
+    Weighs each row by how rare its label is; the mean of all weights is 1.
+
+    A class by its share of the rows. A score by the frequency of scores around it: label distribution smoothing, Yang
+    et al. (2021), https://arxiv.org/abs/2102.09554, Section 3.1.
+
+    Args:
+        task ([`TaskSpec`]):
+            Says whether labels are classes, or the range of the score.
+        labels (`np.ndarray` of shape `(N,)`):
+            Class ids or scores of the training rows.
+
+    Returns:
+        `np.ndarray` of shape `(N,)`, float32.
+    """
+    if task.is_regression:
+        counts, edges = np.histogram(labels, bins=BINS, range=task.label_range)
+        places = np.clip(np.digitize(labels, edges) - 1, 0, BINS - 1)
+        frequency = gaussian_filter1d(counts.astype(np.float64), SIGMA, mode="reflect")[places]
+    else:
+        frequency = np.bincount(labels, minlength=len(task.class_names))[labels]
+    weights = 1 / frequency
+    return (weights / weights.mean()).astype(np.float32)
+
+
+def balanced_rows(task: TaskSpec, labels: np.ndarray, seed: int) -> np.ndarray:
+    """
+    Draws as many rows as there are, those of rare labels more often, those of frequent ones less.
+
+    Args:
+        task ([`TaskSpec`]):
+            As for [`balanced_weights`].
+        labels (`np.ndarray` of shape `(N,)`):
+            As for [`balanced_weights`].
+        seed (`int`):
+            Of the draw.
+
+    Returns:
+        `np.ndarray` of shape `(N,)`: row numbers, each as often as its weight says, rounded up or down by chance.
+    """
+    generator = np.random.default_rng(seed)
+    order = generator.permutation(len(labels))
+    ends = np.cumsum(balanced_weights(task, labels)[order].astype(np.float64))
+    ends *= len(labels) / ends[-1]
+    return np.sort(order[np.searchsorted(ends, np.arange(len(labels)) + generator.random()).clip(max=len(labels) - 1)])
+
+
+logger = logging.getLogger(__name__)
+
+
+def prepare_train_rows(
+    rows: Dataset, tokenized: Dataset, task: TaskSpec, training: "ExtraBertTrainingArguments"
+) -> Dataset:
+    """
+    Adds to tokenised training rows what [`ObjectiveArguments`] ask for.
+
+    Args:
+        rows (`Dataset`):
+            The same rows before, with their sentences.
+        tokenized (`Dataset`):
+            What [`tokenize_dataset`] made of them.
+        task ([`TaskSpec`]):
+            Theirs.
+        training ([`ExtraBertTrainingArguments`]):
+            The run's.
+
+    Returns:
+        `Dataset`: with `weights` or `teacher_logits` where they are asked for; with balanced sampling other rows.
+
+    Raises:
+        [`InputError`]: for a teacher that can't be loaded, or has another head or other labels.
+    """
+    weights_name, teacher_name = EXTRA_COLUMNS
+    labels = np.asarray(rows["label"][:])
+    if training.teachers:
+        options = {"batch_size": training.eval_batch_size, "bf16": training.bf16}
+        answers = answers_of(training.teachers, rows, task, progress=not training.disable_tqdm, **options)
+        tokenized = tokenized.add_column(teacher_name, answers.tolist())
+    if training.label_balance == "weights":
+        tokenized = tokenized.add_column(weights_name, balanced_weights(task, labels))
+    if training.label_balance == "sampling":
+        tokenized = tokenized.select(balanced_rows(task, labels, training.seed))
+    return tokenized
+
+
+def answers_of(teachers: Sequence[str], rows: Dataset, task: TaskSpec, **options: Any) -> np.ndarray:
+    """Gives the teachers' mean answer to each row, as [`predict_members`] does with `options`, `(N, C)`."""
+    members = [load_same_task(name, task, "teachers") for name in teachers]
+    logger.info("%s: what %s answer to the training rows", task.name, ", ".join(teachers))
+    return predict_members(members, *(rows[name][:] for name in task.sentence_columns), **options)

@@ -8,15 +8,14 @@ from typing import Any
 import numpy as np
 
 from extrabert_hf.errors import InputError
-from extrabert_hf.evaluation.comparison import compare_all
-from extrabert_hf.evaluation.comparison_report import read_sides, split_sides
-from extrabert_hf.evaluation.conflicts import CONFLICTS_FILE, read_conflicts
-from extrabert_hf.evaluation.scored_runs import ScoredRun, check_same_rows
-from extrabert_hf.pretrained import load_all_tasks
-from extrabert_hf.report.answers import Answers, answer_rows
-from extrabert_hf.report.page import REPORT_FILE, ReportedRun, write_report
+from extrabert_hf.pretrained.loading import load_all_tasks
+from extrabert_hf.runs.answers import Answers, answer_rows
+from extrabert_hf.runs.comparison import compare_all, read_sides, split_sides
+from extrabert_hf.runs.gradient_conflicts import CONFLICTS_FILE, read_conflicts
+from extrabert_hf.runs.page import REPORT_FILE, ReportedRun, write_report
+from extrabert_hf.runs.scored import ScoredRun, check_same_rows
 from extrabert_hf.tasks import TaskSpec
-from extrabert_hf.training.data_arguments import DataArguments
+from extrabert_hf.training.arguments import DataArguments
 
 
 def report_run(folder: Path, answers: Mapping[str, Answers], metrics: Mapping[str, Any]) -> None:

@@ -15,15 +15,14 @@ from transformers import PreTrainedModel
 
 from extrabert_hf.data.loading import LoadedData
 from extrabert_hf.data.sources import describe_source
-from extrabert_hf.evaluation.aggregate import aggregate_scores
-from extrabert_hf.evaluation.conflicts import summarize_conflicts
-from extrabert_hf.evaluation.ensemble import score_split
-from extrabert_hf.evaluation.significance import score
-from extrabert_hf.evaluation.submission import write_submission
-from extrabert_hf.evaluation.summary import summarize
+from extrabert_hf.evaluation.metrics import aggregate_scores
+from extrabert_hf.evaluation.scores import score, summarize
+from extrabert_hf.inference.predictor import score_split
 from extrabert_hf.machine import describe_machine
-from extrabert_hf.model_names import hub_model_name
-from extrabert_hf.report.answers import Answers, answer_rows
+from extrabert_hf.pretrained.names import hub_model_name
+from extrabert_hf.runs.answers import Answers, answer_rows
+from extrabert_hf.runs.folder import write_submission
+from extrabert_hf.runs.gradient_conflicts import summarize_conflicts
 from extrabert_hf.training.command_line import Run
 from extrabert_hf.training.multitask_trainer import MultiTaskTrainer
 from extrabert_hf.training.reporting import report_run

@@ -4,35 +4,24 @@ import copy
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import torch
 from peft import PeftModel
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainerCallback
+from transformers import Trainer
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from extrabert_hf.data.collators import EXTRA_COLUMNS
-from extrabert_hf.data.samplers import LengthBucketSampler
-from extrabert_hf.data.token_batches import TokenBudgetBatchSampler
+from extrabert_hf.data.samplers import LengthBucketSampler, TokenBudgetBatchSampler
 from extrabert_hf.errors import InputError
 from extrabert_hf.sharing.hub import claim_repository, push_folder, told_in_one_line
-from extrabert_hf.sharing.hub_arguments import HubArguments
-from extrabert_hf.sharing.model_card import check_templates
+from extrabert_hf.sharing.model_card import HubArguments, check_templates
 from extrabert_hf.sharing.repository_files import default_name
-
-
-class EpochSampler(Protocol):
-    """A sampler whose order is a pure function of its seed and epoch."""
-
-    def set_epoch(self, epoch: int) -> None:
-        """Turns to the order of `epoch`, 0 or more."""
-
+from extrabert_hf.training.callbacks import SamplerOfEpochs, _SetSamplerEpoch
 
 COMPLETE_FILE = "complete"
 """Stands in a checkpoint that was written to its end: one that a kill cut short has none."""
-
-SamplerOfEpochs = TypeVar("SamplerOfEpochs", bound=EpochSampler)
 
 
 class ExtraBertTrainer(Trainer):
@@ -50,7 +39,7 @@ class ExtraBertTrainer(Trainer):
         args = copy.copy(kwargs.pop("args"))
         args.remove_unused_columns = False  # the collator takes what it needs
         super().__init__(args=args, **kwargs)
-        plain_model(self.model).padding_free = self.args.padding_free
+        plain_model(self.model).unpad = self.args.unpad
 
     def why_padded(self) -> str | None:
         """Says why the encoder is trained with padding, in a few words; `None` where it is without."""
@@ -216,16 +205,6 @@ class ExtraBertTrainer(Trainer):
     def _follow_epochs(self, sampler: SamplerOfEpochs) -> SamplerOfEpochs:
         self.add_callback(_SetSamplerEpoch(sampler))
         return sampler
-
-
-class _SetSamplerEpoch(TrainerCallback):
-    """Tells the sampler its epoch: on resume with several processes accelerate's own call does not reach it."""
-
-    def __init__(self, sampler: SamplerOfEpochs) -> None:
-        self.sampler = sampler
-
-    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.sampler.set_epoch(int(state.epoch + 1e-6))
 
 
 def plain_model(model: torch.nn.Module) -> torch.nn.Module:

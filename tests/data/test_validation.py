@@ -2,9 +2,8 @@ import json
 
 import pytest
 
-from extrabert_hf.data.columns import Columns
 from extrabert_hf.data.reading import RejectedRow
-from extrabert_hf.data.validation import rejection_notice, valid_rows, write_rejected_rows
+from extrabert_hf.data.validation import Columns, rejection_notice, valid_rows, write_rejected_rows
 from extrabert_hf.errors import InputError
 from extrabert_hf.tasks import PAPER_TASKS
 

@@ -8,13 +8,6 @@ import numpy as np
 import pytest
 
 from extrabert_hf.errors import InputError
-from extrabert_hf.evaluation import (
-    ConstantInputWarning,
-    compute_metric,
-    compute_metrics,
-    metric_names,
-    predictions_from_logits,
-)
 from extrabert_hf.evaluation.metric_classes import (
     F1,
     Accuracy,
@@ -25,7 +18,15 @@ from extrabert_hf.evaluation.metric_classes import (
     Spearman,
     WithinOneAccuracy,
 )
-from extrabert_hf.evaluation.metrics import CLASS_FORMULAS, FORMULAS
+from extrabert_hf.evaluation.metrics import (
+    CLASS_FORMULAS,
+    FORMULAS,
+    ConstantInputWarning,
+    compute_metric,
+    compute_metrics,
+    metric_names,
+    predictions_from_logits,
+)
 from extrabert_hf.tasks import PAPER_TASKS, TaskSpec
 
 METRICS = [Accuracy, F1, MacroF1, WithinOneAccuracy, QuadraticKappa, Pearson, Spearman, MeanSquaredError]

@@ -7,7 +7,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModel
 
 from extrabert_hf import ExtraBertConfig, ExtraBertForMultiTask, ExtraBertForParaphrase, ExtraBertForSimilarity
-from extrabert_hf.lora import merge_lora, save_adapter, with_lora
+from extrabert_hf.pretrained.lora import merge_lora, save_adapter, with_lora
 
 MODELS = [ExtraBertForParaphrase, ExtraBertForMultiTask]
 

@@ -6,8 +6,8 @@ from transformers import AutoModel
 
 from extrabert_hf import ExtraBertConfig, ExtraBertForMultiTask
 from extrabert_hf.errors import InputError
-from extrabert_hf.lora import with_lora
 from extrabert_hf.models.adapters_extrabert import LinearWithAdapters, adaptable_layers, merge_adapters
+from extrabert_hf.pretrained.lora import with_lora
 from tests.conftest import TINY_BACKBONES
 
 ADAPTERS = {

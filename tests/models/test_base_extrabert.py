@@ -10,7 +10,7 @@ from extrabert_hf import (
     ExtraBertForSentiment,
     ExtraBertForSimilarity,
 )
-from extrabert_hf.models.packing_extrabert import PACKED
+from extrabert_hf.models.unpadding_extrabert import UNPADDED
 from tests.conftest import TINY_BACKBONES
 
 POOLINGS = ["pooler", "cls", "mean", "dot", "multiplicative"]
@@ -33,7 +33,7 @@ def test_one_forward_of_the_encoder_serves_both_sentences(tiny_bert, random_batc
     )
     model(**random_batch(4))
     assert len(shapes) == 1
-    model.padding_free = False
+    model.unpad = False
     model(**random_batch(4))
     assert shapes[1:] == [(8, 7)]
 
@@ -152,7 +152,7 @@ def test_from_backbone_attends_as_asked(tmp_path, implementation):
     AutoModel.from_config(TINY_BACKBONES["bert"]).save_pretrained(tmp_path)
     model = ExtraBertForSentiment.from_backbone(str(tmp_path), attn_implementation=implementation)
     used = {module.config._attn_implementation for module in model.backbone.modules() if hasattr(module, "config")}
-    assert used == {implementation or PACKED}
+    assert used == {implementation or UNPADDED}
     model.set_attn_implementation("sdpa")
     assert model.why_padded() == "as the attention 'sdpa' has it"
 

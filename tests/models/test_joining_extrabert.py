@@ -26,7 +26,7 @@ def batch_of(*pairs):
 
 
 def joint(model_class, backbone, **fields):
-    model = model_class(ExtraBertConfig(backbone_config=backbone, pair_encoding="joint", **fields))
+    model = model_class(ExtraBertConfig(backbone_config=backbone, pair_encoding="cross_encoder", **fields))
     with torch.no_grad():
         for parameter in model.parameters():
             parameter += 0.1 * torch.randn_like(parameter)
@@ -41,11 +41,11 @@ def test_a_pair_becomes_one_sequence_wherever_its_padding_stands(left):
     assert joined.attention_mask.tolist() == [[1] * 7]
 
 
-@pytest.mark.parametrize("padding_free", [True, False])
+@pytest.mark.parametrize("unpad", [True, False])
 @pytest.mark.parametrize("pooling", ["pooler", "cls", "mean", "dot", "multiplicative"])
-def test_logits_are_those_of_the_encoder_reading_both_sentences_as_one_text(tiny_bert, pooling, padding_free):
+def test_logits_are_those_of_the_encoder_reading_both_sentences_as_one_text(tiny_bert, pooling, unpad):
     model = joint(ExtraBertForParaphrase, tiny_bert, pooling=pooling)
-    model.padding_free = padding_free
+    model.unpad = unpad
     ids = torch.tensor([JOINED])
     encoded = model.backbone(input_ids=ids, token_type_ids=torch.tensor([TYPES]))
     vectors = encoded.pooler_output
@@ -90,8 +90,8 @@ def test_a_model_of_several_tasks_has_joint_and_separate_ones(tiny_bert, random_
     lora = {"adapter": {"r": 2, "lora_alpha": 4, "target_modules": ["query"]}} if adapter else {}
     tasks = {
         "sst": {"head": "sentiment", **lora},
-        "para": {"head": "paraphrase", "pair_encoding": "joint", **lora},
-        "sts": {"head": "similarity", "pair_encoding": "separate", **lora},
+        "para": {"head": "paraphrase", "pair_encoding": "cross_encoder", **lora},
+        "sts": {"head": "similarity", "pair_encoding": "bi_encoder", **lora},
     }
     model = joint(ExtraBertForMultiTask, tiny_bert, tasks=tasks)
     batch = random_batch(4)

@@ -37,7 +37,7 @@ def test_a_batch_of_several_tasks_gives_each_row_what_its_task_does(model, rando
 
 def test_the_encoder_runs_once_and_without_the_sentences_that_no_task_reads(model, random_batch):
     calls = []
-    model.padding_free = False
+    model.unpad = False
     model.backbone.register_forward_hook(lambda module, args, output: calls.append(len(output.last_hidden_state)))
     model(task=["sst", "sts", "sst"], **random_batch(3))
     assert calls == [4]

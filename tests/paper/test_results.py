@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from extrabert_hf.errors import InputError
-from extrabert_hf.evaluation import bootstrap_interval
+from extrabert_hf.evaluation.bootstrap import bootstrap_interval
 from extrabert_hf.evaluation.formulas import accuracy
 from extrabert_hf.paper.results import row_results, run_folder
 from extrabert_hf.paper.rows import TABLE1

@@ -11,7 +11,7 @@ from extrabert_hf.training.finetune import finetune
 CONFIGS = Path(__file__).parents[2] / "recipes" / "configs" / "table1"
 
 # a random encoder of 16 dimensions often answers one class for every row
-pytestmark = pytest.mark.filterwarnings("ignore::extrabert_hf.evaluation.ConstantInputWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::extrabert_hf.evaluation.metrics.ConstantInputWarning")
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def test_all_runs_of_a_table_are_trained_in_the_precision_that_was_measured_firs
         ),
         (["rr"], {"flags": ("--config", "other.yaml")}, "--config is not for a table"),
         (["rr"], {"flags": ("--aggregator", "pcgrad")}, "--aggregator is not for a table"),
-        (["rr"], {"flags": ("--pair_encoding=joint",)}, "--pair_encoding is not for a table"),
+        (["rr"], {"flags": ("--pair_encoding=cross_encoder",)}, "--pair_encoding is not for a table"),
         (["rr", "rr"], {}, "`rows` must differ from each other"),
         (["rr"], {"test": True}, "`test` needs the row sft_ma_cs, which is not finished"),
     ],

@@ -9,7 +9,7 @@ from transformers import AutoModel
 from extrabert_hf.errors import InputError
 from extrabert_hf.sharing.composition import compose_adapters, compose_runs
 
-pytestmark = pytest.mark.filterwarnings("ignore::extrabert_hf.evaluation.ConstantInputWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::extrabert_hf.evaluation.metrics.ConstantInputWarning")
 TASKS = ("sst", "para", "sts")
 
 

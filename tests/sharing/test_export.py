@@ -11,8 +11,8 @@ from transformers import AutoModel, AutoTokenizer
 
 from extrabert_hf import ExtraBertForMultiTask, ExtraBertForParaphrase, ExtraBertForSimilarity
 from extrabert_hf.errors import InputError
-from extrabert_hf.lora import load_adapter, save_adapter, with_lora
-from extrabert_hf.pretrained import load_model
+from extrabert_hf.pretrained.loading import load_model
+from extrabert_hf.pretrained.lora import load_adapter, save_adapter, with_lora
 from extrabert_hf.sharing.export import ExportArguments, run_export
 
 ROOT = Path(__file__).parents[2]

@@ -15,12 +15,12 @@ import torch
 from transformers import AutoModel
 
 from extrabert_hf import ExtraBertForSimilarity
-from extrabert_hf.lora import merge_lora, save_adapter, with_lora
+from extrabert_hf.pretrained.lora import merge_lora, save_adapter, with_lora
 from tests.sharing.hub_server import TOKEN, HubServer
 
 pytestmark = [
     pytest.mark.launch,
-    pytest.mark.filterwarnings("ignore::extrabert_hf.evaluation.ConstantInputWarning"),
+    pytest.mark.filterwarnings("ignore::extrabert_hf.evaluation.metrics.ConstantInputWarning"),
 ]
 ROOT = Path(__file__).parents[2]
 INHERITED = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}

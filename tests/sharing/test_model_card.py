@@ -5,12 +5,11 @@ import pytest
 from huggingface_hub import EvalResult, ModelCard
 
 from extrabert_hf.errors import InputError
+from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.sharing import model_card
-from extrabert_hf.sharing.hub_arguments import HubArguments
-from extrabert_hf.sharing.model_card import HUB_METRICS, HUB_TASKS, MARK, render_card
-from extrabert_hf.sharing.run_folder import RunFolder
+from extrabert_hf.sharing.model_card import HUB_METRICS, HUB_TASKS, MARK, HubArguments, render_card
 
-pytestmark = pytest.mark.filterwarnings("ignore::extrabert_hf.evaluation.ConstantInputWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::extrabert_hf.evaluation.metrics.ConstantInputWarning")
 
 
 def card_of(folder, **options):
@@ -128,7 +127,7 @@ def test_a_calibration_stands_in_the_card_with_what_it_was_worth(run_of):
     assert "\n\n\n" not in card
 
 
-@pytest.mark.parametrize(("encoding", "apart"), [("separate", True), ("joint", False)])
+@pytest.mark.parametrize(("encoding", "apart"), [("bi_encoder", True), ("cross_encoder", False)])
 def test_the_card_says_whether_the_sentences_of_a_pair_are_encoded_apart(encoding, apart, run_of):
     folder = run_of("sts")
     config = json.loads((folder / "config.json").read_text())

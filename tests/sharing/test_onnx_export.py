@@ -197,7 +197,7 @@ def test_a_missing_package_is_told_with_its_extra(package, tiny_encoder, tmp_pat
 
 
 def test_pairs_read_jointly_are_exported_of_one_task(tiny_encoder, tmp_path):
-    model = shaken_model(ExtraBertForSimilarity, tiny_encoder, pair_encoding="joint").eval()
+    model = shaken_model(ExtraBertForSimilarity, tiny_encoder, pair_encoding="cross_encoder").eval()
     path = export_onnx(model, AutoTokenizer.from_pretrained(tiny_encoder), tmp_path)
     session, graph = open_session(path), LogitsOfAllTasks(model)
     for rows, seq in ((1, 5), (4, 20)):
@@ -206,6 +206,6 @@ def test_pairs_read_jointly_are_exported_of_one_task(tiny_encoder, tmp_path):
             expected = model(**batch).logits.numpy()
         np.testing.assert_allclose(run_session(session, batch)["logits"], expected, atol=1e-4)
     several = shaken_model(ExtraBertForMultiTask, tiny_encoder)
-    several.config.tasks["para"]["pair_encoding"] = "joint"
+    several.config.tasks["para"]["pair_encoding"] = "cross_encoder"
     with pytest.raises(InputError, match="encodes pairs jointly: one task at a time"):
         export_onnx(several, AutoTokenizer.from_pretrained(tiny_encoder), tmp_path)

@@ -7,8 +7,7 @@ from transformers import AutoTokenizer
 from extrabert_hf import ExtraBertForMultiTask, ExtraBertForSimilarity
 from extrabert_hf.data.loading import load_split
 from extrabert_hf.errors import InputError
-from extrabert_hf.evaluation.ensemble import score_split
-from extrabert_hf.evaluation.scoring import predict_logits
+from extrabert_hf.inference.predictor import predict_logits, score_split
 from extrabert_hf.sharing.onnx_export import LogitsOfAllTasks
 from extrabert_hf.sharing.parity import (
     Variant,

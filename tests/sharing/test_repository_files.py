@@ -6,12 +6,11 @@ import torch
 from safetensors.torch import load_file
 
 from extrabert_hf.errors import InputError
-from extrabert_hf.sharing.hub_arguments import HubArguments
-from extrabert_hf.sharing.model_card import MARK
+from extrabert_hf.runs.folder import RunFolder
+from extrabert_hf.sharing.model_card import MARK, HubArguments
 from extrabert_hf.sharing.repository_files import check_names, described, files_to_push, preview_push
-from extrabert_hf.sharing.run_folder import RunFolder
 
-pytestmark = pytest.mark.filterwarnings("ignore::extrabert_hf.evaluation.ConstantInputWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::extrabert_hf.evaluation.metrics.ConstantInputWarning")
 
 
 def test_no_pickle_no_checkpoint_and_no_labels_go_up(run_of):

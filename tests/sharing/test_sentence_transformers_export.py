@@ -10,12 +10,9 @@ from transformers import AutoTokenizer
 
 from extrabert_hf import ExtraBertForSentiment, ExtraBertForSimilarity
 from extrabert_hf.errors import InputError
-from extrabert_hf.evaluation.scoring import predict_logits
+from extrabert_hf.inference.predictor import predict_logits
 from extrabert_hf.sharing import sentence_transformers_export
-from extrabert_hf.sharing.sentence_transformers_export import (
-    export_sentence_transformers,
-    load_sentence_transformer,
-)
+from extrabert_hf.sharing.sentence_transformers_export import export_sentence_transformers, load_sentence_transformer
 
 POOLINGS = ["pooler", "cls", "mean", "dot", "multiplicative"]
 FIRST = ["A man is playing a guitar.", "A warm film .", "how " * 60 + "?", "a", "The woman is slicing a tomato."]

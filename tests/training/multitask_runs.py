@@ -24,11 +24,11 @@ from extrabert_hf.data.collators import DataCollatorForMultiTask, DataCollatorFo
 from extrabert_hf.data.multitask import MultiTaskDataset
 from extrabert_hf.errors import InputError
 from extrabert_hf.tasks import PAPER_TASKS
-from extrabert_hf.training.arguments import ExtraBertTrainingArguments
 from extrabert_hf.training.finetune import metrics_of_logits
 from extrabert_hf.training.gradient_surgery import AGGREGATORS, TORCHJD_WEIGHTINGS, get_aggregator
 from extrabert_hf.training.multitask_arguments import MultiTaskArguments
 from extrabert_hf.training.multitask_trainer import MultiTaskTrainer, average_gradients
+from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
 
 ROWS = 8  # of each task, and of a step
 EVAL_ROWS = 7  # which two processes cannot share evenly

@@ -2,9 +2,9 @@ import pytest
 
 from extrabert_hf import ExtraBertConfig, ExtraBertForSentiment
 from extrabert_hf.errors import InputError
-from extrabert_hf.lora import with_lora
-from extrabert_hf.training.arguments import ExtraBertTrainingArguments
+from extrabert_hf.pretrained.lora import with_lora
 from extrabert_hf.training.checkpoints import check_same_model, clear_earlier_run, find_checkpoint, last_checkpoint
+from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
 
 
 def checkpoint(folder, step, complete=True):

@@ -128,8 +128,8 @@ def test_what_cannot_be_used_is_named_in_one_line(tmp_path, yaml, argv, message)
 
 
 def test_single_sentences_are_not_read_jointly(tmp_path):
-    with pytest.raises(InputError, match="`pair_encoding` 'joint' is for pairs, 'sst' has single sentences"):
-        run_of(tmp_path, argv=("--pair_encoding", "joint"), task="sst")
+    with pytest.raises(InputError, match="`pair_encoding` 'cross_encoder' is for pairs, 'sst' has single sentences"):
+        run_of(tmp_path, argv=("--pair_encoding", "cross_encoder"), task="sst")
 
 
 def test_counts_that_disagree_are_refused(tmp_path):

@@ -3,17 +3,11 @@ import torch
 from transformers import AutoModel, AutoTokenizer
 
 from extrabert_hf.errors import InputError
-from extrabert_hf.pretrained import build_model
+from extrabert_hf.pretrained.loading import build_model
 from extrabert_hf.tasks import PAPER_TASKS
-from extrabert_hf.training.arguments import ExtraBertTrainingArguments
 from extrabert_hf.training.checkpoints import last_checkpoint
-from extrabert_hf.training.contrastive import (
-    ContrastiveArguments,
-    info_nce,
-    pairs_of_text,
-    pretrain,
-    same_sentences,
-)
+from extrabert_hf.training.contrastive import ContrastiveArguments, info_nce, pairs_of_text, pretrain, same_sentences
+from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
 
 TEXT = """A dog runs in the park. Two dogs play with a ball! "Is it cold?" she asks.
 The rain falls.

@@ -10,14 +10,14 @@ from transformers import AutoModel, AutoTokenizer
 from extrabert_hf import ExtraBertForParaphrase, ExtraBertForSentiment, ExtraBertForSimilarity
 from extrabert_hf.data.loading import load_split
 from extrabert_hf.errors import InputError
-from extrabert_hf.evaluation.ensemble import score_split
-from extrabert_hf.pretrained import build_model, load_model
+from extrabert_hf.inference.predictor import score_split
+from extrabert_hf.pretrained.loading import build_model, load_model
 from extrabert_hf.tasks import PAPER_TASKS
 from extrabert_hf.training.command_line import parse_multitask_run, parse_run
 from extrabert_hf.training.finetune import finetune, limit_length
 
 # a random encoder of 16 dimensions often answers one class for every row
-pytestmark = pytest.mark.filterwarnings("ignore::extrabert_hf.evaluation.ConstantInputWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::extrabert_hf.evaluation.metrics.ConstantInputWarning")
 
 CLASSES = {"sst": ExtraBertForSentiment, "para": ExtraBertForParaphrase, "sts": ExtraBertForSimilarity}
 
@@ -187,7 +187,7 @@ def test_going_on_from_a_joint_model_leaves_its_length_as_it_was(tiny_encoder, t
     task, lengths = PAPER_TASKS["para"], []
     name = tiny_encoder
     for again in range(3):
-        model, tokenizer = build_model(name, task, pair_encoding="joint")
+        model, tokenizer = build_model(name, task, pair_encoding="cross_encoder")
         limit_length(tokenizer, model, None)
         lengths.append(tokenizer.model_max_length)
         name = str(tmp_path / str(again))
@@ -197,12 +197,14 @@ def test_going_on_from_a_joint_model_leaves_its_length_as_it_was(tiny_encoder, t
 
 
 def test_joint_pairs_need_a_tokenizer_with_a_token_before_the_sentence(tiny_encoder):
-    model, tokenizer = build_model(tiny_encoder, PAPER_TASKS["para"], pair_encoding="joint")
+    model, tokenizer = build_model(tiny_encoder, PAPER_TASKS["para"], pair_encoding="cross_encoder")
     limit_length(tokenizer, model, None)
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
         single="$A [SEP]", special_tokens=[("[SEP]", tokenizer.sep_token_id)]
     )
-    with pytest.raises(InputError, match="'joint' needs a tokenizer that begins a sentence with a token of its own"):
+    with pytest.raises(
+        InputError, match="'cross_encoder' needs a tokenizer that starts a sentence with a special token"
+    ):
         limit_length(tokenizer, model, None)
 
 

@@ -15,7 +15,7 @@ import torch
 from torch.testing import assert_close
 
 from extrabert_hf.data.samplers import mixed_generator
-from extrabert_hf.lora import with_lora
+from extrabert_hf.pretrained.lora import with_lora
 from extrabert_hf.training.gradient_surgery import combine
 from extrabert_hf.training.multitask_trainer import MultiTaskTrainer
 from tests.training.literal_pcgrad import literal_pcgrad

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from extrabert_hf.errors import InputError
-from extrabert_hf.evaluation.conflicts import read_conflicts
+from extrabert_hf.runs.gradient_conflicts import read_conflicts
 from tests.training.multitask_runs import EVAL_ROWS, make_trainer
 
 TASKS = ("sst", "para", "sts")
@@ -101,7 +101,7 @@ def test_an_evaluation_scores_each_task_and_all_of_them(tmp_path):
     assert scores["eval_sst_accuracy"] == pytest.approx((predicted == batch["labels"]).float().mean().item())
 
 
-@pytest.mark.filterwarnings("ignore::extrabert_hf.evaluation.ConstantInputWarning")
+@pytest.mark.filterwarnings("ignore::extrabert_hf.evaluation.metrics.ConstantInputWarning")
 @pytest.mark.parametrize("metric", ["mean", "worst", "sts_pearson"])
 def test_the_best_checkpoint_is_that_of_the_aggregate(metric, tmp_path):
     options = {"eval_strategy": "steps", "save_strategy": "steps", "eval_steps": 1, "save_steps": 1}

@@ -4,13 +4,12 @@ import re
 import pytest
 
 from extrabert_hf.errors import InputError
-from extrabert_hf.evaluation.comparison import compare_all
-from extrabert_hf.evaluation.comparison_report import comparison_cells, read_sides
+from extrabert_hf.runs.comparison import compare_all, comparison_cells, read_sides
 from extrabert_hf.training.command_line import parse_multitask_run, parse_run
 from extrabert_hf.training.finetune import finetune
 from extrabert_hf.training.reporting import report_finished
 
-pytestmark = pytest.mark.filterwarnings("ignore::extrabert_hf.evaluation.ConstantInputWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::extrabert_hf.evaluation.metrics.ConstantInputWarning")
 
 
 @pytest.mark.parametrize("task", ["sts", "multitask"])

@@ -7,8 +7,8 @@ from datasets import Dataset
 
 from extrabert_hf import ExtraBertConfig, ExtraBertForSimilarity
 from extrabert_hf.data.collators import DataCollatorForSentences
-from extrabert_hf.training.arguments import ExtraBertTrainingArguments
 from extrabert_hf.training.trainer import ExtraBertTrainer
+from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
 
 
 @pytest.fixture

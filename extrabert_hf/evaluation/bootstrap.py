@@ -1,0 +1,245 @@
+"""Bootstrap intervals of a score, and of the difference between two models on the same rows."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from extrabert_hf.errors import InputError
+from extrabert_hf.evaluation.formulas import Formula
+from extrabert_hf.evaluation.metrics import (
+    checked_rows,
+)
+
+CHUNK_SIZE = 2**20  # weights held at a time, 8 MiB of them; more are no faster
+
+
+def resampled_weights(counts: np.ndarray, resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """
+    Draws samples of the rows with replacement, each as large as the whole, and says how often each row is in them.
+
+    One draw serves every formula, and every model that answered the same rows.
+
+    Args:
+        counts (`np.ndarray` of shape `(D,)`):
+            How many equal rows each of the D distinct rows stands for.
+        resamples (`int`):
+            How many samples to draw.
+        seed (`int`):
+            Seed of the draw.
+
+    Yields:
+        `np.ndarray` of shape `(R, D)`: weights of the next R samples; each row of it sums to the sum of `counts`.
+    """
+    generator = np.random.default_rng(seed)
+    distinct_of_row = np.repeat(np.arange(len(counts)), counts)  # (N,)
+    rows = len(distinct_of_row)
+    chunk = max(1, CHUNK_SIZE // len(counts))
+    for start in range(0, resamples, chunk):
+        samples = [
+            np.bincount(distinct_of_row[generator.integers(rows, size=rows)], minlength=len(counts))
+            for _ in range(min(chunk, resamples - start))
+        ]
+        yield np.stack(samples).astype(np.float64)
+
+
+def bootstrap_intervals(
+    metric_functions: dict[str, Formula],
+    predictions: np.ndarray,
+    labels: np.ndarray,
+    *,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> dict[str, tuple[float, float]]:
+    """
+    Percentile bootstrap intervals of several metrics over the same samples of the rows.
+
+    Efron and Tibshirani (1993), An Introduction to the Bootstrap, Section 13.3. Rows that are equal are handled as one
+    with a weight, which changes nothing but the time: class ids have few distinct rows.
+
+    Args:
+        metric_functions (`dict[str, Formula]`):
+            Formulas of `evaluation/formulas.py`, or others that take weights as they do.
+        predictions (`np.ndarray` of shape `(N,)`):
+            Class ids or scores, as the formulas want them.
+        labels (`np.ndarray` of shape `(N,)`):
+            What the predictions should be.
+        confidence (`float`, defaults to 0.95):
+            Share of such intervals that hold the true value, between 0 and 1.
+        resamples (`int`, defaults to 2000):
+            How many samples to draw, at least 1.
+        seed (`int`, defaults to 0):
+            Seed of the draw.
+    """
+    if not 0 < confidence < 1:
+        raise InputError(f"`confidence` must be between 0 and 1, got {confidence}.")
+    if resamples < 1:
+        raise InputError(f"`resamples` must be 1 or more, got {resamples}.")
+    predictions, labels = checked_rows(predictions, labels, class_ids=False)
+    distinct, counts = np.unique(np.stack([predictions, labels]), axis=1, return_counts=True)  # (2, D), (D,)
+    values: dict[str, list[np.ndarray]] = {name: [] for name in metric_functions}
+    for weights in resampled_weights(counts, resamples, seed):
+        for name, metric_function in metric_functions.items():
+            values[name].append(metric_function(*distinct, weights))
+    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
+    return {name: tuple(np.quantile(np.concatenate(parts), tails).tolist()) for name, parts in values.items()}
+
+
+def bootstrap_interval(
+    metric_function: Formula,
+    predictions: np.ndarray,
+    labels: np.ndarray,
+    *,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """
+    Percentile bootstrap interval of one metric, see [`bootstrap_intervals`].
+
+    Example:
+        >>> from extrabert_hf.evaluation.formulas import accuracy
+        >>> bootstrap_interval(accuracy, predictions=np.ones(100, int), labels=np.repeat([0, 1], [20, 80]))
+        (0.72, 0.88)
+    """
+    intervals = bootstrap_intervals(
+        {"metric": metric_function}, predictions, labels, confidence=confidence, resamples=resamples, seed=seed
+    )
+    return intervals["metric"]
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """
+    How much better setting b is than setting a on the same rows.
+
+    Args:
+        difference (`float`):
+            Score of b minus score of a, in units of the metric.
+        low, high (`float`):
+            Bounds of its bootstrap interval.
+        p_value (`float`):
+            Two-sided, of no difference; between 1 / resamples and 1.
+        runs_a, runs_b (`int`):
+            How many runs stand on each side, 1 or more.
+    """
+
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    runs_a: int
+    runs_b: int
+
+
+def paired_bootstrap(
+    formula: Formula,
+    predictions_a: np.ndarray,
+    predictions_b: np.ndarray,
+    labels: np.ndarray,
+    *,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> PairedDifference:
+    """
+    Resamples the rows, the same ones for both sides, and looks how the difference of the sides' scores varies.
+
+    Efron and Tibshirani (1993), An Introduction to the Bootstrap: the percentile interval of Section 13.3, and as
+    p-value the level at which that interval begins to hold 0 (Chapters 15 and 16). A side's score is the mean of its
+    runs' scores. The runs are held fixed: the answer is about other rows, not about other seeds.
+
+    Args:
+        formula (`Formula`):
+            A metric of `evaluation/formulas.py`.
+        predictions_a (`np.ndarray` of shape `(N,)` or `(runs, N)`):
+            Class ids or scores of setting a; several runs are several seeds of it.
+        predictions_b (`np.ndarray` of shape `(N,)` or `(runs, N)`):
+            Those of setting b, not necessarily of equally many runs.
+        labels (`np.ndarray` of shape `(N,)`):
+            What the predictions should be.
+        confidence (`float`, defaults to 0.95):
+            Share of such intervals that hold the true difference, between 0 and 1.
+        resamples (`int`, defaults to 2000):
+            How many samples to draw, at least 1.
+        seed (`int`, defaults to 0):
+            Seed of the draw. Comparisons over equally many rows see the same samples.
+
+    Example:
+        >>> from extrabert_hf.evaluation.formulas import accuracy
+        >>> worse, better = np.repeat([0, 1], [30, 70]), np.repeat([0, 1], [10, 90])
+        >>> paired_bootstrap(accuracy, worse, better, labels=np.ones(100, int))
+        PairedDifference(difference=0.2, low=0.12, high=0.28, p_value=0.0005, runs_a=1, runs_b=1)
+    """
+    sides = [
+        _checked_runs("predictions_a", predictions_a, labels),  # (runs_a, N)
+        _checked_runs("predictions_b", predictions_b, labels),  # (runs_b, N)
+    ]
+    labels = np.asarray(labels)
+    unmerged = np.ones(len(labels), dtype=int)  # merging equal rows would make the draw depend on which side is a
+    scores_a, scores_b = _resampled_scores(formula, sides, labels, unmerged, resamples, seed)
+    differences = (scores_b - scores_a).round(12)  # equal means of runs stay equal, however they were rounded
+    low, high = _percentile_interval(differences, confidence)
+    p_value = 2 * min(np.mean(differences <= 0), np.mean(differences >= 0))
+    score_a, score_b = (_mean_score(formula, runs, labels) for runs in sides)
+    return PairedDifference(
+        difference=float((score_b - score_a).round(12)),
+        low=low,
+        high=high,
+        p_value=float(np.clip(p_value, 1 / resamples, 1.0)),
+        runs_a=len(sides[0]),
+        runs_b=len(sides[1]),
+    )
+
+
+def mean_interval(
+    formula: Formula,
+    predictions: np.ndarray,
+    labels: np.ndarray,
+    *,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """
+    Percentile bootstrap interval of the mean of several runs' scores, each sample of the rows serving all runs.
+
+    Of one run it is the interval of [`bootstrap_interval`], to the last digit; arguments as for [`paired_bootstrap`].
+    """
+    runs = _checked_runs("predictions", predictions, labels)
+    distinct, counts = np.unique(np.vstack([runs, labels]), axis=1, return_counts=True)  # (runs + 1, D), (D,)
+    (scores,) = _resampled_scores(formula, [distinct[:-1]], distinct[-1], counts, resamples, seed)
+    return _percentile_interval(scores, confidence)
+
+
+def _checked_runs(name: str, predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Predictions of one run or several -> `(runs, N)`, float64."""
+    runs = np.atleast_2d(predictions)
+    if runs.ndim != 2 or len(runs) == 0:
+        raise InputError(f"`{name}` must have shape (N,) or (runs, N), got {np.shape(predictions)}.")
+    return np.stack([checked_rows(run, labels, class_ids=False, names=(name, "labels"))[0] for run in runs])
+
+
+def _mean_score(
+    formula: Formula, runs: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None
+) -> np.ndarray:
+    """Mean of the runs' scores: a scalar, or with weights `(R, D)` of shape `(R,)`."""
+    return np.mean([formula(run, labels, weights) for run in runs], axis=0)
+
+
+def _resampled_scores(
+    formula: Formula, sides: list[np.ndarray], labels: np.ndarray, counts: np.ndarray, resamples: int, seed: int
+) -> np.ndarray:
+    """Scores `(sides, resamples)` of sides `(runs, D)` that all meet the same samples of the D distinct rows."""
+    if resamples < 1:
+        raise InputError(f"`resamples` must be 1 or more, got {resamples}.")
+    chunks = resampled_weights(counts, resamples, seed)
+    return np.hstack([[_mean_score(formula, runs, labels, weights) for runs in sides] for weights in chunks])
+
+
+def _percentile_interval(values: np.ndarray, confidence: float) -> tuple[float, float]:
+    if not 0 < confidence < 1:
+        raise InputError(f"`confidence` must be between 0 and 1, got {confidence}.")
+    low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2]).tolist()
+    return low, high

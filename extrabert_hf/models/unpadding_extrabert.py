@@ -1,0 +1,164 @@
+"""Padding-free encoding: the sentences of a batch go through the encoder end to end, attention stays inside each."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+from transformers import AttentionInterface, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+
+try:
+    from torch.nn.attention.varlen import varlen_attn
+except ImportError:  # a torch before it
+    varlen_attn = None
+
+UNPADDED = "extrabert_unpadded"
+"""The attention implementation: that of `"sdpa"`, which can also take a [`UnpaddedBatch`]."""
+
+COUNT_FROM_PADDING = ("camembert", "roberta", "xlm-roberta")
+"""Encoders whose positions count the tokens of a sentence, from the padding's id on."""
+
+UNPADDABLE = ("bert", "distilbert", "electra", *COUNT_FROM_PADDING)
+"""Encoders (`model_type`) whose attention can be replaced, and whose positions can be given."""
+
+
+@dataclass(frozen=True)
+class UnpaddedBatch:
+    """
+    Where the N tokens of a padded batch `(S, T)` stand when its S sentences are laid end to end, the shortest first.
+
+    Args:
+        shape (`torch.Size`):
+            `(S, T)`.
+        places (`torch.Tensor` of shape `(N,)`):
+            Of each token in the flattened batch.
+        runs (`list[tuple[int, int]]`):
+            How many sentences follow each other that have a length, and that length; never 0 tokens.
+        offsets (`torch.Tensor` of shape `(sentences + 1,)`):
+            Where each sentence starts, and the last one ends; int32, without those of 0 tokens.
+
+    Example:
+        >>> unpadded = UnpaddedBatch.of(torch.tensor([[1, 1, 1], [1, 0, 0], [1, 0, 0]]))
+        >>> unpadded.runs, unpadded.unpad(torch.tensor([[5, 6, 7], [8, 0, 0], [9, 0, 0]])).tolist()
+        ([(2, 1), (1, 3)], [[8, 9, 5, 6, 7]])
+    """
+
+    shape: torch.Size
+    places: torch.Tensor
+    runs: list[tuple[int, int]]
+    offsets: torch.Tensor
+
+    @classmethod
+    def of(cls, attention_mask: torch.Tensor) -> "UnpaddedBatch":
+        """Reads a mask `(S, T)`, 0 for padding, wherever in the sentence that stands."""
+        lengths, order = attention_mask.count_nonzero(dim=1).sort(stable=True)  # each (S,), the shortest first
+        places = torch.arange(attention_mask.numel(), device=attention_mask.device).view_as(attention_mask)
+        counted = lengths.unique_consecutive(return_counts=True)
+        runs = [(count, length) for length, count in zip(*(part.tolist() for part in counted), strict=True) if length]
+        offsets = functional.pad(lengths[lengths > 0].cumsum(0), (1, 0)).int()
+        return cls(attention_mask.shape, places[order][attention_mask[order] != 0], runs, offsets)
+
+    def unpad(self, values: torch.Tensor) -> torch.Tensor:
+        """`(S, T)` -> `(1, N)`."""
+        return values.flatten()[self.places].unsqueeze(0)
+
+    def repad(self, states: torch.Tensor) -> torch.Tensor:
+        """`(1, N, d)` -> `(S, T, d)`, 0 where padding is."""
+        padded = states.new_zeros(self.shape.numel(), states.shape[-1])
+        return padded.index_copy(0, self.places, states[0]).view(*self.shape, -1)
+
+
+def unpadded_attention(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    unpadded: UnpaddedBatch | None = None,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, None]:
+    """
+    Attends inside each sentence: sentences of one length together, no token to padding or another sentence.
+
+    Arguments and result are those of an attention function of transformers; `unpadded` comes by way of the encoder's
+    forward, and without it this is plain SDPA.
+    """
+    if unpadded is None:
+        return sdpa_attention_forward(
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
+        )
+    tokens = [states[0].transpose(0, 1) for states in (query, key, value)]  # each (N, heads, d)
+    if not dropout and _fits_kernel(query, scaling):
+        longest = unpadded.runs[-1][1]
+        return varlen_attn(*tokens, unpadded.offsets, unpadded.offsets, longest, longest).unsqueeze(0), None
+    parts = zip(*(states.split([count * length for count, length in unpadded.runs]) for states in tokens), strict=True)
+    attended = [
+        functional.scaled_dot_product_attention(
+            *(states.unflatten(0, run).transpose(1, 2) for states in part), dropout_p=dropout, scale=scaling
+        )  # (count, heads, length, d)
+        .transpose(1, 2)
+        .flatten(0, 1)
+        for run, part in zip(unpadded.runs, parts, strict=True)
+    ]
+    return torch.cat(attended).unsqueeze(0), None  # (1, N, heads, d)
+
+
+def _fits_kernel(query: torch.Tensor, scaling: float | None) -> bool:
+    """Whether torch has a kernel for sentences end to end that takes such a query `(1, heads, N, d)`."""
+    width = query.shape[-1]
+    return (
+        varlen_attn is not None
+        and query.is_cuda
+        and torch.cuda.get_device_capability(query.device) >= (8, 0)  # FlashAttention's
+        and query.dtype in (torch.float16, torch.bfloat16)
+        and width % 8 == 0
+        and scaling in (None, width**-0.5)
+    )
+
+
+AttentionInterface.register(UNPADDED, unpadded_attention)
+AttentionMaskInterface.register(UNPADDED, sdpa_mask)
+
+
+def enable_unpadding(backbone: PreTrainedModel) -> None:
+    """Gives an encoder the attention that can take packed sentences, if it is one of [`UNPADDABLE`] and uses SDPA."""
+    if backbone.config.model_type in UNPADDABLE and backbone.config._attn_implementation == "sdpa":
+        backbone.set_attn_implementation(UNPADDED)
+
+
+def encode_unpadded(
+    backbone: PreTrainedModel, input_ids: torch.Tensor, attention_mask: torch.Tensor, **of_tokens: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """
+    Encodes padded sentences without their padding.
+
+    Args:
+        backbone (`PreTrainedModel`):
+            An encoder after [`enable_unpadding`].
+        input_ids (`torch.Tensor` of shape `(S, T)`):
+            Token ids.
+        attention_mask (`torch.Tensor` of shape `(S, T)`):
+            1 for a token, 0 for padding.
+        of_tokens (`torch.Tensor` of shape `(S, T)`):
+            What else the encoder takes of each token, such as `token_type_ids`.
+
+    Returns:
+        `tuple[torch.Tensor, torch.Tensor | None]`: token states `(S, T, d)`, 0 for padding, and what the encoder's
+        pooler, if it has one, makes of them, `(S, d)`.
+    """
+    unpadded = UnpaddedBatch.of(attention_mask)
+    if backbone.config.model_type in COUNT_FROM_PADDING:
+        is_token = input_ids != backbone.config.pad_token_id
+        positions = is_token.cumsum(dim=1) * is_token + backbone.config.pad_token_id
+    else:
+        positions = torch.arange(input_ids.shape[1], device=input_ids.device).expand_as(input_ids)
+    pooler = getattr(backbone, "pooler", None)
+    given = {"input_ids": input_ids, "position_ids": positions, **of_tokens}
+    encoded = backbone(**{name: unpadded.unpad(values) for name, values in given.items()}, unpadded=unpadded)
+    states = unpadded.repad(encoded.last_hidden_state)
+    return states, None if pooler is None else pooler(states)

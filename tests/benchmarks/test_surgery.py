@@ -1,0 +1,98 @@
+import pytest
+import torch
+
+from benchmarks.measures import seconds_of
+from benchmarks.runner import load_rows
+from benchmarks.surgery import (
+    mean_backward,
+    mean_backward_by_task,
+    surgery_trainer,
+    torchjd_pcgrad,
+    whole_vector_pcgrad,
+)
+from benchmarks.workloads import Setting, quiet_libraries
+from extrabert_hf.tasks import PAPER_TASKS
+
+TWO = ("sst", "sts")  # of two tasks the order of projections does not matter
+SHIFTS = (-20.0, 20.0)  # scores far below or far above what is predicted
+
+
+@pytest.fixture
+def trainer_on(tiny_encoder, tmp_path):
+    """Makes the trainer of a way from losses to gradients, in float32; each time the same model."""
+    setting = Setting(tiny_encoder, batch_size=4, bf16=False, output_dir=str(tmp_path))
+
+    def make(way, tasks=("sst", "para", "sts"), rows=4):
+        if way is torchjd_pcgrad:
+            pytest.importorskip("torchjd")
+        with quiet_libraries():
+            return surgery_trainer(setting, {t: load_rows(PAPER_TASKS[t], "sample", rows) for t in tasks}, way)
+
+    return make
+
+
+def train(trainer, shift=0.0):
+    """Gives the losses of an epoch and the gradients of its last step by parameter; `shift` adds to sts's scores."""
+    step, losses, gradients = trainer.training_step, [], {}
+
+    def noting(model, inputs, *rest):
+        inputs["sts"]["labels"] += shift
+        losses.append(step(model, inputs, *rest))
+        gradients.update({name: p.grad.clone() for name, p in model.named_parameters() if p.requires_grad})
+        return losses[-1]
+
+    trainer.training_step = noting
+    with quiet_libraries():
+        assert seconds_of(trainer) > 0
+    return losses, gradients
+
+
+def assert_close(first, second):
+    assert first.keys() == second.keys()
+    for name in first:
+        torch.testing.assert_close(first[name], second[name], rtol=1e-4, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_one_backward_a_task_gives_the_gradients_of_the_plain_mean(trainer_on):
+    _, plain = train(trainer_on(mean_backward))
+    _, by_task = train(trainer_on(mean_backward_by_task))
+    assert_close(plain, by_task)
+
+
+@pytest.mark.parametrize("shift", SHIFTS)
+@pytest.mark.parametrize(("way", "tasks_meant"), [(whole_vector_pcgrad, 2), (torchjd_pcgrad, 1)])
+def test_the_other_methods_give_our_update_of_the_encoder_where_heads_are_frozen(trainer_on, way, tasks_meant, shift):
+    updates = []
+    for each in (None, way):
+        trainer = trainer_on(each, TWO)
+        trainer.model.poolings.requires_grad_(False)
+        trainer.model.heads.requires_grad_(False)
+        updates.append(train(trainer, shift)[1])
+    ours, theirs = updates
+    assert_close(ours, {name: gradient * tasks_meant for name, gradient in theirs.items()})
+
+
+def test_one_of_these_shifts_makes_the_tasks_conflict(trainer_on):
+    trainers = [trainer_on(None, TWO) for _ in SHIFTS]
+    for trainer, shift in zip(trainers, SHIFTS, strict=True):
+        train(trainer, shift)
+    assert sorted(cosine < 0 for trainer in trainers for *_, cosine in trainer.conflicts.rows) == [False, True]
+
+
+def test_a_head_gets_its_own_gradient_from_ours_and_from_torchjd_and_half_of_it_from_the_mean_of_two(trainer_on):
+    ours, of_torchjd, of_mean = (train(trainer_on(way, TWO))[1] for way in (None, torchjd_pcgrad, mean_backward))
+    own = {name: gradient for name, gradient in ours.items() if not name.startswith("backbone")}
+    assert_close(own, {name: of_torchjd[name] for name in own})
+    assert_close(own, {name: of_mean[name] * 2 for name in own})
+
+
+@pytest.mark.parametrize("way", [None, mean_backward_by_task, whole_vector_pcgrad, torchjd_pcgrad])
+def test_every_way_trains_all_of_the_same_model_on_the_same_batches(trainer_on, way):
+    plain_losses, _ = train(trainer_on(mean_backward, rows=10))
+    trainer = trainer_on(way, rows=10)
+    start = {name: parameter.detach().clone() for name, parameter in trainer.model.named_parameters()}
+    losses, _ = train(trainer)
+    assert len(losses) == len(plain_losses) == 3
+    assert losses[0] == plain_losses[0]
+    assert all((parameter != start[name]).any() for name, parameter in trainer.model.named_parameters())
+    assert trainer.optimizer.defaults["fused"]

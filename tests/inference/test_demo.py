@@ -1,0 +1,83 @@
+import re
+import sys
+import urllib.request
+
+import pytest
+
+from extrabert_hf.errors import InputError
+from extrabert_hf.inference.demo import answer_html, load_demo_models, serve_demo
+from extrabert_hf.inference.explanation import explain
+from extrabert_hf.models import ExtraBertForMultiTask
+from extrabert_hf.pretrained.loading import build_model
+from extrabert_hf.tasks import PAPER_TASKS
+
+
+@pytest.fixture
+def folders(tiny_encoder, tmp_path):
+    models = {}
+    for task in ("sst", "sts"):
+        models[task], tokenizer = build_model(tiny_encoder, PAPER_TASKS[task])
+        models[task].save_pretrained(tmp_path / task)
+        tokenizer.save_pretrained(tmp_path / task)
+    ExtraBertForMultiTask.from_single_task(models, encoder_from="sst").save_pretrained(tmp_path / "both")
+    tokenizer.save_pretrained(tmp_path / "both")
+    return tmp_path
+
+
+def answers(page):
+    return re.findall(r"<small>(.*?)</small><h4>(.*?)</h4>", page)
+
+
+def test_a_model_of_several_tasks_stands_for_all_of_them(folders):
+    models = load_demo_models([str(folders / "sst"), f"other={folders / 'both'}", str(folders / "sts")])
+    assert {task: list(its) for task, its in models.items()} == {"sst": ["sst", "other"], "sts": ["other", "sts"]}
+
+
+def test_two_models_of_a_task_need_two_names(folders):
+    with pytest.raises(InputError, match="`models` must have names that differ, got 'sst' twice for 'sst'"):
+        load_demo_models([str(folders / "sst"), f"sst={folders / 'both'}"])
+
+
+def test_each_sentence_or_pair_is_answered_by_each_model(folders):
+    models = load_demo_models([str(folders / "sst"), str(folders / "sts"), f"a<b={folders / 'both'}"])
+    first, second = "A warm <i>film</i> .", "not good"
+    told = {name: [explain(*its, [text]).answer for text in (first, second)] for name, its in models["sst"].items()}
+    page = answer_html(models["sst"], first, second)
+    assert answers(page) == [(name.replace("<", "&lt;"), told[name][n]) for n in (0, 1) for name in told]
+    assert "<i>film" not in page
+    pair = explain(*models["sts"]["sts"], [first, second]).answer
+    assert answers(answer_html(models["sts"], first, second))[0] == ("sts", pair)
+    assert answer_html(models["sts"], first, " ") == '<p class="missing">Type two sentences.</p>'
+    assert answer_html(models["sst"], "", " ") == '<p class="missing">Type a sentence.</p>'
+
+
+def test_the_page_answers_over_http_and_names_no_other_machine(folders, monkeypatch):
+    gradio = pytest.importorskip("gradio", reason="needs the extra `demo`")
+    import gradio_client
+
+    monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
+    address = serve_demo([str(folders / "both")], "127.0.0.1", 0, block=False)
+    client = gradio_client.Client(address, verbose=False)
+    models = load_demo_models([str(folders / "both")])
+    expected = [answer_html(its, "not good", "a man plays") for its in models.values()]
+    assert list(client.predict("not good", "a man plays", api_name="/answer")) == expected
+    with urllib.request.urlopen(address) as page:
+        text = page.read().decode()
+    assert "fonts.googleapis" not in text
+    with pytest.raises(InputError, match="`host` and `port` must be free and of this machine, got 127"):
+        serve_demo([str(folders / "both")], "127.0.0.1", int(address.rsplit(":", 1)[1].rstrip("/")), block=False)
+    gradio.close_all()
+
+
+def test_a_port_that_is_none_is_refused(folders):
+    with pytest.raises(InputError, match="`port` must be 0 to 65535, got 70000"):
+        serve_demo([str(folders / "sst")], "127.0.0.1", 70_000)
+    pytest.importorskip("gradio", reason="needs the extra `demo`")
+    with pytest.raises(InputError, match=r"`host` and `port` must be free and of this machine, got 256\.0\.0\.1:0"):
+        serve_demo([str(folders / "sst")], "256.0.0.1", 0)
+
+
+def test_without_gradio_one_line_says_what_to_install(folders, monkeypatch):
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    with pytest.raises(InputError, match=r"the demo needs gradio: pip install"):
+        serve_demo([str(folders / "sst")], "127.0.0.1", 0)

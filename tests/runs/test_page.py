@@ -1,0 +1,95 @@
+import dataclasses
+import html
+import json
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+from extrabert_hf.evaluation.scores import score
+from extrabert_hf.runs.page import ReportedRun, write_report
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+HISTORY = [{"step": 1, "loss": 1.0}, {"step": 2, "loss": 0.5, "eval_sst_accuracy": 0.4}]
+CLICKS = """
+<script>
+const rows = () => [...document.querySelectorAll("#errors-similar-2 tbody tr")].filter(row => !row.hidden)
+const cells = column => rows().map(row => row.cells[column].textContent)
+const heads = document.querySelectorAll("#errors-similar-2 th")
+const told = {before: cells(0)}
+heads[0].click()
+told.ascending = cells(0)
+heads[0].click()
+told.descending = cells(0)
+heads[2].click()
+told.answers = cells(2)
+const input = document.querySelector("input[data-filter=errors-similar-2]")
+input.value = "a GUITAR in"
+input.dispatchEvent(new Event("input"))
+told.filtered = rows().map(row => row.dataset.text)
+document.title = JSON.stringify(told)
+</script>
+"""
+
+
+@pytest.fixture
+def page(answers_of, tmp_path):
+    answers = {"sst": answers_of("sst"), "similar-2": answers_of("sts")}
+    below_zero = answers["similar-2"].logits - 10 * (np.arange(24) < 4)[:, np.newaxis]  # answers sort by sign too
+    answers["similar-2"] = dataclasses.replace(answers["similar-2"], logits=below_zero)
+    answers["sst"].explanations.clear()  # as of errors that are not among the worst: plain text
+    scores = {
+        name: score(its.task, its.predictions, its.labels, train_labels=its.labels) for name, its in answers.items()
+    }
+    path = tmp_path / "report.html"
+    (tmp_path / "report_figures").mkdir()
+    (tmp_path / "report_figures" / "earlier.svg").touch()
+    (tmp_path / "report_figures" / "notes.txt").touch()
+    conflicts = [(step, "sst", "similar-2", -0.5) for step in (1, 2)]
+    write_report(path, [ReportedRun("run", "seed 1", answers, scores, HISTORY, conflicts)], title="a & b")
+    return path, answers, scores
+
+
+def test_a_page_holds_scores_figures_and_errors_and_needs_nothing_else(page):
+    path, answers, scores = page
+    text = path.read_text(encoding="utf-8")
+    assert "<title>a &amp; b</title>" in text and "&lt;b&gt;not&lt;/b&gt; &amp; dull" in text
+    assert not re.findall(r"https?://|src=\"(?!data:)|@import|<link", text)
+    assert text.count("data:image/png;base64,") == 5 + 3 + 2  # classes, scores, training
+    low, high = scores["sst"]["intervals"]["accuracy"]
+    told = [f"{value:.3f}".replace("0.", ".", 1) for value in (scores["sst"]["metrics"]["accuracy"], low, high)]
+    assert f"{told[0]}<td>[{told[1]}, {told[2]}]" in text
+    for name, its in answers.items():
+        what = "wrong answers" if name == "sst" else "rows with an error"
+        assert f"The worst {len(its.worst)} of {len(its.worst)} {what}" in text
+        table = text.split(f'<table id="errors-{name}">')[1].split("</table>")[0]
+        assert table.count("<tr data-text=") == len(its.worst)
+    assert len(text) < 5e6
+
+
+def test_the_figures_stand_beside_the_page(page):
+    path, *_ = page
+    kinds = ["sst-by_label", "sst-by_length", "sst-confusion", "sst-label_counts", "sst-reliability"]
+    kinds += ["similar-2-by_label", "similar-2-by_length", "similar-2-scores", "training", "gradient_conflicts"]
+    drawn = {file.name for file in (path.parent / "report_figures").iterdir()}
+    assert drawn == {f"{kind}.{form}" for kind in kinds for form in ("png", "svg")} | {"notes.txt"}
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def test_in_a_browser_the_errors_sort_and_filter_without_an_error_on_the_console(page, tmp_path):
+    path, answers, _ = page
+    clicked = tmp_path / "clicked.html"
+    clicked.write_text(path.read_text(encoding="utf-8") + CLICKS, encoding="utf-8")
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
+    flags += ["--enable-logging=stderr", f"--user-data-dir={tmp_path / 'browser'}", "--dump-dom"]
+    done = subprocess.run([CHROMIUM, *flags, clicked.as_uri()], capture_output=True, text=True, timeout=120)
+    assert "CONSOLE" not in done.stderr
+    told = json.loads(html.unescape(re.search(r"<title>(.+)</title>", done.stdout)[1]))
+    its = answers["similar-2"]
+    sizes = [f"{its.errors[row]:.3f}" for row in its.worst]
+    assert told["before"] == told["descending"] == sizes and told["ascending"] == sizes[::-1]
+    assert told["answers"] == sorted(told["answers"], key=float) and float(told["answers"][0]) < -1
+    due = [row for row in its.worst if "guitar" in " ".join(its.sentences[row])]
+    assert len(told["filtered"]) == len(due) > 0 and all("guitar" in text for text in told["filtered"])

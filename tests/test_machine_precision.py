@@ -1,0 +1,31 @@
+import pytest
+import torch
+
+from extrabert_hf import machine
+from extrabert_hf.machine import choose_bf16
+from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
+
+on_cpu = pytest.mark.skipif(torch.accelerator.is_available(), reason="speaks of machines without an accelerator")
+
+
+@on_cpu
+@pytest.mark.parametrize(("bf16_seconds", "faster"), [(0.5, True), (0.95, False), (4.0, False)])
+def test_bfloat16_is_chosen_where_its_products_are_faster(monkeypatch, bf16_seconds, faster):
+    seconds = {torch.float32: 1.0, torch.bfloat16: bf16_seconds}
+    monkeypatch.setattr(machine, "_matmul_seconds", seconds.get)
+    chosen, reason = choose_bf16()
+    assert chosen is faster
+    assert f"{bf16_seconds:.2g} times as long as float32's" in reason
+
+
+@on_cpu
+def test_the_choice_is_measured_and_said(tmp_path):
+    arguments = ExtraBertTrainingArguments(output_dir=str(tmp_path))
+    assert isinstance(arguments.bf16, bool)
+    assert "on this CPU" in arguments.precision_reason
+
+
+@pytest.mark.parametrize("forced", [True, False])
+def test_a_forced_choice_is_kept(tmp_path, forced):
+    arguments = ExtraBertTrainingArguments(output_dir=str(tmp_path), bf16=forced)
+    assert (arguments.bf16, arguments.precision_reason) == (forced, "as told")

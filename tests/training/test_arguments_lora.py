@@ -1,0 +1,14 @@
+import pytest
+
+from extrabert_hf.training.arguments import LoraArguments
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [({}, ""), ({"lora": True, "lora_r": 4}, ""), ({"lora_r": 4, "lora_alpha": 8}, "`lora_r`, `lora_alpha`")],
+)
+def test_what_does_nothing_without_lora_is_told(given, told, caplog):
+    LoraArguments(**given)
+    assert [record.message for record in caplog.records] == (
+        [f"without `lora` nothing is done with {told}"] if told else []
+    )

@@ -1,0 +1,92 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from extrabert_hf.data.loading import load_split
+from extrabert_hf.errors import InputError
+from extrabert_hf.inference.calibration import Calibration
+from extrabert_hf.inference.predictor import predict_logits, score_split
+from extrabert_hf.pretrained.loading import load_model
+from extrabert_hf.training.command_line import parse_multitask_run, parse_run
+from extrabert_hf.training.finetune import finetune
+
+from ..conftest import SAMPLES
+
+# a random encoder of 16 dimensions often answers one class for every row
+pytestmark = pytest.mark.filterwarnings("ignore::extrabert_hf.evaluation.metrics.ConstantInputWarning")
+
+CALIBRATED = ("--calibrate", "true")
+
+
+@pytest.fixture
+def train(tiny_encoder, tmp_path):
+    def run(task, *argv, output="run"):
+        words = ["--model_name_or_path", tiny_encoder, "--output_dir", str(tmp_path / output), "--max_length", "40"]
+        fixed = ["--bf16", "false", "--disable_tqdm", "true", "--max_steps", "20", "--learning_rate", "1e-3"]
+        argv = [*words, *fixed, *argv]
+        finetune(parse_multitask_run(argv) if task == "multitask" else parse_run(task, argv))
+        return tmp_path / output
+
+    return run
+
+
+@pytest.fixture
+def many_dev_rows(tmp_path):
+    """A folder of the bundled sample whose dev rows are enough: those of train."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for stem in ("ids-sst", "quora", "sts"):
+        rows = (SAMPLES / f"{stem}-train.csv").read_bytes()
+        for split in ("train", "dev"):
+            (folder / f"{stem}-{split}.csv").write_bytes(rows)
+    return str(folder)
+
+
+def logits_of(folder, task, data):
+    model, tokenizer, spec = load_model(str(folder), task)
+    rows = load_split(spec, data, "dev").splits["dev"]
+    return predict_logits(model, tokenizer, *(rows[name][:] for name in spec.sentence_columns)), spec, rows
+
+
+@pytest.mark.parametrize(
+    ("recipe", "task"), [("sst", None), ("para", None), ("multitask", "para"), ("multitask", "sts")]
+)
+def test_the_saved_model_is_calibrated(recipe, task, train, many_dev_rows):
+    plain = train(recipe, "--data", many_dev_rows, output="plain")
+    folder = train(recipe, "--data", many_dev_rows, *CALIBRATED, output="calibrated")
+    entry = json.loads((folder / "metrics.json").read_text())["tasks"][task or recipe]
+    expected, spec, rows = logits_of(plain, task, many_dev_rows)
+    logits, _, _ = logits_of(folder, task, many_dev_rows)
+    report = entry["calibration"]
+    if spec.is_regression:
+        assert report is None
+    else:
+        assert (report["rows"], report["temperature"] == 1.0) == (260, False)
+        expected = Calibration(report["temperature"], report["bias"]).apply(expected)
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
+    model, tokenizer, _ = load_model(str(folder), task)
+    _, scored = score_split([(model, tokenizer)], spec, rows, progress=False)
+    assert scored["metrics"] == entry["scores"]["dev"]["metrics"]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "argv", "message"),
+    [
+        ("para", ("--lora", "true"), "`calibrate` can't be joined with `lora`"),
+        ("sts", (), "`calibrate` is for classes, 'sts' has scores"),
+        ("para", (), "`calibrate` needs 100 dev rows or more, 'para' has 90"),
+    ],
+)
+def test_what_cannot_be_calibrated_is_refused_before_training(recipe, argv, message, train):
+    with pytest.raises(InputError, match=message):
+        train(recipe, "--data", "sample", *CALIBRATED, *argv)
+
+
+def test_dev_rows_of_one_class_are_refused_before_training(train, many_dev_rows):
+    dev = Path(many_dev_rows) / "quora-dev.csv"
+    head, *rows = dev.read_text().splitlines(keepends=True)
+    dev.write_text("".join([head, *[row for row in rows if row.rstrip().endswith("1.0")]]))
+    with pytest.raises(InputError, match="`calibrate` needs dev rows of two classes or more, those of 'para' are"):
+        train("para", "--data", many_dev_rows, *CALIBRATED)
