@@ -1,5 +1,6 @@
 """All that is reported of a task's predictions: metrics, intervals, the majority baseline."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,28 @@ from extrabert_hf.evaluation.metrics import (
     metric_names,
 )
 from extrabert_hf.tasks import TaskSpec
+
+
+@dataclass(frozen=True)
+class SplitScores:
+    """
+    The scores of a task's predictions on one split.
+
+    Args:
+        rows (`int`):
+            Number of scored rows.
+        metrics (`dict[str, float]`):
+            Value of each metric by its name, see [`metric_names`].
+        intervals (`dict[str, tuple[float, float]]`):
+            95 % bootstrap interval `(low, high)` of each metric over the rows.
+        majority_baseline (`dict[str, float]`, *optional*):
+            The same metrics of a constant prediction, see [`majority_baseline`]; `None` without training labels.
+    """
+
+    rows: int
+    metrics: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
+    majority_baseline: dict[str, float] | None = None
 
 
 def majority_baseline(task: TaskSpec, train_labels: np.ndarray, labels: np.ndarray) -> dict[str, float]:

@@ -78,6 +78,51 @@ MIN_ROWS = 100
 
 
 @dataclass(frozen=True)
+class CalibrationScores:
+    """
+    How good predicted probabilities are.
+
+    Args:
+        accuracy (`float`):
+            Share of rows whose most probable class is the label, 0 to 1.
+        expected_calibration_error (`float`):
+            See [`expected_calibration_error`], 0 to 1, 0 is best.
+        nll (`float`):
+            Mean negative log-likelihood of the labels, in nats, 0 or more.
+    """
+
+    accuracy: float
+    expected_calibration_error: float
+    nll: float
+
+
+@dataclass(frozen=True)
+class CalibrationReport:
+    """
+    What a calibration changed, measured by cross-validation: each row is calibrated by a fit to other rows.
+
+    Args:
+        temperature (`float`):
+            Of the calibration that was fitted to all rows, 1/20 to 20.
+        bias (`float`):
+            Of the same, -10 to 10; 0 for more than two classes.
+        rows (`int`):
+            Number of rows of the fit.
+        before, after (`CalibrationScores`):
+            Without and with calibration.
+        accuracy_gain (`tuple[float, float]`):
+            95 % interval of the difference of the accuracies, from a paired bootstrap.
+    """
+
+    temperature: float
+    bias: float
+    rows: int
+    before: CalibrationScores
+    after: CalibrationScores
+    accuracy_gain: tuple[float, float]
+
+
+@dataclass(frozen=True)
 class Calibration:
     r"""
     What calibrated logits are: the raw ones over `temperature`, and `bias` more for the second of two classes.

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from datasets import Dataset
-from scipy.special import log_softmax, logsumexp
+from scipy.special import log_softmax, logsumexp, softmax
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase
 
@@ -16,10 +18,81 @@ from extrabert_hf.data.collators import DataCollatorForSentences
 from extrabert_hf.data.tokenization import tokenize_sentences
 from extrabert_hf.errors import InputError
 from extrabert_hf.evaluation.metrics import predictions_from_logits
-from extrabert_hf.evaluation.scores import score
+from extrabert_hf.evaluation.scores import SplitScores, score
 from extrabert_hf.models import ExtraBertForOneTask, ExtraBertPreTrainedModel
-from extrabert_hf.pretrained.loading import load_model, load_same_task
+from extrabert_hf.pretrained.loading import TrainedModel, load_model, load_same_task
 from extrabert_hf.tasks import TaskSpec
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """
+    What a predictor returns for N rows.
+
+    Args:
+        task ([`TaskSpec`]):
+            The task; says whether predictions are classes or scores.
+        ids (`Sequence[str]`):
+            The rows' ids.
+        sentences (`Sequence[tuple[str, ...]]`):
+            One sentence a row, or two for a task of pairs.
+        logits (`np.ndarray` of shape `(N, C)`):
+            A logit a class, or `C = 1` score.
+        labels (`np.ndarray` of shape `(N,)`, *optional*):
+            Class ids or scores; `None` for unlabelled rows.
+    """
+
+    task: TaskSpec
+    ids: Sequence[str]
+    sentences: Sequence[tuple[str, ...]]
+    logits: np.ndarray
+    labels: np.ndarray | None = None
+
+    @cached_property
+    def values(self) -> np.ndarray:
+        """Predicted class ids (int64) or scores (float64), of shape `(N,)`."""
+        return predictions_from_logits(self.task, self.logits)
+
+    @cached_property
+    def names(self) -> list[str] | None:
+        """Name of each row's predicted class; `None` for scores."""
+        return None if self.task.is_regression else [self.task.class_names[index] for index in self.values]
+
+    @cached_property
+    def probabilities(self) -> np.ndarray | None:
+        """Probability of each class, of shape `(N, C)`, each row sums to 1; `None` for scores."""
+        return None if self.task.is_regression else softmax(self.logits.astype(np.float64), axis=-1)
+
+    @cached_property
+    def confidences(self) -> np.ndarray | None:
+        """Probability of the predicted class, of shape `(N,)`; `None` for scores."""
+        return None if self.probabilities is None else self.probabilities.max(axis=-1)
+
+    def score(self, train_labels: np.ndarray | None = None) -> SplitScores:
+        """Scores labelled rows; `train_labels` of shape `(M,)` give the majority baseline."""
+        return score(self.task, self.values, self.labels, train_labels=train_labels)
+
+
+@dataclass(frozen=True, eq=False)
+class Predictor:
+    """
+    Predicts with one model, or with the mean prediction of several models of the same task (an ensemble).
+
+    Args:
+        members (`tuple[TrainedModel, ...]`):
+            One or more, with the same head and labels.
+        batch_size (`int`, defaults to 64):
+            Sentences encoded together, 1 or more.
+        bf16 (`bool`, defaults to `False`):
+            Whether the encoder runs under bfloat16 autocast; otherwise it runs in the precision of the weights.
+        progress (`bool`, defaults to `False`):
+            Whether to show a progress bar.
+    """
+
+    members: tuple[TrainedModel, ...]
+    batch_size: int = 64
+    bf16: bool = False
+    progress: bool = False
 
 
 @torch.inference_mode()

@@ -27,6 +27,25 @@ T = TypeVar("T")
 M = TypeVar("M", bound=ExtraBertPreTrainedModel)
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class TrainedModel:
+    """
+    A model of one task with its tokenizer and its task.
+
+    Args:
+        model ([`ExtraBertForOneTask`]):
+            In evaluation mode when it was loaded by a function of this module.
+        tokenizer (`PreTrainedTokenizerBase`):
+            Cuts sentences after the model's maximum length.
+        task ([`TaskSpec`]):
+            The task's own name, its labels, and the columns that its training rows had.
+    """
+
+    model: ExtraBertForOneTask
+    tokenizer: PreTrainedTokenizerBase
+    task: TaskSpec
+
+
 def build_model(
     name: str, task: TaskSpec, *, attn_implementation: str | None = None, **config_fields: Any
 ) -> tuple[ExtraBertForOneTask, PreTrainedTokenizerBase]:
