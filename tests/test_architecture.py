@@ -1,4 +1,5 @@
 import ast
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -7,8 +8,8 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "extrabert_hf"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
 
-# From ground to roof: a module imports only from its own floor or from below.
-FLOORS = [
+# Imports run one way: a module imports only from its own folder or from one that is named before it.
+ORDER = [
     "errors",
     "console",
     "tasks",
@@ -27,6 +28,16 @@ FLOORS = [
 # what the files of models/ may import beside their siblings
 HUB_BOUND = {"torch", "transformers", "huggingface_hub", "safetensors"}
 
+MOST_LINES = 350
+FEWEST_LINES = 60
+SMALL = {
+    "extrabert_hf/models/joining_extrabert.py": "a part of models/, which repositories on the Hub carry",
+    "extrabert_hf/sharing/attention_pooling.py": "exported folders carry this file alone",
+}
+"""Modules with fewer than 60 lines and one importer, and why each of them is a module."""
+SHARED_STEMS = {"__init__", "arguments", "loading", "runner", "results"}
+"""Names that modules in several folders may have."""
+
 
 def imported_names(path):
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -36,19 +47,41 @@ def imported_names(path):
             yield "." * node.level + (node.module or "")
 
 
-def floor_of(path):
+def module_name(path):
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imported_modules(path):
+    """Modules of the package that a file imports, by their whole names."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level == 1:
+            yield f"{module_name(path).rpartition('.')[0]}.{node.module}"
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("extrabert_hf"):
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def folder_of(path):
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_imports_run_downwards(path):
+def lines_of(path):
+    return len(path.read_text(encoding="utf-8").splitlines())
+
+
+def name_of(path):
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_imports_run_one_way(path):
     if path == PACKAGE / "__init__.py":
-        return  # the roof: it gathers the public names
-    own = FLOORS.index(floor_of(path))
+        return  # gathers the public names
+    own = ORDER.index(folder_of(path))
     for name in imported_names(path):
         if name.startswith("extrabert_hf"):
-            below = FLOORS.index([*name.split("."), "errors"][1])
-            assert below <= own, f"{path.name} on floor {FLOORS[own]} imports {name}"
+            place = ORDER.index([*name.split("."), "errors"][1])
+            assert place <= own, f"{name_of(path)} imports {name}, which comes after {ORDER[own]}"
 
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "models").glob("*_extrabert.py")), ids=lambda path: path.name)
@@ -60,21 +93,39 @@ def test_hub_bound_files_import_only_siblings_and_what_transformers_needs(path):
         assert is_sibling or name.split(".")[0] in HUB_BOUND | standard, name
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_module_stays_readable_in_one_go(path):
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 350
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_module_has_at_most_350_lines_and_a_name_that_says_its_idea(path):
+    assert lines_of(path) <= MOST_LINES
     assert path.stem not in {"utils", "util", "helpers", "helper", "common", "misc"}
+
+
+def test_a_small_module_has_several_importers_or_a_reason():
+    importers = Counter(name for path in MODULES for name in set(imported_modules(path)))
+    small = {
+        name_of(path)
+        for path in MODULES
+        if path.name != "__init__.py" and lines_of(path) < FEWEST_LINES and importers[module_name(path)] <= 1
+    }
+    assert small == set(SMALL)
+
+
+def test_no_two_modules_have_one_name():
+    stems = Counter(path.stem for path in MODULES if path.stem not in SHARED_STEMS)
+    assert [stem for stem, count in stems.items() if count > 1] == []
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.py")), ids=lambda path: path.name)
 def test_a_recipe_parses_and_calls(path):
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 40
+    assert lines_of(path) <= 40
     assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
 
 
-def test_the_test_tree_mirrors_the_package():
-    for path in (ROOT / "tests").rglob("test_*.py"):
-        parts = path.relative_to(ROOT / "tests").parts
-        if len(parts) > 1 and (PACKAGE / parts[0]).is_dir():
-            subjects = [entry.stem for entry in PACKAGE.joinpath(*parts[:-1]).iterdir()]  # or `SUBJECT_aspect`
+@pytest.mark.parametrize("folder", [PACKAGE, ROOT / "benchmarks"], ids=lambda folder: folder.name)
+def test_the_test_tree_mirrors_the_code(folder):
+    tests = ROOT / "tests" / (folder.name if folder != PACKAGE else "")
+    for path in tests.rglob("test_*.py"):
+        parts = path.relative_to(tests).parts
+        home = folder.joinpath(*parts[:-1])
+        if (len(parts) > 1 or folder != PACKAGE) and home.is_dir():
+            subjects = [entry.stem for entry in home.iterdir()]  # or `SUBJECT_aspect`
             assert any(f"{path.stem}_".startswith(f"test_{subject}_") for subject in subjects), path
