@@ -1,4 +1,5 @@
 import re
+import shutil
 from importlib.resources import files
 
 import pytest
@@ -18,6 +19,9 @@ from transformers import (
     RobertaConfig,
     set_seed,
 )
+
+from extrabert_hf.training.command_line import parse_multitask_run, parse_run
+from extrabert_hf.training.finetune import finetune
 
 torch.set_num_threads(1)  # tiny matrices: more threads, or one set of them per test worker, only wait for each other
 
@@ -96,3 +100,40 @@ def tiny_encoder(tmp_path_factory):
     torch.manual_seed(0)
     BertModel(BertConfig(**{**SIZES, "vocab_size": len(vocabulary)}, **no_dropout)).save_pretrained(folder)
     return str(folder)
+
+
+TINY_RUN = ("--max_length", "40", "--bf16", "false", "--disable_tqdm", "true")
+"""Flags of every run of a test: short sentences, one precision everywhere, no progress bar."""
+
+
+def tiny_run(encoder, output_dir, *flags, data="sample"):
+    """Gives the flags of a run on the tiny encoder and the bundled sample; later flags win."""
+    return ["--model_name_or_path", encoder, "--data", str(data), "--output_dir", str(output_dir), *TINY_RUN, *flags]
+
+
+@pytest.fixture(scope="session")
+def finished_run(tiny_encoder, tmp_path_factory):
+    """Trains a task with LoRA, or "multitask" without, once a session, for tests that only read the folder."""
+    root = tmp_path_factory.mktemp("finished_runs")
+
+    def folder_of(task):
+        folder = root / task
+        if not folder.is_dir():
+            flags = ["--num_train_epochs", "2", "--learning_rate", "1e-3", "--logging_steps", "5"]
+            if task == "multitask":
+                finetune(parse_multitask_run(tiny_run(tiny_encoder, folder, *flags)))
+            else:
+                finetune(parse_run(task, tiny_run(tiny_encoder, folder, *flags, "--lora", "true", "--lora_r", "4")))
+        return folder
+
+    return folder_of
+
+
+@pytest.fixture
+def run_of(finished_run, tmp_path):
+    """Gives a copy of a finished run that a test may write to."""
+
+    def copy(task):
+        return shutil.copytree(finished_run(task), tmp_path / task, ignore=shutil.ignore_patterns("checkpoint-*"))
+
+    return copy

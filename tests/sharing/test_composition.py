@@ -14,8 +14,8 @@ TASKS = ("sst", "para", "sts")
 
 
 @pytest.fixture
-def runs(trained):
-    return {task: trained(task) for task in TASKS}
+def runs(finished_run):
+    return {task: finished_run(task) for task in TASKS}
 
 
 @pytest.fixture
@@ -67,9 +67,9 @@ def test_an_encoder_that_lacks_a_weight_is_refused(runs, tiny_encoder, tmp_path)
         compose_adapters(runs, resolve=lambda name: str(encoder))
 
 
-def test_runs_that_cannot_be_joined_are_named(runs, trained, tmp_path):
+def test_runs_that_cannot_be_joined_are_named(runs, finished_run, tmp_path):
     with pytest.raises(InputError, match="must hold runs with --lora true"):
-        compose_adapters({"all": trained("multitask")})
+        compose_adapters({"all": finished_run("multitask")})
     with pytest.raises(InputError, match="a task each, once, got "):
         compose_runs([runs["sts"], runs["sts"]], tmp_path / "joined")
     with pytest.raises(InputError, match="must hold two runs or more, got 1"):
