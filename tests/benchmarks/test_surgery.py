@@ -32,7 +32,7 @@ def trainer_on(tiny_encoder, tmp_path):
 
 
 def train(trainer, shift=0.0):
-    """Returns the losses of an epoch and the last step's gradient of each parameter; `shift` is added to sts labels."""
+    """Returns an epoch's losses and the last step's gradient of each parameter; `shift` is added to sts labels."""
     step, losses, gradients = trainer.training_step, [], {}
 
     def record(model, inputs, *rest):
