@@ -1,229 +1,320 @@
-"""Rates of all rounds -> figures to keep, and a table to look at."""
+"""The results of comparisons: as JSON, as a text table, and as charts."""
 
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from matplotlib.figure import Figure
 
+from benchmarks.measures import DECIMALS, FlopRates, Scaling, TimesForRows, TimesForWords
 
-def plot_ratios(entries: Sequence[Mapping[str, Any]]) -> Figure:
+
+@dataclass(frozen=True)
+class OtherResult:
     """
-    Draws how many times as fast as its peer each of ours is, with the spread of the rounds.
-
-    Args:
-        entries (`Sequence[Mapping[str, Any]]`):
-            What [`run_benchmark`] gives, one or more.
-    """
-    figure = Figure(figsize=(8, 1.2 + 0.5 * len(entries)), layout="constrained")
-    axes = figure.subplots()
-    for place, row in enumerate(reversed(entries)):
-        below, above = row["ratio"] - min(row["ratios"]), max(row["ratios"]) - row["ratio"]
-        spread = [[max(below, 0.0)], [max(above, 0.0)]]  # the ratio is of the medians, which may lie outside
-        axes.barh(place, row["ratio"], xerr=spread, color="tab:blue", alpha=0.75, capsize=3)
-        axes.annotate(f"{row['ratio']:.2f}", (0, place), (4, 0), textcoords="offset points", va="center")
-    axes.axvline(1, color="0.4", linewidth=0.8)
-    axes.set_yticks(
-        range(len(entries)), [f"{_told(row)}\n{row['peer_name']}" for row in reversed(entries)], fontsize=8
-    )
-    axes.set(xlabel="times as fast as the peer, whose speed is the line", xlim=(0, None))
-    return figure
-
-
-def _told(row: Mapping[str, Any]) -> str:
-    return f"{row['name']}, batch {row['batch_size']}" if row["name"].startswith("train") else row["name"]
-
-
-def plot_scaling(entries: Sequence[Mapping[str, Any]]) -> Figure:
-    """
-    Draws how the seconds of ours and of the peer grow with the rows and with the words of a sentence.
-
-    Args:
-        entries (`Sequence[Mapping[str, Any]]`):
-            What [`run_benchmark`] gives with `scaling`, one or more.
-    """
-    figure = Figure(figsize=(9, 3.2 * len(entries)), layout="constrained")
-    for row, pair in zip(entries, figure.subplots(len(entries), 2, squeeze=False), strict=True):
-        for axes, (size, told) in zip(pair, (("rows", "rows"), ("words", "words a sentence")), strict=True):
-            sizes = row["scaling"][size]
-            for name, label in (("ours", "ours"), ("peer", row["peer_name"])):
-                axes.plot([entry[size] for entry in sizes], [entry[name] for entry in sizes], marker="o", label=label)
-            axes.set(title=row["name"], xlabel=told, ylabel="seconds", xlim=(0, None), ylim=(0, None))
-        pair[0].legend(frameon=False, fontsize=8)
-    return figure
-
-
-DECIMALS = {"rows/s": 1, "steps/s": 3}
-"""What is counted -> the decimals its rate is shown with."""
-
-
-def entry(name: str, ours: list[float], peer: list[float], unit: str = "rows/s", **details: Any) -> dict[str, Any]:
-    """
-    Sums up a comparison.
+    A contender that was measured beside ours and the peer.
 
     Args:
         name (`str`):
-            Of the comparison.
-        ours (`list[float]`):
-            Our rows or steps a second, one figure a round.
-        peer (`list[float]`):
-            The peer's.
-        unit (`str`, defaults to `"rows/s"`):
-            What is counted.
-        details:
-            What else the entry shall say.
-
-    Returns:
-        `dict`: `ours` and `peer` (medians), `ratio` (of the medians), `unit`, `ratios` (one a round).
-
-    Example:
-        >>> entry("train-sts", [100.0, 120.0, 110.0], [50.0, 40.0, 44.0])["ratio"]
-        2.5
+            Name of the contender.
+        rate (`float`):
+            Median rate over the rounds, in the unit of the comparison.
+        ratio (`float`):
+            `rate` divided by the peer's median rate.
+        ratios (`list[float]`):
+            Rate divided by the peer's rate, one a round.
     """
-    return {
-        "name": name,
-        "ours": median(ours),
-        "peer": median(peer),
-        "ratio": median(ours) / median(peer),
-        "unit": unit,
-        "ratios": _ratios(ours, peer),
-        **details,
-    }
+
+    name: str
+    rate: float
+    ratio: float
+    ratios: list[float]
 
 
-def other_entries(rates: dict[str, list[float]], peer: list[float]) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class StepResult:
     """
-    Sums up what was measured beside ours and the peer.
+    One step of the ablation, which has one optimization more than the step before.
 
     Args:
-        rates (`dict[str, list[float]]`):
-            Rows or steps a second by name, one figure a round.
-        peer (`list[float]`):
-            The peer's.
+        name (`str`):
+            Name of the optimization; `"plain"` for the first step.
+        rate (`float`):
+            Median rows a second over the rounds.
+        gain (`float`):
+            `rate` divided by that of the step before; 1 for the first step.
+    """
 
-    Returns:
-        `list[dict]`: `name`, `rate` (median), `ratio` to the peer (of the medians), `ratios` (one a round).
+    name: str
+    rate: float
+    gain: float
+
+
+@dataclass(frozen=True)
+class BenchmarkResult:
+    """
+    What was measured in one comparison; a field is a key of the JSON file.
+
+    Args:
+        name (`str`):
+            Name of the comparison, a key of `BENCHMARKS`.
+        ours, peer (`float`):
+            Median rates over the rounds, in `unit`.
+        ratio (`float`):
+            `ours` divided by `peer`.
+        unit (`str`):
+            `"rows/s"` or `"steps/s"`.
+        ratios (`list[float]`):
+            Our rate divided by the peer's, one a round.
+        peer_name (`str`):
+            Package, version and pattern of the peer.
+        rounds (`int`):
+            Measurements of each contender.
+        rows (`int`):
+            Rows of each task in one measurement.
+        batch_size (`int`):
+            Rows of a task in a training step.
+        model (`str`):
+            The encoder, as the user named it.
+        precision (`str`):
+            Precision of this package; other libraries run in their default, float32.
+        machine (`dict[str, Any]`):
+            The hardware and the torch version, as [`describe_machine`] returns them.
+        others (`list[OtherResult]`, *optional*):
+            Further contenders.
+        steps (`list[StepResult]`, *optional*):
+            The ablation, from the plain trainer to ours.
+        flops (`FlopRates`, *optional*):
+            Floating-point operations a second of our training and of the machine.
+        scaling (`Scaling`, *optional*):
+            How seconds grow with the rows and with the words of a sentence.
+        memory (`dict[str, float]`, *optional*):
+            Peak memory in MiB by contender.
+    """
+
+    name: str
+    ours: float
+    peer: float
+    ratio: float
+    unit: str
+    ratios: list[float]
+    peer_name: str
+    rounds: int
+    rows: int
+    batch_size: int
+    model: str
+    precision: str
+    machine: dict[str, Any]
+    others: list[OtherResult] | None = None
+    steps: list[StepResult] | None = None
+    flops: FlopRates | None = None
+    scaling: Scaling | None = None
+    memory: dict[str, float] | None = None
+
+    @classmethod
+    def of_rates(cls, ours: list[float], peer: list[float], **fields: Any) -> "BenchmarkResult":
+        """
+        Computes medians and ratios from the rates of all rounds.
+
+        Args:
+            ours (`list[float]`):
+                Our rates, one a round.
+            peer (`list[float]`):
+                The peer's rates, one a round.
+            fields:
+                The fields of the result that are not computed.
+        """
+        rates = median(ours), median(peer)
+        return cls(
+            ours=rates[0], peer=rates[1], ratio=rates[0] / rates[1], ratios=ratios_by_round(ours, peer), **fields
+        )
+
+    @classmethod
+    def from_dict(cls, entry: Mapping[str, Any]) -> "BenchmarkResult":
+        """Reads an entry of the JSON file."""
+        fields = dict(entry)
+        if "others" in fields:
+            fields["others"] = [OtherResult(**other) for other in fields["others"]]
+        if "steps" in fields:
+            fields["steps"] = [StepResult(**step) for step in fields["steps"]]
+        if "flops" in fields:
+            fields["flops"] = FlopRates(**fields["flops"])
+        if "scaling" in fields:
+            by_rows = [TimesForRows(**times) for times in fields["scaling"]["rows"]]
+            by_words = [TimesForWords(**times) for times in fields["scaling"]["words"]]
+            fields["scaling"] = Scaling(by_rows, by_words)
+        return cls(**fields)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the entry of the JSON file, without the parts that were not measured."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+def other_results(rates: Mapping[str, list[float]], peer: list[float]) -> list[OtherResult]:
+    """
+    Summarizes the contenders that were measured beside ours and the peer.
+
+    Args:
+        rates (`Mapping[str, list[float]]`):
+            By contender, one rate a round.
+        peer (`list[float]`):
+            The peer's rates, one a round.
     """
     return [
-        {"name": name, "rate": median(own), "ratio": median(own) / median(peer), "ratios": _ratios(own, peer)}
+        OtherResult(name, median(own), median(own) / median(peer), ratios_by_round(own, peer))
         for name, own in rates.items()
     ]
 
 
-def step_entries(rates: dict[str, list[float]]) -> list[dict[str, Any]]:
+def step_results(rates: Mapping[str, list[float]]) -> list[StepResult]:
     """
-    Sums up the steps from plain to ours.
+    Summarizes an ablation.
 
     Args:
-        rates (`dict[str, list[float]]`):
-            Rows a second by step, each with those before it.
-
-    Returns:
-        `list[dict]`: `name`, `rate` (median) and `gain`, the factor over the step before (1 for the first).
+        rates (`Mapping[str, list[float]]`):
+            By step, rows a second, one rate a round; each step includes the optimizations of those before it.
     """
     medians = {name: median(figures) for name, figures in rates.items()}
     before = [next(iter(medians.values())), *medians.values()]
     return [
-        {"name": name, "rate": rate, "gain": rate / previous}
+        StepResult(name, rate, rate / previous)
         for (name, rate), previous in zip(medians.items(), before, strict=False)
     ]
 
 
-def table(entries: list[dict[str, Any]]) -> str:
-    """
-    Lays out comparisons of one run, one line each, and below what else was measured of each.
+def ratios_by_round(own: list[float], peer: list[float]) -> list[float]:
+    """Divides the rates of a contender by the peer's, round by round."""
+    return [own_rate / peer_rate for own_rate, peer_rate in zip(own, peer, strict=True)]
 
-    Args:
-        entries (`list[dict]`):
-            What [`run_benchmark`] gives, one or more.
-    """
-    run = entries[0]
+
+def table(results: Sequence[BenchmarkResult]) -> str:
+    """Formats the results of one run as text: a line for each comparison, and below it the details of each."""
+    run = results[0]
     lines = [
-        f"one epoch of {run['rows']:,} rows a task in batches of {run['batch_size']}, {run['model']}, ours in "
-        f"{run['precision']}; median of {run['rounds']} in turn",
-        ", ".join(f"{name} {value}" for name, value in run["machine"].items()),
+        f"one epoch of {run.rows:,} rows a task in batches of {run.batch_size}, {run.model}, ours in "
+        f"{run.precision}; median of {run.rounds} in turn",
+        ", ".join(f"{name} {value}" for name, value in run.machine.items()),
     ]
-    for unit in dict.fromkeys(row["unit"] for row in entries):
+    for unit in dict.fromkeys(result.unit for result in results):
         lines += ["", f"{unit:<12}{'ours':>9}{'peer':>9}{'ratio':>8}  {'min-max':<11}  peer"]
         lines += [
-            f"{row['name']:<12}{_rate(row['ours'], unit)}{_rate(row['peer'], unit)}{row['ratio']:>8.2f}  "
-            f"{_spread(row):<11}  {row['peer_name']}"
-            for row in entries
-            if row["unit"] == unit
+            f"{result.name:<12}{_rate(result.ours, unit)}{_rate(result.peer, unit)}{result.ratio:>8.2f}  "
+            f"{_spread(result.ratios):<11}  {result.peer_name}"
+            for result in results
+            if result.unit == unit
         ]
-    for row in entries:
-        lines += _details(row)
+    for result in results:
+        lines += _details(result)
     return "\n".join(lines)
 
 
-def write_figures(entries: list[dict[str, Any]], path: str | Path | None = None) -> Path:
-    """
-    Writes comparisons as JSON, and beside it charts of their ratios and, where it was measured, of how time grows.
+def _details(result: BenchmarkResult) -> list[str]:
+    name, unit = result.name, result.unit
+    lines = []
+    if result.others is not None:
+        lines += ["", f"{name + ', beside the same peer':<40}{unit:>9}{'ratio':>8}  min-max"]
+        lines += [
+            f"  {other.name:<38}{_rate(other.rate, unit)}{other.ratio:>8.2f}  {_spread(other.ratios)}"
+            for other in result.others
+        ]
+    if result.steps is not None:
+        lines += ["", f"{name + ', step by step':<40}{unit:>9}{'gain':>8}"]
+        lines += [
+            f"  {step.name:<38}{_rate(step.rate, unit)}" + (f"{step.gain:>8.2f}" if index else "")
+            for index, step in enumerate(result.steps)
+        ]
+    if (flops := result.flops) is not None:
+        lines += [
+            "",
+            f"{name}: {flops.training:,.0f} GFLOP/s, {flops.share:.0%} of the rate of a matrix product in the same "
+            f"precision (bfloat16 {flops.bfloat16:,.0f}, float32 {flops.float32:,.0f})",
+        ]
+    if result.memory is not None:
+        lines += ["", f"{name + ', peak memory':<40}{'MiB':>9}"]
+        lines += [f"  {contender:<38}{mib:>9,.0f}" for contender, mib in result.memory.items()]
+    return lines
 
-    Those that the file has already stay, but for one of the same name and batch size.
+
+def _spread(ratios: list[float]) -> str:
+    return f"{min(ratios):.2f}-{max(ratios):.2f}"
+
+
+def _rate(rate: float, unit: str) -> str:
+    return f"{rate:>9.{DECIMALS[unit]}f}"
+
+
+def plot_ratios(results: Sequence[BenchmarkResult]) -> Figure:
+    """Draws the ratio of our rate to the peer's as a bar for each comparison, with the spread of the rounds."""
+    figure = Figure(figsize=(8, 1.2 + 0.5 * len(results)), layout="constrained")
+    axes = figure.subplots()
+    labels = []
+    for position, result in enumerate(reversed(results)):
+        below, above = result.ratio - min(result.ratios), max(result.ratios) - result.ratio
+        spread = [[max(below, 0.0)], [max(above, 0.0)]]  # a ratio of medians can be outside the range of the rounds
+        axes.barh(position, result.ratio, xerr=spread, color="tab:blue", alpha=0.75, capsize=3)
+        axes.annotate(f"{result.ratio:.2f}", (0, position), (4, 0), textcoords="offset points", va="center")
+        batch = f", batch {result.batch_size}" if result.name.startswith("train") else ""
+        labels.append(f"{result.name}{batch}\n{result.peer_name}")
+    axes.axvline(1, color="0.4", linewidth=0.8)
+    axes.set_yticks(range(len(results)), labels, fontsize=8)
+    axes.set(xlabel="speed as a multiple of the peer's", xlim=(0, None))
+    return figure
+
+
+def plot_scaling(results: Sequence[BenchmarkResult]) -> Figure:
+    """Draws seconds against rows and against words of a sentence, for each result that has `scaling`."""
+    figure = Figure(figsize=(9, 3.2 * len(results)), layout="constrained")
+    for result, pair in zip(results, figure.subplots(len(results), 2, squeeze=False), strict=True):
+        by_rows, by_words = result.scaling.rows, result.scaling.words
+        curves = [
+            (by_rows, [times.rows for times in by_rows], "rows"),
+            (by_words, [times.words for times in by_words], "words of a sentence"),
+        ]
+        for axes, (measured, sizes, size_name) in zip(pair, curves, strict=True):
+            axes.plot(sizes, [times.ours for times in measured], marker="o", label="ours")
+            axes.plot(sizes, [times.peer for times in measured], marker="o", label=result.peer_name)
+            axes.set(title=result.name, xlabel=size_name, ylabel="seconds", xlim=(0, None), ylim=(0, None))
+        pair[0].legend(frameon=False, fontsize=8)
+    return figure
+
+
+def read_results(path: str | Path) -> list[BenchmarkResult]:
+    """Reads a file that [`write_results`] wrote."""
+    return [BenchmarkResult.from_dict(entry) for entry in json.loads(Path(path).read_text(encoding="utf-8"))]
+
+
+def write_results(results: Sequence[BenchmarkResult], path: str | Path | None = None) -> Path:
+    """
+    Adds results to a JSON file and draws its charts: the ratios, and how seconds grow where that was measured.
+
+    Results of the same comparison and batch size replace those in the file.
 
     Args:
-        entries (`list[dict]`):
-            What [`run_benchmark`] gives, one or more.
+        results (`Sequence[BenchmarkResult]`):
+            Results of one run.
         path (`str` or `Path`, *optional*):
             The file; by default `benchmarks/MACHINE.json`, named after processor, threads and accelerator.
 
     Returns:
         `Path`: the file.
     """
-    machine = entries[0]["machine"]
-    told = f"{machine['cpu']} {machine['threads']} threads {machine.get('accelerator', '')}".lower()
-    name = "-".join(re.findall(r"[a-z0-9.]+", told))
-    path = Path("benchmarks") / f"{name}.json" if path is None else Path(path)
+    path = default_path(results[0].machine) if path is None else Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    measured = {(row["name"], row["batch_size"]) for row in entries}
-    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
-    entries = [row for row in before if (row["name"], row["batch_size"]) not in measured] + entries
-    path.write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
-    plot_ratios(entries).savefig(path.with_suffix(".png"), dpi=120)
-    if scaled := [row for row in entries if "scaling" in row]:
+    measured = {(result.name, result.batch_size) for result in results}
+    earlier = read_results(path) if path.is_file() else []
+    results = [result for result in earlier if (result.name, result.batch_size) not in measured] + list(results)
+    path.write_text(json.dumps([result.to_dict() for result in results], indent=2) + "\n", encoding="utf-8")
+    plot_ratios(results).savefig(path.with_suffix(".png"), dpi=120)
+    if scaled := [result for result in results if result.scaling is not None]:
         plot_scaling(scaled).savefig(path.with_name(f"{path.stem}-scaling.png"), dpi=120)
     return path
 
 
-def _details(row: dict[str, Any]) -> list[str]:
-    name, unit = row["name"], row["unit"]
-    lines = []
-    if "others" in row:
-        lines += ["", f"{name + ', beside the same peer':<40}{unit:>9}{'ratio':>8}  min-max"]
-        lines += [
-            f"  {other['name']:<38}{_rate(other['rate'], unit)}{other['ratio']:>8.2f}  {_spread(other)}"
-            for other in row["others"]
-        ]
-    if "steps" in row:
-        lines += ["", f"{name + ', step by step':<40}{unit:>9}{'gain':>8}"]
-        lines += [
-            f"  {step['name']:<38}{_rate(step['rate'], unit)}" + (f"{step['gain']:>8.2f}" if index else "")
-            for index, step in enumerate(row["steps"])
-        ]
-    if "flops" in row:
-        flops = row["flops"]
-        lines += [
-            "",
-            f"{name}: {flops['training']:,.0f} GFLOP/s, {flops['share']:.0%} of what a matrix product alone reaches "
-            f"in its precision (bfloat16 {flops['bfloat16']:,.0f}, float32 {flops['float32']:,.0f})",
-        ]
-    if "memory" in row:
-        lines += ["", f"{name + ', most memory':<40}{'MiB':>9}"]
-        lines += [f"  {contender:<38}{mib:>9,.0f}" for contender, mib in row["memory"].items()]
-    return lines
-
-
-def _ratios(own: list[float], peer: list[float]) -> list[float]:
-    return [own_rate / peer_rate for own_rate, peer_rate in zip(own, peer, strict=True)]
-
-
-def _spread(row: dict[str, Any]) -> str:
-    return f"{min(row['ratios']):.2f}-{max(row['ratios']):.2f}"
-
-
-def _rate(rate: float, unit: str) -> str:
-    return f"{rate:>9.{DECIMALS[unit]}f}"
+def default_path(machine: Mapping[str, Any]) -> Path:
+    """Returns the path of a machine's results, such as `benchmarks/amd-epyc-2-threads.json`."""
+    description = f"{machine['cpu']} {machine['threads']} threads {machine.get('accelerator', '')}".lower()
+    return Path("benchmarks") / f"{'-'.join(re.findall(r'[a-z0-9.]+', description))}.json"

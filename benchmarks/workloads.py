@@ -1,4 +1,4 @@
-"""Who is measured at scoring pairs: our models as `predict.py` uses them, and `sentence-transformers`."""
+"""The work that is measured on one task: training and pair scoring with this package and with other libraries."""
 
 import logging
 import warnings
@@ -30,91 +30,36 @@ from extrabert_hf.tasks import PAPER_TASKS, SENTENCE_COLUMNS, TaskSpec
 from extrabert_hf.training.trainer import ExtraBertTrainer
 from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
 
-
-@contextmanager
-def quiet_libraries() -> Iterator[None]:
-    """Silences transformers, datasets and sentence-transformers, all but errors, and puts back what was set."""
-    verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
-    data_bars = not datasets.are_progress_bars_disabled()
-    sentence_transformers = logging.getLogger("sentence_transformers")
-    level = sentence_transformers.level
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    datasets.disable_progress_bars()
-    sentence_transformers.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "'pin_memory' argument is set as true")  # every trainer's default
-            yield
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-        sentence_transformers.setLevel(level)
-        if bars:
-            transformers_logging.enable_progress_bar()
-        if data_bars:
-            datasets.enable_progress_bars()
-
-
-class TwoForwards:
-    """Replaces the way of a pair's sentences through encoder and pooling: each side padded to its own longest."""
-
-    def _pool(
-        self, pooling: nn.Module | None, input_ids: torch.Tensor, attention_mask: torch.Tensor
-    ) -> tuple[torch.Tensor, None]:
-        """`(2B, T)`, a pair's sentences one after the other -> vectors `(2B, d)` in the same order."""
-        vectors = []
-        for side in (0, 1):
-            ids, mask = input_ids[side::2], attention_mask[side::2]  # (B, T)
-            longest = mask.sum(dim=1).max()
-            vectors.append(super()._pool(pooling, ids[:, :longest], mask[:, :longest])[0])  # (B, d)
-        return torch.stack(vectors, dim=1).flatten(0, 1), None
-
-
-class TwoForwardsForParaphrase(TwoForwards, ExtraBertForParaphrase):
-    """[`ExtraBertForParaphrase`] with two forwards."""
-
-
-class TwoForwardsForSimilarity(TwoForwards, ExtraBertForSimilarity):
-    """[`ExtraBertForSimilarity`] with two forwards."""
-
-
-TWO_FORWARDS = {
-    ExtraBertForParaphrase: TwoForwardsForParaphrase,
-    ExtraBertForSimilarity: TwoForwardsForSimilarity,
-}
-
-
-def with_two_forwards(model: ExtraBertPreTrainedModel) -> ExtraBertPreTrainedModel:
-    """Gives a model for pairs with the same weights, which encodes the two sentences one after the other."""
-    plain = TWO_FORWARDS[type(model)](model.config)
-    plain.load_state_dict(model.state_dict())
-    return plain
-
-
 MAX_LENGTH = 128
 """
-Most tokens of a sentence, of a pair for the cross-encoder: our default, and that of transformers' `run_glue.py`.
-An encoder that takes fewer gets fewer.
+Maximum number of tokens of a sentence, or of a pair for a cross-encoder: the default of this package and of
+transformers' `run_glue.py`. An encoder with a smaller limit keeps that limit.
 """
 
 Rows = Mapping[str, Dataset]
-"""Rows by task, in canonical columns."""
+"""Rows by task, with the columns that [`load_split`] returns."""
+
+Work = Trainer | Callable[[], Any]
+"""The work that is timed: the training of a trainer, or one call of a function."""
+
+Contender = Callable[[Rows], Work]
+"""Sets up the work of one of the compared implementations on the given rows."""
 
 
 @dataclass(frozen=True)
 class Setting:
     """
-    What the contenders share.
+    What all contenders of a comparison share.
 
     Args:
         model_name_or_path (`str`):
             The encoder, as for [`resolve_model_name`].
         batch_size (`int`):
-            Rows a step.
+            Rows of a task in a training step.
         bf16 (`bool`):
-            Whether ours trains under bfloat16 autocast, decided once for all rounds as [`choose_bf16`] does for a run.
+            Whether this package runs under bfloat16 autocast. [`choose_bf16`] decides it once for all rounds.
         output_dir (`str`):
-            A folder for what a trainer might leave.
+            Folder for the files that a trainer may write.
     """
 
     model_name_or_path: str
@@ -122,8 +67,13 @@ class Setting:
     bf16: bool
     output_dir: str
 
+    @property
+    def precision(self) -> str:
+        """Name of the precision in which this package runs."""
+        return "bfloat16 autocast" if self.bf16 else "float32"
+
     def training_fields(self) -> dict[str, Any]:
-        """The fields of `TrainingArguments` that are not left to the contender."""
+        """Returns the fields of `TrainingArguments` that are the same for all contenders."""
         return {
             "output_dir": self.output_dir,
             "per_device_train_batch_size": self.batch_size,
@@ -136,27 +86,30 @@ class Setting:
         }
 
 
-def only_task(rows: Rows) -> tuple[TaskSpec, Dataset]:
-    """Gives the task and the rows of a comparison on one task."""
+def single_task(rows: Rows) -> tuple[TaskSpec, Dataset]:
+    """Returns the task and the dataset of `rows`, which must hold exactly one task."""
     ((name, dataset),) = rows.items()
     return PAPER_TASKS[name], dataset
 
 
+# Training with this package
+
+
 def our_trainer(setting: Setting, rows: Rows, *, two_forwards: bool = False, **fields: Any) -> ExtraBertTrainer:
     """
-    Sets up our trainer as [`finetune`] does.
+    Builds the trainer of this package as [`finetune`] does.
 
     Args:
         setting ([`Setting`]):
-            What the contenders share.
+            What all contenders share.
         rows (`Mapping[str, Dataset]`):
-            The rows of the epoch, of one task.
+            The training rows of one task.
         two_forwards (`bool`, defaults to `False`):
-            Whether each sentence of a pair goes through the encoder in a forward of its own.
+            Whether the encoder runs once for the first sentences of the pairs and once for the second ones.
         fields:
-            Of [`ExtraBertTrainingArguments`], where they differ from our defaults.
+            Fields of [`ExtraBertTrainingArguments`] that differ from this package's defaults.
     """
-    task, dataset = only_task(rows)
+    task, dataset = single_task(rows)
     model, tokenizer = build_model(
         setting.model_name_or_path, task, pooling="multiplicative", feed_forward_residual=True
     )
@@ -171,11 +124,51 @@ def our_trainer(setting: Setting, rows: Rows, *, two_forwards: bool = False, **f
     )
 
 
+class TwoForwards:
+    """Mixin for models of pairs: encodes the first and the second sentences separately, each padded on their own."""
+
+    def _pool(
+        self, pooling: nn.Module | None, input_ids: torch.Tensor, attention_mask: torch.Tensor
+    ) -> tuple[torch.Tensor, None]:
+        """`(2B, T)`, the two sentences of a pair next to each other -> vectors `(2B, d)` in the same order."""
+        vectors = []
+        for side in (0, 1):
+            ids, mask = input_ids[side::2], attention_mask[side::2]  # (B, T)
+            longest = mask.sum(dim=1).max()
+            vectors.append(super()._pool(pooling, ids[:, :longest], mask[:, :longest])[0])  # (B, d)
+        return torch.stack(vectors, dim=1).flatten(0, 1), None
+
+
+class TwoForwardsForParaphrase(TwoForwards, ExtraBertForParaphrase):
+    """[`ExtraBertForParaphrase`] with one encoder forward for each side of the pairs."""
+
+
+class TwoForwardsForSimilarity(TwoForwards, ExtraBertForSimilarity):
+    """[`ExtraBertForSimilarity`] with one encoder forward for each side of the pairs."""
+
+
+TWO_FORWARDS = {
+    ExtraBertForParaphrase: TwoForwardsForParaphrase,
+    ExtraBertForSimilarity: TwoForwardsForSimilarity,
+}
+
+
+def with_two_forwards(model: ExtraBertPreTrainedModel) -> ExtraBertPreTrainedModel:
+    """Returns a copy of a model of pairs that encodes the two sides of the pairs in two forwards."""
+    separate = TWO_FORWARDS[type(model)](model.config)
+    separate.load_state_dict(model.state_dict())
+    return separate
+
+
+# Training with other libraries
+
+
 def sentence_transformers_trainer(setting: Setting, rows: Rows) -> Trainer:
     """
-    Sets up a `SentenceTransformerTrainer` with `CosineSimilarityLoss`, scores scaled to 0 to 1.
+    Builds a `SentenceTransformerTrainer` with `CosineSimilarityLoss`; labels are scaled to the range 0 to 1.
 
-    The pattern of its guide to training on STS-B. It tokenises in its collator, so while it trains.
+    The setup follows the STS-B example of the sentence-transformers documentation. The collator of the library
+    tokenizes, so tokenization is part of the measured time.
     """
     from sentence_transformers import (
         SentenceTransformer,
@@ -185,10 +178,10 @@ def sentence_transformers_trainer(setting: Setting, rows: Rows) -> Trainer:
     )
     from sentence_transformers.sentence_transformer.losses import CosineSimilarityLoss
 
-    task, dataset = only_task(rows)
+    task, dataset = single_task(rows)
     low, high = task.label_range
     card = SentenceTransformerModelCardData(local_files_only=True)
-    card.widget = [{}]  # else it draws examples from the rows behind a progress bar, for a card that is not written
+    card.widget = [{}]  # otherwise the library selects example rows for a model card that is never written
     model = SentenceTransformer(resolve_model_name(setting.model_name_or_path), model_card_data=card)
     model.max_seq_length = min(MAX_LENGTH, model.max_seq_length)
     return SentenceTransformerTrainer(
@@ -203,12 +196,12 @@ def sentence_transformers_trainer(setting: Setting, rows: Rows) -> Trainer:
 
 def transformers_trainer(setting: Setting, rows: Rows) -> Trainer:
     """
-    Sets up a `Trainer` on `AutoModelForSequenceClassification`, a pair as one sequence (a cross-encoder).
+    Builds a `Trainer` with `AutoModelForSequenceClassification`; a pair is one sequence (a cross-encoder).
 
-    The pattern of transformers' `run_glue.py`: rows tokenised beforehand, batches padded by `DataCollatorWithPadding`
-    (faster than the script's own default, which pads each row to 128 tokens).
+    The setup follows transformers' `run_glue.py`, with one difference: batches are padded to their longest row by
+    `DataCollatorWithPadding`, which is faster than the script's default of padding every row to 128 tokens.
     """
-    task, dataset = only_task(rows)
+    task, dataset = single_task(rows)
     path = resolve_model_name(setting.model_name_or_path)
     tokenizer = AutoTokenizer.from_pretrained(path)
     max_length = min(MAX_LENGTH, tokenizer.model_max_length)
@@ -226,18 +219,21 @@ def transformers_trainer(setting: Setting, rows: Rows) -> Trainer:
     )
 
 
+# Pair scoring
+
+
 def our_scoring(setting: Setting, rows: Rows) -> Callable[[], Any]:
     """
-    Sets up the scores of pairs by the cosine of their means, which is what the peer gives, times 5.
+    Prepares this package to score pairs as `recipes/predict.py` does, with an untrained similarity model.
 
     Args:
         setting ([`Setting`]):
-            What the contenders share.
+            What all contenders share.
         rows (`Mapping[str, Dataset]`):
-            The pairs, of one task.
+            The pairs of one task.
 
     Returns:
-        `Callable`: scores all pairs once.
+        `Callable`: scores all pairs once and returns 5 times the cosine of the mean-pooled vectors, shape `(N,)`.
     """
     (pairs,) = rows.values()
     model, tokenizer = build_model(setting.model_name_or_path, PAPER_TASKS["sts"], pooling="mean")
@@ -247,7 +243,13 @@ def our_scoring(setting: Setting, rows: Rows) -> Callable[[], Any]:
 
 
 def sentence_transformers_scoring(setting: Setting, rows: Rows) -> Callable[[], Any]:
-    """As [`our_scoring`], by `encode` of each column, in its own batches of 32, and the cosine of each pair."""
+    """
+    Prepares sentence-transformers to score the same pairs; arguments as for [`our_scoring`].
+
+    Returns:
+        `Callable`: encodes both columns with `encode`, in the library's batches of 32, and returns the cosines,
+        shape `(N,)`.
+    """
     from sentence_transformers import SentenceTransformer, util
 
     (pairs,) = rows.values()
@@ -260,3 +262,28 @@ def sentence_transformers_scoring(setting: Setting, rows: Rows) -> Callable[[], 
         return util.pairwise_cos_sim(*vectors).cpu()
 
     return score
+
+
+@contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Hides progress bars and messages below errors of transformers, datasets and sentence-transformers."""
+    verbosity = transformers_logging.get_verbosity()
+    transformers_bars = transformers_logging.is_progress_bar_enabled()
+    datasets_bars = not datasets.are_progress_bars_disabled()
+    sentence_transformers = logging.getLogger("sentence_transformers")
+    level = sentence_transformers.level
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    datasets.disable_progress_bars()
+    sentence_transformers.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "'pin_memory' argument is set as true")  # the default of every trainer
+            yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        sentence_transformers.setLevel(level)
+        if transformers_bars:
+            transformers_logging.enable_progress_bar()
+        if datasets_bars:
+            datasets.enable_progress_bars()

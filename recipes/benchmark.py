@@ -1,6 +1,6 @@
 """
-Measures training and scoring beside sentence-transformers and transformers, and several tasks beside the plain mean of
-their losses: same encoder, rows and batches, in turn.
+Measures training and scoring speed beside sentence-transformers and transformers, and the cost of gradient surgery
+beside the plain mean of the tasks' losses. All contenders use the same encoder, rows and batches, and take turns.
 
     python recipes/benchmark.py --only train-sts surgery --rounds 1 --rows 64 --data sample
 """
@@ -12,13 +12,13 @@ from extrabert_hf.console import recipe_console
 from extrabert_hf.training.recipe_parser import RecipeParser
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # benchmarks/ is not installed
-from benchmarks.report import table, write_figures
+from benchmarks.report import table, write_results
 from benchmarks.runner import BenchmarkArguments, run_benchmark
 
 if __name__ == "__main__":
     with recipe_console():
         parser = RecipeParser(BenchmarkArguments, description=__doc__)
         (arguments,) = parser.parse_args_into_dataclasses()
-        entries = run_benchmark(arguments)
-        print(table(entries))
-        write_figures(entries, arguments.json)
+        results = run_benchmark(arguments)
+        print(table(results))
+        write_results(results, arguments.json)

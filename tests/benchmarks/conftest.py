@@ -5,7 +5,7 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def _frozen_imports():
-    """Spares the garbage collection at each training's start a walk through all that pytest has imported."""
+    """Keeps the modules that pytest has imported out of the garbage collection at the start of each training."""
     gc.freeze()
     yield
     gc.unfreeze()

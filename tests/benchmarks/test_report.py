@@ -1,11 +1,24 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from benchmarks.report import entry, other_entries, step_entries, table, write_figures
+from benchmarks.measures import FlopRates, Scaling, TimesForRows, TimesForWords
+from benchmarks.report import (
+    BenchmarkResult,
+    other_results,
+    plot_ratios,
+    plot_scaling,
+    read_results,
+    step_results,
+    table,
+    write_results,
+)
 
-DETAILS = {
+RESULTS = sorted((Path(__file__).parents[2] / "benchmarks").glob("*.json"))
+
+SHARED = {
     "peer_name": "transformers 5.23.0, run_glue pattern",
     "rounds": 3,
     "rows": 1600,
@@ -16,29 +29,34 @@ DETAILS = {
 }
 
 
+def result(name, ours, peer, unit="rows/s", **fields):
+    return BenchmarkResult.of_rates(ours, peer, name=name, unit=unit, **{**SHARED, **fields})
+
+
 def test_the_ratio_is_that_of_the_medians_and_each_round_has_its_own():
-    measured = entry("train-sts", ours=[90.0, 300.0, 120.0], peer=[30.0, 60.0, 80.0])
-    assert measured == {
+    measured = result("train-sts", ours=[90.0, 300.0, 120.0], peer=[30.0, 60.0, 80.0])
+    assert measured.to_dict() == {
         "name": "train-sts",
         "ours": 120.0,
         "peer": 60.0,
         "ratio": 2.0,
         "unit": "rows/s",
         "ratios": [3.0, 5.0, 1.5],
+        **SHARED,
     }
 
 
 def test_gains_multiply_to_the_whole_way_from_plain_to_ours():
-    steps = step_entries({"plain": [10.0, 30.0, 20.0], "+ a": [25.0, 25.0, 99.0], "+ b": [60.0, 50.0, 40.0]})
-    assert [step["name"] for step in steps] == ["plain", "+ a", "+ b"]
-    assert [step["rate"] for step in steps] == [20.0, 25.0, 50.0]
-    assert [step["gain"] for step in steps] == pytest.approx([1.0, 1.25, 2.0])
+    steps = step_results({"plain": [10.0, 30.0, 20.0], "+ a": [25.0, 25.0, 99.0], "+ b": [60.0, 50.0, 40.0]})
+    assert [step.name for step in steps] == ["plain", "+ a", "+ b"]
+    assert [step.rate for step in steps] == [20.0, 25.0, 50.0]
+    assert [step.gain for step in steps] == pytest.approx([1.0, 1.25, 2.0])
 
 
 def test_the_table_shows_ratio_spread_and_steps():
-    steps = step_entries({"plain": [80.0], "+ length buckets": [100.0]})
-    with_steps = entry("train-sst", [100.0, 90.0, 110.0], [40.0, 45.0, 50.0], steps=steps, **DETAILS)
-    without = entry("train-para", [1234.5], [1000.0], **DETAILS)
+    steps = step_results({"plain": [80.0], "+ length buckets": [100.0]})
+    with_steps = result("train-sst", [100.0, 90.0, 110.0], [40.0, 45.0, 50.0], steps=steps)
+    without = result("train-para", [1234.5], [1000.0])
     assert table([with_steps, without]).splitlines() == [
         "one epoch of 1,600 rows a task in batches of 16, minilm, ours in float32; median of 3 in turn",
         "cpu AMD EPYC, threads 2, torch 2.13.0",
@@ -53,13 +71,12 @@ def test_the_table_shows_ratio_spread_and_steps():
     ]
 
 
-def test_steps_have_a_table_of_their_own_and_others_and_memory_stand_below():
-    flops = {"training": 250.4, "bfloat16": 900.0, "float32": 1010.0, "share": 0.248}
-    rows = entry("train-sst", [100.0], [40.0], flops=flops, **DETAILS)
-    others = other_entries({"by task": [2.2, 2.4, 2.0]}, peer=[2.0, 2.0, 2.5])
-    memory = {"ours": 512.4, "peer": 1700.0}
-    details = {**DETAILS, "peer_name": "plain mean"}
-    steps = entry("surgery", [1.9, 1.8, 2.1], [2.0, 2.0, 2.5], "steps/s", others=others, memory=memory, **details)
+def test_each_unit_has_a_table_and_others_and_memory_are_below():
+    flops = FlopRates(training=250.4, bfloat16=900.0, float32=1010.0, share=0.248)
+    rows = result("train-sst", [100.0], [40.0], flops=flops)
+    others = other_results({"by task": [2.2, 2.4, 2.0]}, peer=[2.0, 2.0, 2.5])
+    details = {"others": others, "memory": {"ours": 512.4, "peer": 1700.0}, "peer_name": "plain mean"}
+    steps = result("surgery", [1.9, 1.8, 2.1], [2.0, 2.0, 2.5], "steps/s", **details)
     assert table([rows, steps]).splitlines()[3:] == [
         "rows/s           ours     peer   ratio  min-max      peer",
         "train-sst       100.0     40.0    2.50  2.50-2.50    transformers 5.23.0, run_glue pattern",
@@ -67,26 +84,69 @@ def test_steps_have_a_table_of_their_own_and_others_and_memory_stand_below():
         "steps/s          ours     peer   ratio  min-max      peer",
         "surgery         1.900    2.000    0.95  0.84-0.95    plain mean",
         "",
-        "train-sst: 250 GFLOP/s, 25% of what a matrix product alone reaches in its precision (bfloat16 900, "
+        "train-sst: 250 GFLOP/s, 25% of the rate of a matrix product in the same precision (bfloat16 900, "
         "float32 1,010)",
         "",
         "surgery, beside the same peer             steps/s   ratio  min-max",
         "  by task                                   2.200    1.10  0.80-1.20",
         "",
-        "surgery, most memory                          MiB",
+        "surgery, peak memory                          MiB",
         "  ours                                        512",
         "  peer                                      1,700",
     ]
 
 
-def test_the_figures_are_named_after_the_machine_unless_told_otherwise(tmp_path, monkeypatch):
+def test_results_are_named_after_the_machine_by_default(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     machine = {"cpu": "AMD EPYC (x)", "threads": 2, "torch": "2.13"}
-    entries = [entry("train-sst", [100.0], [40.0], **{**DETAILS, "machine": machine})]
-    assert write_figures(entries) == Path("benchmarks/amd-epyc-x-2-threads.json")
-    assert json.loads((tmp_path / "benchmarks" / "amd-epyc-x-2-threads.json").read_text()) == entries
+    first = result("train-sst", [100.0], [40.0], machine=machine)
+    path = Path("benchmarks/amd-epyc-x-2-threads.json")
+    assert write_results([first]) == path
+    assert json.loads((tmp_path / path).read_text()) == [first.to_dict()]
     assert (tmp_path / "benchmarks" / "amd-epyc-x-2-threads.png").is_file()
-    faster = entry("train-sst", [120.0], [40.0], **{**DETAILS, "machine": machine})
-    larger = entry("train-sst", [150.0], [40.0], **{**DETAILS, "machine": machine, "batch_size": 64})
-    write_figures([larger, faster])  # the same comparison is measured again, another is added
-    assert json.loads((tmp_path / "benchmarks" / "amd-epyc-x-2-threads.json").read_text()) == [larger, faster]
+    faster = result("train-sst", [120.0], [40.0], machine=machine)
+    larger = result("train-sst", [150.0], [40.0], machine=machine, batch_size=64)
+    write_results([larger, faster])  # the same comparison is measured again, another is added
+    assert json.loads((tmp_path / path).read_text()) == [larger.to_dict(), faster.to_dict()]
+
+
+SCALING = Scaling(rows=[TimesForRows(10, ours=1.0, peer=2.0)], words=[TimesForWords(8, ours=3.0, peer=4.0)])
+TWO_RESULTS = [
+    replace(result("train-a", [2.0], [1.0], scaling=SCALING), peer_name="x 1.0", ratio=2.0, ratios=[1.5, 2.5]),
+    replace(result("b", [1.0], [2.0]), peer_name="y", ratio=0.5, ratios=[0.6, 0.7]),
+]
+
+
+def test_each_ratio_is_a_bar_the_first_on_top():
+    axes = plot_ratios(TWO_RESULTS).axes[0]
+    assert [bar.get_width() for bar in axes.patches] == [0.5, 2.0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["b\ny", "train-a, batch 16\nx 1.0"]
+
+
+def test_seconds_are_lines_over_rows_and_over_words():
+    rows, words = plot_scaling(TWO_RESULTS[:1]).axes
+    assert [list(line.get_ydata()) for line in rows.lines + words.lines] == [[1.0], [2.0], [3.0], [4.0]]
+    assert [list(line.get_xdata()) for line in rows.lines + words.lines] == [[10], [10], [8], [8]]
+
+
+def test_a_result_with_every_part_is_read_as_it_was_written(tmp_path):
+    parts = {
+        "others": other_results({"by task": [2.2]}, peer=[2.0]),
+        "steps": step_results({"plain": [80.0], "+ a": [100.0]}),
+        "flops": FlopRates(training=250.4, bfloat16=900.0, float32=1010.0, share=0.248),
+        "scaling": SCALING,
+        "memory": {"ours": 512.4},
+    }
+    whole = result("train-sst", [100.0], [40.0], **parts)
+    path = write_results([whole, TWO_RESULTS[1]], tmp_path / "results.json")
+    assert read_results(path) == [whole, TWO_RESULTS[1]]
+    assert (tmp_path / "results-scaling.png").is_file()
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
+def test_published_results_can_be_read_and_drawn(path):
+    results = read_results(path)
+    assert [result.to_dict() for result in results] == json.loads(path.read_text())
+    assert table(results)
+    assert plot_ratios(results).axes
+    assert plot_scaling([result for result in results if result.scaling is not None]).axes
