@@ -1,0 +1,319 @@
+"""
+README.md and docs/: every command and every Python block runs, and every flag, path, link and YAML key exists.
+
+The commands of a document run in order, in a folder that has what the documents name: finished runs, `path/to/cs224n/data`, `reviews.csv`.
+The encoder is the tiny random one, and training stops after two steps.
+"""
+
+import ast
+import contextlib
+import csv
+import io
+import json
+import os
+import re
+import runpy
+import shlex
+import shutil
+import subprocess
+import sys
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from extrabert_hf.training.command_line import parse_multitask_run, parse_run
+from tests.sharing.conftest import trained as trained  # the finished runs, made once
+from tests.sharing.hub_server import TOKEN, USER, HubServer
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+every_document = pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.stem)
+
+TRAINING = ("sft_sst", "sft_para", "sft_sts", "multitask")
+FORWARDS_FLAGS = ("table1", "search")
+"""Recipes that pass flags they do not have on to training recipes."""
+
+OTHER_TOOLS = ("pip", "python3 -m venv", "pytest", "ruff", "pre-commit")
+OTHER_FLAGS = {"config_file"}
+"""Flags of accelerate."""
+EXAMPLE_FLAGS = {"focal_gamma"}
+"""Flags that docs/extend.md adds."""
+EXAMPLE_NAMES = {"ExtraBertFor...", "MeanAbsoluteError"}
+
+NOT_RUN = {
+    "multi_gpu.yaml": "needs several GPUs",
+    "recipes/demo.py": "serves until it is stopped; tests/recipes runs it",
+    "recipes/benchmark.py": "takes minutes; tests/benchmarks runs the code",
+    "recipes/configs/quickstart.yaml": ".ci/run runs it in a fresh virtual environment",
+}
+SLOW = ("recipes/table1.py", "recipes/search.py", "--format onnx")
+
+FEW_STEPS = ["--max_steps", "2", "--max_length", "40", "--bf16", "false", "--disable_tqdm", "true"]
+FEWER_RUNS = {"table1": ["--rows", "rr_cs_gs", "--seeds", "42"], "search": ["--n_trials", "1", "--workers", "1"]}
+RUNS = {
+    **{"sst": "sst", "para": "para", "sts": "sts", "multitask": "multitask"},
+    **dict.fromkeys(("sts_mean", "sts-42", "sts-43", "sts-cross", "a1", "a2", "m1", "m2"), "sts"),
+}
+"""Run that the documents name -> the trained run that it is a copy of."""
+
+
+def fenced(path, language):
+    """The fenced blocks of a language, without the indentation that a block in a list has."""
+    found = re.finditer(
+        rf"^( *)```{language}\n(.*?)^\1```$", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
+    return [textwrap.dedent(block[2]) for block in found]
+
+
+@dataclass
+class Command:
+    """One command of a bash block: the line, and for a recipe which one and with which words."""
+
+    line: str
+    recipe: str | None
+    words: list[str]
+
+    @property
+    def reason_not_to_run(self):
+        return next((reason for part, reason in NOT_RUN.items() if part in self.line), None)
+
+    @property
+    def is_slow(self):
+        return any(part in self.line for part in SLOW)
+
+    @property
+    def flags(self):
+        return [word.removeprefix("--").split("=")[0] for word in self.words if word.startswith("--")]
+
+
+def commands(path):
+    for block in fenced(path, "bash"):
+        for line in block.replace("\\\n", " ").splitlines():
+            words = shlex.split(line, comments=True)
+            recipe = next((word for word in words if re.fullmatch(r"recipes/\w+\.py", word)), None)
+            start = 0 if recipe is None else words.index(recipe) + 1
+            if words:
+                yield Command(" ".join(words), recipe and Path(recipe).stem, words[start:])
+
+
+def recipe_commands(path):
+    return [command for command in commands(path) if command.recipe is not None]
+
+
+@pytest.fixture(scope="session")
+def flags_of():
+    """Reads the flags that the `--help` of a recipe lists."""
+    known = {}
+
+    def read(recipe):
+        if recipe not in known:
+            if recipe == "search":
+                pytest.importorskip("optuna", reason="needs the extra `search`")
+            output, words = io.StringIO(), sys.argv
+            sys.argv = [f"recipes/{recipe}.py", "--help"]
+            try:
+                with contextlib.redirect_stdout(output), pytest.raises(SystemExit):
+                    runpy.run_path(str(ROOT / "recipes" / f"{recipe}.py"), run_name="__main__")
+            finally:
+                sys.argv = words
+            known[recipe] = set(re.findall(r"--(\w+)", output.getvalue()))
+        return known[recipe].union(*(read(other) for other in TRAINING if recipe in FORWARDS_FLAGS))
+
+    return read
+
+
+def test_the_readme_is_short_and_has_its_two_commands():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.encode()) <= 10_000
+    for mark in ("quickstart", "tests"):
+        assert re.search(rf"^<!-- {mark} -->\n```bash\n[^\n]+\n```$", text, re.MULTILINE), mark
+    for page in (ROOT / "docs").glob("*.md"):
+        assert f"(docs/{page.name})" in text
+
+
+@every_document
+def test_every_command_is_a_recipe_with_flags_that_exist_or_a_known_tool(path, flags_of):
+    for command in commands(path):
+        if command.recipe is None:
+            assert command.line.startswith(OTHER_TOOLS), command.line
+            continue
+        assert (ROOT / "recipes" / f"{command.recipe}.py").is_file(), command.line
+        assert set(command.flags) <= flags_of(command.recipe), command.line
+
+
+@every_document
+def test_every_flag_named_in_the_text_exists(path, flags_of):
+    named = set(
+        re.findall(r"(?<![\w-])--([a-z]\w*)", re.sub(r"```bash\n.*?```", "", path.read_text(), flags=re.DOTALL))
+    )
+    if not named:
+        return
+    known = set().union(*(flags_of(recipe.stem) for recipe in (ROOT / "recipes").glob("*.py")))
+    assert named <= known | OTHER_FLAGS | EXAMPLE_FLAGS
+
+
+@pytest.mark.parametrize("path", [*DOCUMENTS, ROOT / "CONTRIBUTING.md"], ids=lambda path: path.stem)
+def test_every_path_and_every_extra_named_exists(path):
+    text = path.read_text(encoding="utf-8")
+    for name in re.findall(r"(?<![\w/.-])(?:extrabert_hf|recipes|tests|benchmarks|hub_cards|docs)/[\w./-]*\w/?", text):
+        assert (ROOT / name).exists(), name
+    offered = re.findall(r"^(\w+) = \[", (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
+    for extras in re.findall(r'-e "\.\[([\w,]+)\]"', text):
+        assert set(extras.split(",")) <= set(offered), extras
+
+
+def anchors(path):
+    titles = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize(
+    "path", [*DOCUMENTS, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"], ids=lambda path: path.stem
+)
+def test_every_link_leads_somewhere(path):
+    text = re.sub(r"^( *)```.*?^\1```$", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if not link.startswith("http"):
+            file, _, anchor = link.partition("#")
+            target = path.parent / file if file else path
+            assert target.exists(), link
+            assert not anchor or anchor in anchors(target), link
+
+
+@every_document
+def test_every_yaml_block_is_a_run(path, tmp_path):
+    for block in fenced(path, "yaml"):
+        (tmp_path / "run.yaml").write_text(block)
+        words = ["--config", str(tmp_path / "run.yaml"), "--output_dir", str(tmp_path / "run"), "--bf16", "false"]
+        if "multitask" in yaml.safe_load(block):
+            run = parse_multitask_run(words)
+            assert list(run.tasks) == run.multitask.tasks
+        else:
+            assert len(parse_run("sts", words).tasks) == 1
+
+
+@pytest.mark.parametrize("name", ["extend", "design"])
+def test_every_name_in_the_code_that_a_page_explains_exists(name):
+    page = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```.*?```", page, re.DOTALL)
+    files = [path for folder in ("extrabert_hf", "recipes", "tests") for path in (ROOT / folder).rglob("*.py")]
+    sources = "\n".join(path.read_text("utf-8") for path in files if path != Path(__file__)) + "\n".join(blocks)
+    prose = re.sub(r"```.*?```", "", page, flags=re.DOTALL)
+    for identifier in re.findall(r"`([A-Za-z_]\w+(?:\.[A-Za-z_]\w*)?)`", prose):
+        assert re.search(rf"\b{identifier.rpartition('.')[2]}\b", sources), identifier
+
+
+@every_document
+def test_every_python_block_is_python(path):
+    for block in fenced(path, "python"):
+        ast.parse(block)
+
+
+@pytest.fixture(scope="module")
+def hub():
+    with HubServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def workspace(request, tmp_path_factory, tiny_encoder):
+    """A folder in which the documents' commands can be typed as they are."""
+    folder = tmp_path_factory.mktemp("workspace")
+    (folder / "recipes").symlink_to(ROOT / "recipes")
+    (folder / "path" / "to" / "cs224n").mkdir(parents=True)
+    (folder / "path" / "to" / "cs224n" / "data").symlink_to(ROOT / "extrabert_hf" / "data" / "samples")
+    with (folder / "reviews.csv").open("w", newline="") as file:
+        reviews = [("Dull.", "bad"), ("It passes the time.", "fair"), ("A warm and funny film.", "good")] * 20
+        csv.writer(file).writerows(
+            [("review", "stars"), *((f"{n} {text}", stars) for n, (text, stars) in enumerate(reviews))]
+        )
+    (folder / "pairs.csv").write_text("sentence1,sentence2\nA dog runs.,A cat sleeps.\nIt rains.,It snows.\n")
+    pairs = [{"query": f"A dog {n}", "answer": f"A cat {n}", "score": n % 11 / 10} for n in range(40)]
+    (folder / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    (folder / "corpus.txt").write_text("A dog runs in the street. A cat sleeps on the wall. It rains.\n\n" * 20)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def process(workspace, hub):
+    """A process that runs one script after another in the workspace, with the Hub of the tests."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    environment = inherited | {
+        **{
+            "HF_ENDPOINT": hub.endpoint,
+            "HF_TOKEN": TOKEN,
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_HOME": str(workspace / "hf"),
+        },
+        **{"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "MPLBACKEND": "agg"},
+        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+    }
+    words = [sys.executable, str(ROOT / "tests" / "sharing" / "recipe_process.py")]
+    with subprocess.Popen(
+        words, cwd=workspace, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as running:
+        yield running
+        running.stdin.close()
+
+
+@pytest.fixture
+def run(process, hub, workspace, request):
+    """Runs a script with its words; the finished runs are as they were, the Hub is empty."""
+    trained_run = request.getfixturevalue("trained")
+    shutil.rmtree(workspace / "runs", ignore_errors=True)
+    for name, source in RUNS.items():
+        shutil.copytree(trained_run(source), workspace / "runs" / name, ignore=shutil.ignore_patterns("checkpoint-*"))
+
+    def one(*words):
+        hub.forget()
+        process.stdin.write(json.dumps([list(words), {}]) + "\n")
+        process.stdin.flush()
+        status, output, errors = json.loads(process.stdout.readline())
+        assert status == 0, f"{shlex.join(words)}\n{output}\n{errors}"
+
+    return one
+
+
+def adapted(command, tiny_encoder, fresh):
+    """The words of a command, for the tiny encoder and two steps of training."""
+    names = {"minilm": tiny_encoder}
+    words = [names.get(word, word).replace("me/", f"{USER}/") for word in command.words]
+    if command.recipe in (*TRAINING, *FORWARDS_FLAGS, "pretrain_contrastive"):
+        words += FEW_STEPS + FEWER_RUNS.get(command.recipe, [])
+        words += (
+            [] if any(word.startswith("runs/pretrained") for word in words) else ["--model_name_or_path", tiny_encoder]
+        )
+        words += [] if {"data", "text"} & set(command.flags) else ["--data", "sample"]
+        words += [] if "output_dir" in command.flags else ["--output_dir", f"runs/fresh{fresh}"]
+    return words
+
+
+def run_all(path, run, tiny_encoder, *, slow):
+    for number, command in enumerate(recipe_commands(path)):
+        if command.reason_not_to_run is None and command.is_slow == slow:
+            run(f"recipes/{command.recipe}.py", *adapted(command, tiny_encoder, number))
+
+
+HAS_COMMANDS = [p for p in DOCUMENTS if fenced(p, "python") or recipe_commands(p)]
+HAS_SLOW_COMMANDS = [p for p in DOCUMENTS if any(c.is_slow and not c.reason_not_to_run for c in recipe_commands(p))]
+
+
+@pytest.mark.launch
+@pytest.mark.parametrize("path", HAS_COMMANDS, ids=lambda path: path.stem)
+def test_the_commands_and_then_the_python_blocks_run(path, run, tiny_encoder, workspace):
+    run_all(path, run, tiny_encoder, slow=False)
+    code = "\n".join(fenced(path, "python")).replace("google-bert/bert-base-uncased", tiny_encoder)
+    (workspace / "blocks.py").write_text(code)
+    run("blocks.py")
+
+
+@pytest.mark.slow
+@pytest.mark.launch
+@pytest.mark.parametrize("path", HAS_SLOW_COMMANDS, ids=lambda path: path.stem)
+def test_the_slow_commands_run(path, run, tiny_encoder):
+    pytest.importorskip("optuna", reason="needs the extra `search`")
+    pytest.importorskip("onnxruntime", reason="needs the extra `export`")
+    run_all(path, run, tiny_encoder, slow=True)
