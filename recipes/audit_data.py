@@ -8,10 +8,12 @@ labels, labels, lengths, and what a constant answer scores.
 from pathlib import Path
 
 from extrabert_hf.console import recipe_console
-from extrabert_hf.data.auditing import audit, audit_page, write_audit
+from extrabert_hf.data.audit_report import audit_page, write_audit
+from extrabert_hf.data.auditing import audit
 from extrabert_hf.data.sources import paper_tasks_in
 from extrabert_hf.data.tokenization import DEFAULT_MAX_LENGTH
 from extrabert_hf.errors import InputError
+from extrabert_hf.evaluation.scores import majority_baseline
 from extrabert_hf.pretrained.loading import load_tokenizer
 from extrabert_hf.tasks import PAPER_TASKS
 from extrabert_hf.training.arguments import DataArguments, TaskArguments
@@ -30,7 +32,8 @@ if __name__ == "__main__":
         tokenizer = load_tokenizer(told.tokenizer, data.max_length or DEFAULT_MAX_LENGTH) if told.tokenizer else None
         reports = {}
         for spec in [task.apply_to(PAPER_TASKS[name]) for name in names]:
-            reports[spec.name] = audit(data.load(spec, seed=42), spec, tokenizer)
+            rows = data.load(spec, seed=42)
+            reports[spec.name] = audit(rows, spec, tokenizer, majority_baseline=majority_baseline)
             print(audit_page(reports[spec.name]), end="\n\n")
         if told.json is not None:
             write_audit(told.json, reports)

@@ -1,13 +1,17 @@
-"""Files to rows: csv, tsv, json, jsonl, parquet, plain text and standard input, one `(line, row)` at a time."""
+"""
+Reads files into rows: csv, tsv, json, jsonl, parquet, plain text and standard input.
+
+A reader is an iterator over [`ReadRow`]s: a row that can be parsed comes as `(line, row)`, any other row as a
+[`RejectedRow`]. Each row of a file is one or the other, in the order of the file.
+"""
 
 import csv
 import json
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from itertools import chain, count, islice
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,30 +20,34 @@ import pyarrow.parquet as pq
 
 from extrabert_hf.errors import InputError
 
-Row = dict[str, Any]
-Rows = Iterator[tuple[int, Row]]
-OnBadRow = Callable[[int, str, str | Mapping[str, Any]], None]
-
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".txt")
 STANDARD_INPUT = "-"
-BATCH_SIZE = 1000  # rows of a parquet file or a Hub data set that are Python objects at a time
-FIELD_LIMIT = 2**24  # characters of a csv field; the csv module's own limit, 2**17, is below a long document
+BATCH_SIZE = 1000
+"""Rows of a parquet file or of a Hub data set that are converted to Python objects at once."""
+FIELD_LIMIT = 2**24
+"""Maximum length of a csv field in characters. The default of the csv module, 2**17, is less than a long document."""
+
+
+def shorten(text: str, length: int = 200) -> str:
+    """Cuts a text to `length` characters; the last character of a text that was cut is an ellipsis."""
+    return text if len(text) <= length else text[: length - 1] + "…"
 
 
 @dataclass(frozen=True)
 class RejectedRow:
     """
-    A row that cannot be used, and why.
+    A row that cannot be used, and the reason.
 
     Args:
         file (`str`):
             Name of the file or of the Hub data set's split.
         line (`int`):
-            Line of a text file; number of the item, from 1, in json, parquet and on the Hub.
+            First line of the row in a text file; number of the row, from 1, in json, parquet and on the Hub.
         reason (`str`):
-            What is wrong, such as `"empty sentence2"`.
+            The reason, such as `"empty sentence2"`.
         row (`dict[str, str]`):
-            What stands there, each text cut to 200 characters.
+            Content of the row by column name, each text cut to 200 characters. The only key of a row that cannot be
+            parsed is `"text"`.
     """
 
     file: str
@@ -47,91 +55,104 @@ class RejectedRow:
     reason: str
     row: dict[str, str]
 
+    @classmethod
+    def of(cls, file: str, line: int, reason: str, row: str | Mapping[str, Any]) -> "RejectedRow":
+        """Rejects a row, given as text or by column name, and keeps the start of each of its values."""
+        texts = {"text": row} if isinstance(row, str) else row
+        return cls(file, line, reason, {name: shorten(str(text)) for name, text in texts.items()})
 
-def shorten(text: str, length: int = 200) -> str:
-    """Cuts a text to `length` characters, the last of them an ellipsis where something was cut."""
-    return text if len(text) <= length else text[: length - 1] + "…"
-
-
-def reject(
-    file: str, rejected: list[RejectedRow] | None, line: int, reason: str, row: str | Mapping[str, Any]
-) -> None:
-    """Keeps a bad row in `rejected`, or raises an [`InputError`] where there is no such list."""
-    if rejected is None:
-        raise InputError(f"{file}:{line}: {reason}.")
-    texts = {"text": row} if isinstance(row, str) else row
-    rejected.append(RejectedRow(file, line, reason, {name: shorten(str(text)) for name, text in texts.items()}))
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.reason}"
 
 
-def read_rows(
-    source: str | Path,
-    rejected: list[RejectedRow] | None = None,
-    text_columns: Sequence[str] = ("sentence1",),
-) -> Rows:
+Row = dict[str, Any]
+ReadRow = tuple[int, Row] | RejectedRow
+Rows = Iterator[ReadRow]
+
+
+def read_rows(source: str | Path, text_columns: Sequence[str] = ("sentence1",)) -> Rows:
     """
     Reads a file row by row; only a `.json` file is held in memory as a whole.
 
-    The ending decides the format: `.tsv` is separated by tabs, `.csv` by the most frequent of tab, comma and semicolon
-    in its header line, `.json` is a list of objects or `{"data": [...]}`, `.jsonl` one object a line, and `.txt` one
-    row a line without a header, its columns separated by tabs. Blank lines count in `.txt` only.
+    The suffix decides the format. The separator of `.tsv` is the tab, the separator of `.csv` is the most frequent of
+    tab, comma and semicolon in the header line. `.json` is a list of objects or `{"data": [...]}`, `.jsonl` has one
+    object a line, and `.txt` has one row a line, without a header, its columns separated by tabs. A blank line is a
+    row in `.txt` only.
 
     Args:
         source (`str` or `Path`):
             The file, or `"-"` for standard input, which is read as `.txt`.
-        rejected (`list[RejectedRow]`, *optional*):
-            Collects the rows that cannot be parsed. Without it the first of them is an error.
         text_columns (`Sequence[str]`, *optional*, defaults to `("sentence1",)`):
             Names of the columns of a `.txt` file.
 
     Returns:
-        Iterator of `(line, row)`, the row a dictionary by column name.
+        Iterator over `(line, row)`, where `row` is a dictionary by column name, and [`RejectedRow`]s.
+
+    Raises:
+        [`InputError`]: if the file as a whole cannot be read, such as a file that is not UTF-8.
     """
     if str(source) == STANDARD_INPUT:
-        name = "standard input"
-        return _parse(sys.stdin.buffer, name, ".txt", partial(reject, name, rejected), text_columns)
+        return _parse(sys.stdin.buffer, "standard input", ".txt", text_columns)
     path = Path(source)
     if not path.is_file():
         raise InputError(f"A data file must exist, got {str(source)!r}: no such file.")
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise InputError(f"A data file must end in one of {', '.join(SUFFIXES)}, got {path.name!r}.")
-    return _open(path, suffix, partial(reject, path.name, rejected), text_columns)
+    return _open(path, suffix, text_columns)
+
+
+def good_rows(rows: Rows) -> Iterator[tuple[int, Row]]:
+    """Iterates over the good rows and raises an [`InputError`] at the first [`RejectedRow`]."""
+    for row in rows:
+        if isinstance(row, RejectedRow):
+            raise InputError(f"{row}.")
+        yield row
 
 
 def peek_columns(rows: Rows) -> tuple[list[str], Rows]:
-    """Looks at the first `BATCH_SIZE` rows: gives the names of all their columns, and all rows again."""
-    head = list(islice(rows, BATCH_SIZE))
-    return list(dict.fromkeys(name for _, row in head for name in row)), chain(head, rows)
+    """Looks at the first `BATCH_SIZE` good rows: returns the names of all their columns, and all rows again."""
+    head: list[ReadRow] = []
+    names: dict[str, None] = {}
+    good = 0
+    for row in rows:
+        head.append(row)
+        if not isinstance(row, RejectedRow):
+            names.update(dict.fromkeys(row[1]))
+            good += 1
+            if good == BATCH_SIZE:
+                break
+    return list(names), chain(head, rows)
 
 
 def rows_of_batches(batches: Iterable[Mapping[str, Sequence[Any]]]) -> Rows:
-    """Turns batches of columns, as parquet files and Hub data sets give them, into numbered rows."""
+    """Turns batches of columns, the form of parquet files and Hub data sets, into numbered rows."""
     numbers = count(1)
     for batch in batches:
         for values in zip(*batch.values(), strict=True):
             yield next(numbers), dict(zip(batch, values, strict=True))
 
 
-def _open(path: Path, suffix: str, on_bad_row: OnBadRow, text_columns: Sequence[str]) -> Rows:
+def _open(path: Path, suffix: str, text_columns: Sequence[str]) -> Rows:
     try:
         file = path.open("rb")
     except OSError as error:
         raise InputError(f"A data file must be readable, got {str(path)!r}: {error.strerror}.") from error
     with file:
-        yield from _parse(file, path.name, suffix, on_bad_row, text_columns)
+        yield from _parse(file, path.name, suffix, text_columns)
 
 
-def _parse(file: BinaryIO, name: str, suffix: str, on_bad_row: OnBadRow, text_columns: Sequence[str]) -> Rows:
+def _parse(file: BinaryIO, name: str, suffix: str, text_columns: Sequence[str]) -> Rows:
     if suffix == ".parquet":
         return rows_of_batches(_parquet_batches(file, name))
     lines = _decode(file, name)
     if suffix == ".json":
-        return _parse_json("".join(lines), name, on_bad_row)
+        return _parse_json("".join(lines), name)
     if suffix == ".jsonl":
-        return _parse_jsonl(lines, on_bad_row)
+        return _parse_jsonl(lines, name)
     if suffix == ".txt":
-        return _parse_text(lines, text_columns, on_bad_row)
-    return _parse_csv(lines, name, "\t" if suffix == ".tsv" else None, on_bad_row)
+        return _parse_text(lines, name, text_columns)
+    return _parse_csv(lines, name, "\t" if suffix == ".tsv" else None)
 
 
 def _decode(file: BinaryIO, name: str) -> Iterator[str]:
@@ -144,35 +165,50 @@ def _decode(file: BinaryIO, name: str) -> Iterator[str]:
         yield text.removeprefix("\ufeff") if number == 1 else text
 
 
-def _parse_csv(lines: Iterator[str], name: str, separator: str | None, on_bad_row: OnBadRow) -> Rows:
+def _parse_csv(lines: Iterator[str], name: str, separator: str | None) -> Rows:
     first = next(lines, "")
     separator = separator or max("\t,;", key=first.count)
-    last: deque[str] = deque(maxlen=1)  # the line the parser took last, to show where it fails
+    latest: deque[str] = deque(maxlen=1)
     csv.field_size_limit(FIELD_LIMIT)
-    reader = csv.reader(_remember(chain([first], lines), last), delimiter=separator, strict=True)
-    header = _csv_header(reader, name)
+    records = csv.reader(_remember(chain([first], lines), latest), delimiter=separator, strict=True)
+    header = _csv_header(records, name)
     while True:
-        line = reader.line_num + 1
+        line = records.line_num + 1
         try:
-            fields = next(reader)
+            fields = next(records)
         except StopIteration:
             return
         except csv.Error as error:
-            reason = f"not valid CSV{_until(line, reader.line_num)}: {error}".replace("\t", "\\t")
-            on_bad_row(line, reason, last[0].rstrip("\r\n"))
+            reason = f"not valid CSV{_until(line, records.line_num)}: {error}".replace("\t", "\\t")
+            yield RejectedRow.of(name, line, reason, latest[0].rstrip("\r\n"))
             continue
-        if reader.line_num > line and separator == "\t" and any("\t" in field and "\n" in field for field in fields):
-            reason = f"a quoted field holds tabs and line ends{_until(line, reader.line_num)}: is a quote left open?"
-            on_bad_row(line, reason, separator.join(fields))
+        if records.line_num > line and separator == "\t" and any("\t" in field and "\n" in field for field in fields):
+            until = _until(line, records.line_num)
+            reason = f"a quoted field holds tabs and line ends{until}: is a quote left open?"
+            yield RejectedRow.of(name, line, reason, separator.join(fields))
         elif len(fields) == len(header):
             yield line, dict(zip(header, fields, strict=True))
         elif fields:
-            on_bad_row(line, _field_count(fields, header), separator.join(fields))
+            yield RejectedRow.of(name, line, _field_count(fields, header), separator.join(fields))
 
 
-def _remember(lines: Iterable[str], last: deque[str]) -> Iterator[str]:
+def _csv_header(records: Iterator[list[str]], name: str) -> list[str]:
+    try:
+        header = [column.strip() for column in next(records)]
+    except csv.Error as error:
+        raise InputError(f"{name} must start with a line of column names, got none: {error}.") from error
+    if not any(header):
+        raise InputError(f"{name} must start with a line of column names, got an empty one.")
+    twice = next((column for column in header if column and header.count(column) > 1), None)
+    if twice is not None:
+        raise InputError(f"{name} must name each column once, got {twice!r} {header.count(twice)} times.")
+    return header
+
+
+def _remember(lines: Iterable[str], latest: deque[str]) -> Iterator[str]:
+    """Keeps the line that the csv parser read last in `latest`, for the report of a parse error."""
     for line in lines:
-        last.append(line)
+        latest.append(line)
         yield line
 
 
@@ -184,35 +220,32 @@ def _field_count(fields: Sequence[str], columns: Sequence[str]) -> str:
     return f"{len(fields)} field{'s' if len(fields) > 1 else ''}, {len(columns)} expected"
 
 
-def _csv_header(reader: Iterator[list[str]], name: str) -> list[str]:
-    try:
-        header = [column.strip() for column in next(reader)]
-    except csv.Error as error:
-        raise InputError(f"{name} must start with a line of column names, got none: {error}.") from error
-    if not any(header):
-        raise InputError(f"{name} must start with a line of column names, got an empty one.")
-    twice = next((column for column in header if column and header.count(column) > 1), None)
-    if twice is not None:
-        raise InputError(f"{name} must name each column once, got {twice!r} {header.count(twice)} times.")
-    return header
+def _parse_text(lines: Iterable[str], name: str, columns: Sequence[str]) -> Rows:
+    for line, text in enumerate(lines, start=1):
+        fields = text.rstrip("\r\n").split("\t")
+        if len(fields) == len(columns):
+            yield line, dict(zip(columns, fields, strict=True))
+        else:
+            yield RejectedRow.of(name, line, _field_count(fields, columns), text.rstrip("\r\n"))
 
 
-def _parse_jsonl(lines: Iterable[str], on_bad_row: OnBadRow) -> Rows:
+def _parse_jsonl(lines: Iterable[str], name: str) -> Rows:
     for line, text in enumerate(lines, start=1):
         if not text.strip():
             continue
         try:
             row = json.loads(text)
         except json.JSONDecodeError as error:
-            on_bad_row(line, f"not valid JSON: {error.msg} at character {error.pos + 1}", text.rstrip())
+            reason = f"not valid JSON: {error.msg} at character {error.pos + 1}"
+            yield RejectedRow.of(name, line, reason, text.rstrip())
             continue
         if isinstance(row, dict):
             yield line, row
         else:
-            on_bad_row(line, "not a JSON object", text.rstrip())
+            yield RejectedRow.of(name, line, "not a JSON object", text.rstrip())
 
 
-def _parse_json(text: str, name: str, on_bad_row: OnBadRow) -> Rows:
+def _parse_json(text: str, name: str) -> Rows:
     try:
         items = json.loads(text)
     except json.JSONDecodeError as error:
@@ -227,16 +260,7 @@ def _parse_json(text: str, name: str, on_bad_row: OnBadRow) -> Rows:
         if isinstance(row, dict):
             yield number, row
         else:
-            on_bad_row(number, "not a JSON object", str(row))
-
-
-def _parse_text(lines: Iterable[str], columns: Sequence[str], on_bad_row: OnBadRow) -> Rows:
-    for line, text in enumerate(lines, start=1):
-        fields = text.rstrip("\r\n").split("\t")
-        if len(fields) == len(columns):
-            yield line, dict(zip(columns, fields, strict=True))
-        else:
-            on_bad_row(line, _field_count(fields, columns), text.rstrip("\r\n"))
+            yield RejectedRow.of(name, number, "not a JSON object", str(row))
 
 
 def _parquet_batches(file: BinaryIO, name: str) -> Iterator[dict[str, list[Any]]]:

@@ -1,4 +1,8 @@
-"""What `--data` means: the bundled sample, a CS224N folder, any folder, a file, or a data set of the Hub."""
+"""
+Finds the rows that `--data` names: the bundled sample, a CS224N folder, any folder, a file, or a data set of the Hub.
+
+The result is a [`Source`] for each split, which reads the rows on request.
+"""
 
 import re
 import ssl
@@ -17,127 +21,46 @@ from datasets.exceptions import DatasetsError
 from huggingface_hub import constants
 from huggingface_hub.errors import HfHubHTTPError
 
-from extrabert_hf.data.reading import (
-    BATCH_SIZE,
-    STANDARD_INPUT,
-    SUFFIXES,
-    RejectedRow,
-    Rows,
-    read_rows,
-    rows_of_batches,
-    shorten,
-)
+from extrabert_hf.data.reading import BATCH_SIZE, STANDARD_INPUT, SUFFIXES, Rows, read_rows, rows_of_batches, shorten
 from extrabert_hf.errors import InputError
 from extrabert_hf.tasks import PAPER_TASKS, TaskSpec
 
-TIMEOUT = 10  # seconds to wait for the Hub's first answer; its own client would go on trying for half a minute
-
-
-def load_hub_dataset(dataset_id: str, config: str | None = None) -> DatasetDict:
-    """
-    Fetches a data set of the Hub, or takes it from the cache where the Hub does not answer.
-
-    Args:
-        dataset_id (`str`):
-            Such as `"nyu-mll/glue"`.
-        config (`str`, *optional*):
-            The data set's configuration, such as `"qqp"`.
-    """
-    if not _is_cached(dataset_id) and not _hub_answers():
-        raise InputError(
-            f"The data set {dataset_id!r} cannot be fetched: {constants.ENDPOINT} does not answer "
-            "or offline mode is on. Use `--data sample`, or a folder or file of your own."
-        )
-    try:
-        return datasets.load_dataset(dataset_id, config)
-    except (OSError, ValueError, RuntimeError, DatasetsError, HfHubHTTPError) as error:
-        cause = f": {error.__cause__}" if error.__cause__ is not None else ""
-        reason = shorten(" ".join(f"{error}{cause}".split()), 300)
-        raise InputError(
-            f"`data` must be 'sample', a folder, a file or a Hub id, got {dataset_id!r}: {reason}"
-        ) from error
-
-
-def hub_rows(dataset: Dataset, class_names: tuple[str, ...], rejected: list[RejectedRow] | None = None) -> Rows:
-    """
-    Reads the rows of a split of the Hub.
-
-    A column of the task's very classes is given by name, not by number: the data set may count them in another order.
-
-    Args:
-        dataset (`Dataset`):
-            The split.
-        class_names (`tuple[str, ...]`):
-            The task's class names.
-        rejected (`list[RejectedRow]`, *optional*):
-            For likeness with [`read_rows`]; a data set of the Hub has no rows that cannot be parsed.
-    """
-    return rows_of_batches(_batches(dataset, class_names))
-
-
-def _batches(dataset: Dataset, class_names: tuple[str, ...]) -> Iterator[dict[str, list[Any]]]:
-    class_names = {
-        column: feature.names
-        for column, feature in dataset.features.items()
-        if isinstance(feature, ClassLabel) and set(feature.names) == set(class_names)
-    }
-    for batch in dataset.iter(batch_size=BATCH_SIZE):
-        for column, names in class_names.items():
-            batch[column] = [value if value is None or value < 0 else names[value] for value in batch[column]]
-        yield batch
-
-
-def _is_cached(dataset_id: str) -> bool:
-    return (Path(datasets.config.HF_DATASETS_CACHE) / dataset_id.replace("/", "___")).is_dir()
-
-
-def _hub_answers() -> bool:
-    if datasets.config.HF_HUB_OFFLINE:
-        return False
-    try:
-        with urlopen(Request(constants.ENDPOINT, method="HEAD"), timeout=TIMEOUT):
-            return True
-    except HTTPError:
-        return True  # an answer, if not a kind one
-    except URLError as error:
-        return isinstance(error.reason, ssl.SSLError)  # the Hub's client may know a certificate that we do not
-    except OSError:
-        return False
-
-
 SAMPLE = "sample"
+SAMPLE_FOLDER = Path(str(files("extrabert_hf.data.samples")))
 COURSE_FILES = {"train": "{}-train.csv", "dev": "{}-dev.csv", "test": "{}-test-student.csv"}
 SPLIT_NAMES = {"train": ("train",), "dev": ("dev", "validation", "valid"), "test": ("test",)}
+HUB_TIMEOUT = 10
+"""Seconds to wait for the first response of the Hub. The client of the Hub would retry for half a minute."""
 
 
 @dataclass(frozen=True)
 class Source:
     """
-    Where the rows of one split are.
+    The rows of one split, not read yet.
 
     Args:
         name (`str`):
-            What messages call it: a file's name, or `<id>[<split>]` on the Hub.
+            Name in messages: the name of a file, or `<id>[<split>]` on the Hub.
         read (`Callable`):
-            Takes the list that collects rows that cannot be parsed, gives `(line, row)` one at a time.
+            Starts to read the rows: returns an iterator over [`ReadRow`]s.
     """
 
     name: str
-    read: Callable[[list[RejectedRow] | None], Rows]
+    read: Callable[[], Rows]
 
 
 @dataclass(frozen=True)
 class Sources:
     """
-    The splits that were found under one `--data`.
+    The splits found under one `--data`.
 
     Args:
         splits (`dict[str, Source]`):
-            Those of `train`, `dev` and `test` that are there.
+            The sources of those of `train`, `dev` and `test` that exist.
         searched (`str`):
-            Where they were looked for and what is there, for the error about one that is missing.
+            Where the splits were searched and what was found, for the error about a missing split.
         has_own_dev (`bool`):
-            Whether a missing dev split is an error, as in a CS224N folder, and none may be cut off train.
+            Whether a missing dev split is an error, as in a CS224N folder, rather than cut off the train split.
     """
 
     splits: dict[str, Source]
@@ -158,13 +81,13 @@ def find_sources(
 
     Args:
         task (`TaskSpec`):
-            Says what the files of a CS224N folder are called, and which data set of the Hub stands for `None`.
+            The task: its `course_stem` names the files of a CS224N folder, its `hub_dataset` replaces `None`.
         data (`str`, *optional*):
             `"sample"`, a folder, a file, a Hub id, or `None` for the task's own data set on the Hub.
         dataset_config (`str`, *optional*):
             Configuration of the Hub data set, such as `"qqp"` of `nyu-mll/glue`.
         file_split (`str`, *optional*, defaults to `"train"`):
-            The split that a single file holds.
+            The split of a single file.
     """
     if data is None:
         if task.hub_dataset is None:
@@ -186,42 +109,91 @@ def find_sources(
     return _hub_sources(task, data, dataset_config)
 
 
-def paper_tasks_in(data: str) -> list[str]:
-    """Gives those of the paper's tasks whose files a CS224N folder, or the bundled sample, holds."""
-    folder = Path(str(files("extrabert_hf.data.samples"))) if data == SAMPLE else Path(data)
-    course = {name: COURSE_FILES["train"].format(task.course_stem) for name, task in PAPER_TASKS.items()}
-    return [name for name, file in course.items() if (folder / file).is_file()]
-
-
-def describe_source(task: TaskSpec, data: str | None, dataset_config: str | None = None) -> dict[str, str | None]:
+@dataclass(frozen=True)
+class SourceDescription:
     """
-    Says what others may call the rows of `data`: by a `name` that shows no path, and where it has one the `hub_id`.
+    A public description of the rows that a model was trained on, without local paths.
+
+    Args:
+        name (`str`):
+            Name of the data set, folder or file.
+        hub_id (`str`, *optional*):
+            Id of a data set of the Hub; `None` for local files.
+        config (`str`, *optional*):
+            Configuration of a data set of the Hub.
+    """
+
+    name: str
+    hub_id: str | None = None
+    config: str | None = None
+
+
+def describe_source(task: TaskSpec, data: str | None, dataset_config: str | None = None) -> SourceDescription:
+    """
+    Describes the rows of `data` without a local path, for a model card.
 
     Args:
         task (`TaskSpec`):
-            As for [`find_sources`], with `data` and `dataset_config`.
+            The task.
         data (`str`, *optional*):
-            What was trained on.
+            The rows, see [`find_sources`].
         dataset_config (`str`, *optional*):
             Configuration of the Hub data set.
     """
     if data == SAMPLE:
-        return {"name": "bundled sample of extrabert_hf", "hub_id": None, "config": None}
+        return SourceDescription("bundled sample of extrabert_hf")
     course_file = COURSE_FILES["train"].format(task.course_stem)
     if data is not None and (Path(data) / course_file).is_file():
-        return {"name": f"CS224N default project, {course_file}", "hub_id": None, "config": None}
+        return SourceDescription(f"CS224N default project, {course_file}")
     if data is not None and (Path(data).exists() or _looks_like_path(data)):
-        return {"name": f"{Path(data).resolve().name} (local files)", "hub_id": None, "config": None}
+        return SourceDescription(f"{Path(data).resolve().name} (local files)")
     hub_id = data or task.hub_dataset
     config = dataset_config or (task.hub_config if hub_id == task.hub_dataset else None)
-    return {"name": f"{hub_id} ({config})" if config else hub_id, "hub_id": hub_id, "config": config}
+    return SourceDescription(f"{hub_id} ({config})" if config else hub_id, hub_id, config)
+
+
+def paper_tasks_in(data: str) -> list[str]:
+    """Returns the names of the paper's tasks that have a train file in a CS224N folder or in the bundled sample."""
+    folder = SAMPLE_FOLDER if data == SAMPLE else Path(data)
+    train_files = {name: COURSE_FILES["train"].format(task.course_stem) for name, task in PAPER_TASKS.items()}
+    return [name for name, file in train_files.items() if (folder / file).is_file()]
+
+
+# Local files
 
 
 def file_source(task: TaskSpec, path: str | Path) -> Source:
-    """Makes the source of the rows of one file, or of standard input if the path is `"-"`."""
-    text_columns = ("sentence1", "sentence2") if task.is_pair else ("sentence1",)
+    """Returns the source of one file, or of standard input if the path is `"-"`."""
     name = "standard input" if str(path) == STANDARD_INPUT else Path(path).name
-    return Source(name, partial(read_rows, path, text_columns=text_columns))
+    return Source(name, partial(read_rows, path, text_columns=task.sentence_columns))
+
+
+def _sample_sources(task: TaskSpec) -> Sources:
+    sources = _folder_sources(task, SAMPLE_FOLDER)
+    if not sources.splits:
+        raise InputError(f"`data` 'sample' must go with a task of the paper, got the task {task.name!r}.")
+    return sources
+
+
+def _folder_sources(task: TaskSpec, folder: Path) -> Sources:
+    present = sorted(path.name + "/" * path.is_dir() for path in folder.iterdir())
+    looked_for = [f"train and dev ending in {', '.join(SUFFIXES)}"]
+    candidates: dict[str, list[str]] = {}
+    if task.course_stem is not None:
+        course = {split: name.format(task.course_stem) for split, name in COURSE_FILES.items()}
+        looked_for.insert(0, f"{course['train']} and {course['dev']}")
+        candidates = {split: [name] for split, name in course.items() if name in present}
+    is_course = bool(candidates)
+    if not is_course:
+        for split, stems in SPLIT_NAMES.items():
+            known = {stem + suffix for stem in stems for suffix in SUFFIXES}
+            candidates[split] = [name for name in present if name in known]
+    for split, names in candidates.items():
+        if len(names) > 1:
+            raise InputError(f"{folder} must hold one file of the {split} split, got {', '.join(names)}.")
+    splits = {split: file_source(task, folder / names[0]) for split, names in candidates.items() if names}
+    listing = shorten(", ".join(present), 300) or "nothing"
+    return Sources(splits, f"looked in {folder} for {' or '.join(looked_for)}; there is {listing}", is_course)
 
 
 def _looks_like_path(data: str) -> bool:
@@ -229,33 +201,48 @@ def _looks_like_path(data: str) -> bool:
     return has_suffix or data.startswith((".", "/", "~")) or data.endswith("/") or "\\" in data or data.count("/") > 1
 
 
-def _sample_sources(task: TaskSpec) -> Sources:
-    sources = _folder_sources(task, Path(str(files("extrabert_hf.data.samples"))))
-    if not sources.splits:
-        raise InputError(f"`data` 'sample' must go with a task of the paper, got the task {task.name!r}.")
-    return sources
+# Data sets of the Hub
 
 
-def _folder_sources(task: TaskSpec, folder: Path) -> Sources:
-    there = sorted(path.name + "/" * path.is_dir() for path in folder.iterdir())
-    looked_for = [f"train and dev ending in {', '.join(SUFFIXES)}"]
-    names: dict[str, list[str]] = {}
-    if task.course_stem is not None:
-        course = {split: name.format(task.course_stem) for split, name in COURSE_FILES.items()}
-        looked_for.insert(0, f"{course['train']} and {course['dev']}")
-        names = {split: [name] for split, name in course.items() if name in there}
-    is_course = bool(names)
-    if not is_course:
-        known = {
-            split: {stem + suffix for stem in stems for suffix in SUFFIXES} for split, stems in SPLIT_NAMES.items()
-        }
-        names = {split: [name for name in there if name in known[split]] for split in SPLIT_NAMES}
-    for split, candidates in names.items():
-        if len(candidates) > 1:
-            raise InputError(f"{folder} must hold one file of the {split} split, got {', '.join(candidates)}.")
-    splits = {split: file_source(task, folder / found[0]) for split, found in names.items() if found}
-    listing = shorten(", ".join(there), 300) or "nothing"
-    return Sources(splits, f"looked in {folder} for {' or '.join(looked_for)}; there is {listing}", is_course)
+def load_hub_dataset(dataset_id: str, config: str | None = None) -> DatasetDict:
+    """
+    Downloads a data set of the Hub, or loads it from the cache if the Hub cannot be reached.
+
+    Args:
+        dataset_id (`str`):
+            Id of the data set, such as `"nyu-mll/glue"`.
+        config (`str`, *optional*):
+            Configuration of the data set, such as `"qqp"`.
+    """
+    if not _is_cached(dataset_id) and not _hub_is_reachable():
+        raise InputError(
+            f"The data set {dataset_id!r} cannot be fetched: {constants.ENDPOINT} does not answer "
+            "or offline mode is on. Use `--data sample`, or a folder or file of your own."
+        )
+    try:
+        return datasets.load_dataset(dataset_id, config)
+    except (OSError, ValueError, RuntimeError, DatasetsError, HfHubHTTPError) as error:
+        cause = f": {error.__cause__}" if error.__cause__ is not None else ""
+        reason = shorten(" ".join(f"{error}{cause}".split()), 300)
+        raise InputError(
+            f"`data` must be 'sample', a folder, a file or a Hub id, got {dataset_id!r}: {reason}"
+        ) from error
+
+
+def hub_rows(dataset: Dataset, class_names: tuple[str, ...]) -> Rows:
+    """
+    Reads the rows of a split of the Hub.
+
+    The labels of a `ClassLabel` column with exactly the task's class names are returned as names, because the data set
+    may number the classes in another order.
+
+    Args:
+        dataset (`Dataset`):
+            The split.
+        class_names (`tuple[str, ...]`):
+            The task's class names.
+    """
+    return rows_of_batches(_hub_batches(dataset, class_names))
 
 
 def _hub_sources(task: TaskSpec, dataset_id: str, dataset_config: str | None) -> Sources:
@@ -269,3 +256,33 @@ def _hub_sources(task: TaskSpec, dataset_id: str, dataset_config: str | None) ->
             read = partial(hub_rows, hub_splits[name], task.class_names)
             splits[split] = Source(f"{dataset_id}[{name}]", read)
     return Sources(splits, f"{dataset_id} has the splits {', '.join(hub_splits)}")
+
+
+def _hub_batches(dataset: Dataset, class_names: tuple[str, ...]) -> Iterator[dict[str, list[Any]]]:
+    names_by_column = {
+        column: feature.names
+        for column, feature in dataset.features.items()
+        if isinstance(feature, ClassLabel) and set(feature.names) == set(class_names)
+    }
+    for batch in dataset.iter(batch_size=BATCH_SIZE):
+        for column, names in names_by_column.items():
+            batch[column] = [value if value is None or value < 0 else names[value] for value in batch[column]]
+        yield batch
+
+
+def _is_cached(dataset_id: str) -> bool:
+    return (Path(datasets.config.HF_DATASETS_CACHE) / dataset_id.replace("/", "___")).is_dir()
+
+
+def _hub_is_reachable() -> bool:
+    if datasets.config.HF_HUB_OFFLINE:
+        return False
+    try:
+        with urlopen(Request(constants.ENDPOINT, method="HEAD"), timeout=HUB_TIMEOUT):
+            return True
+    except HTTPError:
+        return True  # an error status is a response too
+    except URLError as error:
+        return isinstance(error.reason, ssl.SSLError)  # the Hub's client may have a certificate that urllib lacks
+    except OSError:
+        return False

@@ -1,16 +1,23 @@
-"""Rows as they came -> rows that can be trained on: the task's columns, clean text, a label of the task, an id."""
+"""
+Checks rows: finds a task's columns, reads labels, and turns each row into a good row or a [`RejectedRow`].
+
+A good row is a dictionary of `sentence1`, `sentence2` of a pair, `label` and `id`, whatever the file's own names.
+"""
 
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from extrabert_hf.data.reading import RejectedRow, Rows, reject, shorten
+from extrabert_hf.data.reading import RejectedRow, Row, Rows, shorten
 from extrabert_hf.errors import InputError
 from extrabert_hf.tasks import TaskSpec
+
+# Columns
 
 WELL_KNOWN_NAMES: dict[str, tuple[str, ...]] = {
     "sentence1": ("sentence1", "sentence", "sentence_1", "question1", "text", "text1", "text_a", "premise", "review"),
@@ -18,13 +25,13 @@ WELL_KNOWN_NAMES: dict[str, tuple[str, ...]] = {
     "label": ("label", "labels", "sentiment", "is_duplicate", "similarity", "similarity_score", "score", "rating"),
     "id": ("id", "idx", "guid", "pair_id", "pairid"),
 }
-"""What GLUE, SentEval, the CS224N course and the Hub's pair data sets say; the first one present is taken."""
+"""Column names in GLUE, SentEval, the CS224N course and the Hub's pair data sets, in order of preference."""
 
 
 @dataclass(frozen=True)
 class Columns:
     """
-    The names under which a file holds the canonical columns.
+    The names of a task's columns in a file.
 
     Args:
         sentence1 (`str`):
@@ -32,9 +39,9 @@ class Columns:
         sentence2 (`str`, *optional*):
             Column of a pair's second sentence; `None` for a task on one sentence.
         label (`str`, *optional*):
-            Column of the label; `None` where there is none.
+            Column of the label; `None` without labels.
         id (`str`, *optional*):
-            Column of the row's id; `None` where rows are known by their number.
+            Column of the row's id; `None` if the line of a row is its id.
     """
 
     sentence1: str
@@ -48,18 +55,18 @@ class Columns:
 
 def find_columns(present: Sequence[str], task: TaskSpec, source: str, *, label_required: bool = True) -> Columns:
     """
-    Finds a task's columns among those of a file.
+    Finds a task's columns among the columns of a file.
 
-    A column the task names must be there, spelt the same. Otherwise the first of `WELL_KNOWN_NAMES` that is there is
-    taken, upper and lower case alike. Only the label, where it is not required, and the id may be missing.
+    A column that the task names must have exactly this name. For any other column, the first of `WELL_KNOWN_NAMES`
+    that the file has is used, ignoring case. Only the id, and a label that is not required, may be missing.
 
     Args:
         present (`Sequence[str]`):
-            The file's column names; unnamed ones (`""`) are passed over.
+            The file's column names; an unnamed column (`""`) is ignored.
         task (`TaskSpec`):
-            The task whose `sentence1_column`, `sentence2_column`, `label_column` and `id_column` are looked for.
+            The task with its `sentence1_column`, `sentence2_column`, `label_column` and `id_column`.
         source (`str`):
-            What an error calls the file.
+            Name of the file in an error message.
         label_required (`bool`, *optional*, defaults to `True`):
             Whether a missing label column is an error.
 
@@ -69,28 +76,30 @@ def find_columns(present: Sequence[str], task: TaskSpec, source: str, *, label_r
         sentence1 = 'question1', sentence2 = 'question2', label = 'Label', id = 'id'
     """
     columns = Columns(
-        sentence1=_find("sentence1", task.sentence1_column, present, source),
-        sentence2=_find("sentence2", task.sentence2_column, present, source) if task.is_pair else None,
-        label=_find("label", task.label_column, present, source, required=label_required),
-        id=_find("id", task.id_column, present, source, required=task.id_column is not None),
+        sentence1=_find_column("sentence1", task.sentence1_column, present, source),
+        sentence2=_find_column("sentence2", task.sentence2_column, present, source) if task.is_pair else None,
+        label=_find_column("label", task.label_column, present, source, required=label_required),
+        id=_find_column("id", task.id_column, present, source, required=task.id_column is not None),
     )
-    taken: dict[str, str] = {}
+    roles: dict[str, str] = {}
     for role, name in vars(columns).items():
-        if name in taken:
-            flags = f"`--{taken[name]}_column` and `--{role}_column`"
+        if name in roles:
+            flags = f"`--{roles[name]}_column` and `--{role}_column`"
             raise InputError(f"{flags} must name two different columns of {source}, got {name!r} for both.")
         if name is not None:
-            taken[name] = role
+            roles[name] = role
     return columns
 
 
-def _find(role: str, named: str | None, present: Sequence[str], source: str, required: bool = True) -> str | None:
-    there = ", ".join(repr(name[:40]) for name in present if name)
+def _find_column(
+    role: str, named: str | None, present: Sequence[str], source: str, required: bool = True
+) -> str | None:
+    names = ", ".join(repr(name[:40]) for name in present if name)
     if named is not None:
         if named in present:
             return named
         if required:
-            raise InputError(f"`--{role}_column` must name a column of {source} ({there}), got {named!r}.")
+            raise InputError(f"`--{role}_column` must name a column of {source} ({names}), got {named!r}.")
         return None
     by_folded_name = {name.casefold(): name for name in reversed(present)}
     for candidate in WELL_KNOWN_NAMES[role]:
@@ -99,33 +108,54 @@ def _find(role: str, named: str | None, present: Sequence[str], source: str, req
     if required:
         candidates = ", ".join(WELL_KNOWN_NAMES[role])
         raise InputError(
-            f"{source} has no column for `{role}`: looked for {candidates}; there are {there}. "
+            f"{source} has no column for `{role}`: looked for {candidates}; there are {names}. "
             f"Name the column with `--{role}_column`."
         )
     return None
 
 
+# Labels
+
 Label = int | float
+LabelReader = Callable[[Any], Label | None]
+LabelUse = Literal["required", "optional", "ignored"]
 
 HIDDEN_LABELS = ("", "none", "nan", "-1", "-1.0")
-"""How a test row says that its label is withheld, where this is no label of the task; -1 is GLUE's."""
+"""Values that mark a withheld label of a test row, unless the value is a label of the task. GLUE uses -1."""
 
 
 class BadValueError(ValueError):
-    """A row's value is not what its column holds; the message is the reason for the row's rejection."""
+    """The value of a column cannot be used; the message is the reason for rejecting the row."""
+
+
+def split_label_reader(task: TaskSpec, use: LabelUse) -> LabelReader | None:
+    """
+    Decides, before the rows of a split are checked, how all labels of the split are read.
+
+    Args:
+        task (`TaskSpec`):
+            The task that the labels belong to.
+        use (`str`):
+            `"required"` rejects a row without a label, `"optional"` reads a withheld label as `None`, and `"ignored"`
+            reads no labels.
+    """
+    if use == "ignored":
+        return None
+    read_label = label_reader(task)
+    return read_label if use == "required" else partial(optional_label, read_label=read_label)
 
 
 def label_reader(task: TaskSpec) -> Callable[[Any], Label]:
     """
-    Makes the function that turns a label as it came into a class id (`int`) or a score (`float`).
+    Returns the function that turns a label of a file into a class id (`int`) or a score (`float`).
 
-    A class is given by its name or its id however written (`1`, `"1"`, `"1.0"`), a score by a number of `label_range`;
-    anything else raises [`BadValueError`]. Classes whose names are numbers, such as stars from 1 to 5, are known by
-    these numbers, not by their ids.
+    A class is written as its name or its id (`1`, `"1"`, `"1.0"`), a score as a number in `label_range`; any other
+    value raises [`BadValueError`]. If the class names are numbers, such as stars from 1 to 5, a number is read as a
+    name and not as an id.
 
     Args:
         task (`TaskSpec`):
-            The task the labels belong to.
+            The task that the labels belong to.
 
     Example:
         >>> from extrabert_hf.tasks import PAPER_TASKS
@@ -141,7 +171,7 @@ def label_reader(task: TaskSpec) -> Callable[[Any], Label]:
 
 
 def optional_label(raw: Any, read_label: Callable[[Any], Label]) -> Label | None:
-    """Reads a label that may be withheld: `None` where it is."""
+    """Reads a label with `read_label`; returns `None` for a withheld label."""
     try:
         return read_label(raw)
     except BadValueError:
@@ -187,75 +217,54 @@ def _number(raw: Any, or_one_of: str = "") -> float:
     return number
 
 
-LabelUse = Literal["required", "optional", "ignored"]
+# Rows
 
-REASONS_SHOWN = 4  # reasons for rejection that a notice spells out
+REASONS_SHOWN = 4
+"""Number of reasons for rejection that a notice lists."""
 
 
-def valid_rows(
-    rows: Rows,
-    columns: Columns,
-    task: TaskSpec,
-    file: str,
-    rejected: list[RejectedRow] | None,
-    labels: LabelUse = "required",
-) -> Iterator[tuple[int, dict[str, Any]]]:
+def valid_rows(rows: Rows, columns: Columns, file: str, read_label: LabelReader | None) -> Rows:
     """
-    Gives the good rows under their canonical names: `sentence1`, `sentence2` of a pair, `label`, `id`.
+    Checks rows and renames their columns to `sentence1`, `sentence2` of a pair, `label` and `id`.
 
-    Text is stripped and must not be empty, a label must be one of the task's (see [`label_reader`]), and a row without
-    an id gets its line for one.
+    Text is stripped and must not be empty. A row without an id gets its line as id. A row that is rejected already
+    passes through.
 
     Args:
-        rows (iterator of `(line, row)`):
-            The rows as [`read_rows`] gives them.
+        rows (iterator over [`ReadRow`]s):
+            The rows, see [`read_rows`].
         columns (`Columns`):
-            Which of their columns hold what.
-        task (`TaskSpec`):
-            The task the labels belong to.
+            Names of the task's columns in the rows.
         file (`str`):
-            What a rejected row calls the file.
-        rejected (`list[RejectedRow]`, *optional*):
-            Collects the bad rows; `None` makes the first of them an error.
-        labels (`str`, *optional*, defaults to `"required"`):
-            `"required"` rejects a row without a label, `"optional"` gives it the label `None`, `"ignored"` reads none.
+            Name of the file in a rejected row.
+        read_label (`Callable`, *optional*):
+            Reads a label, see [`split_label_reader`]. With `None`, the good rows have no `label`.
+
+    Returns:
+        Iterator over [`ReadRow`]s, one for each of `rows`, in the same order.
     """
     texts = [("sentence1", columns.sentence1)]
     if columns.sentence2 is not None:
         texts.append(("sentence2", columns.sentence2))
-    read_label = label_reader(task)
-    for line, row in rows:
+    for numbered in rows:
+        if isinstance(numbered, RejectedRow):
+            yield numbered
+            continue
+        line, row = numbered
         try:
-            values: dict[str, Any] = {name: _clean(row.get(column), name) for name, column in texts}
-            if labels == "required":
+            values: Row = {name: _clean_text(row.get(column), name) for name, column in texts}
+            if read_label is not None:
                 values["label"] = read_label(row.get(columns.label))
-            elif labels == "optional":
-                values["label"] = optional_label(row.get(columns.label), read_label)
         except BadValueError as error:
-            shown = {name: row[name] for name in vars(columns).values() if row.get(name) is not None}
-            reject(file, rejected, line, str(error), shown)
+            used = {name: row[name] for name in vars(columns).values() if row.get(name) is not None}
+            yield RejectedRow.of(file, line, str(error), used)
             continue
         row_id = row.get(columns.id)
         values["id"] = str(line) if row_id is None or row_id == "" else str(row_id)
         yield line, values
 
 
-def rejection_notice(rejected: Sequence[RejectedRow], total: int, file: str) -> str:
-    """Says in one line how many of a file's rows were rejected and why, the commonest reason first."""
-    reasons = Counter(row.reason for row in rejected).most_common()
-    shown = [f"{count:,} {reason}" for reason, count in reasons[:REASONS_SHOWN]]
-    if len(reasons) > REASONS_SHOWN:
-        shown.append(f"{sum(count for _, count in reasons[REASONS_SHOWN:]):,} for other reasons")
-    return f"{len(rejected):,} of {total:,} rows of {file} rejected ({', '.join(shown)})"
-
-
-def write_rejected_rows(path: str | Path, rejected: Sequence[RejectedRow], *, append: bool = False) -> None:
-    """Writes rejected rows as jsonl: a line is an object of `file`, `line`, `reason` and `row`."""
-    with Path(path).open("a" if append else "w", encoding="utf-8", errors="backslashreplace") as file:
-        file.writelines(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in rejected)
-
-
-def _clean(raw: Any, name: str) -> str:
+def _clean_text(raw: Any, name: str) -> str:
     if not isinstance(raw, str | None):
         raise BadValueError(f"{name} is not text")
     text = (raw or "").strip()
@@ -263,6 +272,21 @@ def _clean(raw: Any, name: str) -> str:
         raise BadValueError(f"empty {name}")
     try:
         text.encode("utf-8")
-    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can spell
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can contain as an escape
         raise BadValueError(f"{name} is not valid Unicode") from None
     return text
+
+
+def rejection_notice(rejected: Sequence[RejectedRow], total: int, file: str) -> str:
+    """Returns one line with the number of rejected rows of a file and the most frequent reasons."""
+    reasons = Counter(row.reason for row in rejected).most_common()
+    shown = [f"{count:,} {reason}" for reason, count in reasons[:REASONS_SHOWN]]
+    if len(reasons) > REASONS_SHOWN:
+        shown.append(f"{sum(count for _, count in reasons[REASONS_SHOWN:]):,} for other reasons")
+    return f"{len(rejected):,} of {total:,} rows of {file} rejected ({', '.join(shown)})"
+
+
+def write_rejected_rows(path: str | Path, rejected: Iterable[RejectedRow], *, append: bool = False) -> None:
+    """Writes rejected rows as jsonl: each line is an object of `file`, `line`, `reason` and `row`."""
+    with Path(path).open("a" if append else "w", encoding="utf-8", errors="backslashreplace") as file:
+        file.writelines(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in rejected)

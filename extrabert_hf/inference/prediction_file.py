@@ -8,7 +8,6 @@ import logging
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from scipy.special import softmax
 from tqdm.auto import tqdm
 
 from extrabert_hf.data.loading import stream_sentences
-from extrabert_hf.data.reading import RejectedRow
+from extrabert_hf.data.reading import RejectedRow, Rows
 from extrabert_hf.data.validation import write_rejected_rows
 from extrabert_hf.errors import InputError, need_place_for_file
 from extrabert_hf.evaluation.metrics import predictions_from_logits
@@ -145,9 +144,9 @@ def predict_file(
         raise InputError(f"`output` {output!r} would take the place of the input {source!r}: name another.")
     if output != "-":
         need_place_for_file("output", Path(output))
-    rows = stream_sentences(task, source, rejected.waiting)
+    rows = stream_sentences(task, source)
     rejected.forget_earlier()
-    parts = _parts((row for _, row in rows), rejected)
+    parts = _parts(rows, rejected)
     is_csv = Path(output).suffix == ".csv"
 
     def predicted(part: Sequence[Row]) -> str:
@@ -187,6 +186,12 @@ class _RejectedRows:
         if self.is_writer:
             self.path.unlink(missing_ok=True)
 
+    def add(self, row: RejectedRow) -> None:
+        """Keeps a row and writes all kept rows once there are `ROWS_AT_A_TIME`."""
+        self.waiting.append(row)
+        if len(self.waiting) == ROWS_AT_A_TIME:
+            self.write()
+
     def write(self) -> None:
         if self.waiting and self.is_writer:
             write_rejected_rows(self.path, self.waiting, append=True)
@@ -194,11 +199,21 @@ class _RejectedRows:
         self.waiting.clear()
 
 
-def _parts(rows: Iterator[Row], rejected: _RejectedRows) -> Iterator[list[Row]]:
-    while part := list(islice(rows, ROWS_AT_A_TIME)):
-        rejected.write()
-        yield part
+def _parts(rows: Rows, rejected: _RejectedRows) -> Iterator[list[Row]]:
+    """Groups the good rows into parts of `ROWS_AT_A_TIME` rows and writes the rejected rows."""
+    part: list[Row] = []
+    for row in rows:
+        if isinstance(row, RejectedRow):
+            rejected.add(row)
+            continue
+        part.append(row[1])
+        if len(part) == ROWS_AT_A_TIME:
+            rejected.write()
+            yield part
+            part = []
     rejected.write()
+    if part:
+        yield part
 
 
 def _print_parts(parts: Iterator[list[Row]], predicted: Callable[[Sequence[Row]], str], bar: tqdm) -> int:

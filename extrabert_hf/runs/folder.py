@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from extrabert_hf.data.auditing import AUDIT_FILE, findings
+from extrabert_hf.data.audit_report import AUDIT_FILE, findings, read_audit
 from extrabert_hf.errors import InputError
 from extrabert_hf.models import ExtraBertConfig
 from extrabert_hf.runs.figures import (
@@ -130,7 +130,7 @@ class RunFolder:
     def findings(self) -> list[str]:
         """What the audit of the rows has found, a line each."""
         path = self.path / AUDIT_FILE
-        reports = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        reports = read_audit(path) if path.is_file() else {}
         return [finding for report in reports.values() for finding in findings(report)]
 
     @cached_property
@@ -179,7 +179,7 @@ class RunFolder:
 
 def _kind_of(reason: str) -> str:
     """Gives a reason without the row's own words in it."""
-    if re.fullmatch(r"(empty|no) \w+|text stands in .*", reason):
+    if re.fullmatch(r"(empty|no) \w+|text (stands|is also) in .*", reason):
         return reason
     return "a label that is none of the task's" if reason.startswith("label ") else "a line that can't be read"
 

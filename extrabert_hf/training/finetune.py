@@ -17,7 +17,8 @@ from transformers import (
     set_seed,
 )
 
-from extrabert_hf.data.auditing import AUDIT_FILE, audit, findings, write_audit
+from extrabert_hf.data.audit_report import AUDIT_FILE, findings, write_audit
+from extrabert_hf.data.auditing import audit
 from extrabert_hf.data.collators import DataCollatorForMultiTask, DataCollatorForSentences
 from extrabert_hf.data.loading import LoadedData
 from extrabert_hf.data.multitask import MultiTaskDataset
@@ -25,6 +26,7 @@ from extrabert_hf.data.tokenization import DEFAULT_MAX_LENGTH, tokenize_dataset
 from extrabert_hf.data.validation import write_rejected_rows
 from extrabert_hf.errors import InputError, need_folder
 from extrabert_hf.evaluation.metrics import compute_metrics, predictions_from_logits
+from extrabert_hf.evaluation.scores import majority_baseline
 from extrabert_hf.inference.calibration import MIN_ROWS, calibrate_model
 from extrabert_hf.machine import PRECISIONS, keep_freed_memory
 from extrabert_hf.pretrained.loading import build_model, build_multitask_model
@@ -167,7 +169,10 @@ def load_rows(run: Run) -> dict[str, LoadedData]:
 
 def audit_rows(run: Run, tokenizer: PreTrainedTokenizerBase, loaded: dict[str, LoadedData]) -> None:
     """Writes `data_audit.json` and says what of it a user should know before training."""
-    reports = {name: audit(rows, run.specs[name], tokenizer) for name, rows in loaded.items()}
+    reports = {
+        name: audit(rows, run.specs[name], tokenizer, majority_baseline=majority_baseline)
+        for name, rows in loaded.items()
+    }
     for report in reports.values():
         for finding in findings(report):
             logger.info(finding)

@@ -73,7 +73,7 @@ def score_and_write(
             "model": _encoder_names(run.encoder.model_name_or_path)
             | {field: getattr(task_model.config, field) for field in run.tasks[name].model.config_fields()},
             "data": asdict(data := run.tasks[name].data),
-            "dataset": describe_source(run.specs[name], data.data, data.dataset_config),
+            "dataset": asdict(describe_source(run.specs[name], data.data, data.dataset_config)),
         }
     metrics: dict[str, Any] = {"tasks": tasks}
     if run.multitask is not None:

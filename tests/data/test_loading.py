@@ -12,6 +12,7 @@ import pytest
 from datasets import Value
 
 from extrabert_hf.data.loading import load_split, load_task_data, stream_sentences
+from extrabert_hf.data.reading import RejectedRow
 from extrabert_hf.errors import InputError
 from extrabert_hf.tasks import PAPER_TASKS, TaskSpec
 
@@ -198,13 +199,14 @@ def test_sentences_are_streamed_for_prediction(tmp_path, suffix, caplog):
 
 
 def test_plain_text_is_streamed_with_its_lines_for_ids(tmp_path):
-    path, rejected = tmp_path / "rows.txt", []
+    path = tmp_path / "rows.txt"
     path.write_text(" A film .\n\nAnother .\n")
-    assert list(stream_sentences(SST, path, rejected)) == [
+    first, second, third = stream_sentences(SST, path)
+    assert (first, third) == (
         (1, {"sentence1": "A film .", "id": "1"}),
         (3, {"sentence1": "Another .", "id": "3"}),
-    ]
-    assert [(row.line, row.reason) for row in rejected] == [(2, "empty sentence1")]
+    )
+    assert isinstance(second, RejectedRow) and (second.line, second.reason) == (2, "empty sentence1")
 
 
 def test_standard_input_is_streamed(tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from extrabert_hf.data.reading import BATCH_SIZE, peek_columns, read_rows, rows_of_batches
+from extrabert_hf.data.reading import BATCH_SIZE, RejectedRow, good_rows, peek_columns, read_rows, rows_of_batches
 from extrabert_hf.errors import InputError
 
 ROWS = [
@@ -44,8 +44,14 @@ def write(path, content):
     return path
 
 
-def read(path, rejected=None):
-    return list(read_rows(path, rejected, text_columns=("sentence1", "sentence2")))
+def read(path):
+    return list(read_rows(path, text_columns=("sentence1", "sentence2")))
+
+
+def read_parts(path):
+    rows = read(path)
+    rejected = [row for row in rows if isinstance(row, RejectedRow)]
+    return [row for row in rows if row not in rejected], rejected
 
 
 @pytest.mark.parametrize("name", SAME_ROWS)
@@ -105,25 +111,31 @@ BROKEN = {
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_broken_row_is_rejected_with_its_line_and_the_next_is_read(tmp_path, name):
     content, line, reason = BROKEN[name]
-    path, rejected = write(tmp_path / name, content), []
-    assert len(read(path, rejected)) == 1
+    path = write(tmp_path / name, content)
+    rows, rejected = read_parts(path)
+    assert len(rows) == 1
     assert [(row.file, row.line, row.reason) for row in rejected] == [(name, line, reason)]
     with pytest.raises(InputError) as error:
-        read(path)
+        list(good_rows(iter(read(path))))
     assert str(error.value) == f"{name}:{line}: {reason}."
 
 
 def test_a_quote_left_open_to_the_end_is_rejected_not_swallowed(tmp_path):
-    rejected = []
-    rows = read(write(tmp_path / "rows.csv", 'a,b\n1,2\n3,"open\n' + "5,6\n" * 50), rejected)
+    rows, rejected = read_parts(write(tmp_path / "rows.csv", 'a,b\n1,2\n3,"open\n' + "5,6\n" * 50))
     assert rows == [(2, {"a": "1", "b": "2"})]
     assert [(row.line, row.reason) for row in rejected] == [(3, "not valid CSV until line 53: unexpected end of data")]
 
 
 def test_what_is_kept_of_a_rejected_row_is_short(tmp_path):
-    rejected = []
-    read(write(tmp_path / "rows.txt", "x" * 10_000 + "\n"), rejected)
+    _, rejected = read_parts(write(tmp_path / "rows.txt", "x" * 10_000 + "\n"))
     assert rejected[0].row == {"text": "x" * 199 + "…"}
+
+
+def test_good_and_rejected_rows_come_in_the_order_of_the_file(tmp_path):
+    rows = read(write(tmp_path / "rows.txt", "a\tb\nc\nd\te\nf\n"))
+    assert [(type(row), row.line if isinstance(row, RejectedRow) else row[0]) for row in rows] == [
+        *((tuple, 1), (RejectedRow, 2), (tuple, 3), (RejectedRow, 4)),
+    ]
 
 
 UNREADABLE = {
@@ -153,7 +165,7 @@ UNREADABLE = {
 def test_an_unreadable_file_is_told_in_one_line(tmp_path, name):
     content, message = UNREADABLE[name]
     with pytest.raises(InputError, match=f"^{message}") as error:
-        read(write(tmp_path / name, content), [])
+        read(write(tmp_path / name, content))
     assert "\n" not in str(error.value)
 
 
@@ -185,6 +197,20 @@ def test_peeking_loses_no_row_and_sees_late_columns():
     present, again = peek_columns(iter(rows))
     assert present == ["a", "b"]
     assert list(again) == rows
+
+
+def test_peeking_keeps_rejected_rows_and_does_not_count_them():
+    bad = RejectedRow("rows.csv", 1, "no label", {})
+    rows = [bad, (1, {"a": 1}), *[bad] * BATCH_SIZE, (2, {"b": 2}), bad]
+    present, again = peek_columns(iter(rows))
+    assert present == ["a", "b"]
+    assert list(again) == rows
+
+
+def test_peeking_reads_no_further_than_it_must():
+    numbers = iter(range(10 * BATCH_SIZE))
+    peek_columns((number, {"a": number}) for number in numbers)
+    assert next(numbers) == BATCH_SIZE
 
 
 def test_batches_are_numbered_through():

@@ -2,8 +2,14 @@ import json
 
 import pytest
 
-from extrabert_hf.data.reading import RejectedRow
-from extrabert_hf.data.validation import Columns, rejection_notice, valid_rows, write_rejected_rows
+from extrabert_hf.data.reading import RejectedRow, good_rows
+from extrabert_hf.data.validation import (
+    Columns,
+    rejection_notice,
+    split_label_reader,
+    valid_rows,
+    write_rejected_rows,
+)
 from extrabert_hf.errors import InputError
 from extrabert_hf.tasks import PAPER_TASKS
 
@@ -12,10 +18,13 @@ COLUMNS = Columns("q1", "q2", "same", "key")
 GOOD = {"q1": " a ", "q2": "b\t", "same": "1.0", "key": 7, "other": None}
 
 
+def validate(rows, labels="required", columns=COLUMNS):
+    return list(valid_rows(iter(rows), columns, "rows.csv", split_label_reader(PAIR, labels)))
+
+
 def check(row, labels="required", columns=COLUMNS):
-    rejected = []
-    rows = [values for _, values in valid_rows(iter([(3, row)]), columns, PAIR, "rows.csv", rejected, labels)]
-    return rows, [(bad.line, bad.reason) for bad in rejected]
+    (checked,) = validate([(3, row)], labels, columns)
+    return ([], [(checked.line, checked.reason)]) if isinstance(checked, RejectedRow) else ([checked[1]], [])
 
 
 def test_a_good_row_gets_canonical_names_stripped_text_and_a_text_id():
@@ -63,9 +72,15 @@ def test_labels_can_be_optional_or_ignored():
 
 
 def test_without_a_list_the_first_bad_row_is_an_error():
-    rows = iter([(2, GOOD), (3, {**GOOD, "q1": ""})])
+    rows = [(2, GOOD), (3, {**GOOD, "q1": ""})]
     with pytest.raises(InputError, match=r"^rows\.csv:3: empty sentence1\.$"):
-        list(valid_rows(rows, COLUMNS, PAIR, "rows.csv", None))
+        list(good_rows(iter(validate(rows))))
+
+
+def test_a_rejected_row_passes_through_in_its_place():
+    bad = RejectedRow("rows.csv", 3, "1 field, 2 expected", {"text": "a"})
+    first, second, third = validate([(2, GOOD), bad, (4, GOOD)])
+    assert (first[0], second, third[0]) == (2, bad, 4)
 
 
 def test_a_notice_counts_the_commonest_reasons_first():
@@ -80,9 +95,8 @@ def test_a_notice_counts_the_commonest_reasons_first():
 
 
 def test_rejected_rows_are_written_as_jsonl(tmp_path):
-    rejected = []
-    bad = [(2, {**GOOD, "q1": "é\n" * 900, "same": "7"}), (5, {**GOOD, "q2": "\ud83d"})]
-    assert list(valid_rows(iter(bad), COLUMNS, PAIR, "rows.csv", rejected)) == []
+    rejected = validate([(2, {**GOOD, "q1": "é\n" * 900, "same": "7"}), (5, {**GOOD, "q2": "\ud83d"})])
+    assert all(isinstance(row, RejectedRow) for row in rejected)
     write_rejected_rows(tmp_path / "rejected.jsonl", rejected)
     written = [json.loads(line) for line in (tmp_path / "rejected.jsonl").read_text("utf-8").splitlines()]
     assert [(row["file"], row["line"], row["reason"]) for row in written] == [

@@ -48,11 +48,12 @@ def test_rejected_rows_are_counted_by_reason(run_of):
     run = RunFolder(run_of("sst"))
     secret = ["label 'Jane Doe, ill' is not a number", "label 'John, well' is not a number"]
     reasons = ["no label", *secret, "not valid CSV: Jane Doe", "empty sentence1", "text stands in dev too"]
+    reasons += ["text is also in an earlier row"]
     rows = [{"file": "a.csv", "line": n, "reason": reason, "row": {}} for n, reason in enumerate(reasons)]
     (run.path / "rejected_rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert run.rejected == {
         **{"a label that is none of the task's": 2, "no label": 1, "a line that can't be read": 1},
-        **{"empty sentence1": 1, "text stands in dev too": 1},
+        **{"empty sentence1": 1, "text stands in dev too": 1, "text is also in an earlier row": 1},
     }
     assert next(iter(run.rejected)) == "a label that is none of the task's"
 

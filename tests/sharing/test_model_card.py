@@ -110,7 +110,7 @@ def test_what_the_audit_found_stands_in_the_card(run_of):
     report = json.loads(path.read_text())
     report["sts"]["leaks"]["dev"]["rows"] = 13
     path.write_text(json.dumps(report))
-    assert "- sts: 13 of 90 dev rows stand in train too\n" in card_of(folder)
+    assert "- sts: 13 of 90 dev rows are also in train\n" in card_of(folder)
 
 
 def test_a_calibration_stands_in_the_card_with_what_it_was_worth(run_of):

@@ -1,0 +1,253 @@
+"""
+The result of an audit of rows: its fields, its JSON file, its findings, and its page of text.
+
+[`audit`] makes an [`Audit`].
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+AUDIT_FILE = "data_audit.json"
+"""Name of the audit in a run's folder."""
+MAX_TOKENIZED = 50_000
+"""Maximum number of sentences of a split that are tokenized; a larger split is represented by a random sample."""
+MAX_EXAMPLES = 5
+"""Maximum number of ids that are listed for a defect."""
+BASELINE_METRICS = ("accuracy", "mse")
+"""The metrics of the majority baseline in an audit: accuracy of classes, mean squared error of scores."""
+
+
+@dataclass(frozen=True)
+class Defect:
+    """
+    Rows with the same kind of defect.
+
+    Args:
+        rows (`int`):
+            Number of rows.
+        examples (`list[str]`):
+            Ids of the first `MAX_EXAMPLES` rows.
+    """
+
+    rows: int = 0
+    examples: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Contradictions:
+    """
+    Texts with several labels.
+
+    Args:
+        texts (`int`):
+            Number of texts.
+        rows (`int`):
+            Number of rows with these texts.
+        examples (`list[str]`):
+            Ids of the first `MAX_EXAMPLES` of these rows.
+        largest_difference (`float`):
+            Largest difference between two labels of a text, in class ids or in units of the scores.
+    """
+
+    texts: int
+    rows: int
+    examples: list[str]
+    largest_difference: float
+
+
+@dataclass(frozen=True)
+class WordCounts:
+    """
+    Words of a sentence, separated by whitespace.
+
+    Args:
+        mean, median (`float`):
+            Mean and median over the sentences of a split.
+        max (`int`):
+            Words of the longest sentence.
+    """
+
+    mean: float
+    median: float
+    max: int
+
+
+@dataclass(frozen=True)
+class TokenCounts:
+    """
+    Tokens of a sentence, special tokens included.
+
+    Args:
+        sentences (`int`):
+            Number of tokenized sentences, at most `MAX_TOKENIZED`.
+        max_length (`int`):
+            The tokenizer's `model_max_length`.
+        cut_off (`float`):
+            Share of the sentences with more than `max_length` tokens, 0 to 1.
+        mean, median (`float`):
+            Mean and median over the tokenized sentences.
+        max (`int`):
+            Tokens of the longest sentence.
+    """
+
+    sentences: int
+    max_length: int
+    cut_off: float
+    mean: float
+    median: float
+    max: int
+
+
+@dataclass(frozen=True)
+class SplitAudit:
+    """
+    The audit of one split.
+
+    Args:
+        rows (`int`):
+            Number of rows.
+        words ([`WordCounts`]):
+            Words of its sentences.
+        duplicates ([`Defect`]):
+            Rows with the text of an earlier row.
+        tokens ([`TokenCounts`], *optional*):
+            Tokens of its sentences; `None` without a tokenizer.
+        labels (`dict[str, int]`, *optional*):
+            Number of rows by class name, or by fifth of the score range (`"0 to 1"`); `None` without labels.
+        contradictions ([`Contradictions`], *optional*):
+            Texts with several labels; `None` without labels.
+    """
+
+    rows: int
+    words: WordCounts
+    duplicates: Defect
+    tokens: TokenCounts | None = None
+    labels: dict[str, int] | None = None
+    contradictions: Contradictions | None = None
+
+
+@dataclass(frozen=True)
+class Audit:
+    """
+    The audit of a task's rows.
+
+    Args:
+        task (`str`):
+            Name of the task.
+        rejected (`dict[str, int]`):
+            Number of rejected rows by reason, the most frequent reason first.
+        splits (`dict[str, SplitAudit]`):
+            The audit of each split.
+        leaks (`dict[str, Defect]`):
+            By split, except `train`, the rows with the text of a train row.
+        majority_baseline (`dict[str, dict[str, float]]`):
+            By labelled split, the `BASELINE_METRICS` of a constant prediction; empty without a train split.
+    """
+
+    task: str
+    rejected: dict[str, int]
+    splits: dict[str, SplitAudit]
+    leaks: dict[str, Defect]
+    majority_baseline: dict[str, dict[str, float]]
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> "Audit":
+        """Makes an audit from its JSON object, see [`read_audit`]."""
+        splits = {
+            name: SplitAudit(
+                rows=split["rows"],
+                words=WordCounts(**split["words"]),
+                duplicates=Defect(**split["duplicates"]),
+                tokens=TokenCounts(**split["tokens"]) if "tokens" in split else None,
+                labels=split.get("labels"),
+                contradictions=Contradictions(**split["contradictions"]) if "contradictions" in split else None,
+            )
+            for name, split in fields["splits"].items()
+        }
+        leaks = {name: Defect(**leak) for name, leak in fields["leaks"].items()}
+        return cls(fields["task"], fields["rejected"], splits, leaks, fields["majority_baseline"])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the JSON object of the audit, without the fields of a split that are `None`."""
+        fields = asdict(self)
+        for name, split in fields["splits"].items():
+            fields["splits"][name] = {key: value for key, value in split.items() if value is not None}
+        return fields
+
+
+def findings(report: Audit) -> list[str]:
+    """Returns a line for each defect that a user should know about before training."""
+    lines = []
+    for name, split in report.splits.items():
+        if split.duplicates.rows:
+            lines.append(f"{split.duplicates.rows:,} of {split.rows:,} {name} rows have the text of an earlier row")
+        if split.contradictions is not None and split.contradictions.texts:
+            lines.append(f"texts of {name} with several labels: {split.contradictions.texts:,}")
+        if split.tokens is not None and split.tokens.cut_off:
+            lines.append(f"{100 * split.tokens.cut_off:.1f} % of the sentences of {name} are cut off")
+    for name, leak in report.leaks.items():
+        if leak.rows:
+            lines.append(f"{leak.rows:,} of {report.splits[name].rows:,} {name} rows are also in train")
+    return [f"{report.task}: {line}" for line in lines]
+
+
+def write_audit(path: Path, reports: Mapping[str, Audit]) -> None:
+    """Writes the audit of each task as JSON and creates the folder if necessary."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fields = {task: report.to_dict() for task, report in reports.items()}
+    path.write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
+
+
+def read_audit(path: Path) -> dict[str, Audit]:
+    """Reads the audit of each task from a file of [`write_audit`]."""
+    reports = json.loads(path.read_text(encoding="utf-8"))
+    return {task: Audit.from_dict(fields) for task, fields in reports.items()}
+
+
+def audit_page(report: Audit) -> str:
+    """Returns an audit as text: a table with a column for each split, then each defect with the ids of some rows."""
+    splits = report.splits
+    labelled = {name: split for name, split in splits.items() if split.labels is not None}
+    tokenized = {name: split.tokens for name, split in splits.items() if split.tokens is not None}
+    lines = [report.task.ljust(34) + "".join(name.rjust(16) for name in splits)]
+
+    def line(title: str, cells: Mapping[str, str]) -> None:
+        lines.append(f"  {title:<32}" + "".join(cells.get(name, "-").rjust(16) for name in splits))
+
+    line("rows", {name: f"{split.rows:,}" for name, split in splits.items()})
+    words = {name: f"{split.words.median:g} / {split.words.max}" for name, split in splits.items()}
+    line("words a sentence, median / max", words)
+    if tokenized:
+        limit = next(iter(tokenized.values())).max_length
+        line(f"longer than {limit} tokens", {name: f"{100 * t.cut_off:.2f} %" for name, t in tokenized.items()})
+    for label in next((split.labels for split in labelled.values()), {}):
+        shares = {name: 100 * split.labels[label] / max(split.rows, 1) for name, split in labelled.items()}
+        line(f"label {label}", {name: f"{share:.1f} %" for name, share in shares.items()})
+    for metric in BASELINE_METRICS:
+        scores = {name: f"{score[metric]:.3f}" for name, score in report.majority_baseline.items() if metric in score}
+        if scores:
+            line(f"majority baseline, {metric}", scores)
+    line("rows with an earlier row's text", {name: f"{split.duplicates.rows:,}" for name, split in splits.items()})
+    line("rows whose text is in train", {name: f"{leak.rows:,}" for name, leak in report.leaks.items()})
+    line("texts with several labels", {name: f"{split.contradictions.texts:,}" for name, split in labelled.items()})
+    lines.append(f"  rows that can't be used: {sum(report.rejected.values()):,}")
+    lines += [f"    {count:,} {reason}" for reason, count in report.rejected.items()]
+    for name, split in splits.items():
+        lines += _example_lines(name, split, report.leaks.get(name))
+    return "\n".join(lines)
+
+
+def _example_lines(name: str, split: SplitAudit, leak: Defect | None) -> list[str]:
+    defects = {
+        f"{name} rows with an earlier row's text": split.duplicates,
+        f"{name} rows with several labels for a text": split.contradictions,
+        f"{name} rows whose text is in train": leak,
+    }
+    return [
+        f"  {title}, ids: {', '.join(defect.examples)}{', ...' if defect.rows > len(defect.examples) else ''}"
+        for title, defect in defects.items()
+        if defect is not None and defect.rows
+    ]
