@@ -1,37 +1,119 @@
 """
 Fine-tuning of BERT-like encoders for sentiment, paraphrase and similarity, after ExTraBERT.
 
-Importing the package registers its config and models with `AutoConfig`, `AutoModel` and
-`AutoModelForSequenceClassification`.
+Each public name is imported on first use, so that `import extrabert_hf` takes a fraction of a second. The import has
+one side effect: when transformers' auto classes are imported, before or afterwards, the config and the models of this
+package are registered with `AutoConfig`, `AutoModel` and `AutoModelForSequenceClassification`.
 """
 
-from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
+import importlib
+from collections.abc import Iterator
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
-from extrabert_hf.models import (
-    ExtraBertConfig,
-    ExtraBertForMultiTask,
-    ExtraBertForParaphrase,
-    ExtraBertForSentiment,
-    ExtraBertForSimilarity,
-)
+from wrapt import register_post_import_hook
+
+if TYPE_CHECKING:  # for type checkers; `_MODULES` below is what is imported
+    from extrabert_hf.errors import InputError
+    from extrabert_hf.inference.predictor import Predictions, Predictor
+    from extrabert_hf.models.configuration_extrabert import ExtraBertConfig
+    from extrabert_hf.models.modeling_extrabert import (
+        ExtraBertForParaphrase,
+        ExtraBertForSentiment,
+        ExtraBertForSimilarity,
+    )
+    from extrabert_hf.models.modeling_multitask_extrabert import ExtraBertForMultiTask
+    from extrabert_hf.pretrained.loading import TrainedModel
+    from extrabert_hf.tasks import PAPER_TASKS, TaskSpec
+    from extrabert_hf.training.command_line import parse_run
+    from extrabert_hf.training.finetune import finetune
+    from extrabert_hf.training.multitask_trainer import MultiTaskTrainer
+    from extrabert_hf.training.trainer import ExtraBertTrainer
+    from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
 
 __all__ = [
+    "PAPER_TASKS",
     "ExtraBertConfig",
     "ExtraBertForMultiTask",
     "ExtraBertForParaphrase",
     "ExtraBertForSentiment",
     "ExtraBertForSimilarity",
+    "ExtraBertTrainer",
+    "ExtraBertTrainingArguments",
+    "InputError",
+    "MultiTaskTrainer",
+    "Predictions",
+    "Predictor",
+    "TaskSpec",
+    "TrainedModel",
+    "finetune",
+    "parse_run",
 ]
 __version__ = "0.1.0"
 
-# A tuple, so that `from_pretrained` picks the class by the config's `architectures`. Registered one by one, or one of
-# them alone, the class registered last would silently load every folder.
-_MODELS = (ExtraBertForSentiment, ExtraBertForParaphrase, ExtraBertForSimilarity, ExtraBertForMultiTask)
-AutoConfig.register(ExtraBertConfig.model_type, ExtraBertConfig)
-AutoModel.register(ExtraBertConfig, _MODELS)
-AutoModelForSequenceClassification.register(ExtraBertConfig, _MODELS)
+_MODULES = {
+    "PAPER_TASKS": "tasks",
+    "ExtraBertConfig": "models.configuration_extrabert",
+    "ExtraBertForMultiTask": "models.modeling_multitask_extrabert",
+    "ExtraBertForParaphrase": "models.modeling_extrabert",
+    "ExtraBertForSentiment": "models.modeling_extrabert",
+    "ExtraBertForSimilarity": "models.modeling_extrabert",
+    "ExtraBertTrainer": "training.trainer",
+    "ExtraBertTrainingArguments": "training.training_arguments",
+    "InputError": "errors",
+    "MultiTaskTrainer": "training.multitask_trainer",
+    "Predictions": "inference.predictor",
+    "Predictor": "inference.predictor",
+    "TaskSpec": "tasks",
+    "TrainedModel": "pretrained.loading",
+    "finetune": "training.finetune",
+    "parse_run": "training.command_line",
+}
+"""Public name -> the module of this package that defines it."""
 
-# What is saved carries the files of models/, which load it where this package is not installed.
-ExtraBertConfig.register_for_auto_class()
-for _model in _MODELS:
-    _model.register_for_auto_class("AutoModel")
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+class _ModelClasses(tuple):
+    """
+    The model classes, imported when transformers reads this tuple.
+
+    The auto classes get a tuple, so that `from_pretrained` picks the class by the config's `architectures`. With one
+    class registered, or one after the other, the last one would load every folder.
+    """
+
+    def __iter__(self) -> Iterator[type]:
+        names = ("ExtraBertForSentiment", "ExtraBertForParaphrase", "ExtraBertForSimilarity", "ExtraBertForMultiTask")
+        return map(__getattr__, names)
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+    def __getitem__(self, index: Any) -> Any:
+        return list(iter(self))[index]
+
+
+def _register_config(module: ModuleType) -> None:
+    config_class = __getattr__("ExtraBertConfig")
+    module.AutoConfig.register(config_class.model_type, config_class)
+
+
+def _register_models(module: ModuleType) -> None:
+    config_class, model_classes = __getattr__("ExtraBertConfig"), _ModelClasses()
+    module.AutoModel.register(config_class, model_classes)
+    module.AutoModelForSequenceClassification.register(config_class, model_classes)
+
+
+# wrapt calls a hook at once if the module is imported already. The hooks import the config only: they can run in the
+# middle of an import of transformers, when most of what the models import does not exist yet.
+register_post_import_hook(_register_config, "transformers.models.auto.configuration_auto")
+register_post_import_hook(_register_models, "transformers.models.auto.modeling_auto")

@@ -1,45 +1,76 @@
-"""What a user can mend."""
+"""The error that a user can correct, and any other error as one line."""
 
 import importlib.util
 from pathlib import Path
 
 
 class InputError(ValueError):
-    """Something the user gave cannot be used: the message names it, the allowed form, and what came."""
+    """The user passed something that cannot be used. The message names it, the allowed form, and what was passed."""
 
 
-def need_packages(what: str, extra: str, *packages: str) -> None:
+def one_line(error: BaseException) -> str:
+    r"""
+    Returns the message of an exception on one line.
+
+    For an error of a config's field (huggingface_hub's `StrictDataclassError`) it is the message of the cause, which
+    names the allowed values. An exception without a message is named by its class.
+
+    Example:
+        >>> one_line(OSError("no such model:\\n  'bert'")), one_line(KeyError())
+        ("no such model: 'bert'", 'KeyError')
     """
-    Asks for packages that only a part of this one needs.
+    from huggingface_hub.errors import StrictDataclassError  # here: this module is imported with every command
+
+    if isinstance(error, StrictDataclassError) and error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def missing_package(what: str, extra: str, package: str) -> InputError:
+    """
+    Makes the error for an optional package that is not installed.
 
     Args:
         what (`str`):
-            The part, as in "the export needs ...".
+            The feature that needs the package, as in "the export".
         extra (`str`):
-            The extra that installs them.
-        packages (`str`):
-            Their import names.
+            The extra of this package that installs it.
+        package (`str`):
+            The name to import it by.
 
-    Raises:
-        [`InputError`]: for the first that is not installed.
+    Example:
+        >>> missing_package("the export", "export", "onnx")
+        InputError("the export needs onnx: pip install 'extrabert_hf[export]'")
     """
+    return InputError(f"{what} needs {package.replace('_', '-')}: pip install 'extrabert_hf[{extra}]'")
+
+
+def need_packages(what: str, extra: str, *packages: str) -> None:
+    """Raises [`missing_package`] for the first of `packages` that is not installed."""
     for package in packages:
         if importlib.util.find_spec(package) is None:
-            raise InputError(f"{what} needs {package.replace('_', '-')}: pip install 'extrabert_hf[{extra}]'")
+            raise missing_package(what, extra, package)
+
+
+def refuse_file(argument: str, path: Path) -> None:
+    """Raises an [`InputError`] if the path that must become a folder is a file."""
+    if path.exists() and not path.is_dir():
+        raise InputError(f"`{argument}` must be a folder, got the file {path}.")
 
 
 def need_folder(argument: str, path: Path) -> None:
-    """Makes the folder that an argument names, where it is not there; an [`InputError`] where it can't be made."""
+    """Creates the folder that an argument names; raises an [`InputError`] if it cannot be created."""
+    refuse_file(argument, path)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(
-            f"`{argument}` must be a folder, or one that can be made, got {path}: {error.strerror}."
+            f"`{argument}` must be a folder that exists or can be created, got {path}: {error.strerror}."
         ) from error
 
 
 def need_place_for_file(argument: str, path: Path) -> None:
-    """Makes the folder of the file that an argument names; an [`InputError`] where no file can be written there."""
+    """Creates the parent folder of the file that an argument names; raises an [`InputError`] if it cannot."""
     if path.is_dir():
         raise InputError(f"`{argument}` must be a file, got the folder {path}.")
     need_folder(argument, path.parent)

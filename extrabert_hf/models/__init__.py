@@ -1,15 +1,27 @@
-"""Config and models. The files beside this one import only each other and what transformers itself needs."""
+"""
+Config and models, each imported on first use.
 
-from extrabert_hf.models.base_extrabert import ExtraBertOutput, ExtraBertPreTrainedModel
-from extrabert_hf.models.configuration_extrabert import ExtraBertConfig
-from extrabert_hf.models.modeling_extrabert import (
-    MODEL_FOR_HEAD,
-    ExtraBertForOneTask,
-    ExtraBertForParaphrase,
-    ExtraBertForSentiment,
-    ExtraBertForSimilarity,
-)
-from extrabert_hf.models.modeling_multitask_extrabert import ExtraBertForMultiTask
+The `*_extrabert.py` files are copied into Hub repositories: they import only each other, torch, transformers,
+huggingface_hub and safetensors.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+# Before the config: this import registers the config (see `extrabert_hf/__init__.py`), and needs it whole.
+import transformers.models.auto.configuration_auto  # noqa: F401
+
+if TYPE_CHECKING:  # for type checkers; `_MODULES` below is what is imported
+    from extrabert_hf.models.base_extrabert import ExtraBertOutput, ExtraBertPreTrainedModel
+    from extrabert_hf.models.configuration_extrabert import ExtraBertConfig
+    from extrabert_hf.models.modeling_extrabert import (
+        MODEL_FOR_HEAD,
+        ExtraBertForOneTask,
+        ExtraBertForParaphrase,
+        ExtraBertForSentiment,
+        ExtraBertForSimilarity,
+    )
+    from extrabert_hf.models.modeling_multitask_extrabert import ExtraBertForMultiTask
 
 __all__ = [
     "MODEL_FOR_HEAD",
@@ -22,3 +34,26 @@ __all__ = [
     "ExtraBertOutput",
     "ExtraBertPreTrainedModel",
 ]
+
+_MODULES = {
+    "MODEL_FOR_HEAD": "modeling_extrabert",
+    "ExtraBertConfig": "configuration_extrabert",
+    "ExtraBertForMultiTask": "modeling_multitask_extrabert",
+    "ExtraBertForOneTask": "modeling_extrabert",
+    "ExtraBertForParaphrase": "modeling_extrabert",
+    "ExtraBertForSentiment": "modeling_extrabert",
+    "ExtraBertForSimilarity": "modeling_extrabert",
+    "ExtraBertOutput": "base_extrabert",
+    "ExtraBertPreTrainedModel": "base_extrabert",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,82 +1,175 @@
-"""The weights of a model whose repository holds an adapter only: those of its encoder, with the adapter merged."""
+"""Reads a LoRA adapter in peft's format, and merges it into the encoder that it was trained on."""
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModel
+from transformers import AutoModel, PreTrainedModel
 from transformers.utils import cached_file
 
 HUB_ARGUMENTS = (
     *("cache_dir", "force_download", "local_files_only"),
     *("revision", "subfolder", "token", "trust_remote_code"),
 )
-"""Those arguments of `from_pretrained` that say where from and how files are fetched."""
+"""The arguments of `from_pretrained` that say from where and how files are fetched."""
 
 CONFIG_FILE, WEIGHTS_FILE = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."
+"""peft writes it before the name of each parameter."""
+UNSUPPORTED = ("use_rslora", "use_dora", "rank_pattern", "alpha_pattern", "fan_in_fan_out")
+"""Options of peft with which the merged weight is another one than that of plain LoRA."""
 
 
-def adapted_weights(
-    name: str, subfolder: str, names: Collection[str], hub_arguments: Mapping[str, Any]
-) -> dict[str, torch.Tensor]:
+@dataclass(frozen=True, eq=False)
+class AdapterFiles:
     """
-    Joins the encoder that an adapter names with the adapter and with what was trained in full.
-
-    With `trust_remote_code=True` also the code of the encoder's repository is trusted.
-
-    `W + (alpha / r) B A` in place of each `W`: Hu et al. (2021), https://arxiv.org/abs/2106.09685, Section 4.1.
+    An adapter as it was saved: low-rank weights in the encoder, and the modules that were trained in full.
 
     Args:
-        name (`str`):
-            Hub id or folder of the repository.
-        subfolder (`str`):
-            Where the adapter stands in it, in peft's format.
-        names (`Collection[str]`):
-            The weights that the model needs.
-        hub_arguments (`Mapping[str, Any]`):
-            Some of [`HUB_ARGUMENTS`].
-
-    Returns:
-        `dict[str, torch.Tensor]`: the weights of the whole model, float32.
-
-    Raises:
-        `ValueError`: if encoder and adapter do not give exactly the weights of `names`.
-        `OSError`: if a file is not there.
+        source (`str`):
+            Hub id or folder that the files are from.
+        encoder (`str`):
+            Name of the encoder that the adapter was trained on.
+        encoder_revision (`str`):
+            Revision of the encoder on the Hub.
+        r (`int`):
+            Rank of the adapter.
+        lora_alpha (`float`):
+            Scale of the adapter: the product of its matrices counts `lora_alpha / r` times.
+        target_modules (`list[str]`):
+            Names, in the model, of the linear layers with an adapter.
+        weights (`dict[str, torch.Tensor]`):
+            By their names in the model: `LAYER.lora_A.weight` `(r, in_features)` and `LAYER.lora_B.weight`
+            `(out_features, r)` of each layer with an adapter, and all weights of pooling, head and a trained pooler.
     """
-    fetching = {key: value for key, value in hub_arguments.items() if key not in ("trust_remote_code", "subfolder")}
-    folder = "/".join(part for part in (hub_arguments.get("subfolder"), subfolder) if part)
-    files = [cached_file(name, file, subfolder=folder, **fetching) for file in (CONFIG_FILE, WEIGHTS_FILE)]
-    lora = json.loads(Path(files[0]).read_text(encoding="utf-8"))
-    trained = {key.removeprefix(PREFIX): weight for key, weight in load_file(files[1]).items()}
-    elsewhere = {k: v for k, v in hub_arguments.items() if k not in ("revision", "subfolder", "force_download")}
-    encoder, loading = AutoModel.from_pretrained(
-        lora["base_model_name_or_path"],
-        revision=lora.get("revision") or "main",
-        dtype=torch.float32,
-        output_loading_info=True,
-        **elsewhere,
-    )
-    encoder = getattr(encoder, "backbone", encoder)  # training went on from a model of this kind
-    fresh = {key.removeprefix("backbone.") for key in loading["missing_keys"]}
-    there = {f"backbone.{key}": weight for key, weight in encoder.state_dict().items() if key not in fresh}
-    weights = {key: weight for key, weight in there.items() if key in names}
-    scaling = lora["lora_alpha"] / lora["r"]
-    for key, low in trained.items():
-        layer, is_low_rank, kind = key.rpartition(".lora_")
-        if kind == "A.weight" and f"{layer}.weight" in weights:
-            added = trained[f"{layer}.lora_B.weight"].float() @ low.float()
-            weights[f"{layer}.weight"] = weights[f"{layer}.weight"] + scaling * added
-        elif not is_low_rank:
-            weights[key] = low
-    different = sorted(set(names) ^ weights.keys())
-    if different or lora.get("use_rslora") or lora.get("use_dora"):
-        what = different[0] if different else "rsLoRA or DoRA"
-        raise ValueError(
-            f"{name!r} must hold a plain LoRA adapter for {lora['base_model_name_or_path']!r}, the two disagree in "
-            f"{len(different)} weights: {what}."
+
+    source: str
+    encoder: str
+    encoder_revision: str
+    r: int
+    lora_alpha: float
+    target_modules: list[str]
+    weights: dict[str, torch.Tensor]
+
+    @classmethod
+    def read(
+        cls, name: str, subfolder: str | None = None, hub_arguments: Mapping[str, Any] | None = None
+    ) -> "AdapterFiles":
+        """
+        Reads `adapter_config.json` and `adapter_model.safetensors`.
+
+        Args:
+            name (`str`):
+                Hub id or folder.
+            subfolder (`str`, *optional*):
+                Folder in it that holds the two files.
+            hub_arguments (`Mapping[str, Any]`, *optional*):
+                Some of [`HUB_ARGUMENTS`]; their `subfolder` is the parent of `subfolder`.
+
+        Raises:
+            `ValueError`: if the adapter is not plain LoRA.
+            `OSError`: if a file is missing.
+        """
+        fetching = {key: value for key, value in (hub_arguments or {}).items() if key != "trust_remote_code"}
+        folder = "/".join(part for part in (fetching.pop("subfolder", None), subfolder) if part)
+        files = [cached_file(name, file, subfolder=folder, **fetching) for file in (CONFIG_FILE, WEIGHTS_FILE)]
+        lora = json.loads(Path(files[0]).read_text(encoding="utf-8"))
+        if used := [option for option in UNSUPPORTED if lora.get(option)]:
+            raise ValueError(f"{name!r} must hold a plain LoRA adapter, got one with {', '.join(used)}.")
+        return cls(
+            source=str(name),
+            encoder=lora["base_model_name_or_path"],
+            encoder_revision=lora.get("revision") or "main",
+            r=lora["r"],
+            lora_alpha=lora["lora_alpha"],
+            target_modules=list(lora["target_modules"]),
+            weights={key.removeprefix(PREFIX): weight for key, weight in load_file(files[1]).items()},
         )
-    return weights
+
+    def load_encoder(
+        self, name: str | None = None, hub_arguments: Mapping[str, Any] | None = None
+    ) -> tuple[PreTrainedModel, dict[str, torch.Tensor]]:
+        """
+        Loads the encoder that the adapter was trained on, in float32.
+
+        Args:
+            name (`str`, *optional*):
+                Hub id or folder of the encoder; `None` is the name that was saved with the adapter.
+            hub_arguments (`Mapping[str, Any]`, *optional*):
+                Some of [`HUB_ARGUMENTS`]. `trust_remote_code=True` also trusts the code of the encoder's repository;
+                `revision`, `subfolder` and `force_download` concern the adapter's repository alone.
+
+        Returns:
+            `tuple[PreTrainedModel, dict[str, torch.Tensor]]`: the encoder, and those of its weights that its
+            checkpoint holds, by their names in a model of this package (`backbone. ...`).
+        """
+        of_adapter = ("revision", "subfolder", "force_download")
+        encoder, loading = AutoModel.from_pretrained(
+            name or self.encoder,
+            revision=self.encoder_revision,
+            dtype=torch.float32,
+            output_loading_info=True,
+            **{key: value for key, value in (hub_arguments or {}).items() if key not in of_adapter},
+        )
+        encoder = getattr(encoder, "backbone", encoder)  # the adapter was trained on a model of this package
+        missing = {key.removeprefix("backbone.") for key in loading["missing_keys"]}
+        weights = encoder.state_dict()
+        return encoder, {f"backbone.{key}": weight for key, weight in weights.items() if key not in missing}
+
+    def merged_into(
+        self, encoder_weights: Mapping[str, torch.Tensor], due: Mapping[str, torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        """
+        Replaces each adapted weight `W` of the encoder by `W + (alpha / r) B A`, and adds what was trained in full.
+
+        Hu et al. (2021), https://arxiv.org/abs/2106.09685, Section 4.1.
+
+        Args:
+            encoder_weights (`Mapping[str, torch.Tensor]`):
+                The weights that [`load_encoder`] returns.
+            due (`Mapping[str, torch.Tensor]`):
+                The `state_dict` of a model of the right class, only read for names and shapes.
+
+        Returns:
+            `dict[str, torch.Tensor]`: all weights of the model.
+
+        Raises:
+            `ValueError`: if the encoder or the adapter lacks a weight of the model, or has another one.
+        """
+        in_full = {key: weight for key, weight in self.weights.items() if ".lora_" not in key}
+        unused = {key for key in encoder_weights if key.startswith("backbone.pooler.") and key not in due}
+        weights = {key: w for key, w in encoder_weights.items() if key not in in_full and key not in unused}
+        frozen_due = {key: w for key, w in due.items() if key.startswith("backbone.") and key not in in_full}
+        _check_shapes(
+            _shapes(weights),
+            _shapes(frozen_due),
+            f"{self.encoder!r} must be the encoder of the adapter in {self.source!r}",
+        )
+        layers = [layer for layer in self.target_modules if f"{layer}.weight" in weights]
+        trained_due = _shapes({key: weight for key, weight in due.items() if key not in frozen_due})
+        for layer in layers:
+            out_features, in_features = due[f"{layer}.weight"].shape
+            trained_due[f"{layer}.lora_A.weight"] = (self.r, in_features)
+            trained_due[f"{layer}.lora_B.weight"] = (out_features, self.r)
+        _check_shapes(_shapes(self.weights), trained_due, f"{self.source!r} must hold what was trained")
+        for layer in layers:
+            low, high = (self.weights[f"{layer}.lora_{part}.weight"].float() for part in "AB")
+            weights[f"{layer}.weight"] = weights[f"{layer}.weight"] + self.lora_alpha / self.r * (high @ low)
+        return weights | in_full
+
+
+def _shapes(weights: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
+    return {key: tuple(weight.shape) for key, weight in weights.items()}
+
+
+def _check_shapes(found: Mapping[str, tuple[int, ...]], due: Mapping[str, tuple[int, ...]], requirement: str) -> None:
+    different = [name for name in sorted(found.keys() | due.keys()) if found.get(name) != due.get(name)]
+    if different:
+        needed, got = (shapes.get(different[0], "absent") for shapes in (due, found))
+        raise ValueError(
+            f"{requirement}, {len(different)} weights differ, the first {different[0]!r} must be {needed}, got {got}."
+        )

@@ -3,6 +3,7 @@
 import copy
 import inspect
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
-from .adapter_files_extrabert import HUB_ARGUMENTS, adapted_weights
+from .adapter_files_extrabert import HUB_ARGUMENTS, AdapterFiles
 from .configuration_extrabert import ExtraBertConfig
 from .joining_extrabert import JoinedPairs
 from .pipelines_extrabert import PIPELINE_FOR_HEAD, custom_pipelines
@@ -89,26 +90,57 @@ class ExtraBertPreTrainedModel(PreTrainedModel):
         """As that of transformers, and from a repository that holds an adapter only: merged into its encoder."""
         if pretrained_model_name_or_path is None:
             return super().from_pretrained(None, *model_args, config=config, **kwargs)
-        files = {name: kwargs[name] for name in HUB_ARGUMENTS if name in kwargs}
-        known = config
-        if not isinstance(config, PreTrainedConfig):  # not our own class: remote code may stand in memory twice
-            known = cls.config_class.from_pretrained(config or pretrained_model_name_or_path, **files)
-        if known.adapter_subfolder is None:
+        hub_arguments = {name: kwargs[name] for name in HUB_ARGUMENTS if name in kwargs}
+        saved = config
+        if not isinstance(config, PreTrainedConfig):  # not `ExtraBertConfig`: remote code may define a second one
+            saved = cls.config_class.from_pretrained(config or pretrained_model_name_or_path, **hub_arguments)
+        if saved.adapter_subfolder is None:
             return super().from_pretrained(pretrained_model_name_or_path, *model_args, config=config, **kwargs)
-        whole, loading = copy.copy(known), kwargs
-        if known is not config:
-            whole, loading = cls.config_class.from_pretrained(
+        merged_config, loading = copy.copy(saved), kwargs
+        if saved is not config:
+            merged_config, loading = cls.config_class.from_pretrained(
                 config or pretrained_model_name_or_path, return_unused_kwargs=True, **kwargs
             )
-        whole.adapter_subfolder = None
-        with torch.device("meta"):
-            names = cls(whole).state_dict().keys()
-        weights = adapted_weights(pretrained_model_name_or_path, known.adapter_subfolder, names, files)
-        loading = {name: value for name, value in loading.items() if name not in (*files, "adapter_kwargs")}
-        loaded = super().from_pretrained(None, *model_args, config=whole, state_dict=weights, **loading)
+        merged_config.adapter_subfolder = None
+        adapter = AdapterFiles.read(pretrained_model_name_or_path, saved.adapter_subfolder, hub_arguments)
+        loading = {name: value for name, value in loading.items() if name not in (*hub_arguments, "adapter_kwargs")}
+        loaded = cls.from_adapter(adapter, merged_config, hub_arguments=hub_arguments, **loading)
         model = loaded[0] if isinstance(loaded, tuple) else loaded  # with `output_loading_info`
         model.name_or_path = model.config.name_or_path = str(pretrained_model_name_or_path)
         return loaded
+
+    @classmethod
+    def from_adapter(
+        cls,
+        adapter: AdapterFiles,
+        config: ExtraBertConfig,
+        *,
+        encoder: str | None = None,
+        hub_arguments: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> "ExtraBertPreTrainedModel":
+        """
+        Builds a model in evaluation mode from a LoRA adapter, merged into the encoder that it was trained on.
+
+        Args:
+            adapter ([`AdapterFiles`]):
+                The adapter, with the pooling and the head.
+            config ([`ExtraBertConfig`]):
+                Config of the model.
+            encoder (`str`, *optional*):
+                Hub id or folder of the encoder; `None` is the name that was saved with the adapter.
+            hub_arguments (`Mapping[str, Any]`, *optional*):
+                How the encoder is fetched: `token`, `cache_dir`, ... as in `from_pretrained`.
+            kwargs:
+                Other arguments of `from_pretrained`, such as `dtype`.
+
+        Raises:
+            `ValueError`: if the encoder or the adapter lacks a weight of the model, or has another one.
+        """
+        with torch.device("meta"):
+            due = cls(config).state_dict()
+        weights = adapter.merged_into(adapter.load_encoder(encoder, hub_arguments)[1], due)
+        return super().from_pretrained(None, config=config, state_dict=weights, **kwargs)
 
     @classmethod
     def from_backbone(

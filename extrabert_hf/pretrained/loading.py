@@ -3,7 +3,6 @@
 import dataclasses
 import logging
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -11,7 +10,7 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 
-from extrabert_hf.errors import InputError
+from extrabert_hf.errors import InputError, one_line
 from extrabert_hf.models import (
     MODEL_FOR_HEAD,
     ExtraBertConfig,
@@ -19,6 +18,7 @@ from extrabert_hf.models import (
     ExtraBertForOneTask,
     ExtraBertPreTrainedModel,
 )
+from extrabert_hf.pretrained.adapters import holds_adapter, load_adapter, saved_model_class
 from extrabert_hf.pretrained.names import resolve_model_name
 from extrabert_hf.tasks import PAPER_TASKS, TaskSpec
 
@@ -189,17 +189,12 @@ def _saved_config(name: str) -> tuple[str, ExtraBertConfig]:
     """Finds a model that this package saved, by folder or Hub id; refuses any other."""
     path = resolve_model_name(name)
     config = _load(AutoConfig.from_pretrained, path)
-    classes = [*(model_class.__name__ for model_class in MODEL_FOR_HEAD.values()), ExtraBertForMultiTask.__name__]
-    architecture = (config.architectures or ["no architecture"])[0]
-    if not isinstance(config, ExtraBertConfig) or architecture not in classes:
-        raise InputError(f"the model must be one of {', '.join(classes)}, got {architecture} in {path}.")
+    saved_model_class(config, path, "the model must be")
     return path, config
 
 
 def _load_saved(path: str, attn_implementation: str | None) -> ExtraBertPreTrainedModel:
-    if (Path(path) / "adapter_config.json").is_file():
-        from extrabert_hf.pretrained.lora import load_adapter
-
+    if holds_adapter(path):
         model = _load(load_adapter, path, resolve=resolve_model_name, attn_implementation=attn_implementation)
     else:
         model = _load(AutoModel.from_pretrained, path, dtype=torch.float32, attn_implementation=attn_implementation)
@@ -240,9 +235,9 @@ def _on_encoder(
     try:
         model = model_class.from_backbone(path, attn_implementation=attn_implementation, **config_fields)
     except StrictDataclassError as error:  # a field of the config; its cause says which and why
-        raise InputError(_first_line(error)) from error
+        raise InputError(one_line(error)) from error
     except (OSError, ValueError, ImportError) as error:
-        raise InputError(f"no {model_class.__name__} on {path!r}: {_first_line(error)}") from error
+        raise InputError(f"no {model_class.__name__} on {path!r}: {one_line(error)}") from error
     return model, tokenizer
 
 
@@ -250,9 +245,4 @@ def _load(from_pretrained: Callable[..., T], path: str, **kwargs: Any) -> T:
     try:
         return from_pretrained(path, **kwargs)
     except (OSError, ValueError, RuntimeError, ImportError, SafetensorError, StrictDataclassError) as error:
-        raise InputError(f"the model {path!r} can't be loaded: {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    told = error.__cause__ if isinstance(error, StrictDataclassError) else error
-    return (str(told).strip() or type(told).__name__).splitlines()[0]
+        raise InputError(f"the model {path!r} can't be loaded: {one_line(error)}") from error

@@ -1,28 +1,19 @@
-"""Adapters in a frozen encoder: put on a model, merged into it, saved, loaded; heads and poolings always with them."""
+"""Adds LoRA adapters to a model, merges them, and saves them together with pooling and head (needs peft)."""
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-from peft import (
-    LoraConfig,
-    PeftConfig,
-    PeftModel,
-    get_peft_model,
-    get_peft_model_state_dict,
-    set_peft_model_state_dict,
-)
-from safetensors.torch import load_file, save_file
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
+from safetensors.torch import save_file
 from torch import nn
-from transformers import AutoConfig, AutoModel
 
 from extrabert_hf.errors import InputError
-from extrabert_hf.models import MODEL_FOR_HEAD, ExtraBertConfig, ExtraBertForMultiTask, ExtraBertPreTrainedModel
-from extrabert_hf.models.base_extrabert import drop_pooler
+from extrabert_hf.models import ExtraBertForMultiTask, ExtraBertPreTrainedModel
+from extrabert_hf.models.adapter_files_extrabert import WEIGHTS_FILE
 
-WEIGHTS_FILE = "adapter_model.safetensors"
 ADAPTER = "default"
+"""What peft calls the one adapter of a model."""
 
 
 def with_lora(
@@ -36,26 +27,27 @@ def with_lora(
     r"""
     Freezes the encoder and puts a low-rank adapter beside its linear layers: `h = W x + (alpha / r) B A x`.
 
-    LoRA of Hu et al. (2021), https://arxiv.org/abs/2106.09685, Section 4.1. `B` starts at zero, so the logits are the
-    same at first. Poolings and heads, and the encoder's own pooler where a task reads it, are trained in full.
+    LoRA of Hu et al. (2021), https://arxiv.org/abs/2106.09685, Section 4.1. `B` starts at zero, so a new adapter does
+    not change the logits. Poolings and heads, and the encoder's pooler if a task uses it, are trained in full.
 
     Args:
         model ([`ExtraBertPreTrainedModel`]):
-            A model of one task or of several; its modules go into the one that is returned.
+            A model of one task or of several. It is modified, and part of the result.
         r (`int`, defaults to 8):
             Rank of `B A`, 1 or more.
         alpha (`float`, defaults to 16):
-            Scale, more than 0.
+            Scale `alpha`, more than 0.
         dropout (`float`, defaults to 0.05):
-            Dropout on the `x` of the adapter, from 0 up to but not 1.
+            Dropout on the input `x` of the adapter, in `[0, 1)`.
         target_modules (`Sequence[str]`, *optional*):
-            Last names of the linear layers that get an adapter, such as `["query", "value"]`; `None` is every one.
+            Last names of the linear layers that get an adapter, such as `["query", "value"]`; `None` is every
+            linear layer of the encoder.
 
     Returns:
-        `PeftModel`: called as `model` is, in the same mode; `get_base_model()` gives the `model` inside.
+        `PeftModel`: takes the same inputs as `model` and is in the same mode; `get_base_model()` returns `model`.
 
     Raises:
-        [`InputError`]: for a number out of its range, or a name that no linear layer of the encoder has.
+        [`InputError`]: if a number is out of range, or no linear layer of the encoder has one of the names.
 
     Example:
         >>> from transformers import BertConfig
@@ -66,7 +58,7 @@ def with_lora(
         [['key', 'lora_A', 'default'], ['key', 'lora_B', 'default']]
     """
     if getattr(model, "adapters", None):
-        raise InputError("`lora` must have a model without adapters of its own: take one task of it at a time.")
+        raise InputError("`lora` must have a model without adapters: extract one task from it first.")
     if r < 1:
         raise InputError(f"`lora_r` must be 1 or more, got {r}.")
     if not alpha > 0:
@@ -80,93 +72,61 @@ def with_lora(
         target_modules=_linear_layers(model, target_modules),
         modules_to_save=_modules_in_full(model),
     )
-    return _wrapped(model, config)
+    mode = model.training
+    return get_peft_model(model, config, ADAPTER).train(mode)  # peft creates its layers in training mode
 
 
 def merge_lora(model: PeftModel) -> ExtraBertPreTrainedModel:
     """
-    Gives a plain copy of an adapted model, `W + (alpha / r) B A` in place of each `W`; `model` stays as it is.
+    Returns a copy of an adapted model with `W + (alpha / r) B A` in place of each `W`; `model` does not change.
 
-    Hu et al. (2021), Section 4.1: merged, an adapter costs no time.
+    A merged adapter adds no inference time (Hu et al., 2021, Section 4.1).
 
     Args:
         model (`PeftModel`):
-            What [`with_lora`] gave, trained or not.
+            The result of [`with_lora`], trained or not.
 
     Returns:
-        [`ExtraBertPreTrainedModel`]: of the class that was adapted, in the same mode and on the same device.
+        [`ExtraBertPreTrainedModel`]: of the class of the adapted model, in the same mode and on the same device.
     """
-    return _merged(copy.deepcopy(model)).train(model.training)
+    merged = copy.deepcopy(model).merge_and_unload()
+    return merged.requires_grad_(True).train(model.training)
 
 
 def save_adapter(model: PeftModel, folder: str | Path, *, encoder: str) -> None:
     """
-    Writes what was trained, and nothing of the frozen encoder, in peft's format beside the model's `config.json`.
+    Writes the trained weights, without the frozen encoder, in peft's format, and the model's `config.json`.
 
-    [`load_adapter`] reads it, and so does `PeftModel.from_pretrained` on a model built with `from_backbone`.
+    Both `load_adapter` and `PeftModel.from_pretrained` (on a model from `from_backbone`) read the folder.
 
     Args:
         model (`PeftModel`):
-            What [`with_lora`] gave.
+            The result of [`with_lora`].
         folder (`str` or `Path`):
-            Where to write.
+            Folder to write to.
         encoder (`str`):
-            What the user calls the encoder: a Hub id, a folder or `"minilm"`.
+            Name of the encoder as the user passed it: a Hub id, a folder or `"minilm"`.
 
     Raises:
-        [`InputError`]: if `folder` holds the weights of a whole model, which would then be loaded with the adapter on
-        top of them.
+        [`InputError`]: if `folder` holds the weights of a whole model: transformers would add the adapter to them.
     """
     folder = Path(folder)
     if list(folder.glob("model*.safetensors")):
-        raise InputError(f"`folder` must hold no other model, transformers would adapt that one, got {folder}.")
+        raise InputError(f"`folder` must hold no other model, transformers would add the adapter to it, got {folder}.")
     folder.mkdir(parents=True, exist_ok=True)
     plain = model.get_base_model()
     config = copy.deepcopy(plain.config)
     config.architectures = [type(plain).__name__]
-    config.backbone_config.name_or_path = encoder  # not the path that it had on this machine
-    del config.auto_map  # the code is not beside it: an adapter alone is no model
+    config.backbone_config.name_or_path = encoder  # not its path on this machine
+    del config.auto_map  # it names code files, which an adapter's folder does not have
     config.to_json_file(folder / "config.json")
     lora_config = copy.copy(model.peft_config[ADAPTER])
     lora_config.base_model_name_or_path = encoder
     lora_config.inference_mode = True
-    lora_config.target_modules = sorted(lora_config.target_modules)  # a set: its order differs from run to run
+    lora_config.target_modules = sorted(lora_config.target_modules)  # a set, in another order in each run
     lora_config.save_pretrained(folder)
-    save_file(_trained_weights(model), folder / WEIGHTS_FILE, metadata={"format": "pt"})
-
-
-def load_adapter(
-    folder: str | Path, *, resolve: Callable[[str], str] = str, attn_implementation: str | None = None
-) -> ExtraBertPreTrainedModel:
-    """
-    Builds the model whose adapter [`save_adapter`] wrote, and merges it.
-
-    Args:
-        folder (`str` or `Path`):
-            The adapter's.
-        resolve (`Callable[[str], str]`, *optional*):
-            Turns the encoder's name into the folder or Hub id to load it from; by default they are the same.
-        attn_implementation (`str`, *optional*):
-            As in transformers.
-
-    Returns:
-        [`ExtraBertPreTrainedModel`]: in float32 and evaluation mode.
-
-    Raises:
-        [`InputError`]: if `folder` holds no adapter of this package, or not exactly the weights that were trained.
-    """
-    folder = Path(folder)
-    if not (folder / WEIGHTS_FILE).is_file():
-        raise InputError(f"`folder` must hold an adapter with its {WEIGHTS_FILE}, got {folder}.")
-    lora_config = PeftConfig.from_pretrained(str(folder))
-    model = _on_encoder(folder, resolve(lora_config.base_model_name_or_path), attn_implementation)
-    lora_config.base_model_name_or_path = None
-    lora_config.modules_to_save = _modules_in_full(model)  # whatever the file says: no fresh head may stay
-    adapted = _wrapped(model, lora_config)
-    weights = load_file(folder / WEIGHTS_FILE)
-    _check_same_shapes(weights, _trained_weights(adapted), f"`folder` must hold what was trained, in {folder}")
-    set_peft_model_state_dict(adapted, weights, ADAPTER)
-    return _merged(adapted).eval()
+    weights = get_peft_model_state_dict(model, adapter_name=ADAPTER, save_embedding_layers=False)
+    save_file(weights, folder / WEIGHTS_FILE, metadata={"format": "pt"})
 
 
 def _linear_layers(model: ExtraBertPreTrainedModel, last_names: Sequence[str] | None) -> list[str]:
@@ -186,58 +146,13 @@ def _linear_layers(model: ExtraBertPreTrainedModel, last_names: Sequence[str] | 
 
 
 def _modules_in_full(model: ExtraBertPreTrainedModel) -> list[str]:
-    """Names the poolings and heads that have parameters, and the encoder's pooler where a task reads it."""
-    depth = 2 if isinstance(model, ExtraBertForMultiTask) else 1  # `heads.sts`: peft takes no `ModuleDict`
+    """Returns the names of the poolings and heads with parameters, and of the encoder's pooler if a task uses it."""
+    depth = 2 if isinstance(model, ExtraBertForMultiTask) else 1  # `heads.sts`: peft cannot save a `ModuleDict`
     outside = [name for name, _ in model.named_parameters() if not name.startswith("backbone.")]
     names = list(dict.fromkeys(".".join(name.split(".")[:depth]) for name in outside))
     if "pooler" in model.config.poolings:
         names.append("backbone.pooler")
     for name, _ in model.backbone.named_modules(prefix="backbone"):  # peft compares the ends of names
         if name not in names and name.endswith(tuple(names)):
-            raise InputError(f"`lora` must have an encoder whose modules are not named like a head, got {name!r}.")
+            raise InputError(f"`lora` must have an encoder with no module that is named like a head, got {name!r}.")
     return names
-
-
-def _wrapped(model: ExtraBertPreTrainedModel, config: PeftConfig) -> PeftModel:
-    mode = model.training
-    return get_peft_model(model, config, ADAPTER).train(mode)  # new layers come in training mode
-
-
-def _merged(model: PeftModel) -> ExtraBertPreTrainedModel:
-    return model.merge_and_unload().requires_grad_(True)
-
-
-def _trained_weights(model: PeftModel) -> dict[str, torch.Tensor]:
-    return get_peft_model_state_dict(model, adapter_name=ADAPTER, save_embedding_layers=False)
-
-
-def _on_encoder(folder: Path, path: str, attn_implementation: str | None) -> ExtraBertPreTrainedModel:
-    """Builds the model of `folder`'s config on the encoder in `path`; what stands outside the encoder is fresh."""
-    config = AutoConfig.from_pretrained(folder)
-    classes = {model.__name__: model for model in (*MODEL_FOR_HEAD.values(), ExtraBertForMultiTask)}
-    architecture = (config.architectures or ["no architecture"])[0]
-    if not isinstance(config, ExtraBertConfig) or architecture not in classes:
-        raise InputError(f"`folder` must hold an adapter of one of {', '.join(classes)}, got {architecture}.")
-    loading_options = {"dtype": torch.float32, "attn_implementation": attn_implementation}
-    model = classes[architecture]._from_config(config, **loading_options)
-    encoder, loading = AutoModel.from_pretrained(path, output_loading_info=True, **loading_options)
-    if isinstance(encoder, ExtraBertPreTrainedModel):  # training went on from a model of this package
-        encoder = encoder.backbone
-    if "pooler" not in config.poolings:
-        drop_pooler(encoder)
-    fresh = {name.removeprefix("backbone.") for name in loading["missing_keys"]}
-    there = {
-        name: weight
-        for name, weight in encoder.state_dict().items()
-        if name not in fresh or name.startswith("pooler.")  # a pooler that is read comes from the adapter
-    }
-    _check_same_shapes(there, model.backbone.state_dict(), f"the encoder must be the one of {folder}, in {path}")
-    model.backbone = encoder
-    return model
-
-
-def _check_same_shapes(there: Mapping[str, torch.Tensor], due: Mapping[str, torch.Tensor], message: str) -> None:
-    for name in sorted(there.keys() | due.keys()):
-        was, needed = (tuple(part[name].shape) if name in part else "absent" for part in (there, due))
-        if was != needed:
-            raise InputError(f"{message} {name!r} must be {needed}, got {was}.")

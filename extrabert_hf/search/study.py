@@ -9,7 +9,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from extrabert_hf.errors import InputError
+from extrabert_hf.errors import InputError, need_folder, one_line
 from extrabert_hf.search.arguments import SearchArguments
 
 PLAN, ERROR, PROCESS, DOUBLE = "plan", "error", "process", "double"
@@ -48,7 +48,7 @@ def open_study(arguments: SearchArguments, *, maximize: bool = True) -> Study:
         [`InputError`]: if the storage can't be opened.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    arguments.folder.mkdir(parents=True, exist_ok=True)
+    need_folder("output_dir", arguments.folder)
     url = arguments.storage_url
     waits = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else None
     beat = arguments.heartbeat
@@ -57,7 +57,7 @@ def open_study(arguments: SearchArguments, *, maximize: bool = True) -> Study:
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeats, since release 2.5
             storage = RDBStorage(url, engine_kwargs=waits, heartbeat_interval=beat, grace_period=3 * beat)
     except (OSError, ImportError, SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-        raise InputError(f"`storage` can't be opened, {url}: {str(error).splitlines()[0]}") from error
+        raise InputError(f"`storage` can't be opened, {url}: {one_line(error)}") from error
     return optuna.create_study(
         study_name=arguments.study_name or arguments.task,
         storage=storage,

@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from transformers import TrainerCallback
 
 from extrabert_hf.console import recipe_console
-from extrabert_hf.errors import InputError
+from extrabert_hf.errors import InputError, one_line
 from extrabert_hf.search.arguments import SearchArguments
 from extrabert_hf.search.space import SearchSpace, flags_of, read_space
 from extrabert_hf.search.study import DOUBLE, ERROR, PLAN, PROCESS, Plan, open_study, state_of, trials_of_plans
@@ -71,7 +71,7 @@ def run_next_trial(arguments: SearchArguments, flags: Sequence[str], space: Sear
             raise
         except Exception as error:
             # it came to an end: no one need begin it again
-            trial.set_user_attr(ERROR, " ".join(str(error).split()) or type(error).__name__)
+            trial.set_user_attr(ERROR, one_line(error))
             raise
 
     study.optimize(objective, n_trials=1)

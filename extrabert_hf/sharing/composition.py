@@ -7,19 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig
-from safetensors.torch import load_file
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoTokenizer
 
 from extrabert_hf.errors import InputError
-from extrabert_hf.models import MODEL_FOR_HEAD, ExtraBertConfig, ExtraBertForMultiTask
-from extrabert_hf.models.adapter_files_extrabert import PREFIX
+from extrabert_hf.models import ExtraBertConfig, ExtraBertForMultiTask
+from extrabert_hf.models.adapter_files_extrabert import WEIGHTS_FILE, AdapterFiles
 from extrabert_hf.models.configuration_extrabert import TASK_FIELDS
-from extrabert_hf.pretrained.lora import WEIGHTS_FILE as ADAPTER_FILE
+from extrabert_hf.pretrained.adapters import ONE_TASK, read_adapter, saved_model_class
 from extrabert_hf.pretrained.names import resolve_model_name
 
 WEIGHTS = "model.safetensors"
-HEAD_OF_MODEL = {model.__name__: head for head, model in MODEL_FOR_HEAD.items()}
 
 
 def compose_adapters(
@@ -46,24 +43,20 @@ def compose_adapters(
     parts = {task: _read_adapter(Path(folder)) for task, folder in folders.items()}
     if not parts:
         raise InputError("`folders` must hold the run of at least one task, got none.")
-    encoders = {task: lora.base_model_name_or_path for task, (lora, _, _) in parts.items()}
+    encoders = {task: adapter.encoder for task, (adapter, _, _) in parts.items()}
     if len(set(encoders.values())) > 1:
         raise InputError(f"`folders` must hold adapters of one encoder, got {encoders}.")
     with_pooler = [task for task, (_, config, _) in parts.items() if config.pooling == "pooler"]
     if len(with_pooler) > 1:
         raise InputError(f"`folders` must hold at most one task with the encoder's own pooler, got {with_pooler}.")
-    path = resolve(next(iter(encoders.values())))
-    encoder, loading = AutoModel.from_pretrained(path, dtype=torch.float32, output_loading_info=True)
-    encoder = getattr(encoder, "backbone", encoder)  # training went on from a model of this package
-    fresh = {name.removeprefix("backbone.") for name in loading["missing_keys"]}
-    weights = {f"backbone.{name}": weight for name, weight in encoder.state_dict().items() if name not in fresh}
+    first = next(iter(parts.values()))[0]
+    encoder, weights = first.load_encoder(resolve(first.encoder))
     tasks: dict[str, dict[str, Any]] = {}
-    for task, (lora, config, trained) in parts.items():
-        low_rank = sorted({name.rpartition(".lora_")[0].rpartition(".")[2] for name in trained if ".lora_" in name})
-        adapter = {"r": lora.r, "lora_alpha": lora.lora_alpha, "target_modules": low_rank}
-        head = HEAD_OF_MODEL[config.architectures[0]]
-        tasks[task] = {"head": head, "adapter": adapter} | {name: getattr(config, name) for name in TASK_FIELDS}
-        weights |= {_name_of_joined(name, task): weight for name, weight in trained.items()}
+    for task, (adapter, config, head) in parts.items():
+        last_names = sorted({layer.rpartition(".")[2] for layer in adapter.target_modules})
+        fields = {"r": adapter.r, "lora_alpha": adapter.lora_alpha, "target_modules": last_names}
+        tasks[task] = {"head": head, "adapter": fields} | {name: getattr(config, name) for name in TASK_FIELDS}
+        weights |= {_name_of_joined(name, task): weight for name, weight in adapter.weights.items()}
     config = ExtraBertConfig(backbone_config=encoder.config, tasks=tasks)
     with torch.device("meta"):
         model = ExtraBertForMultiTask(config)
@@ -73,7 +66,7 @@ def compose_adapters(
     }
     if due != weights.keys():
         raise InputError(
-            f"`folders` must hold whole adapters of {next(iter(encoders.values()))}, "
+            f"`folders` must hold whole adapters of {first.encoder}, "
             f"{len(due ^ weights.keys())} weights do not fit, the first {min(due ^ weights.keys())!r}."
         )
     model = ExtraBertForMultiTask(config)
@@ -142,17 +135,14 @@ def _in_common(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in a.items() if b.get(name) == value}
 
 
-def _read_adapter(folder: Path) -> tuple[LoraConfig, ExtraBertConfig, dict[str, torch.Tensor]]:
+def _read_adapter(folder: Path) -> tuple[AdapterFiles, ExtraBertConfig, str]:
+    """Reads the adapter of a run, its config, and the kind of its head."""
     folder = folder / "adapter" if (folder / "adapter").is_dir() else folder
-    if not (folder / ADAPTER_FILE).is_file():
-        raise InputError(f"`folders` must hold runs with --lora true, {folder} has no {ADAPTER_FILE}.")
+    if not (folder / WEIGHTS_FILE).is_file():
+        raise InputError(f"`folders` must hold runs with --lora true, {folder} has no {WEIGHTS_FILE}.")
     config = ExtraBertConfig.from_pretrained(folder)
-    if (config.architectures or ["none"])[0] not in HEAD_OF_MODEL:
-        raise InputError(f"`folders` must hold models of one task each, {folder} has {config.architectures}.")
-    weights, lora = load_file(folder / ADAPTER_FILE), LoraConfig.from_pretrained(folder)
-    if lora.use_rslora or lora.use_dora:
-        raise InputError(f"`folders` must hold plain LoRA adapters, {folder} has rsLoRA or DoRA.")
-    return lora, config, {n.removeprefix(PREFIX): w for n, w in weights.items()}
+    model_class = saved_model_class(config, folder, "`folders` must hold adapters of", ONE_TASK)
+    return read_adapter(folder, "folders"), config, model_class.head_kind
 
 
 def _name_of_joined(name: str, task: str) -> str:

@@ -12,7 +12,7 @@ from datasets import Dataset
 from transformers import AutoConfig, AutoModel, PreTrainedTokenizerBase
 
 from extrabert_hf.data.loading import load_split
-from extrabert_hf.errors import InputError
+from extrabert_hf.errors import InputError, one_line, refuse_file
 from extrabert_hf.machine import describe_machine
 from extrabert_hf.models import ExtraBertForMultiTask, ExtraBertForOneTask, ExtraBertPreTrainedModel
 from extrabert_hf.pretrained.loading import build_multitask_model, load_model
@@ -73,8 +73,7 @@ class ExportArguments:
         source = Path(resolve_model_name(name))
         if self.output is None:
             return source / "export" / kind if source.is_dir() else Path("export") / source.name / kind
-        if Path(self.output).is_file():
-            raise InputError(f"`output` must be a folder, got the file {self.output}.")
+        refuse_file("output", Path(self.output))
         if Path(self.output).resolve() == source.resolve():
             raise InputError(f"`output` must be another folder than the model's, got {self.output}.")
         return Path(self.output)
@@ -181,7 +180,7 @@ def _load(
     try:
         config = AutoConfig.from_pretrained(path)
     except (OSError, ValueError) as error:
-        raise InputError(f"the model {path!r} can't be loaded: {str(error).strip().splitlines()[0]}") from error
+        raise InputError(f"the model {path!r} can't be loaded: {one_line(error)}") from error
     several = getattr(config, "tasks", None)
     if task is not None or ExtraBertForMultiTask.__name__ not in (config.architectures or []) or not several:
         model, tokenizer, spec = load_model(name, task)

@@ -9,8 +9,8 @@ from pathlib import Path
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
-from extrabert_hf.errors import InputError
-from extrabert_hf.pretrained.lora import WEIGHTS_FILE
+from extrabert_hf.errors import InputError, one_line
+from extrabert_hf.models.adapter_files_extrabert import CONFIG_FILE, WEIGHTS_FILE
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.sharing.model_card import MARK, HubArguments, render_card
 
@@ -41,7 +41,9 @@ def check_names(folders: Sequence[Path], name: str | None) -> None:
         try:
             validate_repo_id(each)
         except HFValidationError as error:
-            raise InputError(f"`hub_model_id` must be 'name' or 'owner/name', got {each!r}: {error}") from error
+            raise InputError(
+                f"`hub_model_id` must be 'name' or 'owner/name', got {each!r}: {one_line(error)}"
+            ) from error
     if len(set(names)) < len(names):
         raise InputError(f"`folders` must have a repository each, got {len(names)} for {', '.join(set(names))}.")
 
@@ -68,11 +70,11 @@ def files_to_push(run: RunFolder, *, adapter_only: bool = False) -> dict[str, Pa
     adapter = run.path / ADAPTER_FOLDER
     if not (adapter / WEIGHTS_FILE).is_file():
         raise InputError(f"`adapter_only` is for a run with --lora true, {run.path} has no {ADAPTER_FOLDER}/ folder.")
-    lora = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+    lora = json.loads((adapter / CONFIG_FILE).read_text(encoding="utf-8"))
     lora["base_model_name_or_path"] = hub_encoder(run)
     return files | {
         "config.json": _json(run.config | {"adapter_subfolder": ADAPTER_FOLDER}),
-        f"{ADAPTER_FOLDER}/adapter_config.json": _json(lora),
+        f"{ADAPTER_FOLDER}/{CONFIG_FILE}": _json(lora),
         f"{ADAPTER_FOLDER}/{WEIGHTS_FILE}": adapter / WEIGHTS_FILE,
     }
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from peft import PeftConfig, PeftModel
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
-from extrabert_hf.errors import InputError
+from extrabert_hf.errors import InputError, refuse_file
 from extrabert_hf.models.configuration_extrabert import TASK_FIELDS
+from extrabert_hf.pretrained.adapters import holds_adapter
 from extrabert_hf.pretrained.lora import ADAPTER
 from extrabert_hf.runs.gradient_conflicts import CONFLICTS_FILE
 from extrabert_hf.training.trainer import COMPLETE_FILE
@@ -24,8 +25,7 @@ COMPARED_OF_LORA = ("r", "lora_alpha", "lora_dropout", "target_modules")
 def find_checkpoint(args: ExtraBertTrainingArguments) -> str | None:
     """Gives the checkpoint to resume from, if any; refuses to mix a new run into an old one's checkpoints."""
     output_dir = Path(args.output_dir)
-    if output_dir.exists() and not output_dir.is_dir():
-        raise InputError(f"`output_dir` must be a folder, {output_dir} is a file.")
+    refuse_file("output_dir", output_dir)
     if args.resume_from_checkpoint == "last":
         last = last_checkpoint(output_dir)
         if last is None:
@@ -65,7 +65,7 @@ def clear_earlier_run(output_dir: Path) -> None:
 def check_same_model(model: PreTrainedModel | PeftModel, checkpoint: str) -> None:
     """Refuses to resume from a checkpoint whose model, or whose adapter, differs from the run's `model`."""
     lora = isinstance(model, PeftModel)
-    if (Path(checkpoint) / "adapter_config.json").is_file() != lora:
+    if holds_adapter(checkpoint) != lora:
         raise InputError(f"`lora` must be {not lora} to resume from {checkpoint}, got {lora}.")
     _check_same(AutoConfig.from_pretrained(checkpoint), model.config, COMPARED)
     if lora:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from extrabert_hf.errors import InputError
+from extrabert_hf.errors import InputError, missing_package
 
 Aggregator = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
 """Gram matrix `(T, T)` and a generator -> coefficients `(T,)`."""
@@ -97,7 +97,7 @@ def get_aggregator(name: str) -> Aggregator:
 
         weighting = getattr(aggregation, TORCHJD_WEIGHTINGS[name])(**({"c": 0.5} if name == "cagrad" else {}))
     except ImportError as error:  # of torchjd, or of the solver that this one needs
-        raise InputError(f"`aggregator` {name!r} needs torchjd: pip install 'extrabert_hf[torchjd]'") from error
+        raise missing_package(f"`aggregator` {name!r}", "torchjd", "torchjd") from error
 
     def weights(gram: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         scale = gram.trace().clamp_min(torch.finfo(gram.dtype).tiny)  # torchjd takes a trace below 1e-4 for 0

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import yaml
 from transformers import HfArgumentParser
 
-from extrabert_hf.errors import InputError
+from extrabert_hf.errors import InputError, one_line
 
 BY_TASK = "by_task"
 """The block that holds blocks for one task only, under the task's name."""
@@ -111,7 +111,7 @@ def refused_in_one_line() -> Iterator[None]:
     except InputError:
         raise
     except ValueError as error:
-        raise InputError(" ".join(str(error).split())) from error
+        raise InputError(one_line(error)) from error
 
 
 class _HelpFormatter(ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter):

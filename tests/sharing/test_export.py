@@ -11,8 +11,9 @@ from transformers import AutoModel, AutoTokenizer
 
 from extrabert_hf import ExtraBertForMultiTask, ExtraBertForParaphrase, ExtraBertForSimilarity
 from extrabert_hf.errors import InputError
+from extrabert_hf.pretrained.adapters import load_adapter
 from extrabert_hf.pretrained.loading import load_model
-from extrabert_hf.pretrained.lora import load_adapter, save_adapter, with_lora
+from extrabert_hf.pretrained.lora import save_adapter, with_lora
 from extrabert_hf.sharing.export import ExportArguments, run_export
 
 ROOT = Path(__file__).parents[2]

@@ -56,7 +56,7 @@ def test_what_is_not_there_is_not_resumed_from(word, message, tmp_path):
 
 def test_a_file_is_no_output_folder(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match=r"`output_dir` must be a folder, .* is a file"):
+    with pytest.raises(InputError, match=r"`output_dir` must be a folder, got the file "):
         found(tmp_path / "file")
 
 

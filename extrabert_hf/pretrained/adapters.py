@@ -1,0 +1,101 @@
+"""Loads the model of a LoRA adapter that this package saved. It needs no peft."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from transformers import AutoConfig, PreTrainedConfig
+
+from extrabert_hf.errors import InputError, one_line
+from extrabert_hf.models import MODEL_FOR_HEAD, ExtraBertConfig, ExtraBertForMultiTask, ExtraBertPreTrainedModel
+from extrabert_hf.models.adapter_files_extrabert import CONFIG_FILE, WEIGHTS_FILE, AdapterFiles
+
+ONE_TASK = tuple(MODEL_FOR_HEAD.values())
+"""The models of one task."""
+
+
+def saved_model_class(
+    config: PreTrainedConfig,
+    path: str | Path,
+    requirement: str,
+    allowed: Sequence[type[ExtraBertPreTrainedModel]] = (*ONE_TASK, ExtraBertForMultiTask),
+) -> type[ExtraBertPreTrainedModel]:
+    """
+    Returns the class that a saved config names under `architectures`.
+
+    Args:
+        config (`PreTrainedConfig`):
+            Config of any saved model.
+        path (`str` or `Path`):
+            Where the config is from, for the error message.
+        requirement (`str`):
+            Start of the error message, as in "`folder` must hold an adapter of".
+        allowed (`Sequence[type]`, *optional*):
+            The classes to choose from; by default all models of this package.
+
+    Raises:
+        [`InputError`]: if the config names no allowed class.
+    """
+    classes = {model_class.__name__: model_class for model_class in allowed}
+    architecture = (config.architectures or ["no architecture"])[0]
+    if not isinstance(config, ExtraBertConfig) or architecture not in classes:
+        raise InputError(f"{requirement} one of {', '.join(classes)}, got {architecture} in {path}.")
+    return classes[architecture]
+
+
+def holds_adapter(folder: str | Path) -> bool:
+    """Whether a folder holds an adapter in peft's format."""
+    return (Path(folder) / CONFIG_FILE).is_file()
+
+
+def read_adapter(folder: str | Path, argument: str = "folder") -> AdapterFiles:
+    """
+    Reads the adapter in a folder.
+
+    Args:
+        folder (`str` or `Path`):
+            Folder that holds the two files of the adapter.
+        argument (`str`, *optional*):
+            Name of the argument in an error message.
+
+    Raises:
+        [`InputError`]: if the folder holds no adapter, or not a plain LoRA adapter.
+    """
+    if not (Path(folder) / WEIGHTS_FILE).is_file():
+        raise InputError(f"`{argument}` must hold an adapter with its {WEIGHTS_FILE}, got {folder}.")
+    try:
+        return AdapterFiles.read(str(folder))
+    except (OSError, ValueError) as error:
+        raise InputError(f"`{argument}` must hold a plain LoRA adapter: {one_line(error)}") from error
+
+
+def load_adapter(
+    folder: str | Path, *, resolve: Callable[[str], str] = str, attn_implementation: str | None = None
+) -> ExtraBertPreTrainedModel:
+    """
+    Builds the model of an adapter that `save_adapter` wrote, with the adapter merged into the encoder.
+
+    Args:
+        folder (`str` or `Path`):
+            Folder of the adapter.
+        resolve (`Callable[[str], str]`, *optional*):
+            Turns the name of the encoder into the folder or Hub id to load it from; by default the name is one.
+        attn_implementation (`str`, *optional*):
+            As in transformers.
+
+    Returns:
+        [`ExtraBertPreTrainedModel`]: in float32 and evaluation mode.
+
+    Raises:
+        [`InputError`]: if `folder` holds no adapter of this package, or the encoder or the adapter lacks a weight.
+    """
+    adapter = read_adapter(folder)
+    config = AutoConfig.from_pretrained(folder)
+    model_class = saved_model_class(config, folder, "`folder` must hold an adapter of")
+    encoder = resolve(adapter.encoder)
+    try:
+        return model_class.from_adapter(
+            adapter, config, encoder=encoder, dtype=torch.float32, attn_implementation=attn_implementation
+        )
+    except ValueError as error:
+        raise InputError(one_line(error)) from error
