@@ -15,8 +15,6 @@ from extrabert_hf.data.loading import LoadedData
 from extrabert_hf.data.reading import RejectedRow
 from extrabert_hf.tasks import SENTENCE_COLUMNS, TaskSpec
 
-AUDIT_FILE = "data_audit.json"
-"""What a run calls its rows' audit."""
 TOKENIZED = 50_000
 """Sentences of a split that are tokenised to see how many are cut off; of more, so many drawn at random."""
 EXAMPLES = 5
