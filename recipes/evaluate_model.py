@@ -5,6 +5,7 @@ Scores a trained model, or several as one, on a labelled split, with 95 % interv
 """
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 from extrabert_hf.console import recipe_console
@@ -36,4 +37,4 @@ if __name__ == "__main__":
         print(summarize(f"{task.name} {arguments.split}", report))
         print("(majority: the most frequent label here)")
         if arguments.output is not None:
-            Path(arguments.output).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+            Path(arguments.output).write_text(json.dumps(asdict(report), indent=2) + "\n", encoding="utf-8")

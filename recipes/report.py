@@ -9,8 +9,8 @@ Each training run leaves its own as report.html.
 """
 
 from extrabert_hf.console import recipe_console
+from extrabert_hf.runs.report import report_finished
 from extrabert_hf.training.recipe_parser import RecipeParser
-from extrabert_hf.training.reporting import report_finished
 
 if __name__ == "__main__":
     with recipe_console():

@@ -1,8 +1,8 @@
 """
 README.md and docs/: every command and every Python block runs, and every flag, path, link and YAML key exists.
 
-The commands of a document run in order, in a folder that has what the documents name: finished runs, `path/to/cs224n/data`, `reviews.csv`.
-The encoder is the tiny random one, and training stops after two steps.
+The commands of a document run in order, in a folder that has what the documents name: finished runs,
+`path/to/cs224n/data`, `reviews.csv`. The encoder is the tiny random one, and training stops after two steps.
 """
 
 import ast
@@ -25,7 +25,6 @@ import pytest
 import yaml
 
 from extrabert_hf.training.command_line import parse_multitask_run, parse_run
-from tests.sharing.conftest import trained as trained  # the finished runs, made once
 from tests.sharing.hub_server import TOKEN, USER, HubServer
 
 ROOT = Path(__file__).parents[1]
@@ -262,10 +261,10 @@ def process(workspace, hub):
 @pytest.fixture
 def run(process, hub, workspace, request):
     """Runs a script with its words; the finished runs are as they were, the Hub is empty."""
-    trained_run = request.getfixturevalue("trained")
+    finished_run = request.getfixturevalue("finished_run")
     shutil.rmtree(workspace / "runs", ignore_errors=True)
     for name, source in RUNS.items():
-        shutil.copytree(trained_run(source), workspace / "runs" / name, ignore=shutil.ignore_patterns("checkpoint-*"))
+        shutil.copytree(finished_run(source), workspace / "runs" / name, ignore=shutil.ignore_patterns("checkpoint-*"))
 
     def one(*words):
         hub.forget()

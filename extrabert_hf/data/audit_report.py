@@ -10,8 +10,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-AUDIT_FILE = "data_audit.json"
-"""Name of the audit in a run's folder."""
 MAX_TOKENIZED = 50_000
 """Maximum number of sentences of a split that are tokenized; a larger split is represented by a random sample."""
 MAX_EXAMPLES = 5

@@ -1,7 +1,7 @@
 """Probabilities that mean what they say: temperature scaling, of two classes with a bias, written into the head."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -184,7 +184,7 @@ def fit_calibration(logits: np.ndarray, labels: np.ndarray) -> Calibration:
     return calibration_of(found.x)
 
 
-def calibrate(logits: np.ndarray, labels: np.ndarray) -> tuple[Calibration, dict[str, Any]]:
+def calibrate(logits: np.ndarray, labels: np.ndarray) -> tuple[Calibration, CalibrationReport]:
     """
     Fits a calibration, and says what it is worth on rows it was not fitted to.
 
@@ -214,16 +214,19 @@ def calibrate(logits: np.ndarray, labels: np.ndarray) -> tuple[Calibration, dict
         others, its = part != fold, part == fold
         fitted[its] = fit_calibration(logits[others], labels[others]).apply(logits[its])
     gain = paired_bootstrap(accuracy, logits.argmax(axis=1), fitted.argmax(axis=1), labels)
-    return found, {
-        **{"temperature": found.temperature, "bias": found.bias, "rows": len(labels)},
-        **{"before": _scores(logits.astype(np.float64), labels), "after": _scores(fitted, labels)},
-        "accuracy_gain": [gain.low, gain.high],
-    }
+    return found, CalibrationReport(
+        temperature=found.temperature,
+        bias=found.bias,
+        rows=len(labels),
+        before=_scores(logits.astype(np.float64), labels),
+        after=_scores(fitted, labels),
+        accuracy_gain=(gain.low, gain.high),
+    )
 
 
 def calibrate_model(
     model: ExtraBertForOneTask, tokenizer: PreTrainedTokenizerBase, task: TaskSpec, rows: Dataset, **options: Any
-) -> dict[str, Any]:
+) -> CalibrationReport:
     """
     Calibrates the head of a model for classes.
 
@@ -251,10 +254,10 @@ def calibrate_model(
     found, report = calibrate(logits, np.asarray(rows["label"][:]))
     found.write_into(model.head.classifier)
     told = (
-        f"{name.replace('_', ' ')} {value:.3f} -> {report['after'][name]:.3f}"
-        for name, value in report["before"].items()
+        f"{name.replace('_', ' ')} {value:.3f} -> {getattr(report.after, name):.3f}"
+        for name, value in asdict(report.before).items()
     )
-    low, high = report["accuracy_gain"]
+    low, high = report.accuracy_gain
     logger.info(
         "%s calibrated: %s, each row by a fit to others; gain of accuracy, 95 %% interval: %+.3f to %+.3f",
         *(task.name, ", ".join(told), low, high),
@@ -266,11 +269,11 @@ def _surprise(logits: np.ndarray, labels: np.ndarray) -> float:
     return float(-log_softmax(logits, axis=1)[np.arange(len(labels)), labels].mean())
 
 
-def _scores(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+def _scores(logits: np.ndarray, labels: np.ndarray) -> CalibrationScores:
     probabilities = softmax(logits, axis=1)
     correct = probabilities.argmax(axis=1) == labels
-    return {
-        "accuracy": float(correct.mean()),
-        "expected_calibration_error": expected_calibration_error(probabilities.max(axis=1), correct),
-        "nll": _surprise(logits, labels),
-    }
+    return CalibrationScores(
+        accuracy=float(correct.mean()),
+        expected_calibration_error=expected_calibration_error(probabilities.max(axis=1), correct),
+        nll=_surprise(logits, labels),
+    )

@@ -237,7 +237,7 @@ def score_split(
     train_labels: np.ndarray | None = None,
     batch_size: int = 64,
     progress: bool = True,
-) -> tuple[np.ndarray, dict[str, Any] | None]:
+) -> tuple[np.ndarray, SplitScores | None]:
     """
     Predicts a canonical split and, where it is labelled, scores it.
 
@@ -256,7 +256,7 @@ def score_split(
             Whether to show a progress bar.
 
     Returns:
-        `tuple[np.ndarray, dict | None]`: the `(N,)` class ids or scores, and the scores as [`score`] gives them.
+        `tuple[np.ndarray, SplitScores | None]`: the `(N,)` class ids or scores, and their scores.
     """
     columns = [split[name][:] for name in task.sentence_columns]
     logits = predict_members(members, *columns, batch_size=batch_size, progress=progress)

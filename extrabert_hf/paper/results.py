@@ -1,4 +1,4 @@
-"""Finished runs of a row of the table, found in their folders: each task's answers over the seeds."""
+"""The finished runs of a row of Table 1: each task's predictions over the seeds."""
 
 import re
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from extrabert_hf.errors import InputError
 from extrabert_hf.paper.rows import PaperRow
+from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.scored import TaskResults, read_run
 from extrabert_hf.tasks import PAPER_TASKS
 
@@ -13,15 +14,15 @@ from extrabert_hf.tasks import PAPER_TASKS
 @dataclass(frozen=True, eq=False)
 class RowResults:
     """
-    What has been run of one row of the table.
+    The finished runs of a row of the table.
 
     Args:
         row ([`PaperRow`]):
             The row.
         tasks (`dict[str, TaskResults]`):
-            Results by task; a task without a finished run is not in it.
+            Results by task, of the tasks with a finished run.
         unfinished (`tuple[str, ...]`):
-            Folders, relative to the root, of runs that a seed lacks.
+            Folders of the runs that are missing or not finished, relative to the root.
     """
 
     row: PaperRow
@@ -30,23 +31,23 @@ class RowResults:
 
 
 def run_folder(root: Path, row: PaperRow, seed: int, task: str) -> Path:
-    """Folder of the run that scores `task`: one per seed for a multitask row, one per seed and task for a separate."""
+    """Returns the folder of the run that scores `task`: a folder a seed, and for separate training a folder a task."""
     folder = root / row.name / f"seed-{seed}"
     return folder / task if row.training == "separate" else folder
 
 
 def row_results(root: str | Path, row: PaperRow) -> RowResults:
     """
-    Gathers all finished runs of a row; a run is finished once its `metrics.json` is there.
+    Reads all finished runs of a row, see [`RunFolder.is_finished`].
 
     Args:
         root (`str` or `Path`):
-            Folder of all runs, laid out as [`run_folder`] says.
+            Folder of all runs, with the layout of [`run_folder`].
         row ([`PaperRow`]):
             The row.
 
     Raises:
-        [`InputError`]: if a finished run's files can't be used, or two runs have scored different rows.
+        [`InputError`]: if a file of a finished run is broken, or two runs have scored different rows.
     """
     root = Path(root)
     if not root.is_dir():
@@ -54,12 +55,12 @@ def row_results(root: str | Path, row: PaperRow) -> RowResults:
     seeds = _seeds(root / row.name)
     tasks, unfinished = {}, []
     for name, task in PAPER_TASKS.items():
-        folders = {seed: run_folder(root, row, seed, name) for seed in seeds}
-        finished = {seed: folder for seed, folder in folders.items() if (folder / "metrics.json").is_file()}
+        folders = {seed: RunFolder(run_folder(root, row, seed, name)) for seed in seeds}
+        finished = {seed: folder for seed, folder in folders.items() if folder.is_finished}
         if finished:
             tasks[name] = TaskResults(task, tuple(read_run(folder, task, seed) for seed, folder in finished.items()))
-        unfinished += [folders[seed].relative_to(root).as_posix() for seed in seeds if seed not in finished]
-    return RowResults(row, tasks, tuple(dict.fromkeys(unfinished)))  # a multitask folder stands there once, not thrice
+        unfinished += [folders[seed].path.relative_to(root).as_posix() for seed in seeds if seed not in finished]
+    return RowResults(row, tasks, tuple(dict.fromkeys(unfinished)))  # the tasks of a multitask run share a folder
 
 
 def _seeds(folder: Path) -> list[int]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -10,6 +10,9 @@ from matplotlib.figure import Figure
 from extrabert_hf.inference.calibration import expected_calibration_error, reliability_bins
 from extrabert_hf.runs.answers import Answers
 from extrabert_hf.runs.gradient_conflicts import Conflict
+
+if TYPE_CHECKING:  # comparison.py draws with this module
+    from extrabert_hf.runs.comparison import Comparison
 
 WINDOWS = 40
 """Points of a curve: steps are averaged until so many are left."""
@@ -111,7 +114,7 @@ def plot_curves(history: Sequence[Mapping[str, float]], metrics: Mapping[str, st
 
     Args:
         history (`Sequence[Mapping[str, float]]`):
-            The `log_history` of `trainer_state.json`.
+            The `log_history` of training.
         metrics (`Mapping[str, str]`):
             By task, the metric to draw. A run of one task has it in the history as `eval_<metric>`, one of several as
             `eval_<task>_<metric>`.
@@ -132,22 +135,22 @@ def plot_curves(history: Sequence[Mapping[str, float]], metrics: Mapping[str, st
     return figure
 
 
-def plot_differences(lines: Sequence[Mapping[str, Any]]) -> Figure:
+def plot_differences(lines: Sequence["Comparison"]) -> Figure:
     """
     Draws differences of scores with their intervals, one under the other; those that are more than chance stand out.
 
     Args:
-        lines (`Sequence[Mapping[str, Any]]`):
-            What [`compare_all`] gives, one or more.
+        lines (`Sequence[Comparison]`):
+            One comparison or more.
     """
     figure = Figure(figsize=(8, 1.4 + 0.4 * len(lines)), layout="constrained")
     axes = figure.subplots()
     axes.axvline(0, color="0.6", linewidth=0.8)
     for height, line in enumerate(reversed(lines)):
-        colour = {"up": "tab:green", "down": "tab:red", "level": "0.45"}[line["verdict"]]
-        axes.plot([line["low"], line["high"]], [height, height], color=colour, linewidth=2)
-        axes.plot(line["difference"], height, "o", color=colour)
-    labels = [f"{line['task']}: {line['b']} - {line['a']}" for line in reversed(lines)]
+        colour = {"up": "tab:green", "down": "tab:red", "level": "0.45"}[line.verdict]
+        axes.plot([line.low, line.high], [height, height], color=colour, linewidth=2)
+        axes.plot(line.difference, height, "o", color=colour)
+    labels = [f"{line.task}: {line.b} - {line.a}" for line in reversed(lines)]
     axes.set_yticks(range(len(lines)), labels)
     axes.set(xlabel="difference of the scores, 95 % interval", ylim=(-0.7, len(lines) - 0.3))
     return figure

@@ -1,204 +1,271 @@
-"""Predictions in the form that the CS224N graders read."""
+"""The layout of a run's folder: the names of all files, whether the run is finished, and atomic writing."""
 
-import csv
 import json
+import os
 import re
-from collections import Counter
-from collections.abc import Iterable
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-import numpy as np
-
-from extrabert_hf.data.audit_report import AUDIT_FILE, findings, read_audit
 from extrabert_hf.errors import InputError
-from extrabert_hf.models import ExtraBertConfig
-from extrabert_hf.runs.figures import (
-    CONFLICTS_CAPTION,
-    CURVES_CAPTION,
-    plot_conflicts,
-    plot_confusion,
-    plot_curves,
-    plot_scores,
-)
-from extrabert_hf.runs.gradient_conflicts import CONFLICTS_FILE, Conflict, read_conflicts
-from extrabert_hf.tasks import TaskSpec
+from extrabert_hf.runs.gradient_conflicts import Conflict, read_conflicts
+from extrabert_hf.runs.run_metrics import RunMetrics
 
-SHARED_ARGUMENTS = (
-    "num_train_epochs",
-    "max_steps",
-    "learning_rate",
-    "head_learning_rate",
-    "per_device_train_batch_size",
-    "max_tokens_per_batch",
-    "gradient_accumulation_steps",
-    "warmup_steps",
-    "lr_scheduler_type",
-    "weight_decay",
-    "optim",
-    "max_grad_norm",
-    "r_drop",
-    "label_balance",
-    "seed",
-    "length_buckets",
-    "eval_strategy",
-    "load_best_model_at_end",
-    "metric_for_best_model",
-)
-"""Arguments of a run that say how it was trained, and nothing of the machine's folders."""
+CHECKPOINT = r"checkpoint-\d+"
+"""Pattern of the name of a checkpoint's folder."""
 
-TEACHING_ARGUMENTS = ("distillation", "distillation_temperature")
-"""The same of a run that had teachers."""
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """
+    Yields a temporary path, and moves the file written there to `path` once it is whole and on the disk.
+
+    A reader of `path` sees the earlier file or the new one, never a part. If the block raises, the earlier file stays.
+
+    Args:
+        path (`Path`):
+            The file to write. A missing folder is made.
+
+    Example:
+        >>> from tempfile import mkdtemp
+        >>> path = Path(mkdtemp()) / "scores.txt"
+        >>> with atomic_path(path) as temporary:
+        ...     _ = temporary.write_text("0.5")
+        >>> path.read_text()
+        '0.5'
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.part")
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a value as indented JSON, see [`atomic_path`]."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 
 @dataclass(frozen=True)
 class RunFolder:
     """
-    A folder with a trained model.
+    The folder of a run: the path of each file and folder in it, and the files' contents.
 
     Args:
         path (`Path`):
-            The folder; it holds a `config.json`. Without `metrics.json`, as where the model was saved by hand, there
-            are no scores.
+            The folder. It need not exist.
     """
 
     path: Path
 
-    def __post_init__(self) -> None:
-        whole = self.path.resolve().parent
-        if re.fullmatch(r"checkpoint-\d+|adapter", self.path.resolve().name) and (whole / "config.json").is_file():
-            raise InputError(f"`folder` must be a run's, got a part of it in {self.path}: take {self.path.parent}.")
-        if not (self.path / "config.json").is_file():
-            raise InputError(f"`folder` must hold a trained model with its config.json, got {self.path}.")
-        if self.config.get("model_type") != ExtraBertConfig.model_type:
-            kind = self.config.get("model_type")
-            raise InputError(f"`folder` must hold a model of this package, got one of type {kind!r} in {self.path}.")
+    METRICS: ClassVar[str] = "metrics.json"
+    REPORT: ClassVar[str] = "report.html"
+    CONFIG: ClassVar[str] = "config.json"
+    TRAINER_STATE: ClassVar[str] = "trainer_state.json"
+    ADAPTER: ClassVar[str] = "adapter"
+    COMPLETE: ClassVar[str] = "complete"
 
-    @cached_property
-    def config(self) -> dict[str, Any]:
-        """What stands in `config.json`, without what the encoder was called where it was loaded."""
-        config = json.loads((self.path / "config.json").read_text(encoding="utf-8"))
-        for part in (config, config.get("backbone_config") or {}):
-            part.pop("_name_or_path", None)
-        return config
+    @property
+    def metrics_file(self) -> Path:
+        """Scores, arguments and versions, see [`RunMetrics`]. A run is finished once this file exists."""
+        return self.path / self.METRICS
 
-    @cached_property
-    def metrics(self) -> dict[str, Any]:
-        """What of `metrics.json` can be shared; empty without it."""
-        path = self.path / "metrics.json"
-        if not path.is_file():
-            return {}
-        metrics = json.loads(path.read_text(encoding="utf-8"))
-        for entry in metrics["tasks"].values():
-            del entry["data"]
-            del entry["model"]["model_name_or_path"]
-        arguments = metrics.pop("arguments", {})
-        names = SHARED_ARGUMENTS + (TEACHING_ARGUMENTS if arguments.get("teachers") else ())
-        metrics["arguments"] = {name: arguments[name] for name in names if name in arguments}
-        if arguments.get("teachers"):
-            metrics["arguments"]["teachers"] = len(arguments["teachers"])  # their names may be paths
-        return metrics
+    @property
+    def report_file(self) -> Path:
+        """A page with scores, figures and the worst errors."""
+        return self.path / self.REPORT
 
-    @cached_property
-    def max_length(self) -> int | None:
-        """After how many tokens the tokenizer cuts a sentence off."""
-        path = self.path / "tokenizer_config.json"
-        return json.loads(path.read_text(encoding="utf-8")).get("model_max_length") if path.is_file() else None
+    @property
+    def audit_file(self) -> Path:
+        """By task, what [`audit`] found in the rows."""
+        return self.path / "data_audit.json"
 
-    @cached_property
-    def tasks(self) -> dict[str, dict[str, Any]]:
-        """By task, what `metrics.json` says of it."""
-        return self.metrics.get("tasks", {})
+    @property
+    def rejected_rows_file(self) -> Path:
+        """The rows that were not used, a JSON object a line."""
+        return self.path / "rejected_rows.jsonl"
 
-    @cached_property
-    def rejected(self) -> dict[str, int]:
-        """Kinds of reasons for which rows were not used, the most frequent first, and how many rows each."""
-        path = self.path / "rejected_rows.jsonl"
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        return dict(Counter(_kind_of(json.loads(line)["reason"]) for line in lines).most_common())
+    @property
+    def trainer_state_file(self) -> Path:
+        """The state of the `Trainer` at the end of training, with the log history. Each checkpoint has one too."""
+        return self.path / self.TRAINER_STATE
 
-    @cached_property
-    def hub_encoder(self) -> str | None:
-        """Hub id of the encoder that was fine-tuned, `None` for one from a folder."""
-        models = [entry["model"] for entry in self.tasks.values()]
-        names = {model["encoder"] for model in models if model["encoder_is_on_hub"]}
-        return names.pop() if len(names) == 1 else None
+    @property
+    def conflicts_file(self) -> Path:
+        """Cosines of the tasks' gradients at each step of a multitask run."""
+        return self.path / "gradient_conflicts.csv"
 
-    @cached_property
-    def findings(self) -> list[str]:
-        """What the audit of the rows has found, a line each."""
-        path = self.path / AUDIT_FILE
-        reports = read_audit(path) if path.is_file() else {}
-        return [finding for report in reports.values() for finding in findings(report)]
+    @property
+    def flags_file(self) -> Path:
+        """The command-line flags of a run of a table."""
+        return self.path / "flags.json"
 
-    @cached_property
-    def history(self) -> list[dict[str, float]]:
-        """The `log_history` of training."""
-        path = self.path / "trainer_state.json"
-        return json.loads(path.read_text(encoding="utf-8"))["log_history"] if path.is_file() else []
+    @property
+    def config_file(self) -> Path:
+        """The configuration of the trained model."""
+        return self.path / self.CONFIG
 
-    @cached_property
-    def conflicts(self) -> list[Conflict]:
-        """How the tasks' gradients opposed each other, of a run of several tasks."""
-        return read_conflicts(self.path / CONFLICTS_FILE)
+    @property
+    def weights_file(self) -> Path:
+        """The weights of the trained model."""
+        return self.path / "model.safetensors"
 
-    def draw_figures(self) -> dict[str, str]:
-        """Draws what the run's files hold into `figures/`; gives each figure's caption by its path in the folder."""
-        captions = {}
-        (self.path / "figures").mkdir(exist_ok=True)
-        for name, entry in self.tasks.items():
-            for split in entry["scores"]:
-                table = self.path / "scored" / f"{name}-{split}.csv"
-                if table.is_file():
-                    captions[f"figures/{name}-{split}.png"] = self._draw_answers(name, split, table)
-        losses = [entry for entry in self.history if "loss" in entry]
-        if losses:
-            metrics = {name: entry["task"]["metric"] for name, entry in self.tasks.items()}
-            plot_curves(self.history, metrics).savefig(self.path / "figures" / "training.png", dpi=120)
-            captions["figures/training.png"] = CURVES_CAPTION
-        if self.conflicts:
-            plot_conflicts(self.conflicts).savefig(self.path / "figures" / "gradient_conflicts.png", dpi=120)
-            captions["figures/gradient_conflicts.png"] = CONFLICTS_CAPTION
-        return captions
+    @property
+    def card_file(self) -> Path:
+        """The model card, after a push to the Hub."""
+        return self.path / "README.md"
 
-    def _draw_answers(self, name: str, split: str, table: Path) -> str:
-        with table.open(encoding="utf-8", newline="") as file:
-            rows = [(float(row["label"]), float(row["prediction"])) for row in csv.DictReader(file)]
-        labels, predictions = np.array(rows).T
-        task = self.tasks[name]["task"]
-        title = f"{name} {split}, {len(rows):,} rows"
-        if task["head"] == "similarity":
-            figure, caption = plot_scores(labels, predictions, task["label_range"], title), "predicted against label"
-        else:
-            figure, caption = plot_confusion(labels, predictions, task["class_names"], title), "confusion matrix"
-        figure.savefig(self.path / "figures" / f"{name}-{split}.png", dpi=120)
-        return f"{name} on {split}: {caption}"
+    @property
+    def predictions(self) -> Path:
+        """The folder of [`RunFolder.predictions_file`]."""
+        return self.path / "predictions"
+
+    def predictions_file(self, task: str, split: str) -> Path:
+        """Returns the path of a split's predictions in the CS224N submission format."""
+        return self.predictions / f"{task}-{split}.csv"
+
+    @property
+    def scored(self) -> Path:
+        """The folder of [`RunFolder.scored_file`]."""
+        return self.path / "scored"
+
+    def scored_file(self, task: str, split: str) -> Path:
+        """Returns the path of a labelled split's ids, labels and predictions."""
+        return self.scored / f"{task}-{split}.csv"
+
+    @property
+    def adapter(self) -> Path:
+        """The folder of the LoRA adapter."""
+        return self.path / self.ADAPTER
+
+    @property
+    def best(self) -> Path:
+        """The folder of [`RunFolder.best_of`]."""
+        return self.path / "best"
+
+    def best_of(self, task: str) -> Path:
+        """Returns the folder of the model of a task's best evaluation, which `keep_best_per_task` keeps."""
+        return self.best / task
+
+    def best_score_file(self, task: str) -> Path:
+        """Returns the path of the step and the score of a task's best evaluation."""
+        return self.best_of(task) / "best.json"
+
+    @property
+    def figures(self) -> Path:
+        """The folder of the model card's figures."""
+        return self.path / "figures"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run is finished."""
+        return self.metrics_file.is_file()
+
+    @property
+    def has_results(self) -> bool:
+        """Whether the run is finished or can be resumed."""
+        return self.is_finished or self.last_checkpoint is not None
+
+    @property
+    def checkpoints(self) -> list[Path]:
+        """Folders of the checkpoints, the earliest first."""
+        found = [path for path in self.path.glob("checkpoint-*") if re.fullmatch(CHECKPOINT, path.name)]
+        return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]))
+
+    @property
+    def last_checkpoint(self) -> Path | None:
+        """The latest complete checkpoint; `None` if no checkpoint is complete."""
+        complete = [path for path in self.checkpoints if (path / self.COMPLETE).is_file()]
+        return complete[-1] if complete else None
+
+    @property
+    def containing_run(self) -> Path | None:
+        """The run of which this folder is a checkpoint or the adapter; `None` if it is neither."""
+        path = self.path.resolve()
+        is_part = path.name == self.ADAPTER or re.fullmatch(CHECKPOINT, path.name)
+        return path.parent if is_part and (path.parent / self.CONFIG).is_file() else None
+
+    def read_metrics(self) -> RunMetrics:
+        """
+        Reads the metrics, also in the form of an earlier version.
+
+        Raises:
+            [`InputError`]: if the file is missing, broken, or in the form of a later version.
+        """
+        try:
+            return RunMetrics.from_dict(json.loads(self.metrics_file.read_text(encoding="utf-8")))
+        except InputError as error:
+            raise InputError(f"{self.metrics_file}: {error}") from error
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+            raise InputError(f"{self.metrics_file} must hold the metrics of a run, got {reason}.") from error
+
+    def write_metrics(self, metrics: RunMetrics) -> None:
+        """Writes the metrics, which makes the run a finished one."""
+        write_json(self.metrics_file, metrics.to_dict())
+
+    def read_history(self) -> list[dict[str, float]]:
+        """Reads the `log_history` of training; empty without the file."""
+        return _read_json(self.trainer_state_file, {"log_history": []})["log_history"]
+
+    def read_rejected_rows(self) -> list[dict[str, Any]]:
+        """Reads the rejected rows; empty without the file."""
+        if not self.rejected_rows_file.is_file():
+            return []
+        return [json.loads(line) for line in self.rejected_rows_file.read_text(encoding="utf-8").splitlines()]
+
+    def read_conflicts(self) -> list[Conflict]:
+        """Reads the cosines of the tasks' gradients; empty without the file."""
+        return read_conflicts(self.conflicts_file)
+
+    def read_best_score(self, task: str) -> dict[str, float] | None:
+        """Reads the step and the score of a task's best evaluation; `None` without the file."""
+        return _read_json(self.best_score_file(task), None)
+
+    def write_best_score(self, task: str, score: Mapping[str, float]) -> None:
+        """Writes the step and the score of a task's best evaluation."""
+        write_json(self.best_score_file(task), score)
+
+    def read_flags(self) -> list[str]:
+        """Reads the flags of a run of a table."""
+        return json.loads(self.flags_file.read_text(encoding="utf-8"))
+
+    def write_flags(self, flags: Sequence[str]) -> None:
+        """Writes the flags of a run of a table."""
+        write_json(self.flags_file, list(flags))
+
+    def remove_checkpoints(self) -> None:
+        """Removes all checkpoints."""
+        for path in self.checkpoints:
+            shutil.rmtree(path)
+
+    def remove_weights(self) -> None:
+        """Removes the weights of the model, of the adapter and of the tasks' best models."""
+        for folder in (self.adapter, self.best):
+            _remove_folder(folder)
+        self.weights_file.unlink(missing_ok=True)
+
+    def clear_results(self) -> None:
+        """Removes the results that a new run in this folder might not write again; other files stay."""
+        self.remove_checkpoints()
+        for folder in (self.predictions, self.scored, self.adapter, self.best, self.figures):
+            _remove_folder(folder)
+        for path in (self.metrics_file, self.conflicts_file):
+            path.unlink(missing_ok=True)
 
 
-def _kind_of(reason: str) -> str:
-    """Gives a reason without the row's own words in it."""
-    if re.fullmatch(r"(empty|no) \w+|text (stands|is also) in .*", reason):
-        return reason
-    return "a label that is none of the task's" if reason.startswith("label ") else "a line that can't be read"
+def _read_json(path: Path, default: Any) -> Any:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else default
 
 
-def write_submission(path: Path, task: TaskSpec, ids: Iterable[str], predictions: np.ndarray) -> None:
-    """
-    Writes one line a row, `id , prediction`, under the course's header.
-
-    Args:
-        path (`Path`):
-            File to write; its folder is made.
-        task ([`TaskSpec`]):
-            Its `course_header` names the second column.
-        ids (`Iterable[str]`):
-            The rows' ids.
-        predictions (`np.ndarray` of shape `(N,)`):
-            Class ids or scores.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8") as file:
-        file.write(f"id \t {task.course_header} \n")
-        file.writelines(f"{row_id} , {value} \n" for row_id, value in zip(ids, predictions.tolist(), strict=True))
+def _remove_folder(folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)

@@ -1,57 +1,100 @@
-"""How far the tasks of a multitask run pull against each other: recorded, read and summed up."""
+"""Conflicts between the gradients of a multitask run's tasks: recorded at each step, read and summarized."""
 
 import csv
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-CONFLICTS_FILE = "gradient_conflicts.csv"
 COLUMNS = ("step", "first", "second", "cosine")
 
 Conflict = tuple[int, str, str, float]
-"""An optimizer step, two tasks, and the cosine of their gradients of the encoder."""
+"""An optimizer step, the names of two tasks, and the cosine of their gradients of the encoder."""
 
 
-def summarize_conflicts(rows: Sequence[Conflict]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class PairConflicts:
     """
-    Sums up the noted steps.
+    How the gradients of two tasks opposed each other.
+
+    Args:
+        mean_cosine (`float`):
+            Mean cosine of the two gradients over the steps, -1 to 1.
+        conflicting_steps (`float`):
+            Share of the pair's steps with a cosine below 0, 0 to 1.
+    """
+
+    mean_cosine: float
+    conflicting_steps: float
+
+
+@dataclass(frozen=True)
+class ConflictSummary:
+    """
+    How the tasks' gradients opposed each other.
+
+    Args:
+        steps (`int`):
+            Number of steps with at least one pair of tasks.
+        conflicting_steps (`float`, *optional*):
+            Share of these steps at which the cosine of some pair is below 0, 0 to 1; `None` without a step.
+        pairs (`dict[str, PairConflicts]`):
+            By `"first_second"`, the names of two tasks.
+    """
+
+    steps: int
+    conflicting_steps: float | None
+    pairs: dict[str, PairConflicts]
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> "ConflictSummary":
+        """Reads the JSON form."""
+        return cls(**{**record, "pairs": {pair: PairConflicts(**entry) for pair, entry in record["pairs"].items()}})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the JSON form."""
+        return asdict(self)
+
+
+def summarize_conflicts(rows: Sequence[Conflict]) -> ConflictSummary:
+    """
+    Summarizes the recorded steps.
 
     Args:
         rows (`Sequence[Conflict]`):
-            The steps.
-
-    Returns:
-        `dict`: `steps` with at least one pair; `conflicting_steps`, the share of them, 0 to 1, at which some pair's
-        cosine is below 0 (`None` without a step); `pairs`, by `"first_second"` the `mean_cosine`, -1 to 1, and the
-        `conflicting_steps` of that pair.
+            A row a step and pair of tasks.
     """
     pairs: dict[str, list[float]] = {}
-    worst: dict[int, float] = {}
+    lowest: dict[int, float] = {}
     for step, first, second, cosine in rows:
         pairs.setdefault(f"{first}_{second}", []).append(cosine)
-        worst[step] = min(cosine, worst.get(step, 1.0))
-    return {
-        "steps": len(worst),
-        "conflicting_steps": _share_below_zero(list(worst.values())),
-        "pairs": {
-            pair: {"mean_cosine": sum(cosines) / len(cosines), "conflicting_steps": _share_below_zero(cosines)}
+        lowest[step] = min(cosine, lowest.get(step, 1.0))
+    return ConflictSummary(
+        steps=len(lowest),
+        conflicting_steps=_share_below_zero(list(lowest.values())),
+        pairs={
+            pair: PairConflicts(sum(cosines) / len(cosines), _share_below_zero(cosines))
             for pair, cosines in pairs.items()
         },
-    }
+    )
 
 
 def read_conflicts(path: Path) -> list[Conflict]:
-    """Reads a run's file, if it has one; a last line cut short by a kill is left out, its step is run again."""
+    """
+    Reads the recorded steps; none if the file does not exist.
+
+    A last line without a line break was cut short by a kill. It is ignored: a resumed run repeats the step.
+    """
     if not path.is_file():
         return []
     with path.open(encoding="utf-8", newline="") as file:
         lines = file.read().split("\n")
-    rows = csv.reader(lines[1:-1])  # what follows the last line break is empty, or cut short
+    rows = csv.reader(lines[1:-1])  # the text after the last line break is empty or cut short
     return [(int(step), first, second, float(cosine)) for step, first, second, cosine in rows]
 
 
@@ -61,13 +104,13 @@ def _share_below_zero(values: Sequence[float]) -> float | None:
 
 class GradientConflicts(TrainerCallback):
     """
-    Notes the cosine between each two tasks' gradients, at each optimizer step at which both were trained.
+    Records the cosine of each two tasks' gradients at each optimizer step that trains both tasks.
 
-    Every step is a line of a file, so that a run that is killed and resumed has each step once.
+    Each step is appended to a file. A run that is killed and resumed has each step once.
 
     Args:
         path (`Path`):
-            The file, csv with the columns `step`, `first`, `second`, `cosine`; written by the first process.
+            The csv file with the columns `step`, `first`, `second` and `cosine`. The first process writes it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -79,7 +122,7 @@ class GradientConflicts(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Takes up what an interrupted run has noted up to the step it goes on from."""
+        """Reads the steps that an interrupted run has recorded before the checkpoint it resumes from."""
         self.writes = state.is_world_process_zero
         self.rows = []
         if state.global_step > 0:
@@ -92,7 +135,7 @@ class GradientConflicts(TrainerCallback):
 
     def add(self, step: int, tasks: Sequence[str], gram: torch.Tensor) -> None:
         """
-        Notes one optimizer step.
+        Records one optimizer step.
 
         Args:
             step (`int`):
@@ -100,8 +143,8 @@ class GradientConflicts(TrainerCallback):
             tasks (`Sequence[str]`):
                 The `T` tasks of the step.
             gram (`torch.Tensor` of shape `(T, T)`):
-                Dot products of their gradients. A pair with a gradient that is 0 or not finite has no cosine and is
-                not noted.
+                Dot products of the tasks' gradients. A pair with a gradient that is 0 or not finite has no cosine and
+                is not recorded.
         """
         norms = gram.diagonal().sqrt().tolist()
         added = []
@@ -115,9 +158,9 @@ class GradientConflicts(TrainerCallback):
                 csv.writer(file).writerows(added)
 
     def window(self) -> dict[str, float]:
-        """Gives the [`summarize_conflicts`] of the steps since the last call, flat, for a log line."""
+        """Returns mean cosines and the share of conflicting steps since the last call, for a log line."""
         rows = self.rows[self._window_start :]
         self._window_start = len(self.rows)
         summary = summarize_conflicts(rows)
-        cosines = {f"cosine_{pair}": entry["mean_cosine"] for pair, entry in summary["pairs"].items()}
-        return {**cosines, "conflicting_steps": summary["conflicting_steps"]} if rows else {}
+        cosines = {f"cosine_{pair}": entry.mean_cosine for pair, entry in summary.pairs.items()}
+        return {**cosines, "conflicting_steps": summary.conflicting_steps} if rows else {}

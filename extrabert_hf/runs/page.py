@@ -12,9 +12,10 @@ import numpy as np
 from jinja2 import Environment, StrictUndefined
 from matplotlib.figure import Figure
 
+from extrabert_hf.evaluation.scores import SplitScores
 from extrabert_hf.inference.explanation import opacity
 from extrabert_hf.runs.answers import EXPLAINED, Answers, worst_rows
-from extrabert_hf.runs.comparison import CAPTION, comparison_cells
+from extrabert_hf.runs.comparison import CAPTION, Comparison, comparison_cells
 from extrabert_hf.runs.figures import (
     CONFLICTS_CAPTION,
     CURVES_CAPTION,
@@ -89,7 +90,6 @@ def _coloured(tokens: Sequence[str], weights: Sequence[float]) -> list[tuple[str
     return [(token, f"{weight:.3f}", opacity(weight, strongest)) for token, weight in pairs]
 
 
-REPORT_FILE = "report.html"
 SAME_SCALE = {"scores", "by_length", "by_label", "label_counts"}
 """Figures whose axes are the same for all runs of a page."""
 
@@ -106,8 +106,8 @@ class ReportedRun:
             A line on what was trained, how and where.
         answers (`Mapping[str, Answers]`):
             By task, the answers to its dev rows.
-        scores (`Mapping[str, Mapping[str, Any]]`):
-            By task, what [`score`] gives of them.
+        scores (`Mapping[str, SplitScores]`):
+            Scores of the dev rows by task.
         history (`Sequence[Mapping[str, float]]`, *optional*):
             The `log_history` of training.
         conflicts (`Sequence[Conflict]`, *optional*):
@@ -117,13 +117,13 @@ class ReportedRun:
     name: str
     subtitle: str
     answers: Mapping[str, Answers]
-    scores: Mapping[str, Mapping[str, Any]]
+    scores: Mapping[str, SplitScores]
     history: Sequence[Mapping[str, float]] = ()
     conflicts: Sequence[Conflict] = ()
 
 
 def write_report(
-    path: Path, runs: Sequence[ReportedRun], comparison: Sequence[Mapping[str, Any]] = (), *, title: str
+    path: Path, runs: Sequence[ReportedRun], comparison: Sequence[Comparison] = (), *, title: str
 ) -> None:
     """
     Writes a page on one run, or on several side by side, and what it draws as PNG and SVG into `<page>_figures/`,
@@ -135,8 +135,8 @@ def write_report(
         runs (`Sequence[ReportedRun]`):
             One or more, with names that differ and can be part of a file's. A task that several have must have the
             same rows in all.
-        comparison (`Sequence[Mapping[str, Any]]`, *optional*):
-            What [`compare_all`] gives of several runs.
+        comparison (`Sequence[Comparison]`, *optional*):
+            Comparisons of several runs.
         title (`str`):
             What the page is called.
     """
@@ -146,7 +146,7 @@ def write_report(
     for earlier in [*folder.glob("*.png"), *folder.glob("*.svg")]:
         earlier.unlink()
     names = list(dict.fromkeys(name for run in runs for name in run.answers))
-    compared = {line["task"] for line in comparison}
+    compared = {line.task for line in comparison}
     page = environment.from_string(template).render(
         title=title,
         runs=runs,
@@ -167,16 +167,16 @@ def write_report(
 
 def _scores(name: str, run: ReportedRun) -> Iterator[dict[str, str]]:
     report = run.scores[name]
-    baseline = report["majority_baseline"] or {}
-    for metric, value in report["metrics"].items():
+    baseline = report.majority_baseline or {}
+    for metric, value in report.metrics.items():
         yield {
             "task": name,
             "run": run.name,
             "metric": metric,
             "value": number_cell(value),
-            "interval": f"[{', '.join(map(number_cell, report['intervals'][metric]))}]",
+            "interval": f"[{', '.join(map(number_cell, report.intervals[metric]))}]",
             "baseline": number_cell(baseline.get(metric)),
-            "rows": f"{report['rows']:,}",
+            "rows": f"{report.rows:,}",
         }
 
 

@@ -1,8 +1,7 @@
-"""What finished runs have answered to one task's rows, read from their folders; one setting's runs as one side."""
+"""Predictions of finished runs, written and read as files, and the results of several runs of one setting."""
 
 import csv
-import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,27 +12,58 @@ from extrabert_hf.errors import InputError
 from extrabert_hf.evaluation.bootstrap import mean_interval
 from extrabert_hf.evaluation.formulas import Formula
 from extrabert_hf.evaluation.metrics import FORMULAS, allowed_labels, checked_rows
+from extrabert_hf.runs.folder import RunFolder, atomic_path
 from extrabert_hf.tasks import TaskSpec
+
+COLUMNS = ["id", "label", "prediction"]
+"""Header of a scored file."""
+
+
+def write_submission(path: Path, task: TaskSpec, ids: Iterable[str], predictions: np.ndarray) -> None:
+    """
+    Writes predictions in the CS224N submission format: the course's header, then `id , prediction` a line.
+
+    Args:
+        path (`Path`):
+            The file to write. A missing folder is made.
+        task ([`TaskSpec`]):
+            The task; `course_header` names the second column.
+        ids (`Iterable[str]`):
+            Ids of the N rows.
+        predictions (`np.ndarray` of shape `(N,)`):
+            Class ids or scores.
+    """
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.write(f"id \t {task.course_header} \n")
+        file.writelines(f"{row_id} , {value} \n" for row_id, value in zip(ids, predictions.tolist(), strict=True))
+
+
+def write_scored(path: Path, ids: Sequence[str], labels: Sequence[float], predictions: np.ndarray) -> None:
+    """Writes `id,label,prediction` of each labelled row; [`read_run`] reads the file."""
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        writer.writerows(zip(ids, labels, predictions.tolist(), strict=True))
 
 
 @dataclass(frozen=True, eq=False)
 class ScoredRun:
     """
-    What one finished run answered on one task's rows.
+    The predictions of a finished run for the labelled rows of one task.
 
     Args:
         seed (`int`):
-            The run's.
+            Seed of the run.
         file (`Path`):
-            Where the answers stand.
+            The file of the predictions.
         ids (`tuple[str, ...]`):
-            The N rows, in the file's order.
+            Ids of the N rows, in the order of the file.
         labels (`np.ndarray` of shape `(N,)`):
-            What the predictions should be.
+            Class ids, or scores for a regression.
         predictions (`np.ndarray` of shape `(N,)`):
-            Class ids, or scores where the task is a regression.
+            Class ids, or scores for a regression.
         majority_baseline (`float`, *optional*):
-            The main metric of the most frequent training class; `None` where the metric has none.
+            The main metric of the most frequent training class; `None` where the metric has no baseline.
     """
 
     seed: int
@@ -44,20 +74,20 @@ class ScoredRun:
     majority_baseline: float | None
 
     def has_rows(self, ids: Sequence[str], labels: np.ndarray) -> bool:
-        """Whether these are the rows that were answered, in the same order."""
+        """Whether these ids and labels are those of the run, in the same order."""
         return self.ids == tuple(ids) and np.array_equal(self.labels, labels)
 
 
 @dataclass(frozen=True, eq=False)
 class TaskResults:
     """
-    Runs of one setting on one task, all on the same rows, judged by the task's main metric.
+    The results of one setting on one task: one or more runs with different seeds, scored on the same rows.
 
     Args:
         task ([`TaskSpec`]):
-            Names the metric.
+            The task; `metric` names the main metric.
         runs (`tuple[ScoredRun, ...]`):
-            One or more, by seed.
+            One or more runs.
     """
 
     task: TaskSpec
@@ -74,22 +104,22 @@ class TaskResults:
 
     @property
     def labels(self) -> np.ndarray:
-        """Labels of the dev rows, `(N,)`."""
+        """Labels of the rows, of shape `(N,)`."""
         return self.runs[0].labels
 
     @cached_property
     def predictions(self) -> np.ndarray:
-        """Predictions `(runs, N)`."""
+        """Predictions of shape `(runs, N)`."""
         return np.stack([run.predictions for run in self.runs])
 
     @property
     def formula(self) -> Formula:
-        """The main metric; 0.0 for a correlation with constant predictions, as everywhere."""
+        """The main metric. A correlation with constant predictions is 0.0."""
         return FORMULAS[self.task.metric]
 
     @cached_property
     def scores(self) -> np.ndarray:
-        """Score of each run, `(runs,)`."""
+        """Score of each run, of shape `(runs,)`."""
         return np.array([self.formula(predictions, self.labels, None) for predictions in self.predictions])
 
     @property
@@ -99,55 +129,60 @@ class TaskResults:
 
     @property
     def sd(self) -> float | None:
-        """Sample standard deviation over the seeds; one seed has none."""
+        """Sample standard deviation over the seeds; `None` for one seed."""
         return float(self.scores.std(ddof=1)) if len(self.runs) > 1 else None
 
     @cached_property
     def interval(self) -> tuple[float, float]:
-        """95 % bootstrap interval of the mean score, over the dev rows."""
+        """95 % bootstrap interval of the mean score over the rows."""
         return mean_interval(self.formula, self.predictions, self.labels)
 
     @property
     def majority_baseline(self) -> float | None:
-        """The main metric of the most frequent training class."""
+        """The main metric of the most frequent training class; `None` where the metric has no baseline."""
         return self.runs[0].majority_baseline
 
 
-def read_run(folder: Path, task: TaskSpec, seed: int) -> ScoredRun:
+def read_run(folder: RunFolder, task: TaskSpec, seed: int, split: str = "dev") -> ScoredRun:
     """
-    Reads a finished run's answers to one task: `scored/<task>-dev.csv`, and the baseline from `metrics.json`.
+    Reads the predictions of a finished run for a task.
 
     Args:
-        folder (`Path`):
-            The run's.
+        folder ([`RunFolder`]):
+            Folder of the run.
         task ([`TaskSpec`]):
-            Which task.
+            The task.
         seed (`int`):
-            The run's.
+            Seed of the run.
+        split (`str`, defaults to `"dev"`):
+            A labelled split.
+
+    Raises:
+        [`InputError`]: if the run has no scores of the task, or a file is broken.
     """
-    metrics_file, scored_file = folder / "metrics.json", folder / "scored" / f"{task.name}-dev.csv"
-    try:
-        metrics = json.loads(metrics_file.read_text(encoding="utf-8"))
-        baseline = metrics["tasks"][task.name]["scores"]["dev"]["majority_baseline"] or {}
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{metrics_file} must hold the dev scores of {task.name}, got {error!r}.") from error
+    metrics = folder.read_metrics()
+    if task.name not in metrics.tasks or split not in metrics.tasks[task.name].scores:
+        held = {name: list(entry.scores) for name, entry in metrics.tasks.items()}
+        raise InputError(f"{folder.metrics_file} must hold the {split} scores of {task.name}, got {held}.")
+    baseline = metrics.tasks[task.name].scores[split].majority_baseline or {}
+    file = folder.scored_file(task.name, split)
     number = float if task.is_regression else int
     try:
-        with scored_file.open(encoding="utf-8", newline="") as file:
-            header, *rows = csv.reader(file)
+        with file.open(encoding="utf-8", newline="") as lines:
+            header, *rows = csv.reader(lines)
         ids, labels, predictions = zip(*rows, strict=True)
-        if header != ["id", "label", "prediction"]:
+        if header != COLUMNS:
             raise ValueError(f"header {header}")
-        labels, predictions = [number(label) for label in labels], [number(answer) for answer in predictions]
+        labels, predictions = list(map(number, labels)), list(map(number, predictions))
     except (OSError, ValueError) as error:
-        raise InputError(f"{scored_file} must hold `id,label,prediction`, one row a line, got: {error}.") from error
-    names = (f"prediction of {scored_file}", f"label of {scored_file}")
+        raise InputError(f"{file} must hold `{','.join(COLUMNS)}`, one row a line, got: {error}.") from error
+    names = (f"prediction of {file}", f"label of {file}")
     predictions, labels = checked_rows(predictions, labels, **allowed_labels(task), names=names)
-    return ScoredRun(seed, scored_file, ids, labels, predictions, baseline.get(task.metric))
+    return ScoredRun(seed, file, ids, labels, predictions, baseline.get(task.metric))
 
 
 def check_same_rows(first: ScoredRun, second: ScoredRun) -> None:
-    """Refuses two runs whose dev rows differ in an id, a label or their order."""
+    """Raises [`InputError`] for two runs with different rows: an id, a label or the order."""
     if not first.has_rows(second.ids, second.labels):
         raise InputError(
             f"Runs that are compared must have the same ids and labels in the same order, got others in {second.file} "

@@ -1,10 +1,7 @@
-"""What a search has found: a table of its trials, the best one's YAML, a figure."""
+"""The results of a search: a table of the trials, the YAML of the best trial, and a figure."""
 
 import csv
-import json
-import shutil
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -14,6 +11,7 @@ from optuna import Study
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.search.arguments import SearchArguments
 from extrabert_hf.search.space import SearchSpace, flags_of
 from extrabert_hf.search.study import PLAN, error_of, finished_trials
@@ -25,21 +23,21 @@ TABLE, FIGURE, BEST = "trials.csv", "trials.png", "best.yaml"
 
 def write_results(study: Study, arguments: SearchArguments, flags: Sequence[str], space: SearchSpace) -> list[str]:
     """
-    Writes `trials.csv`, `trials.png` and `best.yaml`, and removes the checkpoints, and the weights of all
-    trials but the best.
+    Writes `trials.csv`, `trials.png` and `best.yaml`. Removes all checkpoints, and the weights of all trials but the
+    best.
 
     Args:
         study (`Study`):
-            With finished trials or none.
+            The study, with or without finished trials.
         arguments ([`SearchArguments`]):
-            Which folder.
+            The arguments of the search; `folder` is written to.
         flags (`Sequence[str]`):
-            Of every run.
+            Flags of every run.
         space ([`SearchSpace`]):
-            What was tried.
+            The searched arguments.
 
     Returns:
-        `list[str]`: what there is to say, a line each.
+        `list[str]`: lines to log.
     """
     trials = finished_trials(study)
     folder = arguments.folder
@@ -50,14 +48,17 @@ def write_results(study: Study, arguments: SearchArguments, flags: Sequence[str]
         writer.writerows(_row(trial, names, space) for trial in trials)
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     counts = [f"{len(complete)} complete"]
-    for state, told in ((TrialState.PRUNED, "pruned"), (TrialState.FAIL, "failed")):
+    for state, word in ((TrialState.PRUNED, "pruned"), (TrialState.FAIL, "failed")):
         if count := sum(trial.state == state for trial in trials):
-            counts.append(f"{count} {told}")
+            counts.append(f"{count} {word}")
     lines = [f"{len(trials)} trials: {', '.join(counts)}; {folder / TABLE}"]
     pick = max if study.direction.name == "MAXIMIZE" else min
     best = pick(complete, key=lambda trial: trial.value, default=None)
     for trial in trials:
-        remove_weights(arguments.folder_of_trial(trial.user_attrs[PLAN]), all_of_it=trial is not best)
+        run = RunFolder(arguments.folder_of_trial(trial.user_attrs[PLAN]))
+        run.remove_checkpoints()
+        if trial is not best:
+            run.remove_weights()
     if best is None:
         return lines
     words = [*flags, *flags_of(space.fixed | best.params)]
@@ -68,37 +69,30 @@ def write_results(study: Study, arguments: SearchArguments, flags: Sequence[str]
         + yaml.safe_dump(yaml_of_flags(words, multitask=arguments.task == "multitask"), sort_keys=False),
         encoding="utf-8",
     )
-    told = ", ".join(f"{name} {value}" for name, value in best.params.items())
+    values = ", ".join(f"{name} {value}" for name, value in best.params.items())
     plan = best.user_attrs[PLAN]
-    lines.append(f"best: trial {plan}, {best.value:.4f}{_interval(arguments.folder_of_trial(plan))}, {told}")
+    lines.append(
+        f"best: trial {plan}, {best.value:.4f}{_interval(RunFolder(arguments.folder_of_trial(plan)))}, {values}"
+    )
     command = f"python recipes/{_recipe(arguments.task)} --config {folder / BEST}"
     again = f"{command} --seed 43 --output_dir {folder / 'seed-43'}"
     lines.append(f"again, with another seed: {again}")
     return lines
 
 
-def remove_weights(folder: Path, *, all_of_it: bool) -> None:
-    """Takes a trial's checkpoints away, and all other weights if told."""
-    for pattern in ("checkpoint-*", *(("adapter", "best") if all_of_it else ())):
-        for path in folder.glob(pattern):
-            shutil.rmtree(path)
-    if all_of_it:
-        (folder / "model.safetensors").unlink(missing_ok=True)
-
-
 def plot_trials(trials: Sequence[FrozenTrial], names: Sequence[str], best: FrozenTrial, score: str) -> Figure:
     """
-    Draws the scores in the order of the trials, and over each argument that was searched.
+    Draws the scores over the number of the trial, and over each searched argument.
 
     Args:
         trials (`Sequence[FrozenTrial]`):
-            One or more, each complete, pruned (its last score is drawn) or failed (not drawn).
+            One or more. A pruned trial is drawn with its last score, a failed trial is not drawn.
         names (`Sequence[str]`):
-            The arguments.
+            Names of the arguments.
         best (`FrozenTrial`):
-            The one to mark.
+            The trial to mark.
         score (`str`):
-            What the score is.
+            Name of the score, the label of the axis.
     """
     figure = Figure(figsize=(4 * (1 + len(names)), 3.4), layout="constrained")
     panels = figure.subplots(1, 1 + len(names), squeeze=False)[0]
@@ -144,17 +138,16 @@ def _row(trial: FrozenTrial, names: Sequence[str], space: SearchSpace) -> list[A
     ]
 
 
-def _interval(folder: Path) -> str:
-    """The interval over the dev rows: what lies within it is no better nor worse for all that is known."""
-    if not (folder / "metrics.json").is_file():
+def _interval(run: RunFolder) -> str:
+    """Returns the 95 % interval of a single task's main metric on dev: scores within it cannot be told apart."""
+    if not run.is_finished:
         return ", on another machine"
-    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    if len(metrics["tasks"]) > 1:
+    tasks = run.read_metrics().tasks
+    if len(tasks) > 1:
         return ""
-    ((name, entry),) = metrics["tasks"].items()
-    metric = entry["task"]["metric"]
-    low, high = entry["scores"]["dev"]["intervals"][metric]
-    return f" ({name} {metric} [{low:.3f}, {high:.3f}])"
+    ((name, entry),) = tasks.items()
+    low, high = entry.scores["dev"].intervals[entry.task.metric]
+    return f" ({name} {entry.task.metric} [{low:.3f}, {high:.3f}])"
 
 
 def _recipe(task: str) -> str:

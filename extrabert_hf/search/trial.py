@@ -15,10 +15,10 @@ from transformers import TrainerCallback
 
 from extrabert_hf.console import recipe_console
 from extrabert_hf.errors import InputError, one_line
+from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.search.arguments import SearchArguments
 from extrabert_hf.search.space import SearchSpace, flags_of, read_space
 from extrabert_hf.search.study import DOUBLE, ERROR, PLAN, PROCESS, Plan, open_study, state_of, trials_of_plans
-from extrabert_hf.training.checkpoints import last_checkpoint
 from extrabert_hf.training.command_line import Run, parse_multitask_run, parse_run, yaml_of_flags
 from extrabert_hf.training.finetune import finetune
 from extrabert_hf.training.recipe_parser import RecipeParser
@@ -88,7 +88,7 @@ def train(arguments: SearchArguments, flags: Sequence[str], trial: Trial, folder
     told = yaml_of_flags(flags, multitask=arguments.task == "multitask")
     words = json.dumps([trial.study.study_name, told])
     is_same = note.is_file() and note.read_text(encoding="utf-8") == words
-    resumes = is_same and last_checkpoint(folder) is not None
+    resumes = is_same and RunFolder(folder).last_checkpoint is not None
     start = "--resume_from_checkpoint=last" if resumes else "--overwrite_output_dir=true"
     run = parse_trial(arguments, [*flags, "--output_dir", str(folder), "--predict_test=false", start])
     folder.mkdir(parents=True, exist_ok=True)

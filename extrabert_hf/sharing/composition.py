@@ -1,6 +1,5 @@
-"""Models fine-tuned apart with LoRA -> one model: one frozen encoder, an adapter and a head a task."""
+"""Composes LoRA models of one task each into one model: a frozen encoder, an adapter and a head a task."""
 
-import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,30 +14,30 @@ from extrabert_hf.models.adapter_files_extrabert import WEIGHTS_FILE, AdapterFil
 from extrabert_hf.models.configuration_extrabert import TASK_FIELDS
 from extrabert_hf.pretrained.adapters import ONE_TASK, read_adapter, saved_model_class
 from extrabert_hf.pretrained.names import resolve_model_name
-
-WEIGHTS = "model.safetensors"
+from extrabert_hf.runs.folder import RunFolder
+from extrabert_hf.runs.run_metrics import RunMetrics, TaskMetrics
 
 
 def compose_adapters(
     folders: Mapping[str, str | Path], *, resolve: Callable[[str], str] = resolve_model_name
 ) -> ExtraBertForMultiTask:
     """
-    Joins models of one task each, trained with LoRA on the same encoder, without touching what each has learned.
+    Composes models of one task each, trained with LoRA on the same encoder, into a multitask model.
 
-    ExTraBERT's "exclusive" training of each task at the memory of one encoder: `model(task=...)` gives the logits of
-    that task's own model, and one forward takes rows of several tasks.
+    The tasks are trained separately, as in ExTraBERT's exclusive training, but share one encoder in memory.
+    `model(task=...)` returns the logits of the task's own model. One forward can take rows of several tasks.
 
     Args:
         folders (`Mapping[str, str | Path]`):
-            By the name of a task, its run's folder, or the folder `adapter` in it.
+            By the name of a task, the folder of the task's run, or the adapter's folder in it.
         resolve (`Callable[[str], str]`, *optional*):
-            Turns the encoder's name into the folder or Hub id to load it from.
+            Returns the folder or Hub id to load the encoder from, given its name.
 
     Returns:
         [`ExtraBertForMultiTask`]: in float32 and evaluation mode.
 
     Raises:
-        [`InputError`]: if a folder holds no adapter of a model of one task, or the encoders differ.
+        [`InputError`]: if a folder has no adapter of a model of one task, or the encoders differ.
     """
     parts = {task: _read_adapter(Path(folder)) for task, folder in folders.items()}
     if not parts:
@@ -76,68 +75,77 @@ def compose_adapters(
 
 def compose_runs(folders: Sequence[str | Path], output_dir: str | Path) -> str:
     """
-    Joins finished runs into a folder with the model, its tokenizer, and what the runs say of their scores.
+    Composes the models of finished runs into a folder with the model, the tokenizer and the runs' metrics.
 
     Args:
         folders (`Sequence[str | Path]`):
-            Runs with LoRA of one task each, of different names.
+            Runs with LoRA of one task each. The tasks' names must differ.
         output_dir (`str` or `Path`):
-            Where to write; its `metrics.json` says of each task what the task's own run does.
+            The folder to write. The metrics of each task are those of the task's run.
 
     Returns:
-        `str`: the sizes of the joined model and of the separate ones, as Markdown.
+        `str`: the sizes of the composed model and of the separate models as a Markdown table.
 
     Raises:
         [`InputError`]: as [`compose_adapters`], and if the tokenizers differ.
     """
-    runs: dict[str, Path] = {}
-    entries: dict[str, Any] = {}
-    shared: dict[str, dict[str, Any]] = {}  # what all runs say of how they were trained
-    for folder in map(Path, folders):
-        if not (folder / "metrics.json").is_file():
-            raise InputError(f"`folders` must hold finished runs, {folder} has no metrics.json.")
-        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-        if len(metrics["tasks"]) > 1 or metrics["tasks"].keys() & runs.keys():
-            raise InputError(f"`folders` must hold a task each, once, got {list(metrics['tasks'])} in {folder}.")
-        ((task, entries[task]),) = metrics["tasks"].items()
-        runs[task] = folder
-        told = {name: metrics.get(name, {}) for name in ("arguments", "lora", "machine", "versions")}
-        shared = told if not shared else {k: _in_common(part, told[k]) for k, part in shared.items()}
-    tokenizers = {task: AutoTokenizer.from_pretrained(folder) for task, folder in runs.items()}
+    runs: dict[str, RunFolder] = {}
+    metrics: list[RunMetrics] = []
+    for run in (RunFolder(Path(folder)) for folder in folders):
+        if not run.is_finished:
+            raise InputError(f"`folders` must hold finished runs, {run.path} has no {run.METRICS}.")
+        found = run.read_metrics()
+        if len(found.tasks) > 1 or found.tasks.keys() & runs.keys():
+            raise InputError(f"`folders` must hold a task each, once, got {list(found.tasks)} in {run.path}.")
+        (task,) = found.tasks
+        runs[task] = run
+        metrics.append(found)
+    tokenizers = {task: AutoTokenizer.from_pretrained(run.path) for task, run in runs.items()}
     first = next(iter(tokenizers.values()))
     for task, tokenizer in tokenizers.items():
         if (tokenizer.get_vocab(), tokenizer.model_max_length) != (first.get_vocab(), first.model_max_length):
             raise InputError(
                 f"`folders` must hold models of one tokenizer and `max_length`, that of {task!r} differs."
             )
-    output_dir = Path(output_dir)
-    if output_dir.is_file() or (output_dir / "config.json").exists():
+    output = RunFolder(Path(output_dir))
+    if output.path.is_file() or output.config_file.exists():
         raise InputError(f"`output_dir` must be a folder without a model, got {output_dir}.")
     if len(runs) < 2:
         raise InputError(f"`folders` must hold two runs or more, got {len(runs)}.")
-    model = compose_adapters(runs)
-    model.save_pretrained(output_dir)
-    first.save_pretrained(output_dir)
-    for task, folder in runs.items():
-        for table in (folder / "scored").glob(f"{task}-*.csv"):
-            (output_dir / "scored").mkdir(exist_ok=True)
-            shutil.copy(table, output_dir / "scored")
-    metrics = {"tasks": entries, **shared}
-    (output_dir / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
-    sizes = {task: (folder / WEIGHTS).stat().st_size for task, folder in runs.items()}
-    joined = (output_dir / WEIGHTS).stat().st_size
-    lines = [f"| {task}, its own model | {size / 1e6:.1f} |" for task, size in sizes.items()]
+    model = compose_adapters({task: run.path for task, run in runs.items()})
+    model.save_pretrained(output.path)
+    first.save_pretrained(output.path)
+    for task, run in runs.items():
+        for table in run.scored.glob(f"{task}-*.csv"):
+            output.scored.mkdir(exist_ok=True)
+            shutil.copy(table, output.scored)
+    output.write_metrics(joined_metrics(metrics))
+    sizes = {task: run.weights_file.stat().st_size for task, run in runs.items()}
+    joined = output.weights_file.stat().st_size
+    lines = [f"| {task}, separate model | {size / 1e6:.1f} |" for task, size in sizes.items()]
     lines += [f"| the {len(runs)} together | {sum(sizes.values()) / 1e6:.1f} |", f"| joined | {joined / 1e6:.1f} |"]
     return "\n".join(["| model | weights, MB |", "| --- | --- |", *lines])
 
 
-def _in_common(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in a.items() if b.get(name) == value}
+def joined_metrics(metrics: Sequence[RunMetrics]) -> RunMetrics:
+    """Returns the tasks of several runs, one or more, with the arguments, machine and versions that all runs share."""
+    tasks: dict[str, TaskMetrics] = {}
+    for run in metrics:
+        tasks |= run.tasks
+    names = ("lora", "arguments", "machine", "versions")
+    shared = {name: _in_common([getattr(run, name) for run in metrics]) for name in names}
+    return RunMetrics(tasks=tasks, **shared)
+
+
+def _in_common(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    first, *others = records
+    return {name: value for name, value in first.items() if all(other.get(name) == value for other in others)}
 
 
 def _read_adapter(folder: Path) -> tuple[AdapterFiles, ExtraBertConfig, str]:
     """Reads the adapter of a run, its config, and the kind of its head."""
-    folder = folder / "adapter" if (folder / "adapter").is_dir() else folder
+    adapter = RunFolder(folder).adapter
+    folder = adapter if adapter.is_dir() else folder
     if not (folder / WEIGHTS_FILE).is_file():
         raise InputError(f"`folders` must hold runs with --lora true, {folder} has no {WEIGHTS_FILE}.")
     config = ExtraBertConfig.from_pretrained(folder)

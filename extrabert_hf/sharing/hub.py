@@ -14,9 +14,9 @@ from huggingface_hub.errors import HFValidationError, HTTPError
 from tqdm import tqdm
 
 from extrabert_hf.errors import InputError
-from extrabert_hf.runs.folder import RunFolder
-from extrabert_hf.sharing.model_card import HubArguments, check_templates
+from extrabert_hf.sharing.model_card import HubArguments
 from extrabert_hf.sharing.repository_files import default_name, described, files_to_push, hub_encoder
+from extrabert_hf.sharing.shared_run import SharedRun
 
 logger = logging.getLogger(__name__)
 
@@ -63,8 +63,7 @@ def push_folder(
         [`InputError`]: for anything that keeps the push from its end.
     """
     sharing = sharing or HubArguments()
-    check_templates()
-    run = RunFolder(Path(folder))
+    run = SharedRun(Path(folder))
     files = files_to_push(run, adapter_only=adapter_only)  # before anything is asked of the Hub
     name = name or default_name(run.path)
     told = {field.name: getattr(sharing, field.name) for field in fields(HubArguments)}
@@ -83,7 +82,7 @@ def push_folder(
     return repo_id
 
 
-def claim_repository(name: str, sharing: HubArguments, run: RunFolder | None = None) -> str:
+def claim_repository(name: str, sharing: HubArguments, run: SharedRun | None = None) -> str:
     """
     Makes a repository, or finds one that is empty or holds this very model.
 
@@ -92,7 +91,7 @@ def claim_repository(name: str, sharing: HubArguments, run: RunFolder | None = N
             As for [`push_folder`].
         sharing ([`HubArguments`]):
             Says who sees it, and whether it may hold another model.
-        run ([`RunFolder`], *optional*):
+        run ([`SharedRun`], *optional*):
             What is to be pushed; without it, as before training, there must be nothing yet.
 
     Returns:

@@ -1,40 +1,41 @@
-"""A model's card, filled from the files that its run has left; no number in it is typed."""
+"""The model card, rendered from the files of a run: every number in the card comes from a file."""
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from extrabert_hf.errors import InputError
-from extrabert_hf.runs.folder import RunFolder
+from extrabert_hf.runs.run_metrics import TaskMetrics
 from extrabert_hf.runs.tables import number_cell
+from extrabert_hf.sharing.shared_run import SharedRun
 
 
 @dataclass
 class HubArguments:
-    """How a model is shared."""
+    """The repository on the Hub and what its card states."""
 
     hub_private_repo: bool | None = field(
         default=None,
-        metadata={"help": "Whether only its owner sees a repository made anew; else the owner's default."},
+        metadata={"help": "Whether a new repository is private. The default is the owner's setting."},
     )
     hub_update: bool = field(
         default=False,
-        metadata={"help": "Add a new version to a repository that holds another model already; its history stays."},
+        metadata={"help": "Add a new version to a repository that already has another model; its history is kept."},
     )
     hub_license: str = field(
         default="mit",
-        metadata={"help": "Licence of the model, by the Hub's id: 'mit', 'apache-2.0', 'cc-by-4.0', ..."},
+        metadata={"help": "Licence of the model as an id of the Hub: 'mit', 'apache-2.0', 'cc-by-4.0', ..."},
     )
     hub_language: str | None = field(
-        default=None, metadata={"help": "Language of the texts by its code, such as 'en', for the model's card."}
+        default=None, metadata={"help": "Language code of the texts for the model card, such as 'en'."}
     )
 
 
-TEMPLATES = Path(__file__).parents[2] / "hub_cards"
+TEMPLATES = [folder / "hub_cards" for folder in Path(__file__).parents[1:3]]
+"""Where the templates are: in the package of an installed wheel, beside the package in a checkout."""
 MARK = "<!-- Written by extrabert_hf from the run's files. Without this line a push leaves the card as it is. -->"
 
 HUB_TASKS = {
@@ -43,7 +44,7 @@ HUB_TASKS = {
     "similarity": "sentence-similarity",
 }
 HUB_METRICS = {"pearson": "pearsonr", "spearman": "spearmanr", "macro_f1": "f1"}
-"""The Hub's names of our metrics, where they differ."""
+"""Names of metrics on the Hub that differ from the names here."""
 METRIC_NAMES = {
     "accuracy": "Accuracy",
     "macro_f1": "Macro F1",
@@ -57,30 +58,26 @@ METRIC_NAMES = {
 
 
 def render_card(
-    run: RunFolder, model_id: str, sharing: HubArguments, figures: dict[str, str], *, adapter_of: str | None = None
+    run: SharedRun, model_id: str, sharing: HubArguments, figures: dict[str, str], *, adapter_of: str | None = None
 ) -> str:
     """
-    Renders `hub_cards/model_card.md.jinja` for a run.
+    Renders `hub_cards/model_card.md.jinja` for a trained model.
 
     Args:
-        run ([`RunFolder`]):
-            The run.
+        run ([`SharedRun`]):
+            The trained model.
         model_id (`str`):
-            What the examples load: `"owner/name"` on the Hub.
+            The name that the card's examples load: `"owner/name"` on the Hub.
         sharing ([`HubArguments`]):
             Licence and language.
         figures (`dict[str, str]`):
-            Captions by the figures' paths in the repository.
+            Captions of the figures by their paths in the repository.
         adapter_of (`str`, *optional*):
-            Hub id of the encoder, for a repository that holds an adapter only.
+            Hub id of the encoder, for a repository with an adapter only.
 
     Returns:
-        `str`: the card with its metadata, whose `model-index` has an entry for each task.
-
-    Raises:
-        [`InputError`]: if the templates are not there, as where the package was installed without its repository.
+        `str`: the card with metadata. The `model-index` of the metadata has an entry for each task.
     """
-    check_templates()
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         undefined=StrictUndefined,
@@ -93,14 +90,15 @@ def render_card(
     body = environment.get_template("model_card.md.jinja").render(
         mark=MARK,
         model_id=model_id,
-        heads={name: entry["task"]["head"] for name, entry in run.tasks.items()} or _heads_of(run.config),
-        labels=_labels_of(run.config),
-        config=run.config,
+        heads=run.heads,
+        labels=list(run.config.get("id2label", {}).values()),
+        has_adapters=any("adapter" in task for task in (run.config.get("tasks") or {}).values()),
         metrics=run.metrics,
         tasks=run.tasks,
         metric_names=METRIC_NAMES,
+        calibrations={name: _calibration_text(entry) for name, entry in run.tasks.items() if entry.calibration},
         fields_of={name: _fields_of_head(entry) for name, entry in run.tasks.items()},
-        encodes_apart=_encodes_apart(run.config),
+        is_bi_encoder=_is_bi_encoder(run),
         max_length=run.max_length,
         rejected=run.rejected,
         findings=run.findings,
@@ -111,15 +109,9 @@ def render_card(
     return f"---\n{card_data(run, model_id, sharing, adapter_of).to_yaml()}\n---\n\n{body}"
 
 
-def check_templates() -> None:
-    """Raises [`InputError`] where the package was installed without the repository's `hub_cards/`."""
-    if not TEMPLATES.is_dir():
-        raise InputError(f"the card's templates must be in {TEMPLATES}: a push needs a checkout of the repository.")
-
-
-def card_data(run: RunFolder, model_id: str, sharing: HubArguments, adapter_of: str | None = None) -> ModelCardData:
-    """Gives the card's metadata: what the Hub filters, links and lists by."""
-    heads = {entry["task"]["head"] for entry in run.tasks.values()} or set(_heads_of(run.config).values())
+def card_data(run: SharedRun, model_id: str, sharing: HubArguments, adapter_of: str | None = None) -> ModelCardData:
+    """Returns the metadata of the card, which the Hub uses to filter, link and list models."""
+    heads = set(run.heads.values())
     results = eval_results(run)
     kinds = {HUB_TASKS[head] for head in heads}
     return ModelCardData(
@@ -130,32 +122,32 @@ def card_data(run: RunFolder, model_id: str, sharing: HubArguments, adapter_of: 
         tags=["extrabert", *sorted(heads), *(["lora"] if adapter_of else [])],
         base_model=adapter_of or run.hub_encoder,
         base_model_relation="adapter" if adapter_of else ("finetune" if run.tasks else None),
-        datasets=sorted({entry["dataset"]["hub_id"] for entry in run.tasks.values()} - {None}) or None,
+        datasets=sorted({entry.dataset.hub_id for entry in run.tasks.values()} - {None}) or None,
         metrics=sorted({result.metric_type for result in results}) or None,
         model_name=model_id.rpartition("/")[2] if results else None,
         eval_results=results or None,
     )
 
 
-def eval_results(run: RunFolder) -> list[EvalResult]:
-    """Gives each score of a run as the Hub's `model-index` lists it, interval and baseline in its `metric_args`."""
+def eval_results(run: SharedRun) -> list[EvalResult]:
+    """Returns each score as an entry of the Hub's `model-index`, with interval and baseline in `metric_args`."""
     results = []
-    used = Counter((entry["dataset"]["hub_id"], entry["dataset"]["config"]) for entry in run.tasks.values())
+    used = Counter((entry.dataset.hub_id, entry.dataset.config) for entry in run.tasks.values())
     for name, entry in run.tasks.items():
-        dataset = entry["dataset"]
-        is_shared = dataset["hub_id"] is not None and used[dataset["hub_id"], dataset["config"]] > 1
-        for split, report in entry["scores"].items():
-            for metric, value in report["metrics"].items():
-                extra: dict[str, Any] = {"confidence_interval_95": report["intervals"][metric], "rows": report["rows"]}
-                if metric in (report["majority_baseline"] or {}):
-                    extra["majority_baseline"] = report["majority_baseline"][metric]
+        dataset = entry.dataset
+        is_shared = dataset.hub_id is not None and used[dataset.hub_id, dataset.config] > 1
+        for split, scores in entry.scores.items():
+            for metric, value in scores.metrics.items():
+                extra: dict[str, Any] = {"confidence_interval_95": list(scores.intervals[metric]), "rows": scores.rows}
+                if metric in (scores.majority_baseline or {}):
+                    extra["majority_baseline"] = scores.majority_baseline[metric]
                 results.append(
                     EvalResult(
-                        task_type=HUB_TASKS[entry["task"]["head"]],
+                        task_type=HUB_TASKS[entry.task.head],
                         task_name=name,
-                        dataset_type=dataset["hub_id"] or name,
-                        dataset_name=dataset["name"],
-                        dataset_config=name if is_shared else dataset["config"],  # an entry for each task
+                        dataset_type=dataset.hub_id or name,
+                        dataset_name=dataset.name,
+                        dataset_config=name if is_shared else dataset.config,  # an entry for each task
                         dataset_split=split,
                         metric_type=HUB_METRICS.get(metric, metric),
                         metric_name=METRIC_NAMES[metric],
@@ -166,30 +158,36 @@ def eval_results(run: RunFolder) -> list[EvalResult]:
     return results
 
 
-def _heads_of(config: dict[str, Any]) -> dict[str, str]:
-    if config.get("tasks"):
-        return {name: task["head"] for name, task in config["tasks"].items()}
-    head = config["architectures"][0].removeprefix("ExtraBertFor").lower()
-    return {{"sentiment": "sst", "paraphrase": "para", "similarity": "sts"}[head]: head}
+def _calibration_text(entry: TaskMetrics) -> str:
+    """Returns the parameters of a calibration, and each score before and after it."""
+    calibration = entry.calibration
+    bias = f", bias {calibration.bias:.2f}" if calibration.bias else ""
+    after = asdict(calibration.after)
+    names = {"nll": "mean negative log-likelihood", "expected_calibration_error": "expected calibration error"}
+    changes = (
+        f"{names.get(name, name)} {number_cell(value)} -> {number_cell(after[name])}"
+        for name, value in asdict(calibration.before).items()
+    )
+    return f"(temperature {calibration.temperature:.2f}{bias}). Cross-validated scores: {', '.join(changes)}."
 
 
-def _encodes_apart(config: dict[str, Any]) -> bool:
-    """Tells whether a task has pairs whose sentences do not see each other."""
-    tasks = config.get("tasks") or {}
+def _is_bi_encoder(run: SharedRun) -> bool:
+    """Returns whether some task encodes the two sentences of a pair separately."""
+    tasks = run.config.get("tasks") or {}
     return any(
         head != "sentiment"
-        and tasks.get(name, {}).get("pair_encoding", config.get("pair_encoding")) != "cross_encoder"
-        for name, head in _heads_of(config).items()
+        and tasks.get(name, {}).get("pair_encoding", run.config.get("pair_encoding")) not in ("cross_encoder", "joint")
+        for name, head in run.heads.items()
     )
 
 
-def _fields_of_head(entry: dict[str, Any]) -> list[str]:
-    """Names those fields of the config that the task's head and pooling read."""
-    model, head = entry["model"], entry["task"]["head"]
-    is_cross_encoder = head != "sentiment" and model.get("pair_encoding") == "cross_encoder"
-    is_cosine = head == "similarity" and model["similarity"] == "cosine" and not is_cross_encoder
+def _fields_of_head(entry: TaskMetrics) -> list[str]:
+    """Returns the names of the config's fields that the head and the pooling of a task use."""
+    config, head = entry.model.config_fields, entry.task.head
+    is_cross_encoder = head != "sentiment" and config.get("pair_encoding") == "cross_encoder"
+    is_cosine = head == "similarity" and config["similarity"] == "cosine" and not is_cross_encoder
     fields = ["pair_encoding"] if is_cross_encoder else []
-    fields += ["pooling", *(["multiplicative_weight"] if model["pooling"] == "multiplicative" else [])]
+    fields += ["pooling", *(["multiplicative_weight"] if config["pooling"] == "multiplicative" else [])]
     if head == "similarity":
         fields += ["similarity_bounds"] if is_cross_encoder else ["similarity", "similarity_bounds"]
     else:
@@ -197,7 +195,3 @@ def _fields_of_head(entry: dict[str, Any]) -> list[str]:
     if head != "sentiment" and not is_cosine and not is_cross_encoder:
         fields.append("pair_features")
     return [*fields, *([] if is_cosine else ["head_dropout"])]
-
-
-def _labels_of(config: dict[str, Any]) -> list[str]:
-    return list(config.get("id2label", {}).values())

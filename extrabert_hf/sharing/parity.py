@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -143,7 +143,8 @@ def measure_parity(
             expected = logits if expected is None else expected
             entry = _compare(task, expected, logits) if variant is not before else dict.fromkeys(COMPARED)
             scores = score(task, predictions_from_logits(task, logits), labels)
-            entry |= {"scores": scores, "rows_per_second": len(labels) / seconds, "megabytes": variant.size / 1e6}
+            entry |= {"scores": asdict(scores), "rows_per_second": len(labels) / seconds}
+            entry["megabytes"] = variant.size / 1e6
             entries.append({"variant": variant.name, "task": task.name, "rows": len(labels)} | entry)
     finally:
         torch.set_num_threads(threads_before)

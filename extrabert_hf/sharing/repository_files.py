@@ -1,4 +1,4 @@
-"""Which files of a run's folder go into a repository on the Hub, and what they say there."""
+"""The files of a repository on the Hub: those of a trained model's folder, without local paths."""
 
 import json
 import logging
@@ -13,6 +13,7 @@ from extrabert_hf.errors import InputError, one_line
 from extrabert_hf.models.adapter_files_extrabert import CONFIG_FILE, WEIGHTS_FILE
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.sharing.model_card import MARK, HubArguments, render_card
+from extrabert_hf.sharing.shared_run import SharedRun
 
 logger = logging.getLogger(__name__)
 
@@ -26,16 +27,15 @@ CODE_AND_TOKENIZER = (
     "*.model",
 )
 WEIGHTS = ("model*.safetensors", "model.safetensors.index.json")
-ADAPTER_FOLDER = "adapter"
 
 
 def default_name(folder: Path) -> str:
-    """Gives the repository's name where none was told."""
+    """Returns the default name of the repository for a folder."""
     return f"extrabert-{re.sub(r'[^A-Za-z0-9._-]+', '-', folder.resolve().name).strip('-.')}"
 
 
 def check_names(folders: Sequence[Path], name: str | None) -> None:
-    """Raises [`InputError`] for a name that the Hub has not, or one for two folders, the second over the first."""
+    """Raises [`InputError`] for a name that the Hub does not allow, or one name for several folders."""
     names = [name or default_name(folder) for folder in folders]
     for each in names:
         try:
@@ -48,56 +48,66 @@ def check_names(folders: Sequence[Path], name: str | None) -> None:
         raise InputError(f"`folders` must have a repository each, got {len(names)} for {', '.join(set(names))}.")
 
 
-def files_to_push(run: RunFolder, *, adapter_only: bool = False) -> dict[str, Path | bytes]:
+def files_to_push(run: SharedRun, *, adapter_only: bool = False) -> dict[str, Path | bytes]:
     """
-    Picks what goes into the repository: never checkpoints, pickled arguments, or files with the rows' labels.
+    Selects code, tokenizer, configuration and weights: no checkpoints, no pickled arguments, no rows of the data.
 
     Args:
-        run ([`RunFolder`]):
-            The run.
+        run ([`SharedRun`]):
+            The trained model.
         adapter_only (`bool`, defaults to `False`):
-            Whether the weights are those of the adapter.
+            Whether to take the weights of the adapter instead of those of the whole model.
 
     Returns:
-        `dict[str, Path | bytes]`: a file or its content by its path in the repository.
+        `dict[str, Path | bytes]`: a file or its content by the path in the repository.
+
+    Raises:
+        [`InputError`]: if the folder has no such weights.
     """
     patterns = CODE_AND_TOKENIZER if adapter_only else (*CODE_AND_TOKENIZER, *WEIGHTS)
     files: dict[str, Path | bytes] = {p.name: p for pattern in patterns for p in run.path.glob(pattern) if p.is_file()}
     if not adapter_only:
         if not any(path.endswith(".safetensors") for path in files):
-            raise InputError(f"`folder` must hold model.safetensors, got {run.path} with none.")
-        return files | {"config.json": _json(run.config)}
-    adapter = run.path / ADAPTER_FOLDER
+            raise InputError(f"`folder` must hold {run.folder.weights_file.name}, got {run.path} with none.")
+        return files | {RunFolder.CONFIG: _json(run.config)}
+    adapter = run.folder.adapter
     if not (adapter / WEIGHTS_FILE).is_file():
-        raise InputError(f"`adapter_only` is for a run with --lora true, {run.path} has no {ADAPTER_FOLDER}/ folder.")
+        raise InputError(
+            f"`adapter_only` is for a run with --lora true, {run.path} has no {RunFolder.ADAPTER}/ folder."
+        )
     lora = json.loads((adapter / CONFIG_FILE).read_text(encoding="utf-8"))
     lora["base_model_name_or_path"] = hub_encoder(run)
     return files | {
-        "config.json": _json(run.config | {"adapter_subfolder": ADAPTER_FOLDER}),
-        f"{ADAPTER_FOLDER}/{CONFIG_FILE}": _json(lora),
-        f"{ADAPTER_FOLDER}/{WEIGHTS_FILE}": adapter / WEIGHTS_FILE,
+        RunFolder.CONFIG: _json(run.config | {"adapter_subfolder": RunFolder.ADAPTER}),
+        f"{RunFolder.ADAPTER}/{CONFIG_FILE}": _json(lora),
+        f"{RunFolder.ADAPTER}/{WEIGHTS_FILE}": adapter / WEIGHTS_FILE,
     }
 
 
-def described(run: RunFolder, repo_id: str, sharing: HubArguments, adapter_of: str | None) -> dict[str, Path | bytes]:
-    """Draws the figures, renders the card into the folder, and gives both with the scores that can be shared."""
+def described(run: SharedRun, repo_id: str, sharing: HubArguments, adapter_of: str | None) -> dict[str, Path | bytes]:
+    """
+    Draws the figures and renders the card into the folder; a card that was written by hand stays as it is.
+
+    Returns:
+        `dict[str, Path | bytes]`: the card, the figures and the metrics by the path in the repository.
+    """
     figures = run.draw_figures()
     if not run.tasks:
-        logger.warning("%s has no metrics.json: the card has no scores", run.path)
-    card = run.path / "README.md"
+        logger.warning("%s has no %s: the card has no scores", run.path, RunFolder.METRICS)
+    card = run.folder.card_file
     if card.is_file() and MARK not in card.read_text(encoding="utf-8"):
-        logger.info("%s was written by hand and is pushed as it is", card)
+        logger.info("%s was written by hand and is pushed unchanged", card)
     else:
-        logger.info("the card says licence %s: --hub_license tells another", sharing.hub_license)
+        logger.info("the card states the licence %s: change it with --hub_license", sharing.hub_license)
         card.write_text(render_card(run, repo_id, sharing, figures, adapter_of=adapter_of), encoding="utf-8")
-    files: dict[str, Path | bytes] = {path: run.path / path for path in figures}
-    return files | {"README.md": card} | ({"metrics.json": _json(run.metrics)} if run.metrics else {})
+    files: dict[str, Path | bytes] = {card.name: card} | {path: run.path / path for path in figures}
+    return files if run.metrics is None else files | {RunFolder.METRICS: _json(run.metrics.to_dict())}
 
 
-def hub_encoder(run: RunFolder) -> str:
-    """Gives the Hub id of the encoder that a run's adapter is for."""
+def hub_encoder(run: SharedRun) -> str:
+    """Returns the Hub id of the adapter's encoder; an [`InputError`] for an encoder from a local folder."""
     if run.hub_encoder is None:
-        names = ", ".join(sorted({entry["model"]["encoder"] for entry in run.tasks.values()})) or "not on record"
+        names = ", ".join(sorted({entry.model.encoder for entry in run.tasks.values()})) or "not on record"
         raise InputError(
             f"`adapter_only` is for an encoder from the Hub, the run's is {names}: push the merged model."
         )
@@ -105,8 +115,8 @@ def hub_encoder(run: RunFolder) -> str:
 
 
 def preview_push(folder: str | Path, name: str | None, *, sharing: HubArguments, adapter_only: bool = False) -> str:
-    """Renders a folder's card as a push would, and lists what would go up, a line a file, without asking the Hub."""
-    run = RunFolder(Path(folder))
+    """Renders the card as a push does; returns a line for each file that a push would upload. Uses no network."""
+    run = SharedRun(Path(folder))
     name = name or default_name(run.path)
     files = files_to_push(run, adapter_only=adapter_only)
     files |= described(run, name, sharing, hub_encoder(run) if adapter_only else None)

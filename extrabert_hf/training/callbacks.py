@@ -1,6 +1,5 @@
 """The HF Trainer, with a learning rate of their own for heads and poolings, and batches of like length."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -10,14 +9,15 @@ from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from extrabert_hf.pretrained.lora import merge_lora
+from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.tasks import TaskSpec
 
 
 class KeepBestPerTask(TrainerCallback):
     """
-    At each evaluation that is a task's best so far, saves the model of that task alone to `best/TASK`.
+    At each evaluation that is a task's best so far, saves the model of that task alone, see [`RunFolder.best_of`].
 
-    Beside it `best.json` says the step and the score. What earlier evaluations scored is read from the trainer's
+    The step and the score are saved beside the model. What earlier evaluations scored is read from the trainer's
     state, so a resumed run keeps what the interrupted one found.
 
     Args:
@@ -46,12 +46,11 @@ class KeepBestPerTask(TrainerCallback):
             key = f"eval_{name}_{task.metric}"
             earlier = [entry[key] for entry in state.log_history if key in entry and entry["step"] < state.global_step]
             if key in metrics and all(metrics[key] > score for score in earlier):
-                folder = Path(args.output_dir) / "best" / name
+                run = RunFolder(Path(args.output_dir))
                 plain = merge_lora(model) if isinstance(model, PeftModel) else model
-                plain.extract(name).save_pretrained(folder)
-                processing_class.save_pretrained(folder)
-                best = {"step": state.global_step, task.metric: metrics[key]}
-                (folder / "best.json").write_text(json.dumps(best, indent=2) + "\n", encoding="utf-8")
+                plain.extract(name).save_pretrained(run.best_of(name))
+                processing_class.save_pretrained(run.best_of(name))
+                run.write_best_score(name, {"step": state.global_step, task.metric: metrics[key]})
 
 
 class EpochSampler(Protocol):

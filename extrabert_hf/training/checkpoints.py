@@ -1,6 +1,5 @@
-"""What stands in an output folder already: to go on from, to keep, or to take away."""
+"""Resuming a run: the checkpoint to start from, and the check that it holds the same model."""
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,35 +10,43 @@ from extrabert_hf.errors import InputError, refuse_file
 from extrabert_hf.models.configuration_extrabert import TASK_FIELDS
 from extrabert_hf.pretrained.adapters import holds_adapter
 from extrabert_hf.pretrained.lora import ADAPTER
-from extrabert_hf.runs.gradient_conflicts import CONFLICTS_FILE
-from extrabert_hf.training.trainer import COMPLETE_FILE
+from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
 
 COMPARED = ("tasks", *(name for name in TASK_FIELDS if name != "class_names"), "id2label", "hidden_size")
-"""The fields in which a checkpoint's model must be the run's; `id2label` has the names of classes, given or not."""
+"""Fields of the config that must be equal in the checkpoint and in the run; `id2label` has the class names."""
 
 COMPARED_OF_LORA = ("r", "lora_alpha", "lora_dropout", "target_modules")
-"""The fields in which its adapter must be."""
+"""Fields of the LoRA config that must be equal in the checkpoint and in the run."""
 
 
 def find_checkpoint(args: ExtraBertTrainingArguments) -> str | None:
-    """Gives the checkpoint to resume from, if any; refuses to mix a new run into an old one's checkpoints."""
+    """
+    Finds the checkpoint that a run resumes from.
+
+    Returns:
+        `str`: folder of the checkpoint; `None` for a run that starts anew.
+
+    Raises:
+        [`InputError`]: if `resume_from_checkpoint` names no checkpoint, or `output_dir` has checkpoints of an earlier
+        run that the arguments neither resume nor overwrite.
+    """
     output_dir = Path(args.output_dir)
     refuse_file("output_dir", output_dir)
+    run = RunFolder(output_dir)
     if args.resume_from_checkpoint == "last":
-        last = last_checkpoint(output_dir)
-        if last is None:
+        if run.last_checkpoint is None:
             raise InputError(
                 f"`resume_from_checkpoint` 'last' needs a complete checkpoint in {output_dir}, which has none."
             )
-        return str(last)
+        return str(run.last_checkpoint)
     if args.resume_from_checkpoint is not None:
-        if not (Path(args.resume_from_checkpoint) / "trainer_state.json").is_file():
+        if not (Path(args.resume_from_checkpoint) / RunFolder.TRAINER_STATE).is_file():
             raise InputError(
                 f"`resume_from_checkpoint` must be 'last' or a checkpoint folder, got {args.resume_from_checkpoint!r}."
             )
         return args.resume_from_checkpoint
-    if list(output_dir.glob("checkpoint-*")) and not args.overwrite_output_dir:
+    if run.checkpoints and not args.overwrite_output_dir:
         raise InputError(
             f"`output_dir` {output_dir} holds checkpoints of an earlier run: go on with --resume_from_checkpoint "
             "last, start anew with --overwrite_output_dir, or name another --output_dir."
@@ -47,23 +54,8 @@ def find_checkpoint(args: ExtraBertTrainingArguments) -> str | None:
     return None
 
 
-def last_checkpoint(output_dir: Path) -> Path | None:
-    """Gives the checkpoint of the most steps that was written to its end, if there is any."""
-    complete = [path.parent for path in output_dir.glob(f"checkpoint-*/{COMPLETE_FILE}")]
-    return max(complete, key=lambda path: int(path.name.removeprefix("checkpoint-")), default=None)
-
-
-def clear_earlier_run(output_dir: Path) -> None:
-    """Takes away what an earlier run left and this one might not write again."""
-    for pattern in ("checkpoint-*", "predictions", "scored", "adapter", "best", "figures"):
-        for folder in output_dir.glob(pattern):
-            shutil.rmtree(folder)
-    for name in ("metrics.json", CONFLICTS_FILE):
-        (output_dir / name).unlink(missing_ok=True)
-
-
 def check_same_model(model: PreTrainedModel | PeftModel, checkpoint: str) -> None:
-    """Refuses to resume from a checkpoint whose model, or whose adapter, differs from the run's `model`."""
+    """Raises [`InputError`] for a checkpoint with another model, or another adapter, than the run's `model`."""
     lora = isinstance(model, PeftModel)
     if holds_adapter(checkpoint) != lora:
         raise InputError(f"`lora` must be {not lora} to resume from {checkpoint}, got {lora}.")
@@ -76,8 +68,8 @@ def _check_same(
     saved: PreTrainedConfig | PeftConfig, config: PreTrainedConfig | PeftConfig, names: Sequence[str]
 ) -> None:
     for name in names:
-        was, now = getattr(saved, name), getattr(config, name)
-        if was != now:
+        expected, found = getattr(config, name), getattr(saved, name)
+        if found != expected:
             raise InputError(
-                f"`resume_from_checkpoint` must hold this run's model, whose `{name}` is {now}, got {was}."
+                f"`resume_from_checkpoint` must hold this run's model, whose `{name}` is {expected}, got {found}."
             )

@@ -17,8 +17,9 @@ from extrabert_hf.data.tokenization import tokenize_dataset
 from extrabert_hf.errors import InputError
 from extrabert_hf.machine import keep_freed_memory
 from extrabert_hf.pretrained.loading import build_model
+from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.tasks import PAPER_TASKS
-from extrabert_hf.training.checkpoints import check_same_model, clear_earlier_run, find_checkpoint
+from extrabert_hf.training.checkpoints import check_same_model, find_checkpoint
 from extrabert_hf.training.trainer import ExtraBertTrainer
 from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
 
@@ -174,7 +175,7 @@ def pretrain(arguments: ContrastiveArguments, training: ExtraBertTrainingArgumen
     )
     folder = Path(training.output_dir)
     if checkpoint is None and trainer.is_world_process_zero():
-        clear_earlier_run(folder)
+        RunFolder(folder).clear_results()
     trainer.train(resume_from_checkpoint=checkpoint)
     if trainer.is_world_process_zero():
         model.backbone.set_attn_implementation("sdpa")  # ours is no name that others know

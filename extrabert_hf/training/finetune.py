@@ -4,7 +4,6 @@ import logging
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from datasets import Dataset
@@ -17,7 +16,7 @@ from transformers import (
     set_seed,
 )
 
-from extrabert_hf.data.audit_report import AUDIT_FILE, findings, write_audit
+from extrabert_hf.data.audit_report import findings, write_audit
 from extrabert_hf.data.auditing import audit
 from extrabert_hf.data.collators import DataCollatorForMultiTask, DataCollatorForSentences
 from extrabert_hf.data.loading import LoadedData
@@ -27,14 +26,16 @@ from extrabert_hf.data.validation import write_rejected_rows
 from extrabert_hf.errors import InputError, need_folder
 from extrabert_hf.evaluation.metrics import compute_metrics, predictions_from_logits
 from extrabert_hf.evaluation.scores import majority_baseline
-from extrabert_hf.inference.calibration import MIN_ROWS, calibrate_model
+from extrabert_hf.inference.calibration import MIN_ROWS, CalibrationReport, calibrate_model
 from extrabert_hf.machine import PRECISIONS, keep_freed_memory
 from extrabert_hf.pretrained.loading import build_model, build_multitask_model
 from extrabert_hf.pretrained.lora import merge_lora, save_adapter, with_lora
 from extrabert_hf.pretrained.names import lasting_model_name
+from extrabert_hf.runs.folder import RunFolder, atomic_path
+from extrabert_hf.runs.run_metrics import RunMetrics
 from extrabert_hf.tasks import TaskSpec
 from extrabert_hf.training.callbacks import KeepBestPerTask
-from extrabert_hf.training.checkpoints import check_same_model, clear_earlier_run, find_checkpoint
+from extrabert_hf.training.checkpoints import check_same_model, find_checkpoint
 from extrabert_hf.training.command_line import Run
 from extrabert_hf.training.multitask_trainer import MultiTaskTrainer
 from extrabert_hf.training.objectives import prepare_train_rows
@@ -64,7 +65,7 @@ def check_can_calibrate(run: Run, loaded: dict[str, LoadedData]) -> None:
 
 def calibrate_run(
     run: Run, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, loaded: dict[str, LoadedData]
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, CalibrationReport]:
     """
     Calibrates the head of each task that has classes, and saves the model anew.
 
@@ -79,7 +80,7 @@ def calibrate_run(
             Each task's rows.
 
     Returns:
-        `dict`: by task what [`calibrate`] says.
+        `dict[str, CalibrationReport]`: what calibration changed, by task.
     """
     options = {"batch_size": run.training.eval_batch_size, "progress": not run.training.disable_tqdm}
     reports = {}
@@ -94,14 +95,11 @@ def calibrate_run(
 logger = logging.getLogger(__name__)
 
 
-def finetune(run: Run, callbacks: Sequence[TrainerCallback] = ()) -> dict[str, Any]:
+def finetune(run: Run, callbacks: Sequence[TrainerCallback] = ()) -> RunMetrics | None:
     """
-    Fine-tunes one model and leaves all of it in `run.training.output_dir`.
+    Fine-tunes one model, and writes the model, its scores and its predictions to `run.training.output_dir`.
 
-    The folder then holds the best model and its tokenizer, `metrics.json`, `predictions/TASK-SPLIT.csv`,
-    `scored/TASK-SPLIT.csv`, `rejected_rows.jsonl`, `data_audit.json`, `trainer_state.json` with the curves, and the
-    last checkpoints; of a run with LoRA also the adapter, of one with several tasks also the conflicts of their
-    gradients.
+    [`RunFolder`] names the files. The model is that of the best checkpoint.
 
     Args:
         run ([`Run`]):
@@ -110,7 +108,7 @@ def finetune(run: Run, callbacks: Sequence[TrainerCallback] = ()) -> dict[str, A
             For the trainer, beside those of the run.
 
     Returns:
-        `dict`: what stands in `metrics.json`; of several processes the first gets it, the others an empty one.
+        [`RunMetrics`]: the metrics of the run; `None` on all processes but the first.
 
     Raises:
         [`InputError`]: for anything in `run` that can't be used.
@@ -138,13 +136,13 @@ def finetune(run: Run, callbacks: Sequence[TrainerCallback] = ()) -> dict[str, A
     for callback in callbacks:
         trainer.add_callback(callback)
     if checkpoint is None and trainer.is_world_process_zero():
-        clear_earlier_run(Path(run.training.output_dir))
+        RunFolder(Path(run.training.output_dir)).clear_results()
     tell_what_is_trained(run, trainer)
     train_metrics = trainer.train(resume_from_checkpoint=checkpoint).metrics
     model = save_model(run, trainer)
     trainer.save_state()
     if not trainer.is_world_process_zero():
-        return {}
+        return None
     calibrations = calibrate_run(run, model, tokenizer, loaded) if run.training.calibrate else {}
     metrics = score_and_write(run, trainer, model, loaded, train_metrics, calibrations)
     if run.training.push_to_hub:
@@ -160,15 +158,16 @@ def load_rows(run: Run) -> dict[str, LoadedData]:
         for notice in loaded[name].notices:
             logger.info(notice)
     if run.training.process_index == 0:
-        output_dir = Path(run.training.output_dir)
-        need_folder("output_dir", output_dir)
+        folder = RunFolder(Path(run.training.output_dir))
+        need_folder("output_dir", folder.path)
         rejected = [row for rows in loaded.values() for row in rows.rejected]
-        write_rejected_rows(output_dir / "rejected_rows.jsonl", rejected)
+        with atomic_path(folder.rejected_rows_file) as path:
+            write_rejected_rows(path, rejected)
     return loaded
 
 
 def audit_rows(run: Run, tokenizer: PreTrainedTokenizerBase, loaded: dict[str, LoadedData]) -> None:
-    """Writes `data_audit.json` and says what of it a user should know before training."""
+    """Audits the rows of each task, logs the findings and writes the audit to the run's folder."""
     reports = {
         name: audit(rows, run.specs[name], tokenizer, majority_baseline=majority_baseline)
         for name, rows in loaded.items()
@@ -176,7 +175,8 @@ def audit_rows(run: Run, tokenizer: PreTrainedTokenizerBase, loaded: dict[str, L
     for report in reports.values():
         for finding in findings(report):
             logger.info(finding)
-    write_audit(Path(run.training.output_dir) / AUDIT_FILE, reports)
+    with atomic_path(RunFolder(Path(run.training.output_dir)).audit_file) as path:
+        write_audit(path, reports)
 
 
 def make_model(run: Run) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -281,9 +281,9 @@ def save_model(run: Run, trainer: ExtraBertTrainer) -> PreTrainedModel:
         return trainer.model
     merged = merge_lora(trainer.model)
     if trainer.args.should_save:
-        output_dir = Path(trainer.args.output_dir)
-        save_adapter(trainer.model, output_dir / "adapter", encoder=lasting_model_name(run.encoder.model_name_or_path))
-        merged.save_pretrained(output_dir)
-        for folder in (output_dir, output_dir / "adapter"):
+        output = RunFolder(Path(trainer.args.output_dir))
+        save_adapter(trainer.model, output.adapter, encoder=lasting_model_name(run.encoder.model_name_or_path))
+        merged.save_pretrained(output.path)
+        for folder in (output.path, output.adapter):
             trainer.processing_class.save_pretrained(folder)
     return merged

@@ -15,7 +15,8 @@ from extrabert_hf.data.multitask import MultiTaskDataset, StepSampler
 from extrabert_hf.data.samplers import mixed_generator
 from extrabert_hf.errors import InputError
 from extrabert_hf.evaluation.metrics import aggregate_scores
-from extrabert_hf.runs.gradient_conflicts import CONFLICTS_FILE, GradientConflicts
+from extrabert_hf.runs.folder import RunFolder
+from extrabert_hf.runs.gradient_conflicts import GradientConflicts
 from extrabert_hf.tasks import TaskSpec
 from extrabert_hf.training.gradient_surgery import combine, get_aggregator, gram_matrix
 from extrabert_hf.training.multitask_arguments import MultiTaskArguments
@@ -71,7 +72,7 @@ class MultiTaskTrainer(ExtraBertTrainer):
         self.multitask = multitask
         self.metrics_of = metrics_of or {}
         self.aggregator = get_aggregator(multitask.aggregator)
-        self.conflicts = GradientConflicts(Path(args.output_dir) / CONFLICTS_FILE)
+        self.conflicts = GradientConflicts(RunFolder(Path(args.output_dir)).conflicts_file)
         self.add_callback(self.conflicts)
         self._gradients: dict[str, list[torch.Tensor | None]] = {}  # the encoder's, by task
         self._losses: dict[str, list[torch.Tensor]] = {}  # since the last log line

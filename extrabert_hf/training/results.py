@@ -1,9 +1,7 @@
-"""What a finished run writes: predictions, scores, figures."""
+"""The end of a run: scores dev and test, and writes metrics, predictions and the report."""
 
-import csv
 import json
 import logging
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,16 +14,19 @@ from transformers import PreTrainedModel
 from extrabert_hf.data.loading import LoadedData
 from extrabert_hf.data.sources import describe_source
 from extrabert_hf.evaluation.metrics import aggregate_scores
-from extrabert_hf.evaluation.scores import score, summarize
+from extrabert_hf.evaluation.scores import SplitScores, score, summarize
+from extrabert_hf.inference.calibration import CalibrationReport
 from extrabert_hf.inference.predictor import score_split
 from extrabert_hf.machine import describe_machine
 from extrabert_hf.pretrained.names import hub_model_name
 from extrabert_hf.runs.answers import Answers, answer_rows
-from extrabert_hf.runs.folder import write_submission
-from extrabert_hf.runs.gradient_conflicts import summarize_conflicts
+from extrabert_hf.runs.folder import RunFolder
+from extrabert_hf.runs.gradient_conflicts import ConflictSummary, summarize_conflicts
+from extrabert_hf.runs.report import report_run
+from extrabert_hf.runs.run_metrics import ModelRecord, RunMetrics, TaskMetrics, TrainingRecord
+from extrabert_hf.runs.scored import write_scored, write_submission
 from extrabert_hf.training.command_line import Run
 from extrabert_hf.training.multitask_trainer import MultiTaskTrainer
-from extrabert_hf.training.reporting import report_run
 from extrabert_hf.training.trainer import ExtraBertTrainer
 
 logger = logging.getLogger(__name__)
@@ -37,77 +38,99 @@ def score_and_write(
     model: PreTrainedModel,
     loaded: dict[str, LoadedData],
     train_metrics: dict[str, float],
-    calibrations: dict[str, dict[str, Any]],
-) -> dict[str, Any]:
+    calibrations: dict[str, CalibrationReport],
+) -> RunMetrics:
     """
-    Scores dev and test in float32, as `recipes/evaluate_model.py` would, and writes all that a run leaves.
+    Scores dev and test in float32, as `recipes/evaluate_model.py` does, and writes all results of a run.
 
     Args:
         run ([`Run`]):
-            What the run was told.
+            The arguments of the run.
         trainer ([`ExtraBertTrainer`]):
-            After training.
+            The trainer after training.
         model (`PreTrainedModel`):
-            The trained model, without adapters.
+            The trained model, adapters merged.
         loaded (`dict[str, LoadedData]`):
-            Each task's rows.
+            The rows by task.
         train_metrics (`dict[str, float]`):
-            What `trainer.train` has measured.
-        calibrations (`dict[str, dict]`):
-            By task what its calibration was worth, where it has been calibrated.
+            The metrics of `trainer.train`.
+        calibrations (`dict[str, CalibrationReport]`):
+            What calibration changed, by calibrated task.
 
     Returns:
-        `dict`: what is written to `metrics.json`.
+        [`RunMetrics`]: the metrics, which are also written to the run's folder.
     """
-    output_dir = Path(run.training.output_dir)
-    tasks = {}
+    folder = RunFolder(Path(run.training.output_dir))
     answers: dict[str, Answers] = {}
+    tasks = {}
     for name in run.tasks:
         task_model = model if run.multitask is None else model.extract(name)
-        tasks[name] = {
-            "task": asdict(run.specs[name]),
-            "scores": _score_task(run, name, trainer, task_model, loaded[name], answers),
-            "calibration": calibrations.get(name),
-            "rows": {split: len(rows) for split, rows in loaded[name].splits.items()},
-            "rejected_rows": len(loaded[name].rejected),
-            "model": _encoder_names(run.encoder.model_name_or_path)
-            | {field: getattr(task_model.config, field) for field in run.tasks[name].model.config_fields()},
-            "data": asdict(data := run.tasks[name].data),
-            "dataset": asdict(describe_source(run.specs[name], data.data, data.dataset_config)),
-        }
-    metrics: dict[str, Any] = {"tasks": tasks}
-    if run.multitask is not None:
-        metrics["aggregate"] = _aggregate(run, tasks)
-        logger.info(
-            "\nall tasks: %s", ", ".join(f"{name} {value:.3f}" for name, value in metrics["aggregate"].items())
-        )
-        metrics["multitask"] = asdict(run.multitask)
-        metrics["best_per_task"] = _best_per_task(run, output_dir)
-    if isinstance(trainer, MultiTaskTrainer):
-        metrics["gradient_conflicts"] = conflicts = summarize_conflicts(trainer.conflicts.rows)
-        for pair, entry in conflicts["pairs"].items():
-            share = 100 * entry["conflicting_steps"]
-            logger.info("gradients %s: mean cosine %.2f, below 0 at %.0f %%", pair, entry["mean_cosine"], share)
-    metrics |= {
-        "training": {
-            "steps": trainer.state.global_step,
-            "global_batch_size": trainer.global_batch_size,
-            "best_step": trainer.state.best_global_step,
-            "processes": run.training.world_size,
-            "precision": run.training.mixed_precision,
-            **train_metrics,
-        },
-        "lora": asdict(run.lora),
-        "arguments": run.training.to_dict(),
-        "machine": describe_machine(),
-        "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
-    }
-    unfinished = output_dir / "metrics.json.part"  # a run is finished once its `metrics.json` is there, whole
-    unfinished.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
-    unfinished.replace(output_dir / "metrics.json")
-    report_run(output_dir, answers, metrics)
-    logger.info("\nmodel, metrics.json, predictions and report.html are in %s", output_dir)
+        scores = _score_task(run, name, trainer, task_model, loaded[name], answers)
+        tasks[name] = _task_metrics(run, name, task_model, loaded[name], scores, calibrations.get(name))
+    metrics = RunMetrics(
+        tasks=tasks,
+        **({} if run.multitask is None else _multitask_results(run, tasks, folder)),
+        gradient_conflicts=_conflicts(trainer) if isinstance(trainer, MultiTaskTrainer) else None,
+        training=TrainingRecord(
+            steps=trainer.state.global_step,
+            global_batch_size=trainer.global_batch_size,
+            best_step=trainer.state.best_global_step,
+            processes=run.training.world_size,
+            precision=run.training.mixed_precision,
+            measures=train_metrics,
+        ),
+        lora=asdict(run.lora),
+        arguments=json.loads(json.dumps(run.training.to_dict())),  # tuples and enums become what a file can hold
+        machine=describe_machine(),
+        versions={"torch": torch.__version__, "transformers": transformers.__version__},
+    )
+    folder.write_metrics(metrics)
+    report_run(folder, answers, metrics)
+    logger.info("\nmodel, %s, predictions and %s are in %s", folder.METRICS, folder.REPORT, folder.path)
     return metrics
+
+
+def _task_metrics(
+    run: Run,
+    name: str,
+    model: PreTrainedModel,
+    loaded: LoadedData,
+    scores: dict[str, SplitScores],
+    calibration: CalibrationReport | None,
+) -> TaskMetrics:
+    task_run, path = run.tasks[name], run.encoder.model_name_or_path
+    hub_name = hub_model_name(path)
+    return TaskMetrics(
+        task=task_run.task,
+        scores=scores,
+        rows={split: len(rows) for split, rows in loaded.splits.items()},
+        rejected_rows=len(loaded.rejected),
+        model=ModelRecord(
+            encoder=hub_name or Path(path).name,
+            encoder_is_on_hub=hub_name is not None,
+            config_fields={field: getattr(model.config, field) for field in task_run.model.config_fields()},
+            model_name_or_path=path,
+        ),
+        dataset=describe_source(task_run.task, task_run.data.data, task_run.data.dataset_config),
+        calibration=calibration,
+        data=asdict(task_run.data),
+    )
+
+
+def _multitask_results(run: Run, tasks: dict[str, TaskMetrics], folder: RunFolder) -> dict[str, Any]:
+    """Returns the fields of [`RunMetrics`] that only a multitask run has."""
+    aggregate = aggregate_scores(run.specs, {name: entry.scores["dev"].metrics for name, entry in tasks.items()})
+    logger.info("\nall tasks: %s", ", ".join(f"{name} {value:.3f}" for name, value in aggregate.items()))
+    best = {name: score for name in tasks if (score := folder.read_best_score(name)) is not None}
+    return {"aggregate": aggregate, "multitask": asdict(run.multitask), "best_per_task": best}
+
+
+def _conflicts(trainer: MultiTaskTrainer) -> ConflictSummary:
+    summary = summarize_conflicts(trainer.conflicts.rows)
+    for pair, entry in summary.pairs.items():
+        share = 100 * entry.conflicting_steps
+        logger.info("gradients %s: mean cosine %.2f, below 0 at %.0f %% of the steps", pair, entry.mean_cosine, share)
+    return summary
 
 
 def _score_task(
@@ -117,8 +140,8 @@ def _score_task(
     model: PreTrainedModel,
     loaded: LoadedData,
     answers: dict[str, Answers],
-) -> dict[str, Any]:
-    output_dir, task = Path(run.training.output_dir), run.specs[name]
+) -> dict[str, SplitScores]:
+    folder, task = RunFolder(Path(run.training.output_dir)), run.specs[name]
     train_labels = np.asarray(loaded.splits["train"]["label"][:])
     options = {"batch_size": run.training.eval_batch_size, "progress": not run.training.disable_tqdm}
     scores = {}
@@ -127,37 +150,13 @@ def _score_task(
         if split == "dev":
             answers[name] = answer_rows(model, trainer.processing_class, task, rows, **options)
             predictions = answers[name].predictions
-            report = score(task, predictions, answers[name].labels, train_labels=train_labels)
+            found = score(task, predictions, answers[name].labels, train_labels=train_labels)
         else:
             members = [(model, trainer.processing_class)]
-            predictions, report = score_split(members, task, rows, train_labels=train_labels, **options)
-        write_submission(output_dir / "predictions" / f"{name}-{split}.csv", task, rows["id"], predictions)
-        if report is not None:
-            scores[split] = report
-            write_scored(output_dir / "scored" / f"{name}-{split}.csv", rows["id"], rows["label"][:], predictions)
-            logger.info("\n%s", summarize(f"{name} {split}", report))
+            predictions, found = score_split(members, task, rows, train_labels=train_labels, **options)
+        write_submission(folder.predictions_file(name, split), task, rows["id"], predictions)
+        if found is not None:
+            scores[split] = found
+            write_scored(folder.scored_file(name, split), rows["id"], rows["label"][:], predictions)
+            logger.info("\n%s", summarize(f"{name} {split}", found))
     return scores
-
-
-def write_scored(path: Path, ids: Sequence[str], labels: Sequence[float], predictions: np.ndarray) -> None:
-    """Writes `id,label,prediction` of each labelled row: what a paired comparison of two runs reads."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["id", "label", "prediction"])
-        writer.writerows(zip(ids, labels, predictions.tolist(), strict=True))
-
-
-def _encoder_names(name: str) -> dict[str, Any]:
-    hub_name = hub_model_name(name)
-    told = {"encoder": hub_name or Path(name).name, "encoder_is_on_hub": hub_name is not None}
-    return {"model_name_or_path": name, **told}
-
-
-def _aggregate(run: Run, tasks: dict[str, Any]) -> dict[str, float]:
-    return aggregate_scores(run.specs, {name: entry["scores"]["dev"]["metrics"] for name, entry in tasks.items()})
-
-
-def _best_per_task(run: Run, output_dir: Path) -> dict[str, Any]:
-    best = {name: output_dir / "best" / name / "best.json" for name in run.tasks}
-    return {name: json.loads(path.read_text(encoding="utf-8")) for name, path in best.items() if path.is_file()}

@@ -15,13 +15,11 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from extrabert_hf.data.collators import EXTRA_COLUMNS
 from extrabert_hf.data.samplers import LengthBucketSampler, TokenBudgetBatchSampler
 from extrabert_hf.errors import InputError
+from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.sharing.hub import claim_repository, push_folder, told_in_one_line
-from extrabert_hf.sharing.model_card import HubArguments, check_templates
+from extrabert_hf.sharing.model_card import HubArguments
 from extrabert_hf.sharing.repository_files import default_name
 from extrabert_hf.training.callbacks import SamplerOfEpochs, _SetSamplerEpoch
-
-COMPLETE_FILE = "complete"
-"""Stands in a checkpoint that was written to its end: one that a kill cut short has none."""
 
 
 class ExtraBertTrainer(Trainer):
@@ -89,7 +87,7 @@ class ExtraBertTrainer(Trainer):
         self.accelerator.wait_for_everyone()  # each process has written its part
         if self.args.should_save:
             folder = Path(self._get_output_dir(trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-            (folder / COMPLETE_FILE).touch()
+            (folder / RunFolder.COMPLETE).touch()
 
     def get_train_dataloader(self) -> DataLoader:
         """As the `Trainer`'s, or with batches of at most `max_tokens_per_batch` tokens."""
@@ -130,7 +128,6 @@ class ExtraBertTrainer(Trainer):
     def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
         """Sees before training that the token may push, and that the repository is free."""
         if self.is_world_process_zero():
-            check_templates()
             name = self.args.hub_model_id or default_name(Path(self.args.output_dir))
             with told_in_one_line(name):
                 self.hub_model_id = claim_repository(name, self._sharing(private))

@@ -33,19 +33,19 @@ def test_a_distortion_is_undone(classes, bias):
     found, report = calibrate(3.0 * shifted, labels)
     assert found.temperature == pytest.approx(3.0, rel=0.08)
     assert found.bias == pytest.approx(bias, abs=0.15)
-    assert report["before"]["expected_calibration_error"] > 0.1
-    assert report["after"]["expected_calibration_error"] < 0.03
-    assert report["after"]["nll"] < report["before"]["nll"]
-    low, high = report["accuracy_gain"]
-    gain = report["after"]["accuracy"] - report["before"]["accuracy"]
+    assert report.before.expected_calibration_error > 0.1
+    assert report.after.expected_calibration_error < 0.03
+    assert report.after.nll < report.before.nll
+    low, high = report.accuracy_gain
+    gain = report.after.accuracy - report.before.accuracy
     assert low <= gain <= high and (low > 0) == (classes == 2)
-    assert (report["temperature"], report["bias"], report["rows"]) == (found.temperature, found.bias, 4000)
+    assert (report.temperature, report.bias, report.rows) == (found.temperature, found.bias, 4000)
 
 
 def test_scores_after_are_of_rows_that_the_fit_has_not_seen():
     draw = np.random.default_rng(0)
     _, report = calibrate(draw.normal(size=(100, 2)), draw.integers(0, 2, size=100))  # nothing to learn
-    assert report["after"]["nll"] > np.log(2)  # worse than a coin: what it learnt were accidents
+    assert report.after.nll > np.log(2)  # worse than a coin: what it learnt were accidents
 
 
 def test_answers_that_are_never_wrong_do_not_send_the_fit_to_infinity():
@@ -78,7 +78,7 @@ def test_a_model_is_calibrated_in_place(tiny_encoder):
     sentences = [rows["sentence1"][:], rows["sentence2"][:]]
     before = predict_logits(model, tokenizer, *sentences)
     report = calibrate_model(model, tokenizer, task, rows)
-    expected = Calibration(report["temperature"], report["bias"]).apply(before)
+    expected = Calibration(report.temperature, report.bias).apply(before)
     np.testing.assert_allclose(predict_logits(model, tokenizer, *sentences), expected, rtol=1e-4, atol=1e-5)
 
 

@@ -44,7 +44,7 @@ def test_several_models_answer_as_one(saved):
     rows = Dataset.from_dict({"sentence1": FIRST, "sentence2": SECOND, "label": [1.0, 4.0, 2.5]})
     predictions, report = score_split(members, task, rows, progress=False)
     np.testing.assert_allclose(predictions, together[:, 0], atol=1e-6)
-    assert report["rows"] == 3
+    assert report.rows == 3
 
 
 def test_one_model_answers_as_it_does_alone_and_its_folder_may_have_a_comma(saved):

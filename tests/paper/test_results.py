@@ -1,6 +1,3 @@
-import csv
-import json
-
 import numpy as np
 import pytest
 
@@ -10,6 +7,7 @@ from extrabert_hf.evaluation.formulas import accuracy
 from extrabert_hf.paper.results import row_results, run_folder
 from extrabert_hf.paper.rows import TABLE1
 from extrabert_hf.tasks import PAPER_TASKS
+from tests.runs.finished_runs import write_finished_run
 
 RR, SFT = TABLE1["rr"], TABLE1["sft"]
 LABELS = {"sst": [0, 1, 2, 3, 4, 4], "para": [0, 1, 1, 0, 1, 0], "sts": [0.0, 1.2, 2.4, 3.6, 4.8, 5.0]}
@@ -19,14 +17,10 @@ MAJORITY = {"sst": {"accuracy": 0.25}, "para": {"accuracy": 0.6}, "sts": {"mse":
 
 def write_run(root, row, seed, answers, labels=LABELS, first_id=0, majority=MAJORITY):
     """Leaves the files of finished runs: answers by task."""
-    scores = {name: {"scores": {"dev": {"majority_baseline": majority[name]}}} for name in answers}
     for name, predictions in answers.items():
         folder = run_folder(root, row, seed, name)
-        (folder / "scored").mkdir(parents=True, exist_ok=True)
-        (folder / "metrics.json").write_text(json.dumps({"tasks": scores}))
-        rows = [(f"id-{first_id + i}", *pair) for i, pair in enumerate(zip(labels[name], predictions, strict=True))]
-        with (folder / "scored" / f"{name}-dev.csv").open("w", newline="") as file:
-            csv.writer(file).writerows([("id", "label", "prediction"), *rows])
+        ids = [f"id-{first_id + i}" for i in range(len(predictions))]
+        write_finished_run(folder, name, ids, labels[name], np.array(predictions), tasks=answers, majority=majority)
 
 
 def test_a_multitask_row_has_a_folder_a_seed_and_a_separate_row_one_a_task(tmp_path):
@@ -104,8 +98,8 @@ def test_runs_over_other_rows_are_refused(tmp_path, other):
 @pytest.mark.parametrize(
     ("file", "text", "message"),
     [
-        ("metrics.json", "{", "metrics.json must hold the dev scores of sst, got JSONDecodeError"),
-        ("metrics.json", '{"tasks": {}}', r"metrics.json must hold the dev scores of sst, got KeyError\('sst'\)"),
+        ("metrics.json", "{", "metrics.json must hold the metrics of a run, got JSONDecodeError"),
+        ("metrics.json", '{"tasks": {}}', r"metrics.json must hold the dev scores of sst, got \{\}"),
         ("scored/para-dev.csv", "id,label,prediction\n", "para-dev.csv must hold `id,label,prediction`"),
         ("scored/para-dev.csv", "id,label\n1,0\n", "para-dev.csv must hold `id,label,prediction`"),
         ("scored/para-dev.csv", "id,prediction,label\n1,0,1\n", "para-dev.csv must hold .*got: header"),

@@ -1,5 +1,4 @@
 import csv
-import json
 import re
 
 import numpy as np
@@ -14,6 +13,7 @@ from extrabert_hf.paper.rows import TABLE1
 from extrabert_hf.paper.table1 import ladder, score_cells, table1, write_tables
 from extrabert_hf.runs.tables import to_latex
 from extrabert_hf.tasks import PAPER_TASKS
+from tests.runs.finished_runs import write_finished_run
 
 ROWS = 80
 SETTINGS = "MiniLM-L6, 50 % of 1_000 steps, seeds 1 & 2"
@@ -38,14 +38,10 @@ def answers(right):
 
 def write_run(root, name, seed, predictions, labels=LABELS):
     """Leaves the files of finished runs of a row: predictions by task."""
-    scores = {task: {"scores": {"dev": {"majority_baseline": MAJORITY[task]}}} for task in predictions}
     for task, column in predictions.items():
         folder = run_folder(root, TABLE1[name], seed, task)
-        (folder / "scored").mkdir(parents=True, exist_ok=True)
-        (folder / "metrics.json").write_text(json.dumps({"tasks": scores}))
-        rows = zip(range(ROWS), labels[task].tolist(), column.tolist(), strict=True)
-        with (folder / "scored" / f"{task}-dev.csv").open("w", newline="") as file:
-            csv.writer(file).writerows([("id", "label", "prediction"), *rows])
+        rows = range(ROWS), labels[task].tolist(), column
+        write_finished_run(folder, task, *rows, tasks=predictions, majority=MAJORITY)
 
 
 @pytest.fixture(scope="module")

@@ -38,39 +38,39 @@ def test_each_is_compared_with_each_on_the_tasks_they_share():
     sides = {"a": {"para": results("para", 0.5), "sts": results("sts", 0.5)}, "b": {"para": results("para", 0.9)}}
     sides["c"] = {"para": results("para", 0.9)}
     lines = compare_all(sides)
-    assert [(line["a"], line["b"], line["task"]) for line in lines] == [
+    assert [(line.a, line.b, line.task) for line in lines] == [
         *[("a", "b", "para"), ("a", "c", "para"), ("b", "c", "para")],
     ]
-    assert [line["verdict"] for line in lines] == ["up", "up", "level"]
-    assert [(line["a"], line["b"]) for line in compare_all(sides, against="c")] == [("c", "a"), ("c", "b")]
-    assert [line["verdict"] for line in compare_all(sides, against="c")] == ["down", "level"]
+    assert [line.verdict for line in lines] == ["up", "up", "level"]
+    assert [(line.a, line.b) for line in compare_all(sides, against="c")] == [("c", "a"), ("c", "b")]
+    assert [line.verdict for line in compare_all(sides, against="c")] == ["down", "level"]
 
 
 def test_a_line_holds_what_the_tests_give():
     a, b = results("para", 0.5), results("para", 0.6)
     (line,) = compare_all({"a": {"para": a}, "b": {"para": b}})
     found = paired_bootstrap(accuracy, a.predictions, b.predictions, a.labels)
-    assert (line["difference"], line["low"], line["high"]) == (found.difference, found.low, found.high)
-    assert line["score_b"] - line["score_a"] == pytest.approx(found.difference)
+    assert (line.difference, line.low, line.high) == (found.difference, found.low, found.high)
+    assert line.score_b - line.score_a == pytest.approx(found.difference)
     right = [side.predictions[0] == side.labels for side in (a, b)]
-    assert (line["bootstrap_p"], line["second_p"]) == (found.p_value, mcnemar_test(*right))
+    assert (line.bootstrap_p, line.second_p) == (found.p_value, mcnemar_test(*right))
     a, b = results("sts", 0.5), results("sts", 0.6)
     (line,) = compare_all({"a": {"sts": a}, "b": {"sts": b}})
     (x,), (y,) = a.predictions, b.predictions
     correlations = (float(pearson(x, a.labels)), float(pearson(y, a.labels)), float(pearson(x, y)))
-    assert line["second_p"] == williams_test(*correlations, rows=ROWS)[1]
+    assert line.second_p == williams_test(*correlations, rows=ROWS)[1]
 
 
 def test_several_seeds_are_one_side_and_have_no_second_test():
     (line,) = compare_all({"a": {"para": results("para", 0.5, 0.6)}, "b": {"para": results("para", 0.7, 0.8, 0.9)}})
-    assert (line["runs_a"], line["runs_b"], line["second_p"]) == (2, 3, None)
-    assert line["difference"] == pytest.approx(0.25)
+    assert (line.runs_a, line.runs_b, line.second_p) == (2, 3, None)
+    assert line.difference == pytest.approx(0.25)
 
 
 def test_holms_correction_is_over_all_lines():
     sides = {name: {"para": results("para", share)} for name, share in (("a", 0.5), ("b", 0.53), ("c", 0.56))}
     lines = compare_all(sides)
-    assert [line["holm_p"] for line in lines] == holm_adjusted([line["bootstrap_p"] for line in lines]).tolist()
+    assert [line.holm_p for line in lines] == holm_adjusted([line.bootstrap_p for line in lines]).tolist()
     assert (verdict(0.1, 0.049), verdict(-0.1, 0.049), verdict(0.1, 0.05)) == ("up", "down", "level")
 
 

@@ -1,6 +1,4 @@
 import csv
-import json
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +6,7 @@ import pytest
 
 from extrabert_hf.errors import InputError
 from extrabert_hf.runs.comparison import compare_all, compare_runs, read_sides, split_sides, write_comparison
-from extrabert_hf.tasks import PAPER_TASKS
+from tests.runs.finished_runs import write_finished_run
 
 LABELS = np.random.default_rng(0).integers(2, size=150)
 
@@ -19,13 +17,9 @@ def run(tmp_path):
 
     def write(name, share, seed=1):
         folder = tmp_path / name
-        (folder / "scored").mkdir(parents=True)
-        entry = {"task": asdict(PAPER_TASKS["para"]), "scores": {"dev": {"majority_baseline": {"accuracy": 0.6}}}}
-        (folder / "metrics.json").write_text(json.dumps({"tasks": {"para": entry}, "arguments": {"seed": seed}}))
         answers = np.where(np.arange(len(LABELS)) < share * len(LABELS), LABELS, 1 - LABELS)
-        with (folder / "scored" / "para-dev.csv").open("w", newline="") as file:
-            rows = zip(range(len(LABELS)), LABELS.tolist(), answers.tolist(), strict=True)
-            csv.writer(file).writerows([("id", "label", "prediction"), *rows])
+        majority = {"para": {"accuracy": 0.6}}
+        write_finished_run(folder, "para", range(len(LABELS)), LABELS.tolist(), answers, majority=majority, seed=seed)
         return str(folder)
 
     return write
@@ -88,7 +82,7 @@ def test_tables_and_figure_are_written(run, tmp_path):
 def test_a_line_of_each_verdict_is_drawn(run, tmp_path):
     sides = read_sides([run("a", 0.5), run("b", 0.8), run("c", 0.51)])
     lines = compare_all(sides)
-    assert {line["verdict"] for line in lines} == {"up", "down", "level"}
+    assert {line.verdict for line in lines} == {"up", "down", "level"}
     write_comparison(lines, tmp_path / "all")
 
 

@@ -1,7 +1,12 @@
 import torch
 from transformers import TrainerState
 
-from extrabert_hf.runs.gradient_conflicts import GradientConflicts, read_conflicts, summarize_conflicts
+from extrabert_hf.runs.gradient_conflicts import (
+    ConflictSummary,
+    GradientConflicts,
+    read_conflicts,
+    summarize_conflicts,
+)
 
 
 def begun(path, step=0):
@@ -26,7 +31,7 @@ def test_a_gradient_without_direction_has_no_cosine(tmp_path):
     for value in (0.0, torch.inf, torch.nan):
         conflicts.add(1, ["a", "b"], torch.tensor([[1.0, value], [value, value]]))
     assert conflicts.rows == []
-    assert summarize_conflicts(conflicts.rows) == {"steps": 0, "conflicting_steps": None, "pairs": {}}
+    assert summarize_conflicts(conflicts.rows) == ConflictSummary(steps=0, conflicting_steps=None, pairs={})
     assert conflicts.window() == {}
 
 

@@ -58,8 +58,8 @@ def test_a_page_holds_scores_figures_and_errors_and_needs_nothing_else(page):
     assert "<title>a &amp; b</title>" in text and "&lt;b&gt;not&lt;/b&gt; &amp; dull" in text
     assert not re.findall(r"https?://|src=\"(?!data:)|@import|<link", text)
     assert text.count("data:image/png;base64,") == 5 + 3 + 2  # classes, scores, training
-    low, high = scores["sst"]["intervals"]["accuracy"]
-    told = [f"{value:.3f}".replace("0.", ".", 1) for value in (scores["sst"]["metrics"]["accuracy"], low, high)]
+    low, high = scores["sst"].intervals["accuracy"]
+    told = [f"{value:.3f}".replace("0.", ".", 1) for value in (scores["sst"].metrics["accuracy"], low, high)]
     assert f"{told[0]}<td>[{told[1]}, {told[2]}]" in text
     for name, its in answers.items():
         what = "wrong answers" if name == "sst" else "rows with an error"

@@ -12,13 +12,13 @@ import yaml
 from optuna.trial import TrialState
 
 from extrabert_hf.errors import InputError
+from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.search.arguments import SearchArguments
 from extrabert_hf.search.results import write_results
 from extrabert_hf.search.runner import Told, run_search, start_trial
 from extrabert_hf.search.space import read_space
 from extrabert_hf.search.study import PLAN, finished_trials, open_study, plan_trials, renew_lost, trials_of_plans
 from extrabert_hf.search.trial import ScoresOfTrial, parse_search, run_next_trial
-from extrabert_hf.training.checkpoints import last_checkpoint
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
@@ -88,7 +88,7 @@ def test_a_trial_that_was_killed_goes_on_and_one_with_other_words_begins_anew(wo
     with monkeypatch.context() as patched, pytest.raises(Killed):
         patched.setattr(ScoresOfTrial, "on_step_end", kill, raising=False)
         run_next_trial(arguments, flags, read_space(arguments.space))
-    assert last_checkpoint(folder).name == "checkpoint-10"
+    assert RunFolder(folder).last_checkpoint.name == "checkpoint-10"
     ((trial,),) = trials_of_plans(study).values()
     if trial.state == TrialState.RUNNING:
         study.tell(trial.number, state=TrialState.FAIL)

@@ -4,16 +4,14 @@ import re
 import pytest
 from huggingface_hub import EvalResult, ModelCard
 
-from extrabert_hf.errors import InputError
-from extrabert_hf.runs.folder import RunFolder
-from extrabert_hf.sharing import model_card
 from extrabert_hf.sharing.model_card import HUB_METRICS, HUB_TASKS, MARK, HubArguments, render_card
+from extrabert_hf.sharing.shared_run import SharedRun
 
 pytestmark = pytest.mark.filterwarnings("ignore::extrabert_hf.evaluation.metrics.ConstantInputWarning")
 
 
 def card_of(folder, **options):
-    run = RunFolder(folder)
+    run = SharedRun(folder)
     sharing = HubArguments(hub_license="apache-2.0", hub_language="en")
     return render_card(run, "me/the-model", sharing, run.draw_figures(), **options)
 
@@ -119,7 +117,8 @@ def test_a_calibration_stands_in_the_card_with_what_it_was_worth(run_of):
     metrics = json.loads((folder / "metrics.json").read_text())
     scores = {"accuracy": 0.8, "expected_calibration_error": 0.125, "nll": 0.671}
     after = {"accuracy": 0.85, "expected_calibration_error": 0.013, "nll": 0.345}
-    metrics["tasks"]["para"]["calibration"] = {"temperature": 3.1, "bias": -0.75, "before": scores, "after": after}
+    report = {"temperature": 3.1, "bias": -0.75, "rows": 200, "before": scores, "after": after}
+    metrics["tasks"]["para"]["calibration"] = report | {"accuracy_gain": [0.01, 0.09]}
     (folder / "metrics.json").write_text(json.dumps(metrics))
     card = card_of(folder)
     assert "probabilities of `para` are calibrated on the dev rows (temperature 3.10, bias -0.75)" in card
@@ -132,7 +131,7 @@ def test_the_card_says_whether_the_sentences_of_a_pair_are_encoded_apart(encodin
     folder = run_of("sts")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"pair_encoding": encoding}))
-    assert ("The two sentences of a pair are encoded apart" in card_of(folder)) == apart
+    assert ("The two sentences of a pair are encoded separately" in card_of(folder)) == apart
 
 
 def test_an_adapters_card_names_the_encoder_it_is_for(run_of):
@@ -146,10 +145,7 @@ def test_a_model_without_a_run_has_a_card_without_scores(run_of):
     for name in ("metrics.json", "trainer_state.json", "rejected_rows.jsonl"):
         (folder / name).unlink()
     card = ModelCard(card_of(folder))
-    assert card.data.eval_results is None and "No evaluation stood beside the model." in card.text
-
-
-def test_an_install_without_the_templates_says_what_is_needed(run_of, monkeypatch, tmp_path):
-    monkeypatch.setattr(model_card, "TEMPLATES", tmp_path / "gone")
-    with pytest.raises(InputError, match="a push needs a checkout of the repository"):
-        card_of(run_of("sts"))
+    assert (
+        card.data.eval_results is None
+        and "There are no scores: the folder of the model had no evaluation." in card.text
+    )

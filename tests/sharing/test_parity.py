@@ -104,7 +104,7 @@ def test_a_model_does_not_differ_from_itself_and_scores_as_it_is_evaluated(task,
     assert second["same_class"] == (None if task.is_regression else 1.0)
     expected = score_split([(model, tokenizer)], task, rows, progress=False)[1]
     assert second["scores"] == first["scores"]
-    for name, value in expected["metrics"].items():
+    for name, value in expected.metrics.items():
         assert first["scores"]["metrics"][name] == pytest.approx(value, abs=1e-5)
     assert first["rows"] == 37
     assert first["rows_per_second"] > 0

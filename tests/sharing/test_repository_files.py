@@ -6,9 +6,9 @@ import torch
 from safetensors.torch import load_file
 
 from extrabert_hf.errors import InputError
-from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.sharing.model_card import MARK, HubArguments
 from extrabert_hf.sharing.repository_files import check_names, described, files_to_push, preview_push
+from extrabert_hf.sharing.shared_run import SharedRun
 
 pytestmark = pytest.mark.filterwarnings("ignore::extrabert_hf.evaluation.metrics.ConstantInputWarning")
 
@@ -17,14 +17,14 @@ def test_no_pickle_no_checkpoint_and_no_labels_go_up(run_of):
     folder = run_of("sst")
     torch.save({"token": "secret"}, folder / "training_args.bin")
     (folder / "notes.txt").write_text("mine")
-    files = files_to_push(RunFolder(folder))
+    files = files_to_push(SharedRun(folder))
     assert {"config.json", "model.safetensors", "tokenizer.json", "modeling_extrabert.py"} <= set(files)
     assert not [path for path in files if path.endswith((".bin", ".txt", ".csv")) or "/" in path]
 
 
 @pytest.mark.parametrize("task", ["sts", "multitask"])
 def test_no_file_tells_a_path_of_this_machine(task, run_of, tiny_encoder):
-    run = RunFolder(run_of(task))
+    run = SharedRun(run_of(task))
     assert tiny_encoder in (run.path / "config.json").read_text()  # else there is nothing to see
     files = files_to_push(run) | described(run, "me/a", HubArguments(), None)
     for path, file in files.items():
@@ -38,7 +38,7 @@ def test_an_adapters_files_name_its_encoder_on_the_hub(run_of):
     on_hub = {"encoder": "sentence-transformers/all-MiniLM-L6-v2", "encoder_is_on_hub": True}
     metrics["tasks"]["sts"]["model"] |= on_hub
     (folder / "metrics.json").write_text(json.dumps(metrics))
-    files = files_to_push(RunFolder(folder), adapter_only=True)
+    files = files_to_push(SharedRun(folder), adapter_only=True)
     assert "model.safetensors" not in files
     assert json.loads(files["config.json"])["adapter_subfolder"] == "adapter"
     lora = json.loads(files["adapter/adapter_config.json"])
@@ -48,9 +48,9 @@ def test_an_adapters_files_name_its_encoder_on_the_hub(run_of):
 
 def test_an_adapter_of_an_encoder_in_a_folder_is_refused(run_of, tiny_encoder):
     with pytest.raises(InputError, match=f"is for an encoder from the Hub, the run's is {Path(tiny_encoder).name}"):
-        files_to_push(RunFolder(run_of("sts")), adapter_only=True)
+        files_to_push(SharedRun(run_of("sts")), adapter_only=True)
     with pytest.raises(InputError, match="is for a run with --lora true"):
-        files_to_push(RunFolder(run_of("multitask")), adapter_only=True)
+        files_to_push(SharedRun(run_of("multitask")), adapter_only=True)
 
 
 def test_folders_of_one_name_are_refused():
@@ -68,11 +68,11 @@ def test_a_folder_without_weights_is_refused(run_of):
     folder = run_of("sts")
     (folder / "model.safetensors").unlink()
     with pytest.raises(InputError, match=r"must hold model\.safetensors"):
-        files_to_push(RunFolder(folder))
+        files_to_push(SharedRun(folder))
 
 
 def test_a_card_of_ones_own_stays_as_it_is(run_of):
-    run = RunFolder(run_of("sts"))
+    run = SharedRun(run_of("sts"))
     described(run, "me/a", HubArguments(), None)
     assert MARK in (run.path / "README.md").read_text()
     described(run, "me/b", HubArguments(), None)

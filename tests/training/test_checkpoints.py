@@ -3,7 +3,8 @@ import pytest
 from extrabert_hf import ExtraBertConfig, ExtraBertForSentiment
 from extrabert_hf.errors import InputError
 from extrabert_hf.pretrained.lora import with_lora
-from extrabert_hf.training.checkpoints import check_same_model, clear_earlier_run, find_checkpoint, last_checkpoint
+from extrabert_hf.runs.folder import RunFolder
+from extrabert_hf.training.checkpoints import check_same_model, find_checkpoint
 from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
 
 
@@ -21,10 +22,10 @@ def found(folder, **arguments):
 
 
 def test_the_last_checkpoint_is_that_of_the_most_steps_which_was_written_to_its_end(tmp_path):
-    assert last_checkpoint(tmp_path) is None
+    assert RunFolder(tmp_path).last_checkpoint is None
     for step, complete in ((9, True), (10, True), (11, False)):
         checkpoint(tmp_path, step, complete)
-    assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-10"
+    assert RunFolder(tmp_path).last_checkpoint == tmp_path / "checkpoint-10"
     assert found(tmp_path, resume_from_checkpoint="last") == str(tmp_path / "checkpoint-10")
 
 
@@ -65,7 +66,7 @@ def test_what_is_cleared_are_the_results_of_an_earlier_run_alone(tmp_path):
         (tmp_path / name).mkdir()
     for name in ("metrics.json", "gradient_conflicts.csv", "plan.txt"):
         (tmp_path / name).touch()
-    clear_earlier_run(tmp_path)
+    RunFolder(tmp_path).clear_results()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["notes", "plan.txt"]
 
 

@@ -4,8 +4,8 @@ from transformers import AutoModel, AutoTokenizer
 
 from extrabert_hf.errors import InputError
 from extrabert_hf.pretrained.loading import build_model
+from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.tasks import PAPER_TASKS
-from extrabert_hf.training.checkpoints import last_checkpoint
 from extrabert_hf.training.contrastive import ContrastiveArguments, info_nce, pairs_of_text, pretrain, same_sentences
 from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
 
@@ -134,6 +134,6 @@ def test_what_is_begun_anew_forgets_the_checkpoints_before(tiny_encoder, text, t
     options = {"bf16": False, "disable_tqdm": True, "save_strategy": "steps", "save_steps": 2} | NO_EVALUATION
     arguments, out = ContrastiveArguments(str(text), tiny_encoder), str(tmp_path / "out")
     pretrain(arguments, ExtraBertTrainingArguments(output_dir=out, max_steps=4, **options))
-    assert last_checkpoint(tmp_path / "out").name == "checkpoint-4"
+    assert RunFolder(tmp_path / "out").last_checkpoint.name == "checkpoint-4"
     pretrain(arguments, ExtraBertTrainingArguments(output_dir=out, max_steps=2, overwrite_output_dir=True, **options))
-    assert last_checkpoint(tmp_path / "out").name == "checkpoint-2"
+    assert RunFolder(tmp_path / "out").last_checkpoint.name == "checkpoint-2"

@@ -12,6 +12,7 @@ from extrabert_hf.data.loading import load_split
 from extrabert_hf.errors import InputError
 from extrabert_hf.inference.predictor import score_split
 from extrabert_hf.pretrained.loading import build_model, load_model
+from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.tasks import PAPER_TASKS
 from extrabert_hf.training.command_line import parse_multitask_run, parse_run
 from extrabert_hf.training.finetune import finetune, limit_length
@@ -34,17 +35,17 @@ def train(tiny_encoder, tmp_path):
 
 
 def dev_metrics(metrics, task):
-    return metrics["tasks"][task]["scores"]["dev"]["metrics"]
+    return metrics.tasks[task].scores["dev"].metrics
 
 
 @pytest.mark.parametrize("task", CLASSES)
 def test_a_run_leaves_model_scores_and_predictions(task, train, tmp_path):
     metrics = train(task)
     folder = tmp_path / "run"
-    assert json.loads((folder / "metrics.json").read_text()) == json.loads(json.dumps(metrics))
+    assert RunFolder(folder).read_metrics() == metrics
     assert type(AutoModel.from_pretrained(folder)) is CLASSES[task]
-    assert list(metrics["tasks"]) == [task]
-    assert metrics["tasks"][task]["rows"] == {"train": 260, "dev": 90, "test": 40}
+    assert list(metrics.tasks) == [task]
+    assert metrics.tasks[task].rows == {"train": 260, "dev": 90, "test": 40}
     for split, rows in (("dev", 90), ("test", 40)):
         lines = (folder / "predictions" / f"{task}-{split}.csv").read_text().splitlines()
         assert lines[0].startswith("id \t Predicted_")
@@ -52,8 +53,8 @@ def test_a_run_leaves_model_scores_and_predictions(task, train, tmp_path):
         assert all(len(line.split(" , ")) == 2 for line in lines[1:])
     assert (folder / "rejected_rows.jsonl").read_text() == ""
     assert (folder / "trainer_state.json").is_file()
-    assert list(metrics["tasks"][task]["scores"]) == ["dev"]
-    assert (metrics["arguments"]["seed"], metrics["arguments"]["learning_rate"]) == (42, 1e-3)
+    assert list(metrics.tasks[task].scores) == ["dev"]
+    assert (metrics.arguments["seed"], metrics.arguments["learning_rate"]) == (42, 1e-3)
 
 
 @pytest.mark.parametrize("task", CLASSES)
@@ -63,7 +64,7 @@ def test_a_saved_model_scores_as_its_run_did(task, train, tmp_path):
     assert tokenizer.model_max_length == 40
     rows = load_split(spec, "sample").splits["dev"]
     predictions, report = score_split([(model, tokenizer)], spec, rows, progress=False)
-    assert report["metrics"] == dev_metrics(metrics, task)
+    assert report.metrics == dev_metrics(metrics, task)
     written = dict(
         line.split(" , ")
         for line in (tmp_path / "run" / "predictions" / f"{task}-dev.csv").read_text().splitlines()[1:]
@@ -82,11 +83,11 @@ def test_rows_are_audited_and_cleaned_where_told(train, tmp_path):
     told = ["--dev_data", str(tmp_path / "dev.tsv")]
     metrics = train("sts", *told, data=str(data), output="as_it_is")
     report = json.loads((tmp_path / "as_it_is" / "data_audit.json").read_text())["sts"]
-    assert metrics["tasks"]["sts"]["rows"]["train"] == 7
+    assert metrics.tasks["sts"].rows["train"] == 7
     assert (report["splits"]["train"]["duplicates"]["rows"], report["leaks"]["dev"]["rows"]) == (3, 2)
     metrics = train("sts", *told, "--drop_leaked", "true", "--drop_duplicates", "true", data=str(data), output="clean")
-    assert metrics["tasks"]["sts"]["rows"]["train"] == 2
-    assert metrics["tasks"]["sts"]["rejected_rows"] == 5
+    assert metrics.tasks["sts"].rows["train"] == 2
+    assert metrics.tasks["sts"].rejected_rows == 5
     assert len((tmp_path / "clean" / "rejected_rows.jsonl").read_text().splitlines()) == 5
 
 
@@ -96,12 +97,12 @@ def test_the_best_checkpoint_is_kept_not_the_last(train, tmp_path):
     evaluations = {entry["step"]: entry["eval_accuracy"] for entry in state["log_history"] if "eval_accuracy" in entry}
     assert len(evaluations) == 4
     assert dev_metrics(metrics, "sst")["accuracy"] == pytest.approx(max(evaluations.values()))
-    assert evaluations[metrics["training"]["best_step"]] == max(evaluations.values())
+    assert evaluations[metrics.training.best_step] == max(evaluations.values())
 
 
 def test_training_fits_rows_that_can_be_fitted(train):
     metrics = train("sst", "--num_train_epochs", "12", "--learning_rate", "5e-3", "--head_learning_rate", "5e-3")
-    assert metrics["training"]["train_loss"] < 1.4  # ln 5 = 1.61 is the loss of a guess
+    assert metrics.training.measures["train_loss"] < 1.4  # ln 5 = 1.61 is the loss of a guess
 
 
 def test_ones_own_task_needs_no_code(train, tmp_path):
@@ -119,7 +120,7 @@ def test_ones_own_task_needs_no_code(train, tmp_path):
         *("--task_name", "stars", "--dev_fraction", "0.2", "--num_train_epochs", "30"),
         data=str(path),
     )
-    assert metrics["tasks"]["stars"]["rows"] == {"train": 48, "dev": 12}
+    assert metrics.tasks["stars"].rows == {"train": 48, "dev": 12}
     assert dev_metrics(metrics, "stars")["accuracy"] > 0.9
     rejected = [json.loads(line) for line in (tmp_path / "run" / "rejected_rows.jsonl").read_text().splitlines()]
     assert [(row["file"], row["line"]) for row in rejected] == [("reviews.csv", 62), ("reviews.csv", 63)]
@@ -240,26 +241,24 @@ def test_training_goes_on_from_a_model_of_ours(train, tmp_path):
 def test_a_multitask_run_leaves_one_model_and_each_tasks_scores(train, tmp_path):
     metrics = train("multitask", "--num_train_epochs", "3", "--keep_best_per_task", "--metric_for_best_model", "worst")
     folder = tmp_path / "run"
-    assert json.loads((folder / "metrics.json").read_text()) == json.loads(json.dumps(metrics))
-    assert list(metrics["tasks"]) == ["sst", "para", "sts"]
+    assert RunFolder(folder).read_metrics() == metrics
+    assert list(metrics.tasks) == ["sst", "para", "sts"]
     scores = [dev_metrics(metrics, task)[PAPER_TASKS[task].metric] for task in CLASSES]
-    assert metrics["aggregate"]["mean"] == pytest.approx(sum(scores) / 3)
-    assert metrics["aggregate"]["worst"] == min(scores)
+    assert metrics.aggregate["mean"] == pytest.approx(sum(scores) / 3)
+    assert metrics.aggregate["worst"] == min(scores)
     for task, model_class in CLASSES.items():
         model, tokenizer, spec = load_model(str(folder), task)
         assert type(model) is model_class
         rows = load_split(spec, "sample").splits["dev"]
-        assert score_split([(model, tokenizer)], spec, rows, progress=False)[1]["metrics"] == dev_metrics(
-            metrics, task
-        )
+        assert score_split([(model, tokenizer)], spec, rows, progress=False)[1].metrics == dev_metrics(metrics, task)
         assert len((folder / "predictions" / f"{task}-test.csv").read_text().splitlines()) == 41
         with (folder / "scored" / f"{task}-dev.csv").open() as file:
             scored = list(csv.DictReader(file))
         assert [row["id"] for row in scored] == rows["id"][:]
         assert [float(row["label"]) for row in scored] == rows["label"][:]
-    conflicts = metrics["gradient_conflicts"]
-    assert set(conflicts["pairs"]) == {"sst_para", "sst_sts", "para_sts"}
-    assert conflicts["steps"] == metrics["training"]["steps"] == 51
+    conflicts = metrics.gradient_conflicts
+    assert set(conflicts.pairs) == {"sst_para", "sst_sts", "para_sts"}
+    assert conflicts.steps == metrics.training.steps == 51
     assert (folder / "report_figures" / "gradient_conflicts.svg").stat().st_size > 10_000
 
 
@@ -269,11 +268,11 @@ def test_the_best_model_of_each_task_is_kept_if_asked(train, tmp_path):
     for task in CLASSES:
         key = f"eval_{task}_{PAPER_TASKS[task].metric}"
         best = max(entry[key] for entry in state["log_history"] if key in entry)
-        assert metrics["best_per_task"][task][PAPER_TASKS[task].metric] == best
+        assert metrics.best_per_task[task][PAPER_TASKS[task].metric] == best
         model, tokenizer, spec = load_model(str(tmp_path / "run" / "best" / task))
         rows = load_split(spec, "sample").splits["dev"]
         report = score_split([(model, tokenizer)], spec, rows, progress=False)[1]
-        assert report["metrics"][spec.metric] == pytest.approx(best, abs=1e-6)
+        assert report.metrics[spec.metric] == pytest.approx(best, abs=1e-6)
 
 
 @pytest.mark.parametrize("task", ["para", "multitask"])
@@ -283,7 +282,7 @@ def test_a_lora_run_leaves_the_merged_model_and_an_adapter_that_gives_the_same(t
         model, tokenizer, spec = load_model(str(folder), "para" if task == "multitask" else None)
         rows = load_split(spec, "sample").splits["dev"]
         report = score_split([(model, tokenizer)], spec, rows, progress=False)[1]
-        assert report["metrics"] == pytest.approx(dev_metrics(metrics, "para"), abs=1e-6)
+        assert report.metrics == pytest.approx(dev_metrics(metrics, "para"), abs=1e-6)
     adapter = (tmp_path / "run" / "adapter" / "adapter_model.safetensors").stat().st_size
     assert adapter < (tmp_path / "run" / "model.safetensors").stat().st_size
 
@@ -305,8 +304,8 @@ def test_a_lora_run_resumes_to_the_same_weights(task, train, tmp_path):
 
 def test_tasks_that_are_not_trained_are_scored_as_they_were_drawn(train):
     metrics = train("multitask", "--train_tasks", "sst", "--aggregator", "mean")
-    assert list(metrics["tasks"]) == ["sst", "para", "sts"]
-    assert metrics["gradient_conflicts"]["steps"] == 0
+    assert list(metrics.tasks) == ["sst", "para", "sts"]
+    assert metrics.gradient_conflicts.steps == 0
 
 
 @pytest.mark.parametrize(

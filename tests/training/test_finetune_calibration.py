@@ -68,7 +68,7 @@ def test_the_saved_model_is_calibrated(recipe, task, train, many_dev_rows):
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
     model, tokenizer, _ = load_model(str(folder), task)
     _, scored = score_split([(model, tokenizer)], spec, rows, progress=False)
-    assert scored["metrics"] == entry["scores"]["dev"]["metrics"]
+    assert scored.metrics == entry["scores"]["dev"]["metrics"]
 
 
 @pytest.mark.parametrize(

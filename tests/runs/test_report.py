@@ -5,9 +5,9 @@ import pytest
 
 from extrabert_hf.errors import InputError
 from extrabert_hf.runs.comparison import compare_all, comparison_cells, read_sides
+from extrabert_hf.runs.report import report_finished
 from extrabert_hf.training.command_line import parse_multitask_run, parse_run
 from extrabert_hf.training.finetune import finetune
-from extrabert_hf.training.reporting import report_finished
 
 pytestmark = pytest.mark.filterwarnings("ignore::extrabert_hf.evaluation.metrics.ConstantInputWarning")
 

@@ -1,6 +1,6 @@
 import numpy as np
 
-from extrabert_hf.runs.folder import write_submission
+from extrabert_hf.runs.scored import write_submission
 from extrabert_hf.tasks import PAPER_TASKS
 
 

@@ -1,0 +1,135 @@
+"""The report of a run: written at the end of the run, or later from the folders of finished runs."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datasets import Dataset
+
+from extrabert_hf.data.loading import load_task_data
+from extrabert_hf.errors import InputError
+from extrabert_hf.pretrained.loading import load_all_tasks
+from extrabert_hf.runs.answers import Answers, answer_rows
+from extrabert_hf.runs.comparison import compare_all, read_sides, split_sides
+from extrabert_hf.runs.folder import RunFolder
+from extrabert_hf.runs.page import ReportedRun, write_report
+from extrabert_hf.runs.run_metrics import RunMetrics
+from extrabert_hf.runs.scored import ScoredRun, check_same_rows
+from extrabert_hf.tasks import TaskSpec
+
+
+def report_run(folder: RunFolder, answers: Mapping[str, Answers], metrics: RunMetrics) -> None:
+    """
+    Writes the report of a run into the run's folder.
+
+    Args:
+        folder ([`RunFolder`]):
+            The folder, with the state of the `Trainer`.
+        answers (`Mapping[str, Answers]`):
+            Predictions for the dev rows by task.
+        metrics ([`RunMetrics`]):
+            The metrics of the run.
+    """
+    run = _reported(folder, folder.path.resolve().name, answers, metrics)
+    write_report(folder.report_file, [run], title=_title([run]))
+
+
+def report_finished(words: Sequence[str], output: str | Path | None = None) -> Path:
+    """
+    Loads the models of finished runs and their dev rows, and writes a report. Paired tests compare several runs.
+
+    Args:
+        words (`Sequence[str]`):
+            Folders of the runs, one or more, each as `FOLDER` or `NAME=FOLDER`. Runs with the same task must have the
+            same dev rows.
+        output (`str` or `Path`, *optional*):
+            The page to write; by default the report file in the folder of a single run.
+
+    Returns:
+        `Path`: the page.
+
+    Raises:
+        [`InputError`]: if a run is not finished, its dev rows have changed, or the runs cannot be compared.
+    """
+    if len(words) > 1 and output is None:
+        raise InputError("`output` must name the page of several runs, got none.")
+    folders = {name: _one_folder(name, paths) for name, paths in split_sides(words).items()}
+    sides = read_sides(words)
+    scored = {name: {task: results.runs[0] for task, results in side.items()} for name, side in sides.items()}
+    _check_same_rows_of_tasks(scored)
+    comparison = compare_all(sides) if len(words) > 1 else []
+    runs = [_finished(name, folder, scored[name]) for name, folder in folders.items()]
+    path = next(iter(folders.values())).report_file if output is None else Path(output)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_report(path, runs, comparison, title=_title(runs))
+    return path
+
+
+def _one_folder(name: str, paths: Sequence[Path]) -> RunFolder:
+    if len(paths) > 1:
+        found = ", ".join(map(str, paths))
+        raise InputError(f"`runs` must be one folder each, got {found}: compare.py takes several seeds of a setting.")
+    if Path(name).name != name:
+        raise InputError(f"`runs` must have names that can be part of a file's, got {name!r}.")
+    return RunFolder(paths[0])
+
+
+def _check_same_rows_of_tasks(scored: Mapping[str, Mapping[str, ScoredRun]]) -> None:
+    first: dict[str, ScoredRun] = {}
+    for by_task in scored.values():
+        for task, run in by_task.items():
+            check_same_rows(first.setdefault(task, run), run)
+
+
+def _finished(name: str, folder: RunFolder, scored: Mapping[str, ScoredRun]) -> ReportedRun:
+    metrics = folder.read_metrics()
+    models = {
+        loaded[2].name if metrics.is_multitask else None: loaded[:2] for loaded in load_all_tasks(str(folder.path))
+    }
+    answers = {}
+    for task_name, entry in metrics.tasks.items():
+        if entry.data is None:
+            raise InputError(f"`runs` must be folders of training runs, {folder.path} has no record of its data.")
+        rows = _dev_rows(entry.task, entry.data, metrics.arguments["seed"])
+        run = scored[task_name]
+        if not run.has_rows(rows["id"][:], np.asarray(rows["label"][:])):
+            data = entry.data["data"] or entry.dataset.name
+            raise InputError(f"`runs` must find their dev rows as they were, {data} has others now than {run.file}.")
+        answers[task_name] = answer_rows(*models[task_name if metrics.is_multitask else None], entry.task, rows)
+    return _reported(folder, name, answers, metrics)
+
+
+def _dev_rows(task: TaskSpec, data: Mapping[str, Any], seed: int) -> Dataset:
+    """Loads the dev rows again. `drop_leaked` and `drop_duplicates` do not matter: they change the train rows only."""
+    names = ("dev_data", "test_data", "dev_fraction", "dataset_config")
+    arguments = {name: data[name] for name in names}
+    return load_task_data(task, data["data"], seed=seed, strict=data["strict_data"], **arguments).splits["dev"]
+
+
+def _reported(folder: RunFolder, name: str, answers: Mapping[str, Answers], metrics: RunMetrics) -> ReportedRun:
+    return ReportedRun(
+        name=name,
+        subtitle=_subtitle(metrics),
+        answers=answers,
+        scores={task: entry.scores["dev"] for task, entry in metrics.tasks.items()},
+        history=folder.read_history(),
+        conflicts=folder.read_conflicts(),
+    )
+
+
+def _title(runs: Sequence[ReportedRun]) -> str:
+    tasks = [task for run in runs for task in run.answers]
+    return ", ".join(dict.fromkeys([" and ".join(run.name for run in runs), *tasks]))
+
+
+def _subtitle(metrics: RunMetrics) -> str:
+    encoders = {entry.model.model_name_or_path or entry.model.encoder for entry in metrics.tasks.values()}
+    parts = [f"encoder {', '.join(sorted(encoders))}"]
+    if metrics.training is not None:
+        arguments, training = metrics.arguments, metrics.training
+        tokens = arguments.get("max_tokens_per_batch")
+        size = f"at most {tokens:,} tokens a device" if tokens else f"{training.global_batch_size} rows"
+        parts.append(f"{training.steps:,} steps of {size}")
+        parts.append(f"learning rate {arguments['learning_rate']:g}, seed {arguments['seed']}")
+    return "; ".join(parts)

@@ -1,0 +1,292 @@
+"""The metrics of a run as dataclasses with a JSON form: the scores of each task, and how the model was trained."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+from extrabert_hf.data.sources import SourceDescription
+from extrabert_hf.errors import InputError
+from extrabert_hf.evaluation.scores import SplitScores
+from extrabert_hf.inference.calibration import CalibrationReport, CalibrationScores
+from extrabert_hf.models.configuration_extrabert import FORMER_PAIR_ENCODINGS
+from extrabert_hf.runs.gradient_conflicts import ConflictSummary
+from extrabert_hf.tasks import TaskSpec
+
+VERSION = 1
+"""Version of the JSON form. Files of version 0 have no `version`."""
+
+SHARED_ARGUMENTS = (
+    "num_train_epochs",
+    "max_steps",
+    "learning_rate",
+    "head_learning_rate",
+    "per_device_train_batch_size",
+    "max_tokens_per_batch",
+    "gradient_accumulation_steps",
+    "warmup_steps",
+    "lr_scheduler_type",
+    "weight_decay",
+    "optim",
+    "max_grad_norm",
+    "r_drop",
+    "label_balance",
+    "seed",
+    "length_buckets",
+    "eval_strategy",
+    "load_best_model_at_end",
+    "metric_for_best_model",
+)
+"""Training arguments that are shown in a repository on the Hub. None of them can hold a path."""
+
+DISTILLATION_ARGUMENTS = ("distillation", "distillation_temperature")
+"""Training arguments that are shown only for a run with teachers."""
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """
+    The model of a task.
+
+    Args:
+        encoder (`str`):
+            Hub id of the pretrained encoder, or the last part of its path.
+        encoder_is_on_hub (`bool`):
+            Whether `encoder` is a Hub id.
+        config_fields (`dict[str, Any]`):
+            The fields of [`ExtraBertConfig`] that a run can set: `pooling`, `pair_encoding`, ...
+        model_name_or_path (`str`, *optional*):
+            The argument of the run. `None` in metrics that are shared.
+    """
+
+    encoder: str
+    encoder_is_on_hub: bool
+    config_fields: dict[str, Any]
+    model_name_or_path: str | None = None
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> "ModelRecord":
+        """Reads the JSON form, in which the fields of the config are beside the encoder's names."""
+        names = {name: record[name] for name in ("encoder", "encoder_is_on_hub")}
+        path = record.get("model_name_or_path")
+        known = {*names, "model_name_or_path"}
+        return cls(**names, config_fields={k: v for k, v in record.items() if k not in known}, model_name_or_path=path)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the JSON form."""
+        path = {} if self.model_name_or_path is None else {"model_name_or_path": self.model_name_or_path}
+        return path | {"encoder": self.encoder, "encoder_is_on_hub": self.encoder_is_on_hub} | self.config_fields
+
+
+@dataclass(frozen=True)
+class TaskMetrics:
+    """
+    The results of a run on one task.
+
+    Args:
+        task ([`TaskSpec`]):
+            The task.
+        scores (`dict[str, SplitScores]`):
+            Scores by split, `"dev"` and, where it has labels, `"test"`.
+        rows (`dict[str, int]`):
+            Number of rows by split.
+        rejected_rows (`int`):
+            Number of rows that were not used.
+        model ([`ModelRecord`]):
+            The model.
+        dataset ([`SourceDescription`]):
+            The public name of the data.
+        calibration ([`CalibrationReport`], *optional*):
+            What calibration changed; `None` for a model that was not calibrated.
+        data (`dict[str, Any]`, *optional*):
+            The fields of [`DataArguments`]. `None` in metrics that are shared.
+    """
+
+    task: TaskSpec
+    scores: dict[str, SplitScores]
+    rows: dict[str, int]
+    rejected_rows: int
+    model: ModelRecord
+    dataset: SourceDescription
+    calibration: CalibrationReport | None = None
+    data: dict[str, Any] | None = None
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> "TaskMetrics":
+        """Reads the JSON form."""
+        return cls(
+            task=TaskSpec.from_dict(record["task"]),
+            scores={split: SplitScores.from_dict(scores) for split, scores in record["scores"].items()},
+            rows=record["rows"],
+            rejected_rows=record["rejected_rows"],
+            model=ModelRecord.from_dict(record["model"]),
+            dataset=SourceDescription(**record["dataset"]),
+            calibration=_calibration_from_dict(record.get("calibration")),
+            data=record.get("data"),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the JSON form."""
+        data = {} if self.data is None else {"data": self.data}
+        return {
+            "task": asdict(self.task),
+            "scores": {split: asdict(scores) for split, scores in self.scores.items()},
+            "calibration": None if self.calibration is None else asdict(self.calibration),
+            "rows": self.rows,
+            "rejected_rows": self.rejected_rows,
+            "model": self.model.to_dict(),
+            **data,
+            "dataset": asdict(self.dataset),
+        }
+
+
+@dataclass(frozen=True)
+class TrainingRecord:
+    """
+    What training took.
+
+    Args:
+        steps (`int`):
+            Number of optimizer steps.
+        global_batch_size (`int`, *optional*):
+            Rows of an optimizer step, of each task in a multitask run; `None` if batches are filled by tokens.
+        best_step (`int`, *optional*):
+            Step of the best checkpoint; `None` without evaluations during training.
+        processes (`int`):
+            Number of processes.
+        precision (`str`):
+            `"no"` (float32), `"bf16"` or `"fp16"` (autocast).
+        measures (`dict[str, float]`):
+            Metrics of [`~transformers.Trainer.train`]: `train_loss`, `train_runtime` in seconds, ...
+    """
+
+    steps: int
+    global_batch_size: int | None
+    best_step: int | None
+    processes: int
+    precision: str
+    measures: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> "TrainingRecord":
+        """Reads the JSON form, in which the measures are beside the other fields."""
+        names = [entry.name for entry in fields(cls) if entry.name != "measures"]
+        measures = {name: value for name, value in record.items() if name not in names}
+        return cls(**{name: record[name] for name in names}, measures=measures)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the JSON form."""
+        record = asdict(self)
+        measures = record.pop("measures")
+        return record | measures
+
+
+@dataclass(frozen=True)
+class RunMetrics:
+    """
+    All metrics of a run. `RunFolder.write_metrics` and `RunFolder.read_metrics` write and read the file.
+
+    Args:
+        tasks (`dict[str, TaskMetrics]`):
+            Results by task.
+        aggregate (`dict[str, float]`, *optional*):
+            Scores over all tasks of a multitask run, see [`aggregate_scores`].
+        multitask (`dict[str, Any]`, *optional*):
+            The fields of [`MultiTaskArguments`] of a multitask run.
+        best_per_task (`dict[str, dict[str, float]]`, *optional*):
+            With `keep_best_per_task`, by task the `step` of the kept model and its score by the metric's name.
+        gradient_conflicts ([`ConflictSummary`], *optional*):
+            How often the tasks' gradients of the encoder opposed each other, for a multitask run.
+        training ([`TrainingRecord`], *optional*):
+            What training took; `None` for a model that was composed of several runs.
+        lora (`dict[str, Any]`):
+            The fields of [`LoraArguments`].
+        arguments (`dict[str, Any]`):
+            The training arguments, as [`~transformers.TrainingArguments.to_dict`] returns them.
+        machine (`dict[str, Any]`):
+            Hardware, see [`describe_machine`].
+        versions (`dict[str, str]`):
+            Version of each library by name.
+    """
+
+    tasks: dict[str, TaskMetrics]
+    aggregate: dict[str, float] | None = None
+    multitask: dict[str, Any] | None = None
+    best_per_task: dict[str, dict[str, float]] | None = None
+    gradient_conflicts: ConflictSummary | None = None
+    training: TrainingRecord | None = None
+    lora: dict[str, Any] = field(default_factory=dict)
+    arguments: dict[str, Any] = field(default_factory=dict)
+    machine: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def is_multitask(self) -> bool:
+        """Whether the model has named tasks; a multitask run may have a single one."""
+        return self.multitask is not None or len(self.tasks) > 1
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> "RunMetrics":
+        """
+        Reads the JSON form of this version or of an earlier one.
+
+        Raises:
+            [`InputError`]: for the form of a later version.
+            `KeyError`, `TypeError`, `ValueError` or `AttributeError`: for anything else that is not this form.
+        """
+        version = record.get("version", 0)
+        if version > VERSION:
+            raise InputError(
+                f"version {version} of a run's metrics needs a newer extrabert_hf, this one reads up to {VERSION}"
+            )
+        if version == 0:
+            record = _from_version_0(record)
+        values = {entry.name: record[entry.name] for entry in fields(cls) if entry.name in record}
+        values["tasks"] = {name: TaskMetrics.from_dict(entry) for name, entry in record["tasks"].items()}
+        for name, kind in (("gradient_conflicts", ConflictSummary), ("training", TrainingRecord)):
+            if name in values:
+                values[name] = kind.from_dict(values[name])
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the JSON form; `from_dict` of it equals these metrics."""
+        record: dict[str, Any] = {"version": VERSION}
+        record["tasks"] = {name: entry.to_dict() for name, entry in self.tasks.items()}
+        for name in (entry.name for entry in fields(self) if entry.name != "tasks"):
+            value = getattr(self, name)
+            if value is not None:
+                record[name] = value.to_dict() if isinstance(value, ConflictSummary | TrainingRecord) else value
+        return record
+
+    def shared(self) -> "RunMetrics":
+        """Returns the metrics that a repository on the Hub can show: without paths and names of local files."""
+        tasks = {
+            name: replace(entry, data=None, model=replace(entry.model, model_name_or_path=None))
+            for name, entry in self.tasks.items()
+        }
+        teachers = self.arguments.get("teachers")
+        names = SHARED_ARGUMENTS + (DISTILLATION_ARGUMENTS if teachers else ())
+        arguments = {name: self.arguments[name] for name in names if name in self.arguments}
+        if teachers:
+            arguments["teachers"] = len(teachers)
+        return replace(self, tasks=tasks, arguments=arguments)
+
+
+def _calibration_from_dict(record: Mapping[str, Any] | None) -> CalibrationReport | None:
+    if record is None:
+        return None
+    scores = {name: CalibrationScores(**record[name]) for name in ("before", "after")}
+    return CalibrationReport(**{**record, **scores, "accuracy_gain": tuple(record["accuracy_gain"])})
+
+
+def _from_version_0(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Renames what had another name before `version` was written."""
+
+    def renamed(model: Mapping[str, Any]) -> dict[str, Any]:
+        encoding = model.get("pair_encoding")
+        known = {} if encoding is None else {"pair_encoding": FORMER_PAIR_ENCODINGS.get(encoding, encoding)}
+        return {**model, **known}
+
+    tasks = {name: {**entry, "model": renamed(entry["model"])} for name, entry in record["tasks"].items()}
+    names = {"padding_free": "unpad"}
+    arguments = {names.get(name, name): value for name, value in record.get("arguments", {}).items()}
+    return {**record, "tasks": tasks, "arguments": arguments}

@@ -1,0 +1,144 @@
+"""A trained model's folder as a repository on the Hub shows it: without local paths, without texts of the data."""
+
+import json
+import re
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from extrabert_hf.data.audit_report import findings, read_audit
+from extrabert_hf.errors import InputError
+from extrabert_hf.models import ExtraBertConfig
+from extrabert_hf.runs.figures import (
+    CONFLICTS_CAPTION,
+    CURVES_CAPTION,
+    plot_conflicts,
+    plot_confusion,
+    plot_curves,
+    plot_scores,
+)
+from extrabert_hf.runs.folder import RunFolder
+from extrabert_hf.runs.run_metrics import RunMetrics, TaskMetrics
+from extrabert_hf.runs.scored import read_run
+
+
+@dataclass(frozen=True)
+class SharedRun:
+    """
+    A trained model to share.
+
+    Args:
+        path (`Path`):
+            Folder of a run, or of a model that `save_pretrained` wrote. A folder without metrics has no scores.
+
+    Raises:
+        [`InputError`]: if the folder has no model of this package, or is a checkpoint or the adapter of a run.
+    """
+
+    path: Path
+
+    def __post_init__(self) -> None:
+        if self.folder.containing_run is not None:
+            raise InputError(f"`folder` must be a run's, got a part of it in {self.path}: take {self.path.parent}.")
+        if not self.folder.config_file.is_file():
+            raise InputError(f"`folder` must hold a trained model with its config.json, got {self.path}.")
+        kind = self.config.get("model_type")
+        if kind != ExtraBertConfig.model_type:
+            raise InputError(f"`folder` must hold a model of this package, got one of type {kind!r} in {self.path}.")
+
+    @property
+    def folder(self) -> RunFolder:
+        """The layout of the folder."""
+        return RunFolder(self.path)
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The model's configuration without the path that its encoder was loaded from."""
+        config = json.loads(self.folder.config_file.read_text(encoding="utf-8"))
+        for part in (config, config.get("backbone_config") or {}):
+            part.pop("_name_or_path", None)
+        return config
+
+    @cached_property
+    def metrics(self) -> RunMetrics | None:
+        """The metrics that can be shared; `None` for a folder without metrics."""
+        return self.folder.read_metrics().shared() if self.folder.is_finished else None
+
+    @property
+    def tasks(self) -> dict[str, TaskMetrics]:
+        """The results by task; empty for a folder without metrics."""
+        return {} if self.metrics is None else self.metrics.tasks
+
+    @cached_property
+    def heads(self) -> dict[str, str]:
+        """The head of each task by the task's name: `"sentiment"`, `"paraphrase"` or `"similarity"`."""
+        if self.tasks:
+            return {name: entry.task.head for name, entry in self.tasks.items()}
+        if self.config.get("tasks"):
+            return {name: task["head"] for name, task in self.config["tasks"].items()}
+        head = self.config["architectures"][0].removeprefix("ExtraBertFor").lower()
+        return {{"sentiment": "sst", "paraphrase": "para", "similarity": "sts"}[head]: head}
+
+    @cached_property
+    def max_length(self) -> int | None:
+        """Maximum number of tokens of a sentence; `None` without a tokenizer."""
+        path = self.path / "tokenizer_config.json"
+        return json.loads(path.read_text(encoding="utf-8")).get("model_max_length") if path.is_file() else None
+
+    @cached_property
+    def rejected(self) -> dict[str, int]:
+        """Number of rejected rows by the kind of reason, the most frequent kind first."""
+        return dict(Counter(_kind_of(row["reason"]) for row in self.folder.read_rejected_rows()).most_common())
+
+    @cached_property
+    def hub_encoder(self) -> str | None:
+        """Hub id of the pretrained encoder; `None` for an encoder from a local folder."""
+        names = {entry.model.encoder for entry in self.tasks.values() if entry.model.encoder_is_on_hub}
+        return names.pop() if len(names) == 1 else None
+
+    @cached_property
+    def findings(self) -> list[str]:
+        """What the audit found in the rows, a line each."""
+        path = self.folder.audit_file
+        reports = read_audit(path) if path.is_file() else {}
+        return [finding for report in reports.values() for finding in findings(report)]
+
+    def draw_figures(self) -> dict[str, str]:
+        """Draws the model card's figures; returns the caption of each figure by its path relative to the folder."""
+        captions = {}
+        self.folder.figures.mkdir(exist_ok=True)
+        for name, entry in self.tasks.items():
+            for split in entry.scores:
+                if self.folder.scored_file(name, split).is_file():
+                    captions[f"{name}-{split}.png"] = self._draw_predictions(entry, split)
+        history, conflicts = self.folder.read_history(), self.folder.read_conflicts()
+        if any("loss" in entry for entry in history):
+            metrics = {name: entry.task.metric for name, entry in self.tasks.items()}
+            plot_curves(history, metrics).savefig(self.folder.figures / "training.png", dpi=120)
+            captions["training.png"] = CURVES_CAPTION
+        if conflicts:
+            plot_conflicts(conflicts).savefig(self.folder.figures / "gradient_conflicts.png", dpi=120)
+            captions["gradient_conflicts.png"] = CONFLICTS_CAPTION
+        return {f"{self.folder.figures.name}/{name}": caption for name, caption in captions.items()}
+
+    def _draw_predictions(self, entry: TaskMetrics, split: str) -> str:
+        task = entry.task
+        run = read_run(self.folder, task, seed=0, split=split)
+        title = f"{task.name} {split}, {len(run.ids):,} rows"
+        if task.is_regression:
+            figure = plot_scores(run.labels, run.predictions, task.label_range, title)
+            caption = "predicted against label"
+        else:
+            figure = plot_confusion(run.labels, run.predictions, task.class_names, title)
+            caption = "confusion matrix"
+        figure.savefig(self.folder.figures / f"{task.name}-{split}.png", dpi=120)
+        return f"{task.name} on {split}: {caption}"
+
+
+def _kind_of(reason: str) -> str:
+    """Returns a reason without words of the row."""
+    if re.fullmatch(r"(empty|no) \w+|text (is also|stands) in .*", reason):
+        return reason
+    return "a label that is none of the task's" if reason.startswith("label ") else "a line that can't be read"
