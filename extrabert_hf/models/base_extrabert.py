@@ -1,4 +1,4 @@
-"""What all models share: the pretrained encoder, the way from token ids to logits, the output."""
+"""The base class of all models: the pretrained encoder, the forward pass from token ids to logits, the output."""
 
 import copy
 import inspect
@@ -15,7 +15,7 @@ from transformers.utils import ModelOutput
 
 from .adapter_files_extrabert import HUB_ARGUMENTS, AdapterFiles
 from .configuration_extrabert import ExtraBertConfig
-from .joining_extrabert import JoinedPairs
+from .cross_encoding_extrabert import CrossEncoderInputs
 from .pipelines_extrabert import PIPELINE_FOR_HEAD, custom_pipelines
 from .pooling_extrabert import MultiplicativeAttentionPooling
 from .unpadding_extrabert import UNPADDABLE, UNPADDED, enable_unpadding, encode_unpadded
@@ -26,15 +26,15 @@ logger = logging.getLogger(__name__)
 @dataclass
 class ExtraBertOutput(ModelOutput):
     """
-    What a model returns.
+    Output of a model.
 
     Args:
         loss (`torch.FloatTensor` of shape `()`, *optional*):
-            Mean cross-entropy, or mean squared error for the similarity head; present when `labels` are.
+            Mean cross-entropy, or mean squared error for the similarity head; returned if `labels` are passed.
         logits (`torch.FloatTensor` of shape `(batch, num_labels)`):
-            One logit a class; for the similarity head `(batch, 1)`, the score in the units of the labels.
+            One logit per class. The similarity head returns `(batch, 1)`, the score in the units of the labels.
         embeddings (`torch.FloatTensor` of shape `(batch, d)` or `(batch, 2, d)`, *optional*):
-            The pooled sentence vectors, of a pair encoded jointly one for both, with `output_embeddings=True`.
+            The pooled sentence vectors, with `output_embeddings=True`. A cross-encoder has one vector per pair.
         pooling_weights (`torch.FloatTensor` of shape `(batch, seq)` or `(batch, 2, seq)`, *optional*):
             The weight of each token in its sentence vector, with `output_pooling_weights=True`. Rows sum to 1.
     """
@@ -47,14 +47,14 @@ class ExtraBertOutput(ModelOutput):
 
 class ExtraBertPreTrainedModel(PreTrainedModel):
     """
-    An encoder; the subclasses add a pooling and a head for one task, or for each of several.
+    Base class with the encoder. The subclasses add a pooling and a head for one task, or for each of several tasks.
 
-    The encoder sees no padding where it can do without, see [`why_padded`]; `model.unpad = False` or
-    `model.set_attn_implementation("sdpa")` lets it. The results are the same but for rounding.
+    Sentences are encoded without padding if the encoder supports it, see [`why_padded`]. `model.unpad = False` or
+    `model.set_attn_implementation("sdpa")` disables this. The results differ by rounding only.
     """
 
     unpad = True
-    head_kind: str  # of a model of one task
+    head_kind: str  # "sentiment", "paraphrase" or "similarity"; only models of one task have it
     config_class = ExtraBertConfig
     base_model_prefix = "backbone"
     main_input_name = "input_ids"
@@ -66,13 +66,13 @@ class ExtraBertPreTrainedModel(PreTrainedModel):
     _supports_attention_backend = True
 
     def __init__(self, config: ExtraBertConfig) -> None:
-        config = copy.copy(config)  # so that one config can serve several models, each with its own labels
-        # what loads it from saved code, beside what transformers adds on saving
+        config = copy.copy(config)  # several models can be built from one config, each with its own labels
+        # `save_pretrained` itself adds the entries for `AutoConfig` and `AutoModel`
         reference = f"{type(self).__module__.rpartition('.')[2]}.{type(self).__name__}"
         config.auto_map = {"AutoModelForSequenceClassification": reference}
         config.custom_pipelines = custom_pipelines(config.tasks or [PIPELINE_FOR_HEAD[self.head_kind]])
         super().__init__(config)
-        # in the type of the rest: a config of an encoder saved in bfloat16 names that type
+        # in the dtype of pooling and head: the config of an encoder saved in bfloat16 names bfloat16
         self.backbone = AutoModel.from_config(config.backbone_config).to(torch.get_default_dtype())
         if "pooler" not in config.poolings:
             drop_pooler(self.backbone)
@@ -87,7 +87,7 @@ class ExtraBertPreTrainedModel(PreTrainedModel):
     def from_pretrained(
         cls, pretrained_model_name_or_path: str | None, *model_args: Any, config: Any = None, **kwargs: Any
     ) -> "ExtraBertPreTrainedModel":
-        """As that of transformers, and from a repository that holds an adapter only: merged into its encoder."""
+        """As in transformers. If the repository holds a LoRA adapter only, loads its encoder and merges the adapter."""
         if pretrained_model_name_or_path is None:
             return super().from_pretrained(None, *model_args, config=config, **kwargs)
         hub_arguments = {name: kwargs[name] for name in HUB_ARGUMENTS if name in kwargs}
@@ -152,13 +152,13 @@ class ExtraBertPreTrainedModel(PreTrainedModel):
         **config_fields: Any,
     ) -> "ExtraBertPreTrainedModel":
         """
-        Builds a model on a pretrained encoder, in evaluation mode; pooling and head are fresh.
+        Builds a model in evaluation mode on a pretrained encoder; pooling and head are newly initialized.
 
         Args:
             pretrained_model_name_or_path (`str`):
-                Hub id or folder of any encoder that `AutoModel` loads.
+                Hub id or folder of an encoder, any that `AutoModel` loads.
             dtype (`torch.dtype` or `str`, *optional*):
-                Type of all weights; `None` is float32.
+                dtype of all weights; `None` is float32.
             attn_implementation (`str`, *optional*):
                 `"eager"`, `"sdpa"`, `"flash_attention_2"`, ... as in transformers.
             config_fields:
@@ -182,53 +182,51 @@ class ExtraBertPreTrainedModel(PreTrainedModel):
             )
         config = ExtraBertConfig(backbone_config=backbone.config, **config_fields)
         if missing and "pooler" in config.poolings:
-            logger.warning("%s has no pooler weights: the pooler starts untrained.", pretrained_model_name_or_path)
+            logger.warning("%s has no pooler weights: the pooler is newly initialized.", pretrained_model_name_or_path)
         model = cls._from_config(config, dtype=backbone.dtype, attn_implementation=attn_implementation)
         if "pooler" not in config.poolings:
             drop_pooler(backbone)
         enable_unpadding(backbone)
-        model._take_encoder(backbone)
+        model._set_encoder(backbone)
         return model.eval()
 
-    def _take_encoder(self, backbone: PreTrainedModel) -> None:
+    def _set_encoder(self, backbone: PreTrainedModel) -> None:
         self.backbone = backbone
 
     def _pool(
         self, pooling: nn.Module | None, input_ids: torch.Tensor, attention_mask: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Sentences `(S, T)`, or pairs to be read jointly `(S, 2, T)`: vectors `(S, d)`, a weight for each token."""
+        """Sentences `(S, T)`, or pairs `(S, 2, T)` of a cross-encoder -> vectors `(S, d)` and the weights of the tokens."""
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
-        joined = JoinedPairs.of(input_ids, attention_mask) if input_ids.dim() == 3 else None
-        sequences = (input_ids, attention_mask) if joined is None else (joined.input_ids, joined.attention_mask)
-        states, pooler_output = self._encode(*sequences, None if joined is None else joined.token_type_ids)
+        pairs = CrossEncoderInputs.of(input_ids, attention_mask) if input_ids.dim() == 3 else None
+        sequences = (input_ids, attention_mask) if pairs is None else (pairs.input_ids, pairs.attention_mask)
+        states, pooler_output = self._encode(*sequences, None if pairs is None else pairs.token_type_ids)
         if pooling is None:
             return pooler_output, None
         vectors, weights = pooling(states, sequences[1])
-        return vectors, weights if joined is None else joined.separate(weights, input_ids.shape[-1])
+        return vectors, weights if pairs is None else pairs.split(weights, input_ids.shape[-1])
 
     def _encode(
         self, input_ids: torch.Tensor, mask: torch.Tensor, types: torch.Tensor | None = None, *, may_unpad: bool = True
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """`(S, T)` -> token states `(S, T, d)`, and the output of the encoder's pooler, `(S, d)`, where it has one."""
-        knows_types = types is not None and getattr(self.backbone.config, "type_vocab_size", 0) > 1
-        of_tokens = {"token_type_ids": types} if knows_types else {}
-        may_unpad = (
-            may_unpad and self.why_padded() is None and not torch.compiler.is_compiling()
-        )  # a graph for each batch
-        if may_unpad and mask.any():
-            return encode_unpadded(self.backbone, input_ids, mask, **of_tokens)
-        encoded = self.backbone(input_ids=input_ids, attention_mask=mask, **of_tokens)
+        """`(S, T)` -> token states `(S, T, d)` and the output `(S, d)` of the encoder's pooler, `None` without one."""
+        has_types = types is not None and getattr(self.backbone.config, "type_vocab_size", 0) > 1
+        type_inputs = {"token_type_ids": types} if has_types else {}
+        is_compiling = torch.compiler.is_compiling()  # unpadded, each batch would be compiled anew
+        if may_unpad and not is_compiling and self.why_padded() is None and mask.any():
+            return encode_unpadded(self.backbone, input_ids, mask, **type_inputs)
+        encoded = self.backbone(input_ids=input_ids, attention_mask=mask, **type_inputs)
         return encoded.last_hidden_state, encoded.get("pooler_output")
 
     def why_padded(self) -> str | None:
-        """Says why the encoder sees padding, in a few words; `None` where it sees none."""
+        """Returns the reason why sentences are encoded with padding; `None` if they are encoded without."""
         if not self.unpad:
-            return "as told"
-        kind, attention = self.backbone.config.model_type, self.backbone.config._attn_implementation
-        if kind not in UNPADDABLE:
-            return f"a {kind} encoder can't do without"
-        return None if attention == UNPADDED else f"as the attention {attention!r} has it"
+            return "disabled by unpad=False"
+        model_type, attention = self.backbone.config.model_type, self.backbone.config._attn_implementation
+        if model_type not in UNPADDABLE:
+            return f"not supported by {model_type} encoders"
+        return None if attention == UNPADDED else f"not supported by the attention {attention!r}"
 
     def _score(
         self,
@@ -241,7 +239,7 @@ class ExtraBertPreTrainedModel(PreTrainedModel):
         output_pooling_weights: bool,
     ) -> ExtraBertOutput:
         rows, seq = self._check_shapes(head, input_ids, labels)
-        if not head.is_cross_encoder:  # each sentence for itself: pairs are (2B, T)
+        if not head.is_cross_encoder:  # each sentence is a sequence: pairs are (2B, T)
             input_ids = input_ids.reshape(-1, seq)
             attention_mask = None if attention_mask is None else attention_mask.reshape(-1, seq)
         embeddings, weights = self._pool(pooling, input_ids, attention_mask)
@@ -276,6 +274,9 @@ class ExtraBertPreTrainedModel(PreTrainedModel):
 
 
 def drop_pooler(backbone: PreTrainedModel) -> None:
-    """Takes away a pooler that no one reads and whose parameters get no gradient, where the encoder can go without."""
+    """Removes a pooler that no head uses, whose parameters would get no gradient, if the encoder allows it."""
     if "add_pooling_layer" in inspect.signature(type(backbone).__init__).parameters:
         backbone.pooler = None
+
+
+ExtraBertPreTrainedModel.register_for_auto_class("AutoModel")  # `save_pretrained` copies the code of every subclass

@@ -16,7 +16,7 @@ PoolingName = Literal["pooler", "cls", "mean", "dot", "multiplicative"]
 HeadKind = Literal["sentiment", "paraphrase", "similarity"]
 PairEncoding = Literal["bi_encoder", "cross_encoder"]
 FORMER_PAIR_ENCODINGS = {"separate": "bi_encoder", "joint": "cross_encoder"}
-"""Values of `pair_encoding` in the `config.json` of models saved before version 0.2 -> their present names."""
+"""Values of `pair_encoding` that version 0.1 wrote to config.json -> their present names."""
 PAIR_FEATURE_NAMES = ("u", "v", "sum_squared", "difference_squared", "absolute_difference", "product", "cosine")
 
 TASK_FIELDS = (
@@ -32,11 +32,11 @@ TASK_FIELDS = (
     "class_names",
     "head_dropout",
 )
-"""The fields that the tasks of a multitask model may have each for itself."""
+"""The fields that may differ between the tasks of a multitask model."""
 
 logger = logging.getLogger(__name__)
 
-# What transformers itself hands to a config beside its declared fields: on loading, on training, on export.
+# Not declared as fields, but passed by transformers: on loading, in training, on export.
 _TRANSFORMERS_KEYS = frozenset(
     {
         "_attn_implementation_internal",
@@ -70,47 +70,51 @@ class ExtraBertConfig(PreTrainedConfig):
 
     Args:
         backbone_config (`dict` or `PreTrainedConfig`, *optional*):
-            Config of the encoder, any that `AutoModel` knows; a `dict` needs a `model_type`. `None` is `BertConfig()`.
+            Config of the encoder, of any model that `AutoModel` loads; a `dict` needs a `model_type`. `None` is
+            `BertConfig()`.
         pair_encoding (`str`, defaults to `"bi_encoder"`):
-            `"bi_encoder"` encodes each sentence of a pair on its own, into a vector each. `"cross_encoder"` encodes
-            both sentences as one sequence, into one vector: often more accurate, but each pair has to be encoded. The
-            head of a cross-encoder is linear in that vector and ignores `pair_features` and `similarity`.
+            `"bi_encoder"` encodes the two sentences of a pair separately, into two vectors. `"cross_encoder"` encodes
+            both sentences as one sequence, into one vector. It is often more accurate, but the vector of a sentence
+            cannot be reused in another pair. The head of a cross-encoder is linear in its vector and ignores
+            `pair_features` and `similarity`.
         pooling (`str`, defaults to `"multiplicative"`):
             Token states to sentence vector: `"pooler"` (the encoder's own), `"cls"`, `"mean"`, `"dot"` or
             `"multiplicative"` attention.
         multiplicative_weight (`bool`, defaults to `True`):
-            `e_i = s^T W h_i` with a learned `W`; `False` is the form the paper prints, `e_i = s^T h_i`.
+            `True` scores a token with `e_i = s^T W h_i` and a learned `W`; `False` with `e_i = s^T h_i`, the form in
+            the paper.
         feed_forward_depth (`int`, defaults to 3):
-            Layers between pooling and classifier in the sentiment and paraphrase heads, 0 or more. The similarity head
-            has none.
+            Number of layers between pooling and classifier in the sentiment and paraphrase heads, 0 or more. The
+            similarity head has none.
         feed_forward_residual (`bool`, defaults to `False`):
             Whether each feed-forward layer adds to its input instead of replacing it.
         pair_features (`list[str]`, defaults to `["u", "v", "sum_squared", "difference_squared", "cosine"]`):
-            What a linear layer over a pair `(u, v)` sees, in this order; also `"absolute_difference"` (`|u - v|`) and
-            `"product"` (`u * v`).
+            Inputs of the linear layer over a pair `(u, v)`, in this order. Also allowed: `"absolute_difference"`
+            (`|u - v|`) and `"product"` (`u * v`).
         similarity (`str`, defaults to `"cosine"`):
             Score of the similarity head: `"cosine"`, scaled to `score_range`, or `"linear"` on the pair features.
         similarity_bounds (`str`, defaults to `"none"`):
-            What keeps the score inside `score_range`: `"none"` (a negative cosine leaves it, as in the paper),
-            `"clamp"` (cut off, outside training only) or `"scale"` (the sigmoid of a linear score; `(1 + cos) / 2`
-            instead of `cos`, which learns badly: unrelated sentences can't all be opposite to each other).
+            How the score is kept inside `score_range`. `"none"`: it is not, a negative cosine gives a score below the
+            range, as in the paper. `"clamp"`: clamped, in evaluation mode only. `"scale"`: the sigmoid of a linear
+            score, or `(1 + cos) / 2` instead of `cos`. The scaled cosine trains badly, because it needs opposite
+            vectors for unrelated sentences.
         score_range (`list[float]`, defaults to `[0.0, 5.0]`):
             Smallest and largest score of the similarity head.
         class_names (`list[str]`, *optional*):
             Names of the classes in the order of their ids. `None` is five sentiments for the sentiment head, two
             classes for the paraphrase head, one score for the similarity head.
         head_dropout (`float`, defaults to 0.1):
-            Dropout in the head, from 0 up to but not 1.
+            Dropout in the head, in `[0, 1)`.
         tasks (`dict[str, dict]`, *optional*):
-            For a multitask model: by the name of a task its `head` (`"sentiment"`, `"paraphrase"` or `"similarity"`)
-            and those of the fields above, from `pair_encoding` to `head_dropout`, that it has for itself. Also the
-            `adapter` that it has in the encoder, as peft's `r`, `lora_alpha` and `target_modules`, the last names of
-            the linear layers. `None` is the paper's three tasks, `sst`, `para` and `sts`.
+            The tasks of a multitask model, by name. Each has a `head` (`"sentiment"`, `"paraphrase"` or
+            `"similarity"`), any of the fields above from `pair_encoding` to `head_dropout`, and, if it has a LoRA
+            adapter in the encoder, an `adapter` with peft's `r`, `lora_alpha` and `target_modules` (the last names of
+            the linear layers). `None` is the paper's three tasks, `sst`, `para` and `sts`.
         adapter_subfolder (`str`, *optional*):
-            Of a repository without weights of its own: where its adapter stands, in peft's format, with the name of
-            the encoder to put it on.
+            For a repository that holds a LoRA adapter and no encoder: the folder of the adapter, in peft's format.
+            `from_pretrained` loads the encoder that the adapter names and merges the adapter into it.
         pad_token_id, bos_token_id, eos_token_id (`int`, *optional*):
-            Ids of the tokenizer's special tokens, noted by the `Trainer`.
+            Ids of the tokenizer's special tokens, written by the `Trainer`.
     """
 
     model_type = "extrabert"
@@ -142,28 +146,28 @@ class ExtraBertConfig(PreTrainedConfig):
     eos_token_id: int | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
-        self._refuse_unknown(kwargs)
+        self._check_unknown(kwargs)
         if isinstance(self.backbone_config, dict) and "model_type" not in self.backbone_config:
-            raise ValueError("`backbone_config` must name its `model_type` ('bert', 'roberta', ...), got none.")
+            raise ValueError("`backbone_config` must have a `model_type` ('bert', 'roberta', ...), got none.")
         if self.class_names is None and self.id2label is not None:
             self.class_names = [self.id2label[key] for key in sorted(self.id2label, key=int)]
         elif self.class_names is None and kwargs.get("num_labels") is not None:
             self.class_names = [f"LABEL_{index}" for index in range(kwargs["num_labels"])]
         super().__post_init__(**kwargs)
-        self.pair_features = list(self.pair_features)  # as JSON gives them back
+        self.pair_features = list(self.pair_features)  # as after reading config.json
         self.score_range = list(self.score_range)
         self.name_labels(self.class_names or [])
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> "ExtraBertConfig":
-        """As that of transformers, and reads the former values of `pair_encoding`."""
+        """As in transformers; also accepts the values that `pair_encoding` had before version 0.2."""
         config_dict = _with_present_names(config_dict)
         if config_dict.get("tasks"):
             config_dict["tasks"] = {name: _with_present_names(task) for name, task in config_dict["tasks"].items()}
         return super().from_dict(config_dict, **kwargs)
 
     def name_labels(self, names: list[str]) -> None:
-        """Writes `names` to `id2label` and `label2id`, where `pipeline()` and the Hub look; no names, no change."""
+        """Sets `id2label` and `label2id`, which `pipeline()` and the Hub read; an empty list changes nothing."""
         if names:
             self.id2label = dict(enumerate(names))
             self.label2id = {name: index for index, name in enumerate(names)}
@@ -174,17 +178,22 @@ class ExtraBertConfig(PreTrainedConfig):
         return self.backbone_config.hidden_size
 
     @property
+    def max_positions(self) -> int | None:
+        """Most tokens that the encoder has positions for, special tokens included; `None` for no limit."""
+        return getattr(self.backbone_config, "max_position_embeddings", None)
+
+    @property
     def poolings(self) -> set[str]:
-        """The poolings that the model needs, one or one a task."""
+        """The poolings of the model's tasks."""
         return {task.get("pooling", self.pooling) for task in (self.tasks or {"": {}}).values()}
 
     @property
     def pair_encodings(self) -> set[str]:
-        """The ways in which the model encodes pairs, one or one a task."""
+        """The values of `pair_encoding` of the model's tasks."""
         return {task.get("pair_encoding", self.pair_encoding) for task in (self.tasks or {"": {}}).values()}
 
     def for_task(self, name: str) -> "ExtraBertConfig":
-        """Gives the config of a multitask model's task `name` on its own, over the same `backbone_config`."""
+        """Returns the config for a model of the single task `name`, with the same `backbone_config`."""
         config = copy.copy(self)
         config.tasks = None
         for field, value in self.tasks[name].items():
@@ -194,31 +203,33 @@ class ExtraBertConfig(PreTrainedConfig):
         return config
 
     def validate_tasks(self) -> None:
-        """Raises `ValueError` for a task that no head can be built from; runs at construction."""
+        """Raises `ValueError` if a task's fields do not describe a head; called at construction."""
         if self.tasks is not None and not self.tasks:
             raise ValueError("`tasks` must name at least one task, got none.")
         for name, task in (self.tasks or {}).items():
             if not name.isidentifier() or hasattr(nn.ModuleDict(), name):
-                raise ValueError(f"`tasks` must have names of letters, digits and _, not of a module, got {name!r}.")
+                raise ValueError(
+                    f"`tasks` must have names of letters, digits and _, and not of an attribute of `nn.ModuleDict`, got {name!r}."
+                )
             if task.get("head") not in get_args(HeadKind):
                 kinds = ", ".join(map(repr, get_args(HeadKind)))
-                raise ValueError(f"`tasks` must say the `head` of {name!r}, one of {kinds}, got {task.get('head')!r}.")
+                raise ValueError(f"`tasks` must give {name!r} a `head`, one of {kinds}, got {task.get('head')!r}.")
             for field in set(task) - {"head", "adapter", *TASK_FIELDS}:
                 raise ValueError(f"`tasks` must hold `head`, `adapter` and fields of a head, {name!r} has {field!r}.")
             if "adapter" in task and set(task["adapter"]) != {"r", "lora_alpha", "target_modules"}:
                 raise ValueError(
-                    f"`tasks` must say `r`, `lora_alpha` and `target_modules` of an `adapter`, {name!r} has "
+                    f"`tasks` must give an `adapter` `r`, `lora_alpha` and `target_modules`, {name!r} has "
                     f"{sorted(task['adapter'])}."
                 )
             try:
                 self.for_task(name).validate_head()
             except (StrictDataclassError, ValueError) as error:  # a field of the wrong type, or of the wrong value
                 raise ValueError(
-                    f"`tasks` must hold what a head takes, {name!r}: {error.__cause__ or error}"
+                    f"`tasks` must hold fields of a head, {name!r}: {error.__cause__ or error}"
                 ) from error
 
     def validate_head(self) -> None:
-        """Raises `ValueError` for a value that no head can be built from; runs at construction."""
+        """Raises `ValueError` if a field of the head has a value that is not allowed; called at construction."""
         if self.feed_forward_depth < 0:
             raise ValueError(f"`feed_forward_depth` must be 0 or more, got {self.feed_forward_depth}.")
         if not 0.0 <= self.head_dropout < 1.0:
@@ -232,19 +243,28 @@ class ExtraBertConfig(PreTrainedConfig):
         if self.class_names is not None and (
             not self.class_names or len(set(self.class_names)) != len(self.class_names)
         ):
-            raise ValueError(f"`class_names` must be different names, at least one, got {self.class_names}.")
+            raise ValueError(f"`class_names` must be one or more different names, got {self.class_names}.")
 
-    def _refuse_unknown(self, kwargs: dict[str, Any]) -> None:
+    def _check_unknown(self, kwargs: dict[str, Any]) -> None:
+        """
+        Raises `ValueError` for a misspelled field, and warns of any other unknown key, which stays an attribute.
+
+        A later version of transformers may pass keys that this version does not have, in a config.json or directly. A
+        config.json has the version of transformers that wrote it, so none of its keys is taken for a misspelled field.
+        """
         known = {field.name for field in fields(self)} | _TRANSFORMERS_KEYS
         for key in [key for key in kwargs if key not in known]:
-            near = difflib.get_close_matches(key, known, n=1)
-            message = f"`{key}` is not a field of ExtraBertConfig." + (f" Did you mean `{near[0]}`?" if near else "")
-            if self.transformers_version is None:
-                raise ValueError(message)
-            logger.warning(message)  # a config.json: a later transformers may have noted more than this one knows
+            message = f"`{key}` is not a field of ExtraBertConfig."
+            near = difflib.get_close_matches(key, [*ExtraBertConfig.__annotations__, "num_labels"], n=1, cutoff=0.8)
+            if near and self.transformers_version is None:
+                raise ValueError(f"{message} Did you mean `{near[0]}`?")
+            logger.warning("%s It is kept and not used.", message)
 
 
 def _with_present_names(fields: dict[str, Any]) -> dict[str, Any]:
-    """Copies fields of a config, with the present name of their `pair_encoding`."""
+    """Returns a copy of a config's fields in which `pair_encoding` has its present value."""
     encoding = fields.get("pair_encoding")
     return fields | ({"pair_encoding": FORMER_PAIR_ENCODINGS[encoding]} if encoding in FORMER_PAIR_ENCODINGS else {})
+
+
+ExtraBertConfig.register_for_auto_class()  # `save_pretrained` copies this file, to load the config without the package

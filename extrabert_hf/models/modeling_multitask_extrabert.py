@@ -37,7 +37,7 @@ class ExtraBertForMultiTask(ExtraBertPreTrainedModel):
         config = copy.copy(config)
         config.tasks = copy.deepcopy(config.tasks or PAPER_TASKS)
         super().__init__(config)
-        self._take_encoder(self.backbone)
+        self._set_encoder(self.backbone)
         configs = {task: self.config.for_task(task) for task in self.config.tasks}
         self.poolings = nn.ModuleDict({task: build_pooling(config) for task, config in configs.items()})
         self.heads = nn.ModuleDict(
@@ -56,7 +56,7 @@ class ExtraBertForMultiTask(ExtraBertPreTrainedModel):
             freeze_encoder(model.backbone)
         return loaded
 
-    def _take_encoder(self, backbone: PreTrainedModel) -> None:
+    def _set_encoder(self, backbone: PreTrainedModel) -> None:
         self.backbone = backbone
         if self.adapters:
             add_adapters(backbone, self.adapters)

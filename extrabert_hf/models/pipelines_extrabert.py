@@ -9,6 +9,8 @@ from transformers import Pipeline
 TEXT_KEYS = ("text", "sentence", "sentence1")
 PAIR_KEYS = (("text", "text_pair"), ("sentence1", "sentence2"), ("question1", "question2"))
 BATCH_SIZE = 64
+DEFAULT_MAX_LENGTH = 512
+"""Longest sentence in tokens if neither the tokenizer nor the encoder has a limit."""
 
 PIPELINE_FOR_HEAD = {
     "sentiment": "text-classification",
@@ -111,8 +113,7 @@ class ExtraBertPipeline(Pipeline):
     def preprocess(self, batch: list[tuple[str, ...]], head: str | None = None) -> dict[str, torch.Tensor]:
         """Rows of one sentence or of two -> token ids and mask, `(rows, seq)` or `(rows, 2, seq)`."""
         sentences = [sentence for row in batch for sentence in row]
-        positions = getattr(self.model.config.backbone_config, "max_position_embeddings", BATCH_SIZE * 8)
-        length = min(self.tokenizer.model_max_length, positions)  # a tokenizer may name no limit
+        length = min(self.tokenizer.model_max_length, self.model.config.max_positions or DEFAULT_MAX_LENGTH)
         tokens = self.tokenizer(sentences, padding=True, truncation=True, max_length=length, return_tensors="pt")
         shape = (len(batch), -1) if len(batch[0]) == 1 else (len(batch), 2, tokens["input_ids"].shape[-1])
         return {name: tokens[name].view(shape) for name in ("input_ids", "attention_mask")}

@@ -162,8 +162,7 @@ def pretrain(arguments: ContrastiveArguments, training: ExtraBertTrainingArgumen
     if checkpoint is not None:
         check_same_model(model, checkpoint)
     own_length = tokenizer.model_max_length
-    positions = getattr(model.config.backbone_config, "max_position_embeddings", own_length)
-    tokenizer.model_max_length = min(own_length, positions, arguments.max_length)
+    tokenizer.model_max_length = min(own_length, model.config.max_positions or own_length, arguments.max_length)
     first, second = ([pair[index] for pair in pairs] for index in (0, 1))
     trainer = ContrastiveTrainer(
         temperature=arguments.temperature,

@@ -191,7 +191,7 @@ def make_model(run: Run) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
 
 def limit_length(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, max_length: int | None) -> None:
     """Notes in the tokenizer, which is saved with the model, after how many tokens it cuts and what it gives."""
-    positions = getattr(model.config.backbone_config, "max_position_embeddings", DEFAULT_MAX_LENGTH)
+    positions = model.config.max_positions or DEFAULT_MAX_LENGTH
     is_cross_encoder = "cross_encoder" in model.config.pair_encodings
     # of each sentence; RoBERTa leaves two positions unused
     longest = min(tokenizer.model_max_length, positions // 2 - 1 if is_cross_encoder else positions)

@@ -142,5 +142,5 @@ def test_an_unknown_layer_is_named_with_those_there_are(tiny_bert):
     tasks = {"sst": {"head": "sentiment", "adapter": {"r": 2, "lora_alpha": 2, "target_modules": ["qury"]}}}
     with pytest.raises(ValueError, match=r"`target_modules` of \['dense', 'key', 'query', 'value'\].*'qury'"):
         ExtraBertForMultiTask(ExtraBertConfig(backbone_config=tiny_bert, tasks=tasks))
-    with pytest.raises(Exception, match="must say `r`, `lora_alpha` and `target_modules`"):
+    with pytest.raises(Exception, match="must give an `adapter` `r`, `lora_alpha` and `target_modules`"):
         ExtraBertConfig(backbone_config=tiny_bert, tasks={"sst": {"head": "sentiment", "adapter": {"r": 2}}})

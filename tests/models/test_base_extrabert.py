@@ -154,7 +154,7 @@ def test_from_backbone_attends_as_asked(tmp_path, implementation):
     used = {module.config._attn_implementation for module in model.backbone.modules() if hasattr(module, "config")}
     assert used == {implementation or UNPADDED}
     model.set_attn_implementation("sdpa")
-    assert model.why_padded() == "as the attention 'sdpa' has it"
+    assert model.why_padded() == "not supported by the attention 'sdpa'"
 
 
 def test_from_backbone_is_ready_to_answer(tmp_path, random_batch):

@@ -47,7 +47,7 @@ def test_config_survives_json_and_auto_config(tiny_bert, tmp_path):
         ({"class_names": ["a", "a"]}, "`class_names` must be"),
         ({"similarity": "dot"}, "similarity"),
         ({"similarity_bounds": "sigmoid"}, "similarity_bounds"),
-        ({"backbone_config": {"hidden_size": 16}}, "`backbone_config` must name its `model_type`"),
+        ({"backbone_config": {"hidden_size": 16}}, "`backbone_config` must have a `model_type`"),
     ],
 )
 def test_a_value_that_is_not_valid_is_refused_by_name(tiny_bert, fields, message):
@@ -70,8 +70,8 @@ def multitask_config(tiny_bert):
     ("tasks", "message"),
     [
         ({}, "`tasks` must name at least one task, got none"),
-        ({"a": {}}, "`tasks` must say the `head` of 'a', one of 'sentiment', .*got None"),
-        ({"a": {"head": "ranking"}}, "`tasks` must say the `head` of 'a', .*got 'ranking'"),
+        ({"a": {}}, "`tasks` must give 'a' a `head`, one of 'sentiment', .*got None"),
+        ({"a": {"head": "ranking"}}, "`tasks` must give 'a' a `head`, .*got 'ranking'"),
         ({"a": {"head": "sentiment", "poolin": "mean"}}, "`tasks` must hold .*'a' has 'poolin'"),
         ({"a": {"head": "sentiment", "backbone_config": {}}}, "'a' has 'backbone_config'"),
         ({"a": {"head": "sentiment", "tasks": {}}}, "'a' has 'tasks'"),
@@ -142,3 +142,31 @@ def test_a_key_that_a_later_transformers_wrote_does_not_stop_the_load(tiny_bert,
     path = tmp_path / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "key_of_tomorrow": 1}))
     assert AutoConfig.from_pretrained(tmp_path).pooling == "dot"
+
+
+def test_a_key_that_transformers_passes_itself_warns_and_is_kept(tiny_bert, tmp_path, caplog):
+    config = ExtraBertConfig(backbone_config=tiny_bert, key_of_tomorrow=1)  # without a transformers_version
+    assert config.key_of_tomorrow == 1
+    assert "`key_of_tomorrow` is not a field of ExtraBertConfig" in caplog.text
+    assert copy.deepcopy(config).key_of_tomorrow == 1
+    assert ExtraBertConfig.from_dict(config.to_dict()).key_of_tomorrow == 1
+    config.save_pretrained(tmp_path)
+    assert AutoConfig.from_pretrained(tmp_path).key_of_tomorrow == 1
+    assert AutoConfig.from_pretrained(tmp_path, another_key=2, return_unused_kwargs=True)[1] == {"another_key": 2}
+
+
+@pytest.mark.parametrize(("typo", "field"), [("feed_foward_depth", "feed_forward_depth"), ("task", "tasks")])
+def test_a_misspelled_field_is_refused_when_a_user_passes_it_and_kept_when_it_was_saved(
+    tiny_bert, tmp_path, typo, field
+):
+    with pytest.raises(Exception, match=f"`{typo}` is not a field of ExtraBertConfig. Did you mean `{field}`"):
+        ExtraBertConfig(backbone_config=tiny_bert, **{typo: None})
+    ExtraBertConfig(backbone_config=tiny_bert).save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), typo: 1}))
+    assert getattr(AutoConfig.from_pretrained(tmp_path), typo) == 1
+
+
+def test_max_positions_are_those_of_the_encoder(tiny_bert):
+    assert ExtraBertConfig(backbone_config=tiny_bert).max_positions == 48
+    assert ExtraBertConfig(backbone_config={"model_type": "funnel"}).max_positions is None

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from extrabert_hf import ExtraBertConfig, ExtraBertForMultiTask, ExtraBertForParaphrase, ExtraBertForSimilarity
-from extrabert_hf.models.joining_extrabert import JoinedPairs
+from extrabert_hf.models.cross_encoding_extrabert import CrossEncoderInputs
 from tests.conftest import TINY_BACKBONES
 
 CLS, SEP = 2, 3
@@ -35,7 +35,7 @@ def joint(model_class, backbone, **fields):
 
 @pytest.mark.parametrize("left", [False, True])
 def test_a_pair_becomes_one_sequence_wherever_its_padding_stands(left):
-    joined = JoinedPairs.of(*pair_of(FIRST, SECOND, left=left).values())
+    joined = CrossEncoderInputs.of(*pair_of(FIRST, SECOND, left=left).values())
     assert joined.input_ids.tolist() == [JOINED]
     assert joined.token_type_ids.tolist() == [TYPES]
     assert joined.attention_mask.tolist() == [[1] * 7]
