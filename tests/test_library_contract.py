@@ -323,6 +323,23 @@ def test_the_summary_of_a_run_is_printed_by_the_printer_callback(arguments):
     assert any(isinstance(callback, PrinterCallback) for callback in callbacks)
 
 
+def test_an_evaluation_passes_model_metrics_and_tokenizer_to_callbacks(arguments):
+    """For `training.callbacks.KeepBestPerTask`, and `training.multitask_trainer.evaluate`, which calls the handler."""
+    seen = []
+
+    class Watcher(TrainerCallback):
+        def on_evaluate(self, args, state, control, *, model, metrics, processing_class, **kwargs):
+            seen.append((model, metrics))
+
+    trainer = Trainer(Line(), arguments(), train_dataset=ROWS, eval_dataset=ROWS, callbacks=[Watcher()])
+    assert not trainer.is_fsdp_enabled and not trainer.is_deepspeed_enabled
+    loader = trainer.get_eval_dataloader()
+    metrics = trainer.evaluation_loop(loader, "eval_sst", ignore_keys=None, metric_key_prefix="eval_sst").metrics
+    assert "eval_sst_loss" in metrics and seen == []
+    trainer.control = trainer.callback_handler.on_evaluate(trainer.args, trainer.state, trainer.control, metrics)
+    assert seen == [(trainer.model, metrics)]
+
+
 def test_training_arguments_name_the_precision_and_the_processes(arguments):
     """For `training.training_arguments`, `training.finetune` and `training.results`."""
     args = arguments(bf16=True)
@@ -398,10 +415,8 @@ class ContractModel(PreTrainedModel):
         self.post_init()
 
     def forward(self, input_ids, attention_mask=None, labels=None):
-        logits = (
-            self.backbone(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state.mean()
-            + self.query.sum()
-        )
+        states = self.backbone(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        logits = states.mean() + self.query.sum()
         return {"loss": logits.square(), "logits": logits}
 
     @torch.no_grad()
@@ -849,7 +864,7 @@ def test_an_error_fails_its_trial_and_is_raised():
 
 
 @pytest.mark.usefixtures("_quiet_optuna")
-@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning", "ignore:Heartbeat of storage")
 def test_a_trial_whose_heartbeat_stopped_is_failed(tmp_path):
     """For `search.study.renew_lost`, which queues the plans of killed trials again."""
     storage = optuna.storages.RDBStorage(f"sqlite:///{tmp_path}/study.db", heartbeat_interval=1, grace_period=1)
@@ -894,6 +909,14 @@ def test_the_arguments_of_varlen_attention():
     varlen = pytest.importorskip("torch.nn.attention.varlen")
     names = list(inspect.signature(varlen.varlen_attn).parameters)
     assert names[:7] == ["query", "key", "value", "cu_seq_q", "cu_seq_k", "max_q", "max_k"]
+
+
+def test_weightings_of_torchjd_take_a_gram_matrix():
+    """For `training.gradient_surgery.get_aggregator`, which never holds the gradients as one matrix."""
+    aggregation = pytest.importorskip("torchjd.aggregation")
+    gradients = torch.tensor([[1.0, 0.0], [-0.5, 1.0]], dtype=torch.float64)
+    weights = aggregation.UPGradWeighting()(gradients @ gradients.T)
+    torch.testing.assert_close(weights @ gradients, aggregation.UPGrad()(gradients))
 
 
 # sentence-transformers
