@@ -1,4 +1,4 @@
-"""Tokenised rows -> one padded batch."""
+"""Collates tokenized rows into padded batches, of one task or of several."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,19 +9,19 @@ from torch.nn.utils.rnn import pad_sequence
 from extrabert_hf.errors import InputError
 
 EXTRA_COLUMNS = ("weights", "teacher_logits")
-"""What a training row may have beside its label: how much it counts, and what its teachers answer."""
+"""Optional columns of a training row: the weight of its loss, and the logits of its teachers."""
 
 
 @dataclass
 class DataCollatorForSentences:
     """
-    Pads the sentences of a batch to its longest; a batch of pairs is one tensor `(batch, 2, seq)`.
+    Pads the sentences of a batch to the length of the longest; a batch of pairs is one tensor `(batch, 2, seq)`.
 
     Args:
         pad_token_id (`int`):
-            The tokenizer's.
+            Id of the tokenizer's padding token.
         pad_to_multiple_of (`int`, *optional*):
-            Rounds `seq` up, to 8 for tensor cores, or for fewer shapes under `torch.compile`.
+            Rounds `seq` up to a multiple, such as 8 for tensor cores, or to get fewer shapes under `torch.compile`.
 
     Example:
         >>> collate = DataCollatorForSentences(pad_token_id=0)
@@ -34,7 +34,7 @@ class DataCollatorForSentences:
     pad_to_multiple_of: int | None = None
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """Rows with `input_ids` and, where there are, `labels` and [`EXTRA_COLUMNS`] -> a batch of the same names."""
+        """Collates rows with `input_ids` and optional `labels` and [`EXTRA_COLUMNS`] into tensors by column."""
         is_pair = isinstance(rows[0]["input_ids"][0], list)
         sentences = (
             [ids for row in rows for ids in row["input_ids"]] if is_pair else [row["input_ids"] for row in rows]
@@ -50,7 +50,7 @@ class DataCollatorForSentences:
         return batch
 
     def pad(self, sentences: list[list[int]]) -> dict[str, torch.Tensor]:
-        """Sentences of any lengths -> `input_ids` and `attention_mask` of shape `(sentences, seq)`."""
+        """Pads sentences of token ids: returns `input_ids` and `attention_mask` of shape `(sentences, seq)`."""
         tensors = [torch.tensor(ids) for ids in sentences]
         lengths = torch.tensor([len(ids) for ids in sentences])
         input_ids = pad_sequence(tensors, batch_first=True, padding_value=self.pad_token_id)  # (N, T)
@@ -64,11 +64,11 @@ class DataCollatorForSentences:
 @dataclass
 class DataCollatorForMultiTask:
     """
-    Collates the rows of each task for itself: items of [`MultiTaskDataset`] -> one batch a task.
+    Collates items of [`MultiTaskDataset`] into one batch for each task.
 
     Args:
         collator ([`DataCollatorForSentences`]):
-            What pads the rows of a task.
+            Collates the rows of one task.
 
     Example:
         >>> collate = DataCollatorForMultiTask(DataCollatorForSentences(pad_token_id=0))
@@ -80,7 +80,7 @@ class DataCollatorForMultiTask:
     collator: DataCollatorForSentences
 
     def __call__(self, items: list[dict[str, list[dict[str, Any]]]]) -> dict[str, dict[str, torch.Tensor]]:
-        """Items of the same tasks -> a batch for each task, its rows in the order of the items."""
+        """Collates items of the same tasks: returns a batch by task, with rows in the order of the items."""
         tasks = items[0]
         for item in items:
             if item.keys() != tasks.keys():

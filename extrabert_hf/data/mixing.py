@@ -1,4 +1,4 @@
-"""One task a step: how the steps of an epoch are shared out among tasks."""
+"""Mixes tasks by step: each step trains on one task, and each task gets a share of the steps of an epoch."""
 
 import logging
 import math
@@ -20,12 +20,13 @@ def task_shares(
     sizes: Mapping[str, int], mixing: Mixing, temperature: float = 2.0, epoch: int = 0, num_epochs: int = 1
 ) -> dict[str, float]:
     """
-    Shares of the tasks in the steps of an epoch: proportional to `n^alpha` for a task of `n` rows, or as given.
+    Computes the share of each task in the steps of an epoch: proportional to `n^alpha` for a task with `n` rows, or
+    proportional to given weights.
 
     `"proportional"` has `alpha = 1`. `"temperature"` has `alpha = 1 / T`, the temperature-scaled mixing of Raffel et
-    al. (2020), https://arxiv.org/abs/1910.10683, Section 3.5.2. `"annealed"` goes from `alpha = 1` in the first epoch
-    to `0.2` in the last, `alpha = 1 - 0.8 (e - 1) / (E - 1)`, the annealed sampling of Stickland and Murray (2019),
-    https://arxiv.org/abs/1902.02671, and stays there.
+    al. (2020), https://arxiv.org/abs/1910.10683, Section 3.5.2. `"annealed"` has `alpha = 1 - 0.8 (e - 1) / (E - 1)`,
+    which decreases from 1 in the first epoch to 0.2 in the last and is 0.2 in later epochs, the annealed sampling of
+    Stickland and Murray (2019), https://arxiv.org/abs/1902.02671.
 
     Args:
         sizes (`Mapping[str, int]`):
@@ -33,14 +34,14 @@ def task_shares(
         mixing (`str` or `Mapping[str, float]`):
             `"proportional"`, `"temperature"`, `"annealed"`, or a weight for each task, 0 or more.
         temperature (`float`, *optional*, defaults to 2.0):
-            `T` of `"temperature"`, above 0: 1 is proportional, a large one nearly equal.
+            `T` of `"temperature"`, above 0: 1 gives proportional shares, a large value nearly equal shares.
         epoch (`int`, *optional*, defaults to 0):
             `e - 1` of `"annealed"`, 0 or more.
         num_epochs (`int`, *optional*, defaults to 1):
             `E` of `"annealed"`, 1 or more.
 
     Returns:
-        `dict[str, float]`: a share for each task, in the order of `sizes`; they sum to 1.
+        `dict[str, float]`: the share of each task, 0 to 1, in the order of `sizes`; the shares sum to 1.
 
     Example:
         >>> task_shares({"sst": 100, "para": 900}, "temperature", temperature=2.0)
@@ -61,7 +62,7 @@ def task_shares(
         if mixing not in alphas:
             words = ", ".join(repr(word) for word in alphas)
             raise InputError(f"`mixing` must be one of {words} or a weight for each task, got {mixing!r}.")
-        largest = max(sizes.values())  # which keeps the powers within 0 to 1
+        largest = max(sizes.values())  # sizes relative to the largest keep the powers within 0 to 1
         weights = {task: (size / largest) ** alphas[mixing] for task, size in sizes.items()}
     total = sum(weights.values())
     return {task: weight / total for task, weight in weights.items()}
@@ -69,25 +70,26 @@ def task_shares(
 
 def task_counts(shares: Mapping[str, float], steps: int) -> dict[str, int]:
     """
-    Shares out whole steps: each task gets its quota rounded down, the tasks of the largest remainders one more.
+    Converts shares into whole numbers of steps by the largest remainder method.
 
-    Equal remainders favour the task named first.
+    Each task gets its quota rounded down, and the tasks with the largest remainders get one more. Of equal remainders,
+    the task named first comes first.
 
     Args:
         shares (`Mapping[str, float]`):
-            A share for each task; they sum to 1.
+            The share of each task; the shares sum to 1.
         steps (`int`):
-            Steps to share out, 0 or more.
+            Number of all steps, 0 or more.
 
     Returns:
-        `dict[str, int]`: steps of each task, in the order of `shares`; they sum to `steps`.
+        `dict[str, int]`: the steps of each task, in the order of `shares`; they sum to `steps`.
 
     Example:
         >>> task_counts({"sst": 0.25, "para": 0.6, "sts": 0.15}, steps=6)
         {'sst': 1, 'para': 4, 'sts': 1}
     """
     counts = {task: math.floor(share * steps) for task, share in shares.items()}
-    # rounded, so that remainders equal but for the last bits of floats are equal; the sort keeps their order
+    # rounding makes remainders equal that differ only by floating-point error; the sort keeps their order
     remainders = {task: round(share * steps - counts[task], 9) for task, share in shares.items()}
     by_remainder = sorted(remainders, key=remainders.__getitem__, reverse=True)
     for task in by_remainder[: steps - sum(counts.values())]:
@@ -97,7 +99,7 @@ def task_counts(shares: Mapping[str, float], steps: int) -> dict[str, int]:
 
 class MixingSampler(StepSampler):
     """
-    Every step holds rows of one task; how often each has its turn, [`task_shares`] says.
+    Yields items with rows of one task; [`task_shares`] decides how many steps each task gets.
 
     Args:
         sizes, batch_size, seed, examples_per_item, lengths:
@@ -105,7 +107,8 @@ class MixingSampler(StepSampler):
         mixing, temperature, num_epochs:
             See [`task_shares`].
         epoch_length (`str` or `int`, *optional*, defaults to `"total"`):
-            `"total"` takes the steps that all tasks together need to be seen once, an `int` so many.
+            Steps of an epoch: `"total"` is the sum over all tasks of the steps that use every row of the task once; an
+            `int` is the number of steps, 1 or more.
 
     Example:
         >>> list(MixingSampler({"sst": 2, "sts": 1}, batch_size=1, seed=0, mixing="proportional"))
@@ -132,17 +135,18 @@ class MixingSampler(StepSampler):
         self.steps = self._steps_of(epoch_length, total=sum(s.batches_a_cycle for s in self.streams.values()))
         idle = [task for task, count in self.counts(epoch=0).items() if count == 0]
         if idle:
-            logger.warning("no step of the first epoch's %d is for %s: its share is too small", self.steps, idle)
+            text = "none of the %d steps of the first epoch trains on %s: the share is too small"
+            logger.warning(text, self.steps, idle)
 
     def counts(self, epoch: int) -> dict[str, int]:
-        """Gives each task the steps of its share."""
+        """Returns the steps of each task, by its share."""
         shares = task_shares(self.sizes, self.mixing, self.temperature, epoch, self.num_epochs)
         return task_counts(shares, self.steps)
 
     def tasks_of_steps(self, epoch: int) -> list[tuple[str, ...]]:
-        """Gives each step one task, in random order."""
+        """Returns one task for each step, in random order."""
         turns = [(task,) for task, count in self.counts(epoch).items() for _ in range(count)]
-        generator = mixed_generator(self.seed, len(self.streams), epoch)  # the number of no stream
+        generator = mixed_generator(self.seed, len(self.streams), epoch)  # a number that no stream uses
         return [turns[index] for index in torch.randperm(self.steps, generator=generator).tolist()]
 
 

@@ -1,4 +1,8 @@
-"""Several tasks trained on together: a data set that looks rows up, and a sampler that holds all of the order."""
+"""
+Joint training on several tasks: a data set that looks rows up, and samplers that decide their order.
+
+A sampler yields [`Item`]s, the row numbers of each task, and [`MultiTaskDataset`] returns these rows.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,18 +20,18 @@ from extrabert_hf.errors import InputError
 MODEL_COLUMNS = ("input_ids", "labels", *EXTRA_COLUMNS)
 
 Item = dict[str, tuple[int, ...]]
-"""Task -> row numbers of that task: what a sampler yields and the data set looks up."""
+"""Row numbers by task. A sampler yields items, and the data set looks up their rows."""
 
 
 class MultiTaskDataset(torch.utils.data.Dataset):
     """
-    The rows of several tasks. It keeps no state and knows no order: a sampler says which rows an item holds.
+    The rows of several tasks. It has no state and no order: a sampler decides which rows an item has.
 
-    Its `len` is the number of rows of all tasks; how long an epoch is, the sampler says.
+    The `len` of the data set is the number of rows of all tasks; the sampler decides the length of an epoch.
 
     Args:
         tasks (`Mapping[str, Dataset]`):
-            Tokenised rows of each task (see [`tokenize_dataset`]). A column `length` goes into `lengths`.
+            Tokenized rows of each task, see [`tokenize_dataset`]. A column `length` becomes an entry of `lengths`.
 
     Example:
         >>> rows = Dataset.from_dict({"input_ids": [[5], [6, 7]], "labels": [0, 1], "length": [1, 2]})
@@ -51,7 +55,7 @@ class MultiTaskDataset(torch.utils.data.Dataset):
         return self.__getitems__([item])[0]
 
     def __getitems__(self, items: list[Item]) -> list[dict[str, list[dict[str, Any]]]]:
-        """What a `DataLoader` calls for a batch of items: one look-up a task, not one an item."""
+        """Looks up a batch of items for a `DataLoader`, with one look-up for each task instead of each item."""
         wanted = {task: [row for item in items for row in item.get(task, ())] for task in self.tasks}
         found = {task: iter(self.tasks[task].__getitems__(rows)) for task, rows in wanted.items() if rows}
         return [{task: list(islice(found[task], len(rows))) for task, rows in item.items()} for item in items]
@@ -59,27 +63,27 @@ class MultiTaskDataset(torch.utils.data.Dataset):
 
 class StepSampler(Sampler[Item], ABC):
     """
-    The order of several tasks' rows, planned step by step; what the samplers of several tasks share.
+    Base class of the samplers of several tasks, which plan an epoch step by step.
 
-    Every optimizer step is full, and all its items hold the same tasks: however it is split among processes and
-    accumulation steps, all of them work on the same tasks. The order is a pure function of `(seed, epoch)`. Rows of a
-    task come from an endless [`RowStream`] that goes on from epoch to epoch: none is used more than once more than
-    another.
+    Every optimizer step is full, and all items of a step have the same tasks, so all processes and all accumulation
+    steps work on the same tasks. The order is a pure function of `(seed, epoch)`. The rows of a task come from an
+    endless [`RowStream`] that continues from epoch to epoch: use counts of a task's rows differ by at most 1.
 
     Args:
         sizes (`Mapping[str, int]`):
             Rows of each task, 1 or more.
         batch_size (`int`):
-            Items of one optimizer step: per device, times processes, times accumulation steps.
+            Items of one optimizer step: items per device, times processes, times accumulation steps.
         seed (`int`):
-            Start of the order, 0 or more.
+            Seed of the order, 0 or more.
         examples_per_item (`Mapping[str, int]`, *optional*):
-            Rows an item holds of a task, 1 for those not named.
+            Rows of each task in an item; 1 for a task that is not named.
         lengths (`Mapping[str, Sequence[int]]`, *optional*):
-            Tokens of each row; a task named here gets steps of rows of like length.
+            Number of tokens of each row; a task named here gets steps of rows of similar length.
     """
 
-    steps: int  # of an epoch, set by each subclass
+    steps: int
+    """Steps of an epoch, set by each subclass."""
 
     def __init__(
         self,
@@ -113,11 +117,11 @@ class StepSampler(Sampler[Item], ABC):
 
     @abstractmethod
     def counts(self, epoch: int) -> dict[str, int]:
-        """Gives for each task the number of steps of `epoch` that hold it."""
+        """Returns for each task the number of steps of `epoch` with rows of the task."""
 
     @abstractmethod
     def tasks_of_steps(self, epoch: int) -> list[tuple[str, ...]]:
-        """Gives the tasks of each step of `epoch`."""
+        """Returns the tasks of each step of `epoch`."""
 
     def __len__(self) -> int:
         return self.steps * self.batch_size
@@ -135,7 +139,7 @@ class StepSampler(Sampler[Item], ABC):
                 yield {task: tuple(rows[task][index]) for task in tasks}
 
     def set_epoch(self, epoch: int) -> None:
-        """Turns to the order of `epoch`, 0 or more."""
+        """Selects the order of `epoch`, 0 or more."""
         self.epoch = epoch
 
     def _steps_of(self, epoch_length: str | int, **by_word: int) -> int:
@@ -149,14 +153,15 @@ class StepSampler(Sampler[Item], ABC):
 
 class MultiTaskSampler(StepSampler):
     """
-    Every item holds rows of every task, so that each step is a step on all of them.
+    Yields items with rows of every task, so that each step trains on all tasks.
 
     Args:
         sizes, batch_size, seed, examples_per_item, lengths:
             See [`StepSampler`].
         epoch_length (`str` or `int`, *optional*, defaults to `"longest"`):
-            `"longest"` takes the steps that the longest task needs to be seen once, so that `e` epochs see every row
-            `e` times or more; `"shortest"` takes those of the shortest task, an `int` so many.
+            Steps of an epoch: `"longest"` is the number of steps that use every row of the longest task once, so that
+            `e` epochs use every row of every task at least `e` times; `"shortest"` is the same for the shortest task;
+            an `int` is the number of steps, 1 or more.
 
     Example:
         >>> list(MultiTaskSampler({"sst": 2, "sts": 1}, batch_size=1, seed=0))
@@ -178,11 +183,11 @@ class MultiTaskSampler(StepSampler):
         self.steps = self._steps_of(epoch_length, longest=max(needed), shortest=min(needed))
 
     def counts(self, epoch: int) -> dict[str, int]:
-        """Gives each task every step."""
+        """Returns all steps for each task."""
         return dict.fromkeys(self.sizes, self.steps)
 
     def tasks_of_steps(self, epoch: int) -> list[tuple[str, ...]]:
-        """Gives each step every task."""
+        """Returns all tasks for each step."""
         return [tuple(self.sizes)] * self.steps
 
 

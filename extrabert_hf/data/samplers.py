@@ -1,4 +1,8 @@
-"""Batches by tokens in place of rows: many short rows, or few long ones."""
+"""
+Samplers of rows of one task: batches of sentences of similar length, with a fixed number of rows or of tokens.
+
+Each order is a pure function of the seed and the epoch.
+"""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -9,27 +13,33 @@ from torch.utils.data import Sampler
 from extrabert_hf.errors import InputError
 
 POOL_BATCHES = 50
-"""Batches drawn at random before they are sorted by length: enough for little padding, few enough to keep mixing."""
+"""
+Number of batches in a pool of random rows that is sorted by length: large enough for little padding, small enough
+that the rows of a batch change from epoch to epoch.
+"""
 
 
 def order_by_length(
     pools: Iterable[torch.Tensor], lengths: torch.Tensor, batch_size: int, generator: torch.Generator
 ) -> torch.Tensor:
     """
-    Sorts each pool of rows by length, cuts the whole into batches and shuffles these; a short last one stays last.
+    Sorts each pool of rows by length, cuts all rows into batches and shuffles the batches.
+
+    A short last batch stays last.
 
     Args:
         pools (`Iterable[torch.Tensor]`):
-            Rows in random order, each pool of shape `(rows,)`; all but the last of a multiple of `batch_size` rows.
+            Row numbers in random order, each pool of shape `(rows,)`. The number of rows of each pool except the last
+            is a multiple of `batch_size`.
         lengths (`torch.Tensor` of shape `(N,)`):
-            Tokens of each row.
+            Number of tokens of each row.
         batch_size (`int`):
             Rows of a batch.
         generator (`torch.Generator`):
-            Draws the order of the batches.
+            Generator for the order of the batches.
 
     Returns:
-        `torch.Tensor` of shape `(rows of all pools,)`: the same rows, batch after batch, the longest of a batch first.
+        `torch.Tensor` of shape `(rows of all pools,)`: the same rows, batch after batch, longest row first in each.
     """
     by_length = torch.cat([pool[lengths[pool].argsort(descending=True, stable=True)] for pool in pools])
     full = len(by_length) // batch_size * batch_size
@@ -40,19 +50,20 @@ def order_by_length(
 
 class LengthBucketSampler(Sampler[int]):
     """
-    Shuffles rows so that each global batch holds sentences of like length.
+    Shuffles rows so that each global batch has sentences of similar length.
 
     The order is a pure function of `(seed, epoch)` and of the global batch size: it is the same for one process with a
-    batch of 16, two with a batch of 8, or 8 with accumulation over 2 steps, and exact on resume. A short last batch
-    stays last; several processes fill it up with rows of the first, as accelerate does.
+    batch size of 16, for two processes with 8 each, and for 8 with accumulation over 2 steps, and a resumed run
+    continues it exactly. A short last batch stays last; with several processes, accelerate fills it up with rows of
+    the first batch.
 
     Args:
         lengths (`Sequence[int]`):
-            Tokens of each row.
+            Number of tokens of each row.
         batch_size (`int`):
-            Rows of one optimizer step: per device, times processes, times accumulation steps.
+            Rows of one optimizer step: rows per device, times processes, times accumulation steps.
         seed (`int`):
-            Start of the order; epoch `e` uses `seed + e`.
+            Seed of the order; epoch `e` uses `seed + e`.
 
     Example:
         >>> sampler = LengthBucketSampler([3, 9, 3, 9, 3], batch_size=2, seed=0)
@@ -77,16 +88,17 @@ class LengthBucketSampler(Sampler[int]):
         yield from order_by_length(pools, self.lengths, self.batch_size, generator).tolist()
 
     def set_epoch(self, epoch: int) -> None:
-        """Turns to the order of `epoch`, 0 or more."""
+        """Selects the order of `epoch`, 0 or more."""
         self.epoch = epoch
 
 
 class RowStream:
     """
-    The endless order of one task's rows: one permutation of them after another, cut into batches.
+    An endless stream of the rows of one task: one permutation of the rows after another, cut into batches.
 
-    Each permutation, a cycle, is a pure function of the seed and its number, so any stretch of the stream can be had
-    without what comes before. Epochs take stretch after stretch: in the long run every row comes equally often.
+    Each permutation is called a cycle and is a pure function of the seed and the number of the cycle, so any part of
+    the stream can be computed without the part before it. Each epoch continues where the epoch before it ended, so
+    that use counts of the rows differ by at most 1.
 
     Args:
         size (`int`):
@@ -94,9 +106,9 @@ class RowStream:
         batch_size (`int`):
             Rows B of the task in one optimizer step.
         seed (`Sequence[int]`):
-            Numbers, each 0 or more, that tell this stream from others.
+            Seed of this stream: numbers, each 0 or more.
         lengths (`Sequence[int]`, *optional*):
-            Tokens of each row. With them batches hold rows of like length.
+            Number of tokens of each row. With `lengths`, a batch has rows of similar length.
 
     Example:
         >>> stream = RowStream(size=4, batch_size=2, seed=[7])
@@ -113,18 +125,18 @@ class RowStream:
 
     @property
     def batches_a_cycle(self) -> int:
-        """Batches it takes to see every row, the last one filled up from the next cycle."""
+        """Number of batches that contain every row once; the last batch is filled up from the next cycle."""
         return -(-self.size // self.batch_size)
 
     def batches(self, first: int, count: int) -> torch.Tensor:
         """
-        Gives a stretch of the stream; with lengths, its batches are shuffled within it.
+        Returns consecutive batches of the stream. With `lengths`, they are sorted by length and shuffled.
 
         Args:
             first (`int`):
-                Number of batches that came before.
+                Number of batches before the first one returned.
             count (`int`):
-                Batches to give, 1 or more.
+                Number of batches, 1 or more.
 
         Returns:
             `torch.Tensor` of shape `(count, B)`: row numbers.
@@ -142,39 +154,39 @@ class RowStream:
         return torch.randperm(self.size, generator=mixed_generator(*self.seed, 0, cycle))  # (N,)
 
     def _pools(self, rows: torch.Tensor, start: int) -> list[torch.Tensor]:
-        """Pools never join two cycles: sorting by length would put a row beside its own copy."""
+        """Splits rows into pools within one cycle: a pool of two cycles could have a row twice in one batch."""
         first_rows = torch.arange(start, start + len(rows), self.batch_size)  # (count,)
         last_rows = first_rows + self.batch_size - 1
-        cycles = first_rows // self.size + last_rows // self.size  # alike for batches within one cycle only
+        cycles = first_rows // self.size + last_rows // self.size  # equal for two batches only within one cycle
         counts = cycles.unique_consecutive(return_counts=True)[1]
         stretches = rows.split((counts * self.batch_size).tolist())
         return [pool for stretch in stretches for pool in stretch.split(self.batch_size * POOL_BATCHES)]
 
 
 def mixed_generator(*numbers: int) -> torch.Generator:
-    """Makes a generator whose seed mixes several numbers, each 0 or more: near ones too give unrelated draws."""
+    """Returns a generator seeded with several numbers, each 0 or more; similar numbers give independent draws."""
     return torch.Generator().manual_seed(int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]))
 
 
 class TokenBudgetBatchSampler(Sampler[list[int]]):
     """
-    Cuts rows of like length into batches of at most so many tokens, the padding of the shorter ones counted.
+    Cuts rows of similar length into batches of at most `max_tokens` tokens, including padding.
 
-    The rows are sorted by length and cut once, so every epoch has as many batches, of the same sizes. Which of the
-    rows of one length stand in which batch, and the order of the batches, is drawn in each epoch: a pure function of
-    `(seed, epoch)` and of the arguments below, exact on resume with the same ones. Several processes take turns at
-    the batches.
+    The batch sizes are computed once from the sorted lengths, so every epoch has the same number of batches of the
+    same sizes. Each epoch draws the order of the batches, and the distribution of rows of equal length among batches.
+    The draw is a pure function of `(seed, epoch)` and of the other arguments, so a run resumed with the same arguments
+    continues it exactly. With several processes, each process gets every n-th batch.
 
     Args:
         lengths (`Sequence[int]`):
-            Tokens of each row, padded as its batch pads it: of a pair, twice those of the longer sentence.
+            Number of tokens of each row; of a pair, twice the tokens of the longer sentence, because of padding.
         max_tokens (`int`):
-            Most tokens of a batch.
+            Maximum number of tokens of a batch.
         seed (`int`):
-            Start of the order.
-        multiple_of (`int`, defaults to 1):
-            Of what the number of batches is a multiple: the processes, times accumulation steps. The batches of most
-            rows are halved until it is.
+            Seed of the order.
+        multiple_of (`int`, *optional*, defaults to 1):
+            Divisor of the number of batches: processes, times accumulation steps. The batches with the most rows are
+            halved until it divides the number of batches.
 
     Raises:
         [`InputError`]: if a row is longer than `max_tokens`, or there are fewer rows than `multiple_of`.
@@ -207,7 +219,8 @@ class TokenBudgetBatchSampler(Sampler[list[int]]):
             if self.sizes[largest] == 1:
                 raise InputError(
                     f"`max_tokens_per_batch` makes {len(self.sizes)} batches of one row each, which must be a "
-                    f"multiple of {multiple_of}, processes times accumulation steps: other tokens, or fewer of these."
+                    f"multiple of {multiple_of}, processes times accumulation steps. Change `max_tokens_per_batch` or "
+                    "use fewer processes or accumulation steps."
                 )
             half = self.sizes[largest] // 2
             self.sizes[largest : largest + 1] = [self.sizes[largest] - half, half]
@@ -224,5 +237,5 @@ class TokenBudgetBatchSampler(Sampler[list[int]]):
             yield batches[index].tolist()
 
     def set_epoch(self, epoch: int) -> None:
-        """Turns to the order of `epoch`, 0 or more."""
+        """Selects the order of `epoch`, 0 or more."""
         self.epoch = epoch

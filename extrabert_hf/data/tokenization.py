@@ -1,4 +1,4 @@
-"""Canonical rows -> token ids."""
+"""Tokenizes the sentences of rows."""
 
 from collections.abc import Sequence
 
@@ -8,12 +8,18 @@ from transformers import PreTrainedTokenizerBase
 from extrabert_hf.tasks import SENTENCE_COLUMNS
 
 DEFAULT_MAX_LENGTH = 128
-"""Tokens of a sentence in training, unless the encoder takes fewer."""
+"""Maximum number of tokens of a sentence in training, unless the encoder has fewer positions."""
 
 
 def tokenize_sentences(tokenizer: PreTrainedTokenizerBase, sentences: Sequence[str]) -> list[list[int]]:
     """
-    Tokenises sentences, each for itself, special tokens included, cut after `tokenizer.model_max_length` tokens.
+    Tokenizes each sentence on its own, with special tokens, truncated to `tokenizer.model_max_length` tokens.
+
+    Args:
+        tokenizer (`PreTrainedTokenizerBase`):
+            The encoder's tokenizer.
+        sentences (`Sequence[str]`):
+            The sentences.
 
     Returns:
         `list[list[int]]`: the token ids of each sentence.
@@ -25,17 +31,17 @@ def tokenize_sentences(tokenizer: PreTrainedTokenizerBase, sentences: Sequence[s
 
 def tokenize_dataset(dataset: Dataset, tokenizer: PreTrainedTokenizerBase) -> Dataset:
     """
-    Turns a canonical split into what the collator takes.
+    Tokenizes a split for the data collator.
 
     Args:
         dataset (`Dataset`):
-            A split with `sentence1`, for pairs `sentence2`, and `label` where it is labelled.
+            A split with the columns `sentence1`, `sentence2` of pairs, and `label` unless it is unlabelled.
         tokenizer (`PreTrainedTokenizerBase`):
-            The encoder's.
+            The encoder's tokenizer.
 
     Returns:
-        `Dataset`: `input_ids` (a list of ids, for pairs a list of two such lists), `labels`, and `length`, the tokens
-        of the row's longest sentence.
+        `Dataset`: `input_ids` (a list of ids, for pairs a list of two such lists), `labels`, and `length`, the
+        number of tokens of the row's longest sentence.
     """
     columns = [name for name in SENTENCE_COLUMNS if name in dataset.column_names]
 
@@ -49,4 +55,4 @@ def tokenize_dataset(dataset: Dataset, tokenizer: PreTrainedTokenizerBase) -> Da
             features["labels"] = rows["label"]
         return features
 
-    return dataset.map(tokenize, batched=True, remove_columns=dataset.column_names, desc="tokenising")
+    return dataset.map(tokenize, batched=True, remove_columns=dataset.column_names, desc="tokenizing")

@@ -265,9 +265,11 @@ def valid_rows(rows: Rows, columns: Columns, file: str, read_label: LabelReader 
 
 
 def _clean_text(raw: Any, name: str) -> str:
-    if not isinstance(raw, str | None):
+    if raw is None:
+        raise BadValueError(f"empty {name}")
+    if not isinstance(raw, str):
         raise BadValueError(f"{name} is not text")
-    text = (raw or "").strip()
+    text = raw.strip()
     if not text:
         raise BadValueError(f"empty {name}")
     try:

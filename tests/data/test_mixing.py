@@ -104,7 +104,7 @@ def test_a_task_without_a_step_is_told_of_and_has_none(caplog):
     with caplog.at_level(logging.WARNING):
         sampler = MixingSampler(SIZES, 4, seed=0, mixing={"sst": 1, "para": 1, "sts": 0.01}, epoch_length=4)
     assert [record.getMessage() for record in caplog.records] == [
-        "no step of the first epoch's 4 is for ['sts']: its share is too small"
+        "none of the 4 steps of the first epoch trains on ['sts']: the share is too small"
     ]
     assert {task for item in sampler for task in item} == {"sst", "para"}
 
