@@ -1,5 +1,6 @@
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -124,3 +125,16 @@ def test_a_run_is_multitask_by_its_arguments_or_by_its_tasks():
     assert several.is_multitask and dataclasses.replace(several, multitask=None).is_multitask
     one = some_metrics(0, several=False)
     assert not one.is_multitask and dataclasses.replace(one, multitask={"tasks": ["sst"]}).is_multitask
+
+
+def test_the_metrics_of_a_run_before_versions_are_kept_but_for_renamed_values(tmp_path):
+    text = (Path(__file__).parent / "data" / "metrics_version_0.json").read_text()  # of a run of the code before them
+    run, record = RunFolder(tmp_path), json.loads(text)
+    run.metrics_file.write_text(text)
+    written = json.loads(json.dumps(run.read_metrics().to_dict()))
+    assert written.pop("version") == VERSION
+    for name, entry in record["tasks"].items():
+        assert entry["model"]["pair_encoding"] == ("joint" if name == "sts" else "separate")
+        entry["model"]["pair_encoding"] = "cross_encoder" if name == "sts" else "bi_encoder"
+    record["arguments"]["unpad"] = record["arguments"].pop("padding_free")
+    assert written == record
