@@ -1,4 +1,4 @@
-"""The rows of the paper's Table 1: what each trains, and what the paper scores."""
+"""The rows of the paper's Table 1: how each is trained, and its scores in the paper."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -11,17 +11,17 @@ class PaperRow:
 
     Args:
         name (`str`):
-            Short id, used in file and folder names.
+            Short name, used for files and folders.
         label (`str`):
-            What the paper calls it.
+            Name in the paper.
         training (`str`):
-            `"multitask"`, one model for all tasks, or `"separate"`, a model per task.
+            `"multitask"` for one model of all tasks, `"separate"` for a model of each task.
         tasks (`tuple[str, ...]`):
-            Tasks trained on, keys of `PAPER_TASKS`. All three are scored, whichever are trained.
+            The trained tasks, keys of `PAPER_TASKS`. All three tasks are scored.
         scores (`dict[str, float]`):
             The paper's dev scores by task: accuracy, accuracy, Pearson r.
         against (`str`, *optional*):
-            Name of the row that this one changes in one respect; `None` for the first.
+            Name of the row that this row changes in one respect; `None` for the first row.
     """
 
     name: str

@@ -1,20 +1,21 @@
-"""Table 1 of the paper beside finished runs, and each of its steps tested: as Markdown, csv and LaTeX."""
+"""Table 1 of the paper with the scores of finished runs and a paired test of each step: Markdown, csv and LaTeX."""
 
-from itertools import zip_longest
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from extrabert_hf.evaluation.metrics import aggregate_scores
 from extrabert_hf.evaluation.significance import holm_adjusted
 from extrabert_hf.paper.results import RowResults, row_results
-from extrabert_hf.paper.rows import TABLE1
-from extrabert_hf.runs.comparison import compare, second_p, verdict
+from extrabert_hf.paper.rows import TABLE1, PaperRow
+from extrabert_hf.runs.comparison import Verdict, compare, second_p, verdict
 from extrabert_hf.runs.tables import number_cell, p_cell, score_cell, to_csv, to_latex, to_markdown
 from extrabert_hf.tasks import PAPER_TASKS
 
 TASK_LABELS = {"sst": "SST", "para": "Para", "sts": "STS"}
-OVERALL = {"2023": "mean", "2024": "cs224n_2024"}  # year of the course: its key in `aggregate_scores`
-MEASURED = ("ours", "sd", "low", "high", "seeds", "majority")
+OVERALL = {"2023": "mean", "2024": "cs224n_2024"}
+"""Year of the course, and the name of its overall score in [`aggregate_scores`]."""
 
 SCORES_CAPTION = (
     "Dev scores: SST and Para accuracy, STS Pearson r. Ours is the mean over the seeds, ± their standard deviation "
@@ -28,15 +29,120 @@ LADDER_CAPTION = (
 )
 
 
+@dataclass(frozen=True)
+class TaskScore:
+    """
+    A task's score in a row of the table. All but `paper` are `None` without a finished run.
+
+    Args:
+        paper (`float`):
+            Score of the paper.
+        ours (`float`, *optional*):
+            Mean score over the seeds.
+        sd (`float`, *optional*):
+            Standard deviation over the seeds; also `None` for one seed.
+        low, high (`float`, *optional*):
+            95 % bootstrap interval of `ours` over the dev rows.
+        seeds (`int`, *optional*):
+            Number of runs.
+        majority (`float`, *optional*):
+            Score of the most frequent training class; also `None` for a correlation.
+    """
+
+    paper: float
+    ours: float | None = None
+    sd: float | None = None
+    low: float | None = None
+    high: float | None = None
+    seeds: int | None = None
+    majority: float | None = None
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """
+    A row of the table.
+
+    Args:
+        row ([`PaperRow`]):
+            The row of the paper.
+        tasks (`dict[str, TaskScore]`):
+            Scores by task.
+        overall_paper, overall_ours (`dict[str, float | None]`):
+            Overall score by year of the course; `None` if a task has no score.
+        unfinished (`tuple[str, ...]`):
+            Folders of the runs that are missing or not finished.
+    """
+
+    row: PaperRow
+    tasks: dict[str, TaskScore]
+    overall_paper: dict[str, float | None]
+    overall_ours: dict[str, float | None]
+    unfinished: tuple[str, ...]
+
+    def columns(self) -> dict[str, Any]:
+        """Returns the columns of `table1.csv`: `sst_paper`, `sst_ours`, ... `overall_2023_paper`, ..."""
+        line: dict[str, Any] = {"row": self.row.name, "label": self.row.label}
+        for name, score in self.tasks.items():
+            line |= {f"{name}_{column}": value for column, value in asdict(score).items()}
+        for year in OVERALL:
+            line[f"overall_{year}_paper"] = self.overall_paper[year]
+            line[f"overall_{year}_ours"] = self.overall_ours[year]
+        return line | {"unfinished": " ".join(self.unfinished)}
+
+
+@dataclass(frozen=True)
+class LadderStep:
+    """
+    The difference between a row and the row that it builds on, for one task. The columns of `table1-steps.csv`.
+
+    Args:
+        row, against (`str`):
+            Names of the two rows.
+        task (`str`):
+            Name of the task.
+        paper (`float`):
+            Difference of the paper's scores.
+        ours (`float`, *optional*):
+            Difference of our mean scores. This and the following are `None` if a row has no finished run.
+        low, high (`float`, *optional*):
+            95 % interval of `ours`, from a paired bootstrap over the dev rows.
+        runs, runs_against (`int`, *optional*):
+            Number of runs of each row.
+        bootstrap_p (`float`, *optional*):
+            p-value of the paired bootstrap, 0 to 1.
+        second_p (`float`, *optional*):
+            p-value of [`second_p`]; also `None` for several runs.
+        holm_p (`float`, *optional*):
+            `bootstrap_p` with Holm's correction for all steps that were run.
+        verdict (`str`):
+            `"up"`, `"down"`, `"level"` or `"not run"`.
+    """
+
+    row: str
+    against: str
+    task: str
+    paper: float
+    ours: float | None = None
+    low: float | None = None
+    high: float | None = None
+    runs: int | None = None
+    runs_against: int | None = None
+    bootstrap_p: float | None = None
+    second_p: float | None = None
+    holm_p: float | None = None
+    verdict: Verdict | Literal["not run"] = "not run"
+
+
 def write_tables(root: str | Path, settings: str) -> str:
     """
-    Writes `table1.md`, `table1.tex`, `table1.csv` and `table1-steps.csv` into `root`, and gives the Markdown.
+    Writes `table1.md`, `table1.tex`, `table1.csv` and `table1-steps.csv` into `root`; returns the Markdown.
 
     Args:
         root (`str` or `Path`):
             Folder of all runs, see [`row_results`].
         settings (`str`):
-            One line that says how the runs were made: model, steps, seeds, machine.
+            One line on how the runs were made: model, steps, seeds, machine.
     """
     root = Path(root)
     scores, steps = table1(root), ladder(root)
@@ -49,130 +155,126 @@ def write_tables(root: str | Path, settings: str) -> str:
     files = {
         "table1.md": markdown,
         "table1.tex": latex,
-        "table1.csv": to_csv(scores),
-        "table1-steps.csv": to_csv(steps),
+        "table1.csv": to_csv([row.columns() for row in scores]),
+        "table1-steps.csv": to_csv([asdict(step) for step in steps]),
     }
     for name, text in files.items():
         (root / name).write_text(text, encoding="utf-8")
     return markdown
 
 
-def table1(root: str | Path) -> list[dict[str, Any]]:
-    """
-    Scores of all rows in the paper's order, one dictionary a row, `None` where nothing has been run.
-
-    Its keys are `row`, `label`, `unfinished` (folders), `overall_2023_paper`, `overall_2023_ours`, the same of 2024,
-    and for each task `<task>_paper`, `_ours` (mean), `_sd`, `_low`, `_high`, `_seeds` (how many) and `_majority`.
-    """
-    return [_score_line(row_results(root, row)) for row in TABLE1.values()]
+def table1(root: str | Path) -> list[TableRow]:
+    """Reads the scores of all rows, in the order of the paper; see [`row_results`] for `root`."""
+    return [_table_row(row_results(root, row)) for row in TABLE1.values()]
 
 
-def _score_line(results: RowResults) -> dict[str, Any]:
-    row, line = results.row, {"row": results.row.name, "label": results.row.label}
-    for name in PAPER_TASKS:
-        task, measured = results.tasks.get(name), ()
-        if task is not None:
-            measured = (task.mean, task.sd, *task.interval, len(task.runs), task.majority_baseline)
-        line[f"{name}_paper"] = row.scores[name]
-        line |= {f"{name}_{column}": value for column, value in zip_longest(MEASURED, measured)}
-    ours = {name: task.mean for name, task in results.tasks.items()}
-    for year in OVERALL:
-        line[f"overall_{year}_paper"] = _overall(row.scores, year)
-        line[f"overall_{year}_ours"] = _overall(ours, year) if len(ours) == len(PAPER_TASKS) else None
-    return line | {"unfinished": " ".join(results.unfinished)}
+def _table_row(results: RowResults) -> TableRow:
+    paper = results.row.scores
+    tasks = {name: TaskScore(paper[name]) for name in PAPER_TASKS}
+    for name, found in results.tasks.items():
+        measured = (found.mean, found.sd, *found.interval, len(found.runs), found.majority_baseline)
+        tasks[name] = TaskScore(paper[name], *measured)
+    ours = {name: found.mean for name, found in results.tasks.items()}
+    return TableRow(results.row, tasks, _overall(paper), _overall(ours), results.unfinished)
 
 
-def _overall(scores: dict[str, float], year: str) -> float:
+def _overall(scores: dict[str, float]) -> dict[str, float | None]:
+    if len(scores) < len(PAPER_TASKS):
+        return dict.fromkeys(OVERALL)
     metrics = {name: {PAPER_TASKS[name].metric: score} for name, score in scores.items()}
-    return aggregate_scores(PAPER_TASKS, metrics)[OVERALL[year]]
+    aggregates = aggregate_scores(PAPER_TASKS, metrics)
+    return {year: aggregates[name] for year, name in OVERALL.items()}
 
 
-def ladder(root: str | Path) -> list[dict[str, Any]]:
-    """
-    Each row against the one it is compared with, one dictionary a step and task, `None` where a side has not been run.
-
-    Its keys are `row`, `against`, `task`, `paper` and `ours` (differences), `low`, `high`, `runs`, `runs_against`,
-    `bootstrap_p`, `second_p` (of two single runs: McNemar's for accuracies, Williams' for correlations), `holm_p` (of
-    `bootstrap_p`, over all that were run) and `verdict`: `"up"`, `"down"`, `"level"` or `"not run"`.
-    """
+def ladder(root: str | Path) -> list[LadderStep]:
+    """Compares each row with the row that it builds on, task by task; see [`row_results`] for `root`."""
     results = {name: row_results(root, row) for name, row in TABLE1.items()}
     steps = [
-        _step_line(results[row.against], results[name], task)
+        _step(results[row.against], results[name], task)
         for name, row in TABLE1.items()
         if row.against is not None
         for task in PAPER_TASKS
     ]
-    tested = [step for step in steps if step["bootstrap_p"] is not None]
-    for step, p_value in zip(tested, holm_adjusted([step["bootstrap_p"] for step in tested]).tolist(), strict=True):
-        step |= {"holm_p": p_value, "verdict": verdict(step["ours"], p_value)}
-    return steps
+    corrected = iter(holm_adjusted([step.bootstrap_p for step in steps if step.bootstrap_p is not None]).tolist())
+    return [step if step.bootstrap_p is None else _with_verdict(step, next(corrected)) for step in steps]
 
 
-def _step_line(before: RowResults, after: RowResults, name: str) -> dict[str, Any]:
-    line = {"row": after.row.name, "against": before.row.name, "task": name}
-    line["paper"] = round(after.row.scores[name] - before.row.scores[name], 3)
-    line |= dict.fromkeys(["ours", "low", "high", "runs", "runs_against", "bootstrap_p", "second_p", "holm_p"])
-    line["verdict"] = "not run"
-    if name in before.tasks and name in after.tasks:
-        a, b = before.tasks[name], after.tasks[name]
-        found = compare(a, b)
-        line |= {"ours": found.difference, "low": found.low, "high": found.high, "bootstrap_p": found.p_value}
-        line |= {"runs": found.runs_b, "runs_against": found.runs_a, "second_p": second_p(a, b)}
-    return line
+def _with_verdict(step: LadderStep, holm_p: float) -> LadderStep:
+    return replace(step, holm_p=holm_p, verdict=verdict(step.ours, holm_p))
 
 
-def score_cells(lines: list[dict[str, Any]]) -> list[dict[str, str]]:
-    """What [`table1`] gives, as the text of a table's cells by column heading."""
+def _step(before: RowResults, after: RowResults, task: str) -> LadderStep:
+    paper = round(after.row.scores[task] - before.row.scores[task], 3)
+    step = LadderStep(after.row.name, before.row.name, task, paper)
+    if task not in before.tasks or task not in after.tasks:
+        return step
+    a, b = before.tasks[task], after.tasks[task]
+    found = compare(a, b)
+    return replace(
+        step,
+        ours=found.difference,
+        low=found.low,
+        high=found.high,
+        runs=found.runs_b,
+        runs_against=found.runs_a,
+        bootstrap_p=found.p_value,
+        second_p=second_p(a, b),
+    )
+
+
+def score_cells(rows: Sequence[TableRow]) -> list[dict[str, str]]:
+    """Formats the rows of the table as cells, the text of a cell by its column's heading."""
     table = []
-    for line in lines:
-        cells = {"row": line["label"]}
+    for row in rows:
+        cells = {"row": row.row.label}
         for name, label in TASK_LABELS.items():
-            cells[f"{label} paper"] = number_cell(line[f"{name}_paper"])
-            cells[f"{label} ours"] = score_cell(*(line[f"{name}_{key}"] for key in ("ours", "sd", "low", "high")))
+            score = row.tasks[name]
+            cells[f"{label} paper"] = number_cell(score.paper)
+            cells[f"{label} ours"] = score_cell(score.ours, score.sd, score.low, score.high)
         for year in OVERALL:
-            cells[f"CS224N {year} paper"] = number_cell(line[f"overall_{year}_paper"])
-            cells[f"CS224N {year} ours"] = number_cell(line[f"overall_{year}_ours"])
-        seeds = [str(line[f"{name}_seeds"] or 0) for name in PAPER_TASKS]
+            cells[f"CS224N {year} paper"] = number_cell(row.overall_paper[year])
+            cells[f"CS224N {year} ours"] = number_cell(row.overall_ours[year])
+        seeds = [str(row.tasks[name].seeds or 0) for name in PAPER_TASKS]
         table.append(cells | {"seeds": seeds[0] if len(set(seeds)) == 1 else "/".join(seeds)})
     return table
 
 
-def score_notes(lines: list[dict[str, Any]]) -> list[str]:
-    """What must be said below the table of scores."""
+def score_notes(rows: Sequence[TableRow]) -> list[str]:
+    """Returns the notes below the table of scores."""
     majority = []
     for name, label in TASK_LABELS.items():
-        known = dict.fromkeys(number_cell(line[f"{name}_majority"]) for line in lines if line[f"{name}_seeds"])
+        known = dict.fromkeys(number_cell(row.tasks[name].majority) for row in rows if row.tasks[name].seeds)
         majority.append(f"{label} {' or '.join(known) or '-'}")
     notes = [
         f"Majority baseline, the most frequent training class: {', '.join(majority)}.",
         "CS224N 2023 is the plain mean of the three, CS224N 2024 takes (r + 1) / 2 for STS.",
     ]
-    unfinished = " ".join(line["unfinished"] for line in lines).split()
+    unfinished = [folder for row in rows for folder in row.unfinished]
     return [*notes, f"Not finished, thus left out: {', '.join(unfinished)}."] if unfinished else notes
 
 
-def ladder_cells(steps: list[dict[str, Any]]) -> list[dict[str, str]]:
-    """What [`ladder`] gives, as the text of a table's cells by column heading."""
+def ladder_cells(steps: Sequence[LadderStep]) -> list[dict[str, str]]:
+    """Formats the steps of the table as cells, the text of a cell by its column's heading."""
     return [
         {
-            "step": f"{TABLE1[step['row']].label} against {TABLE1[step['against']].label}",
-            "task": TASK_LABELS[step["task"]],
-            "paper": number_cell(step["paper"], sign="+"),
-            "ours": score_cell(step["ours"], None, step["low"], step["high"], sign="+"),
-            "p": p_cell(step["bootstrap_p"]),
-            "McNemar, Williams p": p_cell(step["second_p"]),
-            "Holm p": p_cell(step["holm_p"]),
-            "verdict": step["verdict"],
+            "step": f"{TABLE1[step.row].label} against {TABLE1[step.against].label}",
+            "task": TASK_LABELS[step.task],
+            "paper": number_cell(step.paper, sign="+"),
+            "ours": score_cell(step.ours, None, step.low, step.high, sign="+"),
+            "p": p_cell(step.bootstrap_p),
+            "McNemar, Williams p": p_cell(step.second_p),
+            "Holm p": p_cell(step.holm_p),
+            "verdict": step.verdict,
         }
         for step in steps
     ]
 
 
-def ladder_notes(steps: list[dict[str, Any]]) -> list[str]:
-    """What must be said below the table of steps."""
-    tested = [step for step in steps if step["bootstrap_p"] is not None]
+def ladder_notes(steps: Sequence[LadderStep]) -> list[str]:
+    """Returns the notes below the table of steps."""
+    tested = [step for step in steps if step.bootstrap_p is not None]
     notes = [f"Holm's correction is over the {len(tested)} steps both of whose rows have been run."]
-    if any(step["second_p"] is None for step in tested):
+    if any(step.second_p is None for step in tested):
         notes.append(
             "McNemar's test (SST, Para) and Williams' (STS) compare single runs: none where there are several."
         )

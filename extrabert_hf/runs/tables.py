@@ -1,4 +1,4 @@
-"""Scores as the cells of a table, and a table as Markdown, csv and LaTeX."""
+"""Tables as Markdown, csv and LaTeX, and the text of their cells."""
 
 import csv
 import io
@@ -15,7 +15,7 @@ LATEX_ESCAPES = str.maketrans(
 
 
 def to_csv(lines: list[dict[str, Any]]) -> str:
-    """Lines with the same keys, one or more, as csv: numbers in full, `None` empty."""
+    """Formats lines with the same keys, one or more, as csv: numbers with all digits, `None` empty."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
     writer.writeheader()
@@ -24,14 +24,14 @@ def to_csv(lines: list[dict[str, Any]]) -> str:
 
 
 def to_markdown(cells: list[dict[str, str]], caption: str, notes: Iterable[str]) -> str:
-    """A table of cells by column heading, one row or more, between its caption and its notes, as Markdown."""
+    """Formats one row of cells or more, by column heading, as a Markdown table with a caption and notes."""
     rows = [list(cells[0]), ["---"] * len(cells[0]), *(row.values() for row in cells)]
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     return "\n\n".join([caption, table, *notes]) + "\n"
 
 
 def to_latex(cells: list[dict[str, str]], caption: str, notes: Iterable[str]) -> str:
-    """The same as a LaTeX `table*`, as wide as the page; characters that mean something to LaTeX are escaped."""
+    """Formats the same as a LaTeX `table*` of the width of the page; special characters are escaped."""
     header, *rows = (" & ".join(map(_latex, row)) + r" \\" for row in (cells[0], *(row.values() for row in cells)))
     lines = [r"\begin{table*}", rf"\caption{{{_latex(caption)}}}", r"\resizebox{\textwidth}{!}{%"]
     lines += [rf"\begin{{tabular}}{{{'l' * len(cells[0])}}}", r"\toprule", header, r"\midrule", *rows, r"\bottomrule"]
@@ -40,18 +40,18 @@ def to_latex(cells: list[dict[str, str]], caption: str, notes: Iterable[str]) ->
 
 
 def _latex(text: str) -> str:
-    return re.sub(r"(?<!\w)-(?=\.?\d)", "$-$", text.translate(LATEX_ESCAPES))  # a minus, where a number follows
+    return re.sub(r"(?<!\w)-(?=\.?\d)", "$-$", text.translate(LATEX_ESCAPES))  # a minus sign before a number
 
 
 def number_cell(value: float | None, sign: str = "-") -> str:
-    """Three digits, no 0 before the point: `.482`; a hyphen for what there is not."""
+    """Formats a number with three digits and no 0 before the point, `.482`; `None` and NaN are a hyphen."""
     if value is None or isnan(value):
         return "-"
     return re.sub(r"^([+-]?)0\.", r"\1.", f"{round(value, 3) + 0.0:{sign}.3f}")  # + 0.0 makes -0.0 plain 0.0
 
 
 def score_cell(mean: float | None, sd: float | None, low: float | None, high: float | None, sign: str = "-") -> str:
-    """A mean, its standard deviation where there is one, and its interval: `.482 ± .003 [.46, .50]`."""
+    """Formats a mean, an optional standard deviation and an interval: `.482 ± .003 [.460, .500]`."""
     if mean is None:
         return "not run"
     spread = "" if sd is None else f" ± {number_cell(sd)}"
@@ -59,5 +59,5 @@ def score_cell(mean: float | None, sd: float | None, low: float | None, high: fl
 
 
 def p_cell(value: float | None) -> str:
-    """A p-value, small ones as `<.001`."""
+    """Formats a p-value; below 0.001 it is `<.001`."""
     return "<.001" if value is not None and value < 0.001 else number_cell(value)

@@ -1,5 +1,6 @@
 import csv
 import re
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -60,12 +61,12 @@ def root(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def scores(root):
-    return {line["row"]: line for line in table1(root)}
+    return {row.row.name: row.columns() for row in table1(root)}
 
 
 @pytest.fixture(scope="module")
 def steps(root):
-    return {(step["row"], step["task"]): step for step in ladder(root)}
+    return {(step.row, step.task): asdict(step) for step in ladder(root)}
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +103,7 @@ def test_a_row_without_runs_has_no_figure_of_ours(scores):
 
 def test_a_row_that_lacks_a_task_has_no_overall_score(tmp_path):
     write_run(tmp_path, "sft", 1, {name: answers(0.9)[name] for name in ("sst", "sts")})
-    line = next(line for line in table1(tmp_path) if line["row"] == "sft")
+    line = next(row.columns() for row in table1(tmp_path) if row.row.name == "sft")
     assert line["sst_ours"] == 0.9
     assert (line["para_ours"], line["overall_2023_ours"], line["overall_2024_ours"]) == (None, None, None)
     assert line["unfinished"] == "sft/seed-1/para"
@@ -217,9 +218,10 @@ def test_the_latex_is_balanced_with_booktabs_rules_and_equally_many_cells(writte
         assert {len(re.findall(r"(?<!\\)&", row)) + 1 for row in rows} == {len(columns)}
 
 
-def test_a_figure_that_is_none_is_a_hyphen_and_no_zero_is_negative(scores):
-    line = scores["rr"] | {"sst_paper": float("nan"), "para_paper": -0.0004, "sts_paper": 1.0}
-    (cells,) = score_cells([line])
+def test_a_figure_that_is_none_is_a_hyphen_and_no_zero_is_negative(root):
+    row, paper = table1(root)[1], {"sst": float("nan"), "para": -0.0004, "sts": 1.0}
+    tasks = {name: replace(row.tasks[name], paper=value) for name, value in paper.items()}
+    (cells,) = score_cells([replace(row, tasks=tasks)])
     assert [cells[f"{label} paper"] for label in ("SST", "Para", "STS")] == ["-", ".000", "1.000"]
 
 

@@ -1,0 +1,151 @@
+import json
+import os
+import threading
+
+import numpy as np
+import pytest
+
+from extrabert_hf.errors import InputError
+from extrabert_hf.runs.folder import RunFolder, atomic_path, write_json
+from extrabert_hf.training.command_line import parse_multitask_run
+from extrabert_hf.training.finetune import finetune
+
+from .finished_runs import write_finished_run
+
+LABELS, PREDICTIONS = [0, 1, 1], [0, 1, 0]
+
+
+@pytest.fixture
+def finished(tmp_path):
+    return write_finished_run(tmp_path / "run", "para", list("abc"), LABELS, np.array(PREDICTIONS))
+
+
+def test_a_reader_never_sees_a_half_written_file(tmp_path):
+    path = tmp_path / "scores.json"
+    values = [{"value": value, "filler": "x" * 200_000} for value in range(2)]
+    write_json(path, values[0])
+    done = threading.Event()
+
+    def write():
+        for number in range(40):
+            write_json(path, values[number % 2])
+        done.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    seen = 0
+    while not done.is_set():
+        assert json.loads(path.read_text()) in values
+        seen += 1
+    writer.join()
+    assert seen > 1
+
+
+def test_a_crash_while_writing_leaves_the_earlier_file_and_nothing_else(tmp_path):
+    path = tmp_path / "new folder" / "file.txt"
+    with atomic_path(path) as temporary:
+        temporary.write_text("whole")
+    with pytest.raises(KeyboardInterrupt), atomic_path(path) as temporary:
+        temporary.write_text("ha")
+        raise KeyboardInterrupt
+    assert path.read_text() == "whole" and list(path.parent.iterdir()) == [path]
+
+
+def test_a_file_is_on_the_disk_before_it_is_renamed(tmp_path, monkeypatch):
+    path, seen = tmp_path / "file.txt", []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: seen.append((os.fstat(descriptor).st_size, path.exists())))
+    with atomic_path(path) as temporary:
+        temporary.write_text("whole")
+    assert seen == [(5, False)] and path.exists()
+
+
+def test_a_run_is_finished_once_its_metrics_are_written(finished, tmp_path):
+    assert finished.is_finished and finished.has_results
+    unfinished = RunFolder(tmp_path / "other")
+    assert not unfinished.is_finished and not unfinished.has_results
+    (tmp_path / "other" / "checkpoint-3").mkdir(parents=True)
+    assert not unfinished.has_results
+    (tmp_path / "other" / "checkpoint-3" / "complete").touch()
+    assert unfinished.has_results and not unfinished.is_finished
+
+
+def test_a_checkpoint_and_the_adapter_know_the_run_that_contains_them(tmp_path):
+    for name in ("checkpoint-17", "adapter", "best"):
+        (tmp_path / name).mkdir()
+    assert RunFolder(tmp_path / "adapter").containing_run is None  # without a model it is no run
+    (tmp_path / "config.json").touch()
+    assert RunFolder(tmp_path / "adapter").containing_run == tmp_path.resolve()
+    assert RunFolder(tmp_path / "checkpoint-17").containing_run == tmp_path.resolve()
+    assert RunFolder(tmp_path / "best").containing_run is None and RunFolder(tmp_path).containing_run is None
+
+
+def test_checkpoints_are_sorted_by_step_and_removed_alone(tmp_path):
+    for name in ("checkpoint-9", "checkpoint-10", "checkpoint-notes"):
+        (tmp_path / name).mkdir()
+    run = RunFolder(tmp_path)
+    assert [path.name for path in run.checkpoints] == ["checkpoint-9", "checkpoint-10"]
+    run.remove_checkpoints()
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-notes"]
+
+
+def test_weights_are_removed_and_scores_stay(finished):
+    finished.weights_file.touch()
+    finished.adapter.mkdir()
+    finished.write_best_score("para", {"step": 3, "accuracy": 0.5})
+    assert finished.read_best_score("para") == {"step": 3, "accuracy": 0.5}
+    finished.remove_weights()
+    assert sorted(path.name for path in finished.path.iterdir()) == ["metrics.json", "scored"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "must hold the metrics of a run, got JSONDecodeError"),
+        ("[]", "must hold the metrics of a run, got AttributeError"),
+        ("{}", "must hold the metrics of a run, got KeyError: 'tasks'"),
+        ('{"tasks": {"para": {}}}', "must hold the metrics of a run, got KeyError"),
+        ('{"version": 2, "tasks": {}}', "version 2 of a run's metrics needs a newer extrabert_hf"),
+        ('{"version": "one", "tasks": {}}', "must hold the metrics of a run, got TypeError"),
+        (
+            '{"version": 1, "tasks": {"para": {"task": {"name": "a b", "head": "sentiment"}}}}',
+            "`name` of a task must be letters",
+        ),
+    ],
+)
+def test_metrics_that_cannot_be_read_are_one_line_that_names_the_file(text, message, finished):
+    finished.metrics_file.write_text(text)
+    with pytest.raises(InputError) as error:
+        finished.read_metrics()
+    assert message in str(error.value) and str(finished.metrics_file) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_missing_metrics_are_named(tmp_path):
+    with pytest.raises(InputError, match=r"metrics\.json must hold the metrics of a run, got FileNotFoundError"):
+        RunFolder(tmp_path).read_metrics()
+
+
+@pytest.mark.filterwarnings("ignore::extrabert_hf.evaluation.metrics.ConstantInputWarning")
+def test_every_name_is_what_a_run_leaves(tiny_encoder, tmp_path):
+    run = RunFolder(tmp_path / "run")
+    words = ["--model_name_or_path", tiny_encoder, "--data", "sample", "--output_dir", str(run.path)]
+    words += ["--tasks", "sst", "sts", "--max_steps", "2", "--max_length", "40", "--bf16", "false"]
+    words += ["--eval_strategy", "steps", "--eval_steps", "2", "--save_strategy", "steps", "--save_steps", "2"]
+    metrics = finetune(
+        parse_multitask_run([*words, "--keep_best_per_task", "true", "--lora", "true", "--disable_tqdm", "true"])
+    )
+    left = [run.metrics_file, run.report_file, run.audit_file, run.rejected_rows_file, run.trainer_state_file]
+    left += [run.conflicts_file, run.config_file, run.weights_file, run.last_checkpoint / RunFolder.TRAINER_STATE]
+    for task in ("sst", "sts"):
+        left += [run.scored_file(task, "dev"), run.best_score_file(task), RunFolder(run.best_of(task)).weights_file]
+        left += [run.predictions_file(task, split) for split in ("dev", "test")]
+    assert [path for path in left if not path.is_file()] == []
+    assert (run.adapter / RunFolder.CONFIG).is_file() and run.is_finished
+    assert run.read_metrics() == metrics and len(run.read_conflicts()) == 2
+    assert run.read_best_score("sts") == metrics.best_per_task["sts"]
+    assert any("loss" in entry or "train_loss" in entry for entry in run.read_history())
+    known = {path.relative_to(run.path).parts[0] for path in left} | {run.adapter.name, "report_figures"}
+    others = {path.name for path in run.path.iterdir()} - known
+    assert not {name for name in others if not name.endswith(".py") and "token" not in name} - {"training_args.bin"}
+    run.clear_results()
+    assert not run.has_results and run.config_file.is_file()
