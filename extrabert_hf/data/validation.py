@@ -50,7 +50,7 @@ def find_columns(present: Sequence[str], task: TaskSpec, source: str, *, label_r
     """
     Finds a task's columns among those of a file.
 
-    A column the task names must be there, spelt the same. Otherwise the first of `WELL_KNOWN_NAMES` that is there is
+    A column the task names must be there, spelt the same, unless the task only remembers it. Otherwise the first of `WELL_KNOWN_NAMES` that is there is
     taken, upper and lower case alike. Only the label, where it is not required, and the id may be missing.
 
     Args:
@@ -68,6 +68,7 @@ def find_columns(present: Sequence[str], task: TaskSpec, source: str, *, label_r
         >>> print(find_columns(["", "id", "question1", "question2", "Label"], PAPER_TASKS["para"], "rows.csv"))
         sentence1 = 'question1', sentence2 = 'question2', label = 'Label', id = 'id'
     """
+    task = task.without_missing_columns(present)
     columns = Columns(
         sentence1=_find("sentence1", task.sentence1_column, present, source),
         sentence2=_find("sentence2", task.sentence2_column, present, source) if task.is_pair else None,

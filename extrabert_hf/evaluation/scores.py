@@ -1,5 +1,6 @@
-"""All that is reported of a task's predictions: metrics, intervals, the majority baseline."""
+"""Scores of predictions: metrics, confidence intervals and the majority baseline."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,23 +39,31 @@ class SplitScores:
     intervals: dict[str, tuple[float, float]]
     majority_baseline: dict[str, float] | None = None
 
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> "SplitScores":
+        """Reads the JSON form that `dataclasses.asdict` writes, in which an interval is a list."""
+        return cls(**{**record, "intervals": {name: tuple(pair) for name, pair in record["intervals"].items()}})
+
 
 def majority_baseline(task: TaskSpec, train_labels: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """
-    Metrics of the best answer that ignores the text: the most frequent training class, or the mean training score.
+    Metrics of the best constant prediction: the most frequent training class, or the mean training score.
 
     Args:
         task ([`TaskSpec`]):
-            The task. For a regression only `"mse"` is given, since a constant correlates with nothing.
+            The task. A regression has only `"mse"`, since a constant has no correlation.
         train_labels (`np.ndarray` of shape `(M,)`):
-            Labels of the training rows; of equally frequent classes the one with the lowest id answers.
+            Labels of the training rows. Of equally frequent classes, the one with the lowest id is predicted.
         labels (`np.ndarray` of shape `(N,)`):
-            Labels of the rows that are scored.
+            Labels of the scored rows.
+
+    Returns:
+        `dict[str, float]`: value of each metric by its name.
     """
     train_labels = checked_column("train_labels", train_labels, **allowed_labels(task))
     labels = checked_column("labels", labels, **allowed_labels(task))
-    answer = train_labels.mean() if task.is_regression else np.bincount(train_labels).argmax()
-    predictions = np.full(len(labels), answer)
+    constant = train_labels.mean() if task.is_regression else np.bincount(train_labels).argmax()
+    predictions = np.full(len(labels), constant)
     names = ("mse",) if task.is_regression else metric_names(task)
     return {name: float(FORMULAS[name](predictions, labels, None)) for name in names}
 
@@ -65,58 +74,52 @@ def score(
     labels: np.ndarray,
     train_labels: np.ndarray | None = None,
     seed: int = 0,
-) -> dict[str, Any]:
+) -> SplitScores:
     """
-    All that is reported of a task's predictions, ready for JSON.
+    Scores the predictions of a task.
 
     Args:
         task ([`TaskSpec`]):
             The task.
         predictions (`np.ndarray` of shape `(N,)`):
-            Class ids, or scores where the task is a regression.
+            Class ids, or scores for a regression.
         labels (`np.ndarray` of shape `(N,)`):
-            What the predictions should be.
+            Class ids, or scores for a regression.
         train_labels (`np.ndarray` of shape `(M,)`, *optional*):
             Labels of the training rows, for the majority baseline.
         seed (`int`, defaults to 0):
             Seed of the bootstrap.
-
-    Returns:
-        `dict`: `rows` (N), `metrics` and `majority_baseline` by name (the latter `None` without `train_labels`), and
-        `intervals`, a 95 % interval `[low, high]` by name.
     """
     predictions, labels = checked_rows(predictions, labels, **allowed_labels(task))
     metrics = compute_metrics(task, predictions, labels)
-    intervals = bootstrap_intervals({name: FORMULAS[name] for name in metrics}, predictions, labels, seed=seed)
-    return {
-        "rows": len(labels),
-        "metrics": metrics,
-        "intervals": {name: list(interval) for name, interval in intervals.items()},
-        "majority_baseline": None if train_labels is None else majority_baseline(task, train_labels, labels),
-    }
+    return SplitScores(
+        rows=len(labels),
+        metrics=metrics,
+        intervals=bootstrap_intervals({name: FORMULAS[name] for name in metrics}, predictions, labels, seed=seed),
+        majority_baseline=None if train_labels is None else majority_baseline(task, train_labels, labels),
+    )
 
 
-def summarize(title: str, report: dict[str, Any]) -> str:
+def summarize(title: str, scores: SplitScores) -> str:
     """
-    Lays out a split's scores, one line a metric: value, 95 % interval, majority baseline.
+    Formats the scores of a split, one line a metric: value, 95 % interval, majority baseline.
 
     Args:
         title (`str`):
             First line, such as `"sts dev"`.
-        report (`dict`):
-            What [`score`] gives.
+        scores ([`SplitScores`]):
+            The scores.
 
     Example:
-        >>> report = {"rows": 9, "metrics": {"accuracy": 0.5}, "intervals": {"accuracy": [0.2, 0.8]},
-        ...           "majority_baseline": {"accuracy": 0.25}}
-        >>> print(summarize("sst dev", report))
+        >>> scores = SplitScores(9, {"accuracy": 0.5}, {"accuracy": (0.2, 0.8)}, {"accuracy": 0.25})
+        >>> print(summarize("sst dev", scores))
         sst dev, 9 rows                 score   95 % interval     majority
           accuracy                      0.500   [0.200, 0.800]    0.250
     """
-    baseline = report["majority_baseline"] or {}
-    lines = [f"{title}, {report['rows']:,} rows".ljust(32) + "score   95 % interval     majority"]
-    for name, value in report["metrics"].items():
-        low, high = report["intervals"][name]
+    baseline = scores.majority_baseline or {}
+    lines = [f"{title}, {scores.rows:,} rows".ljust(32) + "score   95 % interval     majority"]
+    for name, value in scores.metrics.items():
+        low, high = scores.intervals[name]
         majority = f"{baseline[name]:.3f}" if name in baseline else "-"
         lines.append(f"  {name:<30}{value:<8.3f}{f'[{low:.3f}, {high:.3f}]':<18}{majority}")
     return "\n".join(lines)

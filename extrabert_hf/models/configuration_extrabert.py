@@ -31,6 +31,7 @@ TASK_FIELDS = (
     "score_range",
     "class_names",
     "head_dropout",
+    "columns",
 )
 """The fields that the tasks of a multitask model may have each for itself."""
 
@@ -103,9 +104,16 @@ class ExtraBertConfig(PreTrainedConfig):
             Dropout in the head, from 0 up to but not 1.
         tasks (`dict[str, dict]`, *optional*):
             For a multitask model: by the name of a task its `head` (`"sentiment"`, `"paraphrase"` or `"similarity"`)
-            and those of the fields above, from `pair_encoding` to `head_dropout`, that it has for itself. Also the
+            and those of the fields above, from `pair_encoding` to `head_dropout`, that it has for itself. Also its
+            `columns`, and the
             `adapter` that it has in the encoder, as peft's `r`, `lora_alpha` and `target_modules`, the last names of
             the linear layers. `None` is the paper's three tasks, `sst`, `para` and `sts`.
+        task_name (`str`, *optional*):
+            Name of the task that the model was trained on. `None` is the paper's task of the model's head; the tasks
+            of a multitask model have the names under `tasks`.
+        columns (`dict[str, str]`, *optional*):
+            Names of the columns of the training rows: by `"sentence1"`, `"sentence2"`, `"label"` or `"id"` the name
+            that the user gave for it. `extrabert_hf` reads other files of the same form by them.
         adapter_subfolder (`str`, *optional*):
             Of a repository without weights of its own: where its adapter stands, in peft's format, with the name of
             the encoder to put it on.
@@ -136,6 +144,8 @@ class ExtraBertConfig(PreTrainedConfig):
     class_names: list[str] | None = None
     head_dropout: float = 0.1
     tasks: dict[str, dict] | None = None
+    task_name: str | None = None
+    columns: dict[str, str] | None = None
     adapter_subfolder: str | None = None
     pad_token_id: int | None = None
     bos_token_id: int | None = None
@@ -186,7 +196,7 @@ class ExtraBertConfig(PreTrainedConfig):
     def for_task(self, name: str) -> "ExtraBertConfig":
         """Gives the config of a multitask model's task `name` on its own, over the same `backbone_config`."""
         config = copy.copy(self)
-        config.tasks = None
+        config.tasks, config.task_name = None, name
         for field, value in self.tasks[name].items():
             if field in TASK_FIELDS:
                 setattr(config, field, value)

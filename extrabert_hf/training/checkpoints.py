@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from peft import PeftConfig, PeftModel
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
@@ -14,7 +15,7 @@ from extrabert_hf.runs.gradient_conflicts import CONFLICTS_FILE
 from extrabert_hf.training.trainer import COMPLETE_FILE
 from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
 
-COMPARED = ("tasks", *(name for name in TASK_FIELDS if name != "class_names"), "id2label", "hidden_size")
+COMPARED = ("tasks", *(name for name in TASK_FIELDS if name not in ("class_names", "columns")), "id2label", "hidden_size")
 """The fields in which a checkpoint's model must be the run's; `id2label` has the names of classes, given or not."""
 
 COMPARED_OF_LORA = ("r", "lora_alpha", "lora_dropout", "target_modules")
@@ -76,8 +77,18 @@ def _check_same(
     saved: PreTrainedConfig | PeftConfig, config: PreTrainedConfig | PeftConfig, names: Sequence[str]
 ) -> None:
     for name in names:
-        was, now = getattr(saved, name), getattr(config, name)
+        was, now = (_compared(getattr(either, name)) for either in (saved, config))
         if was != now:
             raise InputError(
                 f"`resume_from_checkpoint` must hold this run's model, whose `{name}` is {now}, got {was}."
             )
+
+
+def _compared(value: Any) -> Any:
+    """Leaves the columns of the training rows out of a config's `tasks`: they do not change the model."""
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: {name: field for name, field in entry.items() if name != "columns"} if isinstance(entry, dict) else entry
+        for key, entry in value.items()
+    }
