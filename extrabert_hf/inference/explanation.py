@@ -183,9 +183,7 @@ def to_terminal(explanation: Explanation, *, colour: bool = True) -> str:
 
 def to_html(explanation: Explanation) -> str:
     """Formats an explanation as an HTML page without external resources."""
-    return PAGE.format(
-        prediction=html.escape(explanation.prediction), style=STYLE, fragment=to_fragment(explanation)
-    )
+    return PAGE.format(prediction=html.escape(explanation.prediction), style=STYLE, fragment=to_fragment(explanation))
 
 
 def to_fragment(explanation: Explanation) -> str:

@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 class PredictionParts:
     """
-    The parts of an unfinished file of predictions, in the folder `<output>.parts/`; only one call may use it at a time.
+    The parts of an unfinished file of predictions, in the folder `<output>.parts/`. One call at a time may use it.
 
     Args:
         output (`Path`):

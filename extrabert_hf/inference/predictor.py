@@ -142,8 +142,12 @@ class Predictor:
                 A folder or Hub id, or several separated by commas. The name of an existing folder may have a comma.
             task (`str`, *optional*):
                 Which task of multitask models.
-            batch_size, bf16, progress:
-                As for the class.
+            batch_size (`int`, defaults to 64):
+                Sentences encoded together, 1 or more.
+            bf16 (`bool`, defaults to `False`):
+                Whether the encoder runs under bfloat16 autocast.
+            progress (`bool`, defaults to `False`):
+                Whether to show a progress bar.
 
         Raises:
             [`InputError`]: as [`load_model`], and if the models differ in head or labels.
@@ -231,8 +235,12 @@ def predict_logits(
             split a large file into parts.
         sentences2 (`Sequence[str]`, *optional*):
             The second sentences of `N` pairs.
-        batch_size, bf16, progress:
-            As for [`Predictor`].
+        batch_size (`int`, defaults to 64):
+            Sentences encoded together, 1 or more.
+        bf16 (`bool`, defaults to `False`):
+            Whether the encoder runs under bfloat16 autocast.
+        progress (`bool`, defaults to `False`):
+            Whether to show a progress bar.
 
     Returns:
         `np.ndarray` of shape `(N, C)`, float32: the logits in the order of the rows.

@@ -147,7 +147,7 @@ def plot_differences(lines: Sequence[Mapping[str, Any]]) -> Figure:
 
     Args:
         lines (`Sequence[Mapping[str, Any]]`):
-            One or more lines of [`compare_all`].
+            What [`compare_all`] gives, one or more.
     """
     figure = Figure(figsize=(8, 1.4 + 0.4 * len(lines)), layout="constrained")
     axes = figure.subplots()
@@ -206,9 +206,7 @@ def plot_by_length(predictions: Predictions) -> Figure:
     order = np.argsort(words, kind="stable")
     groups = [group for group in np.array_split(order, LENGTH_GROUPS) if len(group)]
     names = [f"{words[group].min()} - {words[group].max()}" for group in groups]
-    return _bars(
-        predictions, groups, names, "words of the longer sentence" if predictions.task.is_pair else "words"
-    )
+    return _bars(predictions, groups, names, "words of the longer sentence" if predictions.task.is_pair else "words")
 
 
 def by_label_caption(predictions: Predictions) -> str:

@@ -58,7 +58,8 @@ class ExportArguments:
     dataset_config: str | None = field(default=None, metadata={"help": "Config name of a Hub data set."})
     split: Literal["train", "dev", "test"] = field(default="dev", metadata={"help": "Which rows."})
     output: str | None = field(
-        default=None, metadata={"help": "Folder to write; by default export/FORMAT or export/FORMAT-TASK in the model's folder."}
+        default=None,
+        metadata={"help": "Folder to write; by default export/FORMAT[-TASK] in the model's folder."},
     )
 
     def __post_init__(self) -> None:

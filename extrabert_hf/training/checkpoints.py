@@ -15,7 +15,12 @@ from extrabert_hf.runs.gradient_conflicts import CONFLICTS_FILE
 from extrabert_hf.training.trainer import COMPLETE_FILE
 from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
 
-COMPARED = ("tasks", *(name for name in TASK_FIELDS if name not in ("class_names", "columns")), "id2label", "hidden_size")
+COMPARED = (
+    "tasks",
+    *(name for name in TASK_FIELDS if name not in ("class_names", "columns")),
+    "id2label",
+    "hidden_size",
+)
 """The fields in which a checkpoint's model must be the run's; `id2label` has the names of classes, given or not."""
 
 COMPARED_OF_LORA = ("r", "lora_alpha", "lora_dropout", "target_modules")

@@ -25,9 +25,9 @@ from extrabert_hf.data.tokenization import DEFAULT_MAX_LENGTH, tokenize_dataset
 from extrabert_hf.data.validation import write_rejected_rows
 from extrabert_hf.errors import InputError, need_folder
 from extrabert_hf.evaluation.metrics import compute_metrics, predictions_from_logits
-from extrabert_hf.inference.calibration import MIN_ROWS, calibrate_model
+from extrabert_hf.inference.calibration import MIN_ROWS, CalibrationReport, calibrate_model
 from extrabert_hf.machine import PRECISIONS, keep_freed_memory
-from extrabert_hf.pretrained.loading import build_model, build_multitask_model
+from extrabert_hf.pretrained.loading import build_model, build_multitask_model, models_by_task
 from extrabert_hf.pretrained.lora import merge_lora, save_adapter, with_lora
 from extrabert_hf.pretrained.names import lasting_model_name
 from extrabert_hf.tasks import TaskSpec
@@ -62,7 +62,7 @@ def check_can_calibrate(run: Run, loaded: dict[str, LoadedData]) -> None:
 
 def calibrate_run(
     run: Run, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, loaded: dict[str, LoadedData]
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, CalibrationReport]:
     """
     Calibrates the head of each task that has classes, and saves the model anew.
 
@@ -77,14 +77,14 @@ def calibrate_run(
             Each task's rows.
 
     Returns:
-        `dict`: by task what [`calibrate`] says.
+        `dict[str, CalibrationReport]`: what calibration changed, by task.
     """
-    options = {"batch_size": run.training.eval_batch_size, "progress": not run.training.disable_tqdm}
+    batch_size, progress = run.training.eval_batch_size, not run.training.disable_tqdm
     reports = {}
-    for name, task in run.specs.items():
-        if not task.is_regression:
-            task_model = model if run.multitask is None else model.extract(name)  # which shares the head
-            reports[name] = calibrate_model(task_model, tokenizer, task, loaded[name].splits["dev"], **options)
+    for name, trained in models_by_task(model, tokenizer, run.specs).items():  # they share the heads of `model`
+        if not trained.task.is_regression:
+            rows = loaded[name].splits["dev"]
+            reports[name] = calibrate_model(trained, rows, batch_size=batch_size, progress=progress)
     model.save_pretrained(run.training.output_dir)
     return reports
 

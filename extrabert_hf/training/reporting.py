@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 
 from extrabert_hf.errors import InputError
-from extrabert_hf.pretrained.loading import load_all_tasks
-from extrabert_hf.runs.answers import Answers, answer_rows
+from extrabert_hf.evaluation.scores import SplitScores
+from extrabert_hf.inference.explanation import explain_worst_rows
+from extrabert_hf.inference.predictor import Predictor
+from extrabert_hf.pretrained.loading import load_whole_model, models_by_task
 from extrabert_hf.runs.comparison import compare_all, read_sides, split_sides
+from extrabert_hf.runs.error_table import ReportedPredictions
 from extrabert_hf.runs.gradient_conflicts import CONFLICTS_FILE, read_conflicts
 from extrabert_hf.runs.page import REPORT_FILE, ReportedRun, write_report
 from extrabert_hf.runs.scored import ScoredRun, check_same_rows
@@ -18,19 +21,19 @@ from extrabert_hf.tasks import TaskSpec
 from extrabert_hf.training.arguments import DataArguments
 
 
-def report_run(folder: Path, answers: Mapping[str, Answers], metrics: Mapping[str, Any]) -> None:
+def report_run(folder: Path, tasks: Mapping[str, ReportedPredictions], metrics: Mapping[str, Any]) -> None:
     """
     Writes `report.html` into a run's folder.
 
     Args:
         folder (`Path`):
             The run's, with its `trainer_state.json`.
-        answers (`Mapping[str, Answers]`):
-            By task, the answers to its dev rows.
+        tasks (`Mapping[str, ReportedPredictions]`):
+            Predictions for the dev rows by task.
         metrics (`Mapping[str, Any]`):
             What stands in `metrics.json`.
     """
-    run = _reported(folder, folder.resolve().name, answers, metrics)
+    run = _reported(folder, folder.resolve().name, tasks, metrics)
     write_report(folder / REPORT_FILE, [run], title=_title([run]))
 
 
@@ -83,34 +86,37 @@ def _check_same_rows_of_tasks(scored: Mapping[str, Mapping[str, ScoredRun]]) -> 
 
 def _finished(name: str, folder: Path, scored: Mapping[str, ScoredRun]) -> ReportedRun:
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    is_multitask = metrics.get("multitask") is not None or len(metrics["tasks"]) > 1
-    models = {loaded[2].name if is_multitask else None: loaded[:2] for loaded in load_all_tasks(str(folder))}
-    answers = {}
+    specs = {task_name: TaskSpec.from_dict(entry["task"]) for task_name, entry in metrics["tasks"].items()}
+    models = models_by_task(*load_whole_model(str(folder)), specs)
+    tasks = {}
     for task_name, entry in metrics["tasks"].items():
-        task = TaskSpec.from_dict(entry["task"])
+        task = specs[task_name]
         rows = DataArguments(**entry["data"]).load(task, metrics["arguments"]["seed"]).splits["dev"]
         was = scored[task_name]
         if not was.has_rows(rows["id"][:], np.asarray(rows["label"][:])):
             data = entry["data"]["data"] or entry["dataset"]["name"]
             raise InputError(f"`runs` must find their dev rows as they were, {data} has others now than {was.file}.")
-        answers[task_name] = answer_rows(*models[task_name if is_multitask else None], task, rows)
-    return _reported(folder, name, answers, metrics)
+        predictions = Predictor((models[task_name],), progress=True).predict(rows)
+        tasks[task_name] = ReportedPredictions(predictions, explain_worst_rows(models[task_name], predictions))
+    return _reported(folder, name, tasks, metrics)
 
 
-def _reported(folder: Path, name: str, answers: Mapping[str, Answers], metrics: Mapping[str, Any]) -> ReportedRun:
+def _reported(
+    folder: Path, name: str, tasks: Mapping[str, ReportedPredictions], metrics: Mapping[str, Any]
+) -> ReportedRun:
     state = folder / "trainer_state.json"
     return ReportedRun(
         name=name,
         subtitle=_subtitle(metrics),
-        answers=answers,
-        scores={task: entry["scores"]["dev"] for task, entry in metrics["tasks"].items()},
+        tasks=tasks,
+        scores={task: SplitScores.from_dict(entry["scores"]["dev"]) for task, entry in metrics["tasks"].items()},
         history=json.loads(state.read_text(encoding="utf-8"))["log_history"] if state.is_file() else [],
         conflicts=read_conflicts(folder / CONFLICTS_FILE),
     )
 
 
 def _title(runs: Sequence[ReportedRun]) -> str:
-    tasks = [task for run in runs for task in run.answers]
+    tasks = [task for run in runs for task in run.tasks]
     return ", ".join(dict.fromkeys([" and ".join(run.name for run in runs), *tasks]))
 
 

@@ -16,11 +16,14 @@ from transformers import PreTrainedModel
 from extrabert_hf.data.loading import LoadedData
 from extrabert_hf.data.sources import describe_source
 from extrabert_hf.evaluation.metrics import aggregate_scores
-from extrabert_hf.evaluation.scores import score, summarize
-from extrabert_hf.inference.predictor import score_split
+from extrabert_hf.evaluation.scores import summarize
+from extrabert_hf.inference.calibration import CalibrationReport
+from extrabert_hf.inference.explanation import explain_worst_rows
+from extrabert_hf.inference.predictor import Predictor
 from extrabert_hf.machine import describe_machine
+from extrabert_hf.pretrained.loading import TrainedModel, models_by_task
 from extrabert_hf.pretrained.names import hub_model_name
-from extrabert_hf.runs.answers import Answers, answer_rows
+from extrabert_hf.runs.error_table import ReportedPredictions
 from extrabert_hf.runs.folder import write_submission
 from extrabert_hf.runs.gradient_conflicts import summarize_conflicts
 from extrabert_hf.training.command_line import Run
@@ -37,7 +40,7 @@ def score_and_write(
     model: PreTrainedModel,
     loaded: dict[str, LoadedData],
     train_metrics: dict[str, float],
-    calibrations: dict[str, dict[str, Any]],
+    calibrations: dict[str, CalibrationReport],
 ) -> dict[str, Any]:
     """
     Scores dev and test in float32, as `recipes/evaluate_model.py` would, and writes all that a run leaves.
@@ -53,25 +56,24 @@ def score_and_write(
             Each task's rows.
         train_metrics (`dict[str, float]`):
             What `trainer.train` has measured.
-        calibrations (`dict[str, dict]`):
-            By task what its calibration was worth, where it has been calibrated.
+        calibrations (`dict[str, CalibrationReport]`):
+            The calibration of each calibrated task, by the task's name.
 
     Returns:
         `dict`: what is written to `metrics.json`.
     """
     output_dir = Path(run.training.output_dir)
     tasks = {}
-    answers: dict[str, Answers] = {}
-    for name in run.tasks:
-        task_model = model if run.multitask is None else model.extract(name)
+    reported: dict[str, ReportedPredictions] = {}
+    for name, trained in models_by_task(model, trainer.processing_class, run.specs).items():
         tasks[name] = {
             "task": asdict(run.specs[name]),
-            "scores": _score_task(run, name, trainer, task_model, loaded[name], answers),
-            "calibration": calibrations.get(name),
+            "scores": _score_task(run, name, trained, loaded[name], reported),
+            "calibration": asdict(calibrations[name]) if name in calibrations else None,
             "rows": {split: len(rows) for split, rows in loaded[name].splits.items()},
             "rejected_rows": len(loaded[name].rejected),
             "model": _encoder_names(run.encoder.model_name_or_path)
-            | {field: getattr(task_model.config, field) for field in run.tasks[name].model.config_fields()},
+            | {field: getattr(trained.model.config, field) for field in run.tasks[name].model.config_fields()},
             "data": asdict(data := run.tasks[name].data),
             "dataset": describe_source(run.specs[name], data.data, data.dataset_config),
         }
@@ -105,36 +107,29 @@ def score_and_write(
     unfinished = output_dir / "metrics.json.part"  # a run is finished once its `metrics.json` is there, whole
     unfinished.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
     unfinished.replace(output_dir / "metrics.json")
-    report_run(output_dir, answers, metrics)
+    report_run(output_dir, reported, metrics)
     logger.info("\nmodel, metrics.json, predictions and report.html are in %s", output_dir)
     return metrics
 
 
 def _score_task(
-    run: Run,
-    name: str,
-    trainer: ExtraBertTrainer,
-    model: PreTrainedModel,
-    loaded: LoadedData,
-    answers: dict[str, Answers],
+    run: Run, name: str, trained: TrainedModel, loaded: LoadedData, reported: dict[str, ReportedPredictions]
 ) -> dict[str, Any]:
     output_dir, task = Path(run.training.output_dir), run.specs[name]
     train_labels = np.asarray(loaded.splits["train"]["label"][:])
-    options = {"batch_size": run.training.eval_batch_size, "progress": not run.training.disable_tqdm}
+    predictor = Predictor((trained,), batch_size=run.training.eval_batch_size, progress=not run.training.disable_tqdm)
     scores = {}
     for split in ["dev", "test"] if run.tasks[name].data.predict_test and "test" in loaded.splits else ["dev"]:
-        rows = loaded.splits[split]
+        predictions = predictor.predict(loaded.splits[split])
         if split == "dev":
-            answers[name] = answer_rows(model, trainer.processing_class, task, rows, **options)
-            predictions = answers[name].predictions
-            report = score(task, predictions, answers[name].labels, train_labels=train_labels)
-        else:
-            members = [(model, trainer.processing_class)]
-            predictions, report = score_split(members, task, rows, train_labels=train_labels, **options)
-        write_submission(output_dir / "predictions" / f"{name}-{split}.csv", task, rows["id"], predictions)
-        if report is not None:
-            scores[split] = report
-            write_scored(output_dir / "scored" / f"{name}-{split}.csv", rows["id"], rows["label"][:], predictions)
+            reported[name] = ReportedPredictions(predictions, explain_worst_rows(trained, predictions))
+        path = output_dir / "predictions" / f"{name}-{split}.csv"
+        write_submission(path, task, predictions.ids, predictions.values)
+        if predictions.labels is not None:
+            report = predictions.score(train_labels)
+            scores[split] = asdict(report)
+            labels = predictions.labels.tolist()
+            write_scored(output_dir / "scored" / f"{name}-{split}.csv", predictions.ids, labels, predictions.values)
             logger.info("\n%s", summarize(f"{name} {split}", report))
     return scores
 
