@@ -23,17 +23,15 @@ if __name__ == "__main__":
         parser.add_argument("--task", help="which task of a multitask model; only this task is written")
         parser.add_argument("--data", required=True, help="'sample', a folder, a file (all of it) or a Hub id")
         parser.add_argument("--dataset_config", help="config name of a Hub data set")
-        parser.add_argument(
-            "--split", default="dev", choices=["dev", "test"], help="rows that the model was not trained on"
-        )
+        parser.add_argument("--split", default="dev", choices=["dev", "test"], help="rows not used in training")
         parser.add_argument("--output_dir", required=True, type=Path, help="folder for the calibrated model")
         columns, arguments = parser.parse_args_into_dataclasses()
         if arguments.output_dir.resolve() == Path(arguments.model).resolve():
             raise InputError(f"`output_dir` must be another folder than the model's, got {arguments.output_dir}.")
         need_folder("output_dir", arguments.output_dir)
         trained = load_model(arguments.model, arguments.task)
-        data, task = arguments.data, columns.apply_to(trained.task)
-        loaded = load_split(task, data, arguments.split, dataset_config=arguments.dataset_config)
+        task = columns.apply_to(trained.task)
+        loaded = load_split(task, arguments.data, arguments.split, dataset_config=arguments.dataset_config)
         print(*loaded.notices, sep="\n")
         report = calibrate_model(trained, loaded.splits[arguments.split], progress=True)
         trained.model.save_pretrained(arguments.output_dir)

@@ -24,9 +24,7 @@ if __name__ == "__main__":
         parser.add_argument("input", help="file of sentences or pairs, - for standard input")
         parser.add_argument("--output", required=True, help="file ending in .csv or .jsonl, - for standard output")
         parser.add_argument("--batch_size", type=int, default=64, help="sentences encoded together")
-        parser.add_argument(
-            "--bf16", action="store_true", help="encode in bfloat16: faster if the machine supports it"
-        )
+        parser.add_argument("--bf16", action="store_true", help="encode in bfloat16: faster on some machines")
         columns, arguments = parser.parse_args_into_dataclasses()
         state = join_processes()  # gives each process its own device before a model is loaded
         predictor = Predictor.load(

@@ -51,8 +51,8 @@ def find_columns(present: Sequence[str], task: TaskSpec, source: str, *, label_r
     Finds a task's columns among those of a file.
 
     A column the task names must be there, spelt the same, unless the task only remembers it. Otherwise the first of
-    `WELL_KNOWN_NAMES` that is there is taken, upper and lower case alike. Only the label, where it is not required, and
-    the id may be missing.
+    `WELL_KNOWN_NAMES` that is there is taken, upper and lower case alike. Only the label, where it is not required,
+    and the id may be missing.
 
     Args:
         present (`Sequence[str]`):

@@ -199,8 +199,11 @@ def models_by_task(
         models = [model.extract(task) for task in tasks or model.config.tasks]
     else:
         models = [model]
-    specs = [_task_of(each) for each in models] if tasks is None else tasks.values()
-    return {task.name: TrainedModel(each, tokenizer, task) for each, task in zip(models, specs, strict=True)}
+    if tasks is None:
+        tasks = {task.name: task for task in map(_task_of, models)}
+    return {
+        name: TrainedModel(each, tokenizer, task) for each, (name, task) in zip(models, tasks.items(), strict=True)
+    }
 
 
 def load_all_tasks(name: str) -> dict[str, TrainedModel]:
