@@ -30,7 +30,10 @@ def predictions(page):
 
 def test_a_model_of_several_tasks_stands_for_all_of_them(folders):
     models = load_demo_models([str(folders / "sst"), f"other={folders / 'both'}", str(folders / "sts")])
-    assert {task: list(by_name) for task, by_name in models.items()} == {"sst": ["sst", "other"], "sts": ["other", "sts"]}
+    assert {task: list(by_name) for task, by_name in models.items()} == {
+        "sst": ["sst", "other"],
+        "sts": ["other", "sts"],
+    }
 
 
 def test_two_models_of_a_task_need_two_names(folders):

@@ -75,8 +75,9 @@ def test_a_plain_encoder_is_no_model_of_ours(tiny_encoder):
 def test_labels_of_the_saved_model_are_those_of_its_task(tiny_encoder, tmp_path):
     AutoTokenizer.from_pretrained(tiny_encoder).save_pretrained(tmp_path)
     ExtraBertForParaphrase.from_backbone(tiny_encoder, class_names=["no", "maybe", "yes"]).save_pretrained(tmp_path)
-    model, _, task = load_model(str(tmp_path))
-    assert not model.training
+    trained = load_model(str(tmp_path))
+    task = trained.task
+    assert not trained.model.training
     assert (task.head, task.class_names) == ("paraphrase", ("no", "maybe", "yes"))
 
 
@@ -161,7 +162,8 @@ def test_a_multitask_run_does_not_go_on_from_a_model_of_one_task(paraphrase_fold
 
 @pytest.mark.parametrize("name", TASKS)
 def test_a_task_of_a_saved_multitask_model_is_loaded_with_its_labels(name, multitask, multitask_folder):
-    model, tokenizer, task = load_model(multitask_folder, name)
+    trained = load_model(multitask_folder, name)
+    model, tokenizer, task = trained.model, trained.tokenizer, trained.task
     assert type(model) is MODEL_FOR_HEAD[TASKS[name].head]
     assert not model.training
     fields = ("name", "head", "class_names", "metric") if name != "near" else ("name", "head", "label_range", "metric")
@@ -176,7 +178,7 @@ def test_a_task_named_like_one_of_the_papers_keeps_its_own_head(tiny_encoder, tm
     tasks = {"sst": TaskSpec(name="sst", head="paraphrase", class_names=("no", "maybe", "yes"))}
     for part in build_multitask_model(tiny_encoder, tasks, config_fields={"sst": {}}):
         part.save_pretrained(tmp_path)
-    _, _, task = load_model(str(tmp_path), "sst")
+    task = load_model(str(tmp_path), "sst").task
     assert (task.name, task.head, task.class_names) == ("sst", "paraphrase", ("no", "maybe", "yes"))
 
 
@@ -189,7 +191,7 @@ def test_a_task_that_the_multitask_model_lacks_is_told_those_it_has(task, multit
 
 
 def test_a_model_of_one_task_takes_no_other_task(paraphrase_folder):
-    assert load_model(paraphrase_folder)[2] == load_model(paraphrase_folder, "para")[2] == PAPER_TASKS["para"]
+    assert load_model(paraphrase_folder).task == load_model(paraphrase_folder, "para").task == PAPER_TASKS["para"]
     with pytest.raises(InputError, match=r"`task` is for a multitask model, .*got 'sts'") as caught:
         load_model(paraphrase_folder, "sts")
     assert one_line(caught)

@@ -108,7 +108,7 @@ def test_an_adapter_becomes_an_ordinary_model(model_class, adapter, tiny_encoder
     assert not torch.equal(query, AutoModel.from_pretrained(tiny_encoder).encoder.layer[0].attention.self.query.weight)
     assert tiny_encoder not in (output / "config.json").read_text()
     assert not (output / "adapter_config.json").exists()
-    assert load_model(str(output), task.get("task"))[2].head == "paraphrase"
+    assert load_model(str(output), task.get("task")).task.head == "paraphrase"
 
 
 def test_one_task_of_several_becomes_a_model_of_its_own(saved, random_batch):
