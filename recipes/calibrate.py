@@ -34,8 +34,7 @@ if __name__ == "__main__":
         loaded = load_split(task, arguments.data, arguments.split, dataset_config=arguments.dataset_config)
         print(*loaded.notices, sep="\n")
         report = calibrate_model(trained, loaded.splits[arguments.split], progress=True)
-        trained.model.save_pretrained(arguments.output_dir)
-        trained.tokenizer.save_pretrained(arguments.output_dir)
-        text = json.dumps(asdict(report), indent=2) + "\n"
-        (arguments.output_dir / "calibration.json").write_text(text, encoding="utf-8")
-        print(f"the calibrated model and calibration.json are in {arguments.output_dir}")
+        trained.save_pretrained(arguments.output_dir)
+        path = arguments.output_dir / "calibration.json"
+        path.write_text(json.dumps(asdict(report), indent=2) + "\n", encoding="utf-8")
+        print(f"the calibrated model and {path.name} are in {arguments.output_dir}")

@@ -46,6 +46,11 @@ class TrainedModel:
     tokenizer: PreTrainedTokenizerBase
     task: TaskSpec
 
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Saves model and tokenizer into one folder, which [`load_model`] loads."""
+        self.model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
 
 def build_model(
     name: str, task: TaskSpec, *, attn_implementation: str | None = None, **config_fields: Any

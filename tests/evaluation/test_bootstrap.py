@@ -1,4 +1,5 @@
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from extrabert_hf.errors import InputError
 from extrabert_hf.evaluation.bootstrap import CHUNK_SIZE, bootstrap_interval, resampled_weights
 from extrabert_hf.evaluation.formulas import accuracy, pearson
 from extrabert_hf.evaluation.metrics import CLASS_FORMULAS, FORMULAS, compute_metrics, metric_names
-from extrabert_hf.evaluation.scores import majority_baseline, score
+from extrabert_hf.evaluation.scores import SplitScores, majority_baseline, score
 from extrabert_hf.tasks import PAPER_TASKS
 
 SST, PARA, STS = PAPER_TASKS["sst"], PAPER_TASKS["para"], PAPER_TASKS["sts"]
@@ -136,13 +137,13 @@ def test_score_is_a_whole_report_ready_for_json(task):
     predictions, labels = some_rows("pearson" if task.is_regression else "accuracy", 60)
     if task is PARA:
         predictions, labels = predictions % 2, labels % 2
-    report = score(task, predictions, labels, train_labels=labels)
-    assert json.loads(json.dumps(report, allow_nan=False)) == report
-    assert report["rows"] == 60
-    assert report["metrics"] == compute_metrics(task, predictions, labels)
-    assert tuple(report["intervals"]) == metric_names(task)
-    for name, (low, high) in report["intervals"].items():
-        assert low <= report["metrics"][name] <= high
+    scores = score(task, predictions, labels, train_labels=labels)
+    assert SplitScores.from_dict(json.loads(json.dumps(asdict(scores), allow_nan=False))) == scores
+    assert scores.rows == 60
+    assert scores.metrics == compute_metrics(task, predictions, labels)
+    assert tuple(scores.intervals) == metric_names(task)
+    for name, (low, high) in scores.intervals.items():
+        assert low <= scores.metrics[name] <= high
         assert (low, high) == bootstrap_interval(FORMULAS[name], predictions, labels)
-    assert report["majority_baseline"] == majority_baseline(task, labels, labels)
-    assert score(task, predictions, labels)["majority_baseline"] is None
+    assert scores.majority_baseline == majority_baseline(task, labels, labels)
+    assert score(task, predictions, labels).majority_baseline is None

@@ -69,7 +69,7 @@ def test_a_saved_model_scores_as_its_run_did(task, train, tmp_path):
         for line in (tmp_path / "run" / "predictions" / f"{task}-dev.csv").read_text().splitlines()[1:]
     )
     assert {row_id: float(value) for row_id, value in written.items()} == dict(
-        zip(rows["id"], predictions.tolist(), strict=True)
+        zip(rows["id"], predictions.values.tolist(), strict=True)
     )
 
 
