@@ -1,8 +1,8 @@
 """What a task is: its labels, the columns that hold it, its metric; and the three tasks of the paper."""
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from extrabert_hf.errors import InputError
@@ -10,6 +10,8 @@ from extrabert_hf.errors import InputError
 Head = Literal["sentiment", "paraphrase", "similarity"]
 SENTENCE_COLUMNS = ("sentence1", "sentence2")
 """What the columns of a row's sentences are called once it is read."""
+COLUMN_FIELDS = ("sentence1_column", "sentence2_column", "label_column", "id_column")
+"""The fields of [`TaskSpec`] that name a file's columns."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,9 @@ class TaskSpec:
             Smallest and largest score of `"similarity"`; unused by the other heads.
         sentence1_column, sentence2_column, label_column, id_column (`str`, *optional*):
             Where the rows hold it. `None` takes the first well-known name that is there (see `data/columns.py`).
+        remembered_columns (`tuple[str, ...]`):
+            Those of the four column fields, such as `"label_column"`, that a trained model remembers from its own
+            rows. A file may lack such a column: then the well-known names are tried.
         metric (`str`):
             Name of the metric that picks the best checkpoint, as `evaluation/metrics.py` computes it.
         course_stem (`str`, *optional*):
@@ -47,6 +52,7 @@ class TaskSpec:
     sentence2_column: str | None = None
     label_column: str | None = None
     id_column: str | None = None
+    remembered_columns: tuple[str, ...] = ()
     metric: str = "accuracy"
     course_stem: str | None = None
     course_header: str = "Predicted_Label"
@@ -70,6 +76,17 @@ class TaskSpec:
             raise InputError(f"`class_names` must name at least 2 classes, got {list(self.class_names)}.")
         if len(set(self.class_names)) != len(self.class_names):
             raise InputError(f"`class_names` must differ from each other, got {list(self.class_names)}.")
+
+    def with_columns(self, columns: Mapping[str, str | None]) -> "TaskSpec":
+        """Returns the task with the given column names by field, such as `{"label_column": "stars"}`."""
+        remembered = tuple(name for name in self.remembered_columns if name not in columns)
+        return replace(self, **columns, remembered_columns=remembered)
+
+    def without_missing_columns(self, present: Sequence[str]) -> "TaskSpec":
+        """Returns the task without the remembered columns that are not among a file's columns `present`."""
+        return self.with_columns(
+            {name: None for name in self.remembered_columns if getattr(self, name) not in present}
+        )
 
     @property
     def is_pair(self) -> bool:

@@ -1,6 +1,6 @@
 """
-Looks through rows before anything is trained on them: duplicates, texts that stand in two splits or have several
-labels, labels, lengths, and what a constant answer scores.
+Checks rows before training: duplicates, texts in two splits or with several labels, the distribution of labels and
+lengths, and the score of a constant prediction.
 
     python recipes/audit_data.py --data sample --json audit.json
 """
@@ -22,18 +22,20 @@ from extrabert_hf.training.recipe_parser import RecipeParser
 if __name__ == "__main__":
     with recipe_console():
         parser = RecipeParser([TaskArguments, DataArguments], description=__doc__)
-        parser.add_argument("--like", choices=[*PAPER_TASKS], help="the task that rows of your own are like")
-        parser.add_argument("--tokenizer", help="model whose tokenizer tells which sentences are cut, such as minilm")
+        parser.add_argument("--like", choices=[*PAPER_TASKS], help="the paper's task with the form of your own rows")
+        parser.add_argument("--tokenizer", help="model whose tokenizer counts truncated sentences, such as minilm")
         parser.add_argument("--json", type=Path, help="file to write the audit to")
-        task, data, told = parser.parse_args_into_dataclasses()
-        names = [told.like] if told.like else paper_tasks_in(data.data or "")
+        task, data, arguments = parser.parse_args_into_dataclasses()
+        names = [arguments.like] if arguments.like else paper_tasks_in(data.data or "")
         if not names:
-            raise InputError(f"`data` must be 'sample' or a CS224N folder, or stand with `like`, got {data.data!r}.")
-        tokenizer = load_tokenizer(told.tokenizer, data.max_length or DEFAULT_MAX_LENGTH) if told.tokenizer else None
+            raise InputError(f"`data` must be 'sample' or a CS224N folder, or needs `like`, got {data.data!r}.")
+        tokenizer = None
+        if arguments.tokenizer:
+            tokenizer = load_tokenizer(arguments.tokenizer, data.max_length or DEFAULT_MAX_LENGTH)
         reports = {}
         for spec in [task.apply_to(PAPER_TASKS[name]) for name in names]:
             rows = data.load(spec, seed=42)
             reports[spec.name] = audit(rows, spec, tokenizer, majority_baseline=majority_baseline)
             print(audit_page(reports[spec.name]), end="\n\n")
-        if told.json is not None:
-            write_audit(told.json, reports)
+        if arguments.json is not None:
+            write_audit(arguments.json, reports)

@@ -1,10 +1,11 @@
 """
-Calibrates a finished model for classes on labelled rows it was not trained on: probabilities that mean what they say.
+Calibrates the probabilities of a trained classifier on labelled rows that it was not trained on.
 
     python recipes/calibrate.py runs/para --data path/to/cs224n/data --output_dir runs/para_calibrated
 """
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 from extrabert_hf.console import recipe_console
@@ -19,22 +20,21 @@ if __name__ == "__main__":
     with recipe_console():
         parser = RecipeParser(ColumnArguments, description=__doc__)
         parser.add_argument("model", help="folder or Hub id")
-        parser.add_argument("--task", help="which task of a multitask model; the model of that task is written")
+        parser.add_argument("--task", help="which task of a multitask model; only this task is written")
         parser.add_argument("--data", required=True, help="'sample', a folder, a file (all of it) or a Hub id")
         parser.add_argument("--dataset_config", help="config name of a Hub data set")
-        parser.add_argument("--split", default="dev", choices=["dev", "test"], help="of rows it was not trained on")
+        parser.add_argument("--split", default="dev", choices=["dev", "test"], help="rows not used in training")
         parser.add_argument("--output_dir", required=True, type=Path, help="folder for the calibrated model")
         columns, arguments = parser.parse_args_into_dataclasses()
         if arguments.output_dir.resolve() == Path(arguments.model).resolve():
             raise InputError(f"`output_dir` must be another folder than the model's, got {arguments.output_dir}.")
         need_folder("output_dir", arguments.output_dir)
-        model, tokenizer, task = load_model(arguments.model, arguments.task)
-        task = columns.apply_to(task)
+        trained = load_model(arguments.model, arguments.task)
+        task = columns.apply_to(trained.task)
         loaded = load_split(task, arguments.data, arguments.split, dataset_config=arguments.dataset_config)
         print(*loaded.notices, sep="\n")
-        report = calibrate_model(model, tokenizer, task, loaded.splits[arguments.split], progress=True)
-        model.save_pretrained(arguments.output_dir)
-        tokenizer.save_pretrained(arguments.output_dir)
+        report = calibrate_model(trained, loaded.splits[arguments.split], progress=True)
+        trained.save_pretrained(arguments.output_dir)
         path = arguments.output_dir / "calibration.json"
-        path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-        print(f"the calibrated model and calibration.json are in {arguments.output_dir}")
+        path.write_text(json.dumps(asdict(report), indent=2) + "\n", encoding="utf-8")
+        print(f"the calibrated model and {path.name} are in {arguments.output_dir}")

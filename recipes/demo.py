@@ -1,5 +1,5 @@
 """
-Serves a page on which one types sentences and sees what models answer, side by side, and which words they look at.
+Serves a web page that shows the predictions of models for typed sentences side by side, with token weights.
 
     python recipes/demo.py runs/sst runs/para runs/sts
     python recipes/demo.py runs/multitask attention=runs/sts mean=runs/sts_mean --port 8000
@@ -12,10 +12,8 @@ from extrabert_hf.training.recipe_parser import RecipeParser
 if __name__ == "__main__":
     with recipe_console():
         parser = RecipeParser([], description=__doc__)
-        parser.add_argument(
-            "models", nargs="+", metavar="MODEL", help="folder or Hub id, of one task or several; or NAME=MODEL"
-        )
+        parser.add_argument("models", nargs="+", metavar="MODEL", help="folder or Hub id of a model, or NAME=MODEL")
         parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
-        parser.add_argument("--port", type=int, default=7860, help="0 for any that is free")
-        told = parser.parse_args()
-        serve_demo(told.models, told.host, told.port)
+        parser.add_argument("--port", type=int, default=7860, help="0 selects a free port")
+        arguments = parser.parse_args()
+        serve_demo(arguments.models, arguments.host, arguments.port)

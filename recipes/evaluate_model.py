@@ -1,5 +1,5 @@
 """
-Scores a trained model, or several as one, on a labelled split, with 95 % intervals.
+Scores a trained model, or an ensemble of several, on a labelled split, with 95 % intervals.
 
     python recipes/evaluate_model.py runs/sts --data sample --split dev
 """
@@ -12,14 +12,14 @@ from extrabert_hf.console import recipe_console
 from extrabert_hf.data.loading import load_split
 from extrabert_hf.errors import need_place_for_file
 from extrabert_hf.evaluation.scores import summarize
-from extrabert_hf.inference.predictor import load_members, score_split
+from extrabert_hf.inference.predictor import Predictor
 from extrabert_hf.training.arguments import ColumnArguments
 from extrabert_hf.training.recipe_parser import RecipeParser
 
 if __name__ == "__main__":
     with recipe_console():
         parser = RecipeParser(ColumnArguments, description=__doc__)
-        parser.add_argument("model", help="folder or Hub id; several, a comma between: their mean answer")
+        parser.add_argument("model", help="folder or Hub id; several, separated by commas, are an ensemble")
         parser.add_argument("--task", help="which task of a multitask model")
         parser.add_argument("--data", required=True, help="'sample', a folder, a file (all of it) or a Hub id")
         parser.add_argument("--dataset_config", help="config name of a Hub data set")
@@ -28,13 +28,13 @@ if __name__ == "__main__":
         columns, arguments = parser.parse_args_into_dataclasses()
         if arguments.output is not None:
             need_place_for_file("output", Path(arguments.output))
-        members, task = load_members(arguments.model, arguments.task)
-        task = columns.apply_to(task)
+        predictor = Predictor.load(arguments.model, arguments.task, progress=True)
+        task = columns.apply_to(predictor.task)
         loaded = load_split(task, arguments.data, arguments.split, dataset_config=arguments.dataset_config)
         print(*loaded.notices, sep="\n")
-        rows = loaded.splits[arguments.split]
-        _, report = score_split(members, task, rows, train_labels=rows.with_format("numpy")["label"][:])
-        print(summarize(f"{task.name} {arguments.split}", report))
+        predictions = predictor.predict(loaded.splits[arguments.split])
+        scores = predictions.score(train_labels=predictions.labels)
+        print(summarize(f"{task.name} {arguments.split}", scores))
         print("(majority: the most frequent label here)")
         if arguments.output is not None:
-            Path(arguments.output).write_text(json.dumps(asdict(report), indent=2) + "\n", encoding="utf-8")
+            Path(arguments.output).write_text(json.dumps(asdict(scores), indent=2) + "\n", encoding="utf-8")

@@ -1,5 +1,5 @@
 """
-Shows which words a model looks at, and what each feature of a pair adds to its answer.
+Explains a prediction: the weight of each token, and the contribution of each feature of a pair.
 
     python recipes/explain.py runs/sts "A man is playing a guitar." "Someone plays the guitar." --html why.html
 """
@@ -17,11 +17,11 @@ if __name__ == "__main__":
     with recipe_console():
         parser = RecipeParser([], description=__doc__)
         parser.add_argument("model", help="folder or Hub id of a model trained with this package")
-        parser.add_argument("sentences", nargs="+", help="one sentence, for a model of pairs two")
+        parser.add_argument("sentences", nargs="+", help="one sentence, or two for a model of pairs")
         parser.add_argument("--task", help="which task of a multitask model")
-        parser.add_argument("--html", type=Path, help="page to write, which opens without a network")
-        told = parser.parse_args()
-        explanation = explain(*load_model(told.model, told.task), told.sentences)
+        parser.add_argument("--html", type=Path, help="HTML page to write")
+        arguments = parser.parse_args()
+        explanation = explain(load_model(arguments.model, arguments.task), arguments.sentences)
         print(to_terminal(explanation, colour=sys.stdout.isatty() and "NO_COLOR" not in os.environ))
-        if told.html is not None:
-            told.html.write_text(to_html(explanation), encoding="utf-8")
+        if arguments.html is not None:
+            arguments.html.write_text(to_html(explanation), encoding="utf-8")

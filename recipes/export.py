@@ -1,6 +1,6 @@
 """
-Writes a trained model as ONNX with all its heads, as a folder of sentence-transformers, or as merged safetensors, and
-says how near that comes to the model on labelled rows. It needs the extra `export`.
+Exports a trained model as ONNX with all its heads, as a folder of sentence-transformers, or as merged safetensors, and
+compares the export with the model on labelled rows. It needs the extra `export`.
 
     python recipes/export.py runs/sts --format onnx --int8 true --data sample --split dev
 """

@@ -57,8 +57,9 @@ def find_columns(present: Sequence[str], task: TaskSpec, source: str, *, label_r
     """
     Finds a task's columns among the columns of a file.
 
-    A column that the task names must have exactly this name. For any other column, the first of `WELL_KNOWN_NAMES`
-    that the file has is used, ignoring case. Only the id, and a label that is not required, may be missing.
+    A column that the task names must have exactly this name; a column that the task only remembers from its training
+    rows may be missing. For any other column, the first of `WELL_KNOWN_NAMES` that the file has is used, ignoring
+    case. Only the id, and a label that is not required, may be missing.
 
     Args:
         present (`Sequence[str]`):
@@ -75,6 +76,7 @@ def find_columns(present: Sequence[str], task: TaskSpec, source: str, *, label_r
         >>> print(find_columns(["", "id", "question1", "question2", "Label"], PAPER_TASKS["para"], "rows.csv"))
         sentence1 = 'question1', sentence2 = 'question2', label = 'Label', id = 'id'
     """
+    task = task.without_missing_columns(present)
     columns = Columns(
         sentence1=_find_column("sentence1", task.sentence1_column, present, source),
         sentence2=_find_column("sentence2", task.sentence2_column, present, source) if task.is_pair else None,

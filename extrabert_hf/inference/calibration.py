@@ -1,8 +1,7 @@
-"""Probabilities that mean what they say: temperature scaling, of two classes with a bias, written into the head."""
+"""Calibration of classifiers: temperature scaling, for two classes with a bias, written into the head."""
 
 import logging
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -10,31 +9,35 @@ from datasets import Dataset
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 from torch import nn
-from transformers import PreTrainedTokenizerBase
 
 from extrabert_hf.errors import InputError
 from extrabert_hf.evaluation.bootstrap import paired_bootstrap
 from extrabert_hf.evaluation.formulas import accuracy
-from extrabert_hf.inference.predictor import predict_logits
-from extrabert_hf.models import ExtraBertForOneTask
-from extrabert_hf.tasks import TaskSpec
+from extrabert_hf.inference.predictor import Predictor
+from extrabert_hf.pretrained.loading import TrainedModel
+
+FOLDS = 10
+"""Parts of the cross-validation that measures a calibration."""
+MIN_ROWS = 100
+"""Fewest rows to calibrate on: with fewer the fit would follow their noise."""
+
+logger = logging.getLogger(__name__)
 
 
 def reliability_bins(confidences: np.ndarray, correct: np.ndarray, bins: int = 10) -> list[tuple[float, float, int]]:
     """
-    Groups answers by how sure the model was, in equally wide bins.
+    Groups predictions by confidence, in equally wide bins.
 
     Args:
         confidences (`np.ndarray` of shape `(N,)`):
-            Probability of the class that was answered, 0 to 1.
+            Probability of each row's predicted class, 0 to 1.
         correct (`np.ndarray` of shape `(N,)`):
-            Whether the answer was right.
+            Whether each prediction is correct.
         bins (`int`, defaults to 10):
-            How many, 1 or more.
+            Number of bins, 1 or more.
 
     Returns:
-        `list[tuple[float, float, int]]`: of each bin that is not empty the mean confidence, the share of right answers
-        and the number of rows.
+        `list[tuple[float, float, int]]`: mean confidence, accuracy and number of rows of each bin that is not empty.
 
     Example:
         >>> reliability_bins(np.array([0.9, 0.95, 0.55]), np.array([True, False, True]))
@@ -45,8 +48,8 @@ def reliability_bins(confidences: np.ndarray, correct: np.ndarray, bins: int = 1
         raise InputError(f"`correct` must have the shape of `confidences`, {confidences.shape}, got {correct.shape}.")
     if bins < 1 or not ((confidences >= 0) & (confidences <= 1)).all():
         raise InputError(f"`confidences` must be in [0, 1] and `bins` 1 or more, got {bins} bins.")
-    places = np.minimum((confidences * bins).astype(int), bins - 1)
-    groups = [places == place for place in range(bins)]
+    bin_of = np.minimum((confidences * bins).astype(int), bins - 1)
+    groups = [bin_of == index for index in range(bins)]
     return [
         (round(float(confidences[rows].mean()), 12), float(correct[rows].mean()), int(rows.sum()))
         for rows in groups
@@ -56,7 +59,7 @@ def reliability_bins(confidences: np.ndarray, correct: np.ndarray, bins: int = 1
 
 def expected_calibration_error(confidences: np.ndarray, correct: np.ndarray, bins: int = 10) -> float:
     """
-    Mean distance of confidence and share of right answers over the bins, weighted by their rows; 0 is best.
+    Mean absolute difference of confidence and accuracy over the bins, weighted by their rows; 0 is best.
 
     Guo et al. (2017), On Calibration of Modern Neural Networks, https://arxiv.org/abs/1706.04599, Equation 3.
     Arguments as for [`reliability_bins`].
@@ -67,20 +70,51 @@ def expected_calibration_error(confidences: np.ndarray, correct: np.ndarray, bin
     """
     found = reliability_bins(confidences, correct, bins)
     rows = sum(count for _, _, count in found)
-    return round(float(sum(count * abs(sure - right) for sure, right, count in found) / rows), 12)
+    total = sum(count * abs(confidence - bin_accuracy) for confidence, bin_accuracy, count in found)
+    return round(float(total / rows), 12)
 
 
-logger = logging.getLogger(__name__)
+@dataclass(frozen=True)
+class Calibration:
+    r"""
+    Maps logits to calibrated logits: divides them by `temperature`, then adds `bias` to the second of two classes.
 
-FOLDS = 10
-MIN_ROWS = 100
-"""With fewer rows the fit would follow their accidents."""
+    Temperature scaling, with the bias Platt scaling: Guo et al. (2017), On Calibration of Modern Neural Networks,
+    https://arxiv.org/abs/1706.04599, Sections 4.1 and 4.2. Only the bias changes predictions: it moves the threshold
+    between the two classes.
+
+    Args:
+        temperature (`float`):
+            Above 0; above 1 for a model that was overconfident.
+        bias (`float`, defaults to 0.0):
+            Added to the logit of the second of two classes; unused for more classes.
+
+    Example:
+        >>> Calibration(temperature=2.0, bias=1.0).apply(np.array([[4.0, 0.0]])).tolist()
+        [[2.0, 1.0]]
+    """
+
+    temperature: float
+    bias: float = 0.0
+
+    def apply(self, logits: np.ndarray) -> np.ndarray:
+        """Calibrates logits of shape `(N, C)`."""
+        logits = logits / self.temperature
+        return logits + np.array([0.0, self.bias]) if logits.shape[1] == 2 else logits
+
+    @torch.no_grad()
+    def write_into(self, classifier: nn.Linear) -> None:
+        """Changes the last layer of a head in place, so that the head's logits are calibrated."""
+        for parameter in classifier.parameters():
+            parameter /= self.temperature
+        if classifier.out_features == 2:
+            classifier.bias[1] += self.bias
 
 
 @dataclass(frozen=True)
 class CalibrationScores:
     """
-    How good predicted probabilities are.
+    Quality of predicted probabilities.
 
     Args:
         accuracy (`float`):
@@ -99,17 +133,19 @@ class CalibrationScores:
 @dataclass(frozen=True)
 class CalibrationReport:
     """
-    What a calibration changed, measured by cross-validation: each row is calibrated by a fit to other rows.
+    A calibration that was fitted to all rows, and its effect, measured by cross-validation.
 
     Args:
         temperature (`float`):
-            Of the calibration that was fitted to all rows, 1/20 to 20.
+            Temperature of the calibration, 1/20 to 20.
         bias (`float`):
-            Of the same, -10 to 10; 0 for more than two classes.
+            Bias of the calibration, -10 to 10; 0 for more than two classes.
         rows (`int`):
             Number of rows of the fit.
-        before, after (`CalibrationScores`):
-            Without and with calibration.
+        before (`CalibrationScores`):
+            Scores without calibration.
+        after (`CalibrationScores`):
+            Scores with calibration; each row is calibrated by a fit to other rows.
         accuracy_gain (`tuple[float, float]`):
             95 % interval of the difference of the accuracies, from a paired bootstrap.
     """
@@ -121,53 +157,21 @@ class CalibrationReport:
     after: CalibrationScores
     accuracy_gain: tuple[float, float]
 
-
-@dataclass(frozen=True)
-class Calibration:
-    r"""
-    What calibrated logits are: the raw ones over `temperature`, and `bias` more for the second of two classes.
-
-    Temperature scaling, with the bias Platt scaling: Guo et al. (2017), On Calibration of Modern Neural Networks,
-    https://arxiv.org/abs/1706.04599, Sections 4.1 and 4.2. Answers change by the bias only, which moves the threshold
-    between the two classes.
-
-    Args:
-        temperature (`float`):
-            Above 0; above 1 where the model was too sure of itself.
-        bias (`float`, defaults to 0.0):
-            Of two classes, what is added to the second one's logit.
-
-    Example:
-        >>> Calibration(temperature=2.0, bias=1.0).apply(np.array([[4.0, 0.0]])).tolist()
-        [[2.0, 1.0]]
-    """
-
-    temperature: float
-    bias: float = 0.0
-
-    def apply(self, logits: np.ndarray) -> np.ndarray:
-        """`(N, C)` -> `(N, C)`."""
-        logits = logits / self.temperature
-        return logits + np.array([0.0, self.bias]) if logits.shape[1] == 2 else logits
-
-    @torch.no_grad()
-    def write_into(self, classifier: nn.Linear) -> None:
-        """Changes a head's last layer so that its logits are calibrated, wherever the model then goes."""
-        for parameter in classifier.parameters():
-            parameter /= self.temperature
-        if classifier.out_features == 2:
-            classifier.bias[1] += self.bias
+    @property
+    def calibration(self) -> Calibration:
+        """The calibration that was fitted to all rows."""
+        return Calibration(self.temperature, self.bias)
 
 
 def fit_calibration(logits: np.ndarray, labels: np.ndarray) -> Calibration:
     """
-    Finds the calibration under which labels are likeliest.
+    Fits the calibration that maximizes the likelihood of the labels.
 
     Args:
         logits (`np.ndarray` of shape `(N, C)`):
-            A model's answers to rows that it was not trained on.
+            Logits of rows that the model was not trained on.
         labels (`np.ndarray` of shape `(N,)`):
-            Their class ids.
+            Class ids of these rows.
 
     Returns:
         [`Calibration`]: with a temperature from 1/20 to 20 and a bias from -10 to 10.
@@ -179,14 +183,14 @@ def fit_calibration(logits: np.ndarray, labels: np.ndarray) -> Calibration:
     bounds = [(-np.log(20), np.log(20)), (-10, 10)][: 2 if logits.shape[1] == 2 else 1]
     logits = logits.astype(np.float64)
     found = minimize(
-        lambda point: _surprise(calibration_of(point).apply(logits), labels), np.zeros(len(bounds)), bounds=bounds
+        lambda point: _nll(calibration_of(point).apply(logits), labels), np.zeros(len(bounds)), bounds=bounds
     )
     return calibration_of(found.x)
 
 
-def calibrate(logits: np.ndarray, labels: np.ndarray) -> tuple[Calibration, CalibrationReport]:
+def calibrate(logits: np.ndarray, labels: np.ndarray) -> CalibrationReport:
     """
-    Fits a calibration, and says what it is worth on rows it was not fitted to.
+    Fits a calibration to all rows, and measures its effect by 10-fold cross-validation.
 
     Args:
         logits (`np.ndarray` of shape `(N, C)`):
@@ -194,78 +198,69 @@ def calibrate(logits: np.ndarray, labels: np.ndarray) -> tuple[Calibration, Cali
         labels (`np.ndarray` of shape `(N,)`):
             As for [`fit_calibration`].
 
-    Returns:
-        `tuple[Calibration, dict]`: the calibration fitted to all rows, and `temperature`, `bias`, `rows`, and the
-        scores `before` and `after`: `accuracy`, `expected_calibration_error` and `nll`, the mean negative
-        log-likelihood in nats. Those after are of ten parts of the rows, each under a fit to the other nine;
-        `accuracy_gain` is the paired 95 % interval of what is between the accuracies.
-
     Raises:
-        [`InputError`]: for fewer rows, or rows of one class only.
+        [`InputError`]: for fewer rows, or labels of one class only.
     """
     if len(labels) < MIN_ROWS:
         raise InputError(f"`labels` must be {MIN_ROWS} or more to calibrate by, got {len(labels)}.")
     if len(set(labels.tolist())) < 2:
         raise InputError(f"`labels` must be of two classes or more to calibrate by, got {labels[0]} only.")
-    found = fit_calibration(logits, labels)
-    part = np.random.default_rng(0).permutation(len(labels)) % FOLDS
-    fitted = np.empty(logits.shape)
+    calibration = fit_calibration(logits, labels)
+    fold_of = np.random.default_rng(0).permutation(len(labels)) % FOLDS
+    calibrated = np.empty(logits.shape)
     for fold in range(FOLDS):
-        others, its = part != fold, part == fold
-        fitted[its] = fit_calibration(logits[others], labels[others]).apply(logits[its])
-    gain = paired_bootstrap(accuracy, logits.argmax(axis=1), fitted.argmax(axis=1), labels)
-    return found, CalibrationReport(
-        temperature=found.temperature,
-        bias=found.bias,
+        held_out = fold_of == fold
+        calibrated[held_out] = fit_calibration(logits[~held_out], labels[~held_out]).apply(logits[held_out])
+    gain = paired_bootstrap(accuracy, logits.argmax(axis=1), calibrated.argmax(axis=1), labels)
+    return CalibrationReport(
+        temperature=calibration.temperature,
+        bias=calibration.bias,
         rows=len(labels),
         before=_scores(logits.astype(np.float64), labels),
-        after=_scores(fitted, labels),
+        after=_scores(calibrated, labels),
         accuracy_gain=(gain.low, gain.high),
     )
 
 
 def calibrate_model(
-    model: ExtraBertForOneTask, tokenizer: PreTrainedTokenizerBase, task: TaskSpec, rows: Dataset, **options: Any
+    trained: TrainedModel, rows: Dataset, *, batch_size: int = 64, progress: bool = False
 ) -> CalibrationReport:
     """
-    Calibrates the head of a model for classes.
+    Calibrates the head of a classifier in place.
 
     Args:
-        model ([`ExtraBertForOneTask`]):
-            Its head is changed in place.
-        tokenizer (`PreTrainedTokenizerBase`):
-            The model's.
-        task ([`TaskSpec`]):
-            What the rows hold.
+        trained ([`TrainedModel`]):
+            A model of a task with classes; its head is changed.
         rows (`Dataset`):
-            Labelled ones that it was not trained on, with `sentence1`, for pairs `sentence2`, and `label`.
-        options:
-            Of [`predict_logits`].
-
-    Returns:
-        `dict`: what [`calibrate`] says.
+            Labelled rows that the model was not trained on, 100 or more; as for [`Predictor.predict`].
+        batch_size (`int`, defaults to 64):
+            Sentences encoded together.
+        progress (`bool`, defaults to `False`):
+            Whether to show a progress bar.
 
     Raises:
-        [`InputError`]: for a task that has no classes, or too few rows.
+        [`InputError`]: for a task with scores, or as [`calibrate`].
     """
+    task = trained.task
     if task.is_regression:
         raise InputError(f"only classes have probabilities to calibrate, {task.name!r} has scores.")
-    logits = predict_logits(model, tokenizer, *(rows[name][:] for name in task.sentence_columns), **options)
-    found, report = calibrate(logits, np.asarray(rows["label"][:]))
-    found.write_into(model.head.classifier)
-    told = (
-        f"{name.replace('_', ' ')} {value:.3f} -> {getattr(report.after, name):.3f}"
-        for name, value in asdict(report.before).items()
-    )
+    predictions = Predictor((trained,), batch_size=batch_size, progress=progress).predict(rows)
+    report = calibrate(predictions.logits, predictions.labels)
+    report.calibration.write_into(trained.model.head.classifier)
+    changes = [
+        f"{field.name.replace('_', ' ')} {getattr(report.before, field.name):.3f} -> "
+        f"{getattr(report.after, field.name):.3f}"
+        for field in fields(CalibrationScores)
+    ]
     low, high = report.accuracy_gain
     logger.info(
-        "%s calibrated: %s, each row by a fit to others; gain of accuracy, 95 %% interval: %+.3f to %+.3f",
-        *(task.name, ", ".join(told), low, high),
+        "%s calibrated, measured by cross-validation: %s; accuracy gain, 95 %% interval: %+.3f to %+.3f",
+        *(task.name, ", ".join(changes), low, high),
     )
     return report
 
 
-def _surprise(logits: np.ndarray, labels: np.ndarray) -> float:
+def _nll(logits: np.ndarray, labels: np.ndarray) -> float:
     return float(-log_softmax(logits, axis=1)[np.arange(len(labels)), labels].mean())
 
 
@@ -275,5 +270,5 @@ def _scores(logits: np.ndarray, labels: np.ndarray) -> CalibrationScores:
     return CalibrationScores(
         accuracy=float(correct.mean()),
         expected_calibration_error=expected_calibration_error(probabilities.max(axis=1), correct),
-        nll=_surprise(logits, labels),
+        nll=_nll(logits, labels),
     )

@@ -1,4 +1,4 @@
-"""A web page on which one types sentences and sees what models answer, side by side."""
+"""A web page that shows the predictions of several models for typed sentences, side by side."""
 
 import html
 import logging
@@ -7,20 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from transformers import PreTrainedTokenizerBase
-
 from extrabert_hf.errors import InputError, need_packages
 from extrabert_hf.inference.explanation import STYLE, explain, to_fragment
-from extrabert_hf.models import ExtraBertForOneTask
-from extrabert_hf.pretrained.loading import load_all_tasks
+from extrabert_hf.pretrained.loading import TrainedModel, load_all_tasks
 from extrabert_hf.pretrained.names import split_name
-from extrabert_hf.tasks import TaskSpec
 
 if TYPE_CHECKING:
     import gradio
-
-
-Loaded = tuple[ExtraBertForOneTask, PreTrainedTokenizerBase, TaskSpec]
 
 logger = logging.getLogger(__name__)
 
@@ -37,71 +30,71 @@ EXAMPLES = [
 ]
 
 
-def load_demo_models(words: Sequence[str]) -> dict[str, dict[str, Loaded]]:
+def load_demo_models(words: Sequence[str]) -> dict[str, dict[str, TrainedModel]]:
     """
     Loads the models that a command line names.
 
     Args:
         words (`Sequence[str]`):
-            Each `MODEL` or `NAME=MODEL`, a folder or Hub id; a model of several tasks stands for all of them.
+            Each `MODEL` or `NAME=MODEL`, where `MODEL` is a folder or Hub id. A multitask model is loaded for all of
+            its tasks.
 
     Returns:
-        `dict[str, dict[str, Loaded]]`: by task, and in it by name, a model with its tokenizer and task.
+        `dict[str, dict[str, TrainedModel]]`: for each task's name the models by name.
 
     Raises:
-        [`InputError`]: if one can't be loaded, or two of a task have one name.
+        [`InputError`]: if a model can't be loaded, or two models of a task have the same name.
     """
-    by_task: dict[str, dict[str, Loaded]] = {}
+    by_task: dict[str, dict[str, TrainedModel]] = {}
     for word in words:
         name, model = split_name(word)
         name = Path(model).resolve().name if name is None else name
-        for loaded in load_all_tasks(model):
-            task = loaded[2].name
+        for task, trained in load_all_tasks(model).items():
             if name in by_task.setdefault(task, {}):
                 raise InputError(f"`models` must have names that differ, got {name!r} twice for {task!r}: NAME=MODEL.")
-            by_task[task][name] = loaded
+            by_task[task][name] = trained
     return by_task
 
 
-def answer_html(models: dict[str, Loaded], first: str, second: str) -> str:
+def prediction_html(models: dict[str, TrainedModel], first: str, second: str) -> str:
     """
-    Lets models of one task answer, a card each: the answer, the words by their weight, and bars.
+    Predicts with each model of one task and returns the explained predictions as HTML, one card each.
 
     Args:
-        models (`dict[str, Loaded]`):
-            By name.
+        models (`dict[str, TrainedModel]`):
+            Models of the same task by name.
         first (`str`):
             A sentence.
         second (`str`):
-            Another one, to which a task of single sentences gives an answer of its own; may be empty there.
+            Second sentence of the pair. For a task of single sentences it is predicted too, on its own, unless it is
+            empty.
     """
     sentences = [sentence.strip() for sentence in (first, second) if sentence.strip()]
-    is_pair = next(iter(models.values()))[2].is_pair
+    is_pair = next(iter(models.values())).task.is_pair
     if len(sentences) < (2 if is_pair else 1):
         return f'<p class="missing">Type {"two sentences" if is_pair else "a sentence"}.</p>'
-    asked = [sentences] if is_pair else [[sentence] for sentence in sentences]
     cards = []
-    for its in asked:
-        for name, loaded in models.items():
-            explanation = explain(*loaded, its)
-            told = f"<small>{html.escape(name)}</small><h4>{html.escape(explanation.answer)}</h4>"
-            cards.append(f'<div class="card">{told}{to_fragment(explanation)}</div>')
+    for row in [sentences] if is_pair else [[sentence] for sentence in sentences]:
+        for name, trained in models.items():
+            explanation = explain(trained, row)
+            heading = f"<small>{html.escape(name)}</small><h4>{html.escape(explanation.prediction)}</h4>"
+            cards.append(f'<div class="card">{heading}{to_fragment(explanation)}</div>')
     return "".join(cards)
 
 
-def build_demo(models: dict[str, dict[str, Loaded]]) -> "gradio.Blocks":
-    """Builds the page: two sentences above, a column a task below. It asks for nothing outside this machine."""
+def build_demo(models: dict[str, dict[str, TrainedModel]]) -> "gradio.Blocks":
+    """Builds the page: two text boxes, and a column for each task. It loads nothing from other machines."""
     import gradio
 
-    def answer(first: str, second: str) -> list[str]:
-        return [answer_html(its, first, second) for its in models.values()]
+    def predict(first: str, second: str) -> list[str]:
+        return [prediction_html(of_task, first, second) for of_task in models.values()]
 
     with gradio.Blocks(title="ExTraBERT", analytics_enabled=False, fill_width=True) as page:
-        gradio.Markdown("# ExTraBERT\nDarker words weigh more in the vector of their sentence.")
+        gradio.Markdown("# ExTraBERT\nDarker tokens have a larger weight in the pooled vector.")
         with gradio.Row():
-            first = gradio.Textbox(label="Sentence", placeholder="one sentence", autofocus=True)
-            second = gradio.Textbox(label="Second sentence", placeholder="for pairs, another one")
-        button = gradio.Button("Answer", variant="primary")
+            first = gradio.Textbox(label="Sentence", placeholder="first sentence", autofocus=True)
+            second = gradio.Textbox(label="Second sentence", placeholder="needed by tasks of pairs")
+        button = gradio.Button("Predict", variant="primary")
         gradio.Examples(EXAMPLES, [first, second])
         columns = []
         with gradio.Row():
@@ -109,13 +102,13 @@ def build_demo(models: dict[str, dict[str, Loaded]]) -> "gradio.Blocks":
                 with gradio.Column(min_width=320):
                     gradio.Markdown(f"## {task}")
                     columns.append(gradio.HTML())
-        gradio.on([button.click, first.submit, second.submit], answer, [first, second], columns, api_name="answer")
+        gradio.on([button.click, first.submit, second.submit], predict, [first, second], columns, api_name="predict")
     return page
 
 
 def serve_demo(words: Sequence[str], host: str, port: int, *, block: bool = True) -> str:
     """
-    Serves the page until it is interrupted.
+    Serves the page until Ctrl-C.
 
     Args:
         words (`Sequence[str]`):
@@ -123,12 +116,15 @@ def serve_demo(words: Sequence[str], host: str, port: int, *, block: bool = True
         host (`str`):
             Address to listen on.
         port (`int`):
-            0 to 65535; 0 for any that is free.
+            0 to 65535; 0 selects a free port.
         block (`bool`, defaults to `True`):
-            Whether to wait for the interruption.
+            Whether to wait for Ctrl-C; otherwise the function returns and the page is served in the background.
 
     Returns:
-        `str`: the page's address.
+        `str`: the address of the page.
+
+    Raises:
+        [`InputError`]: if a model can't be loaded, the port is not free, or gradio is not installed.
     """
     if not 0 <= port <= LAST_PORT:
         raise InputError(f"`port` must be 0 to {LAST_PORT}, got {port}.")
@@ -136,7 +132,7 @@ def serve_demo(words: Sequence[str], host: str, port: int, *, block: bool = True
     import gradio
 
     try:
-        socket.create_server((host, port)).close()  # gradio tries others, and goes on for minutes
+        socket.create_server((host, port)).close()  # gradio would try other ports for minutes
     except OSError as error:
         raise InputError(f"`host` and `port` must be free and of this machine, got {host}:{port}: {error}") from error
     page = build_demo(load_demo_models(words))
@@ -146,11 +142,11 @@ def serve_demo(words: Sequence[str], host: str, port: int, *, block: bool = True
         theme=gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
         css=STYLE + CARD_STYLE,
         footer_links=[],
-        share=False,  # whatever GRADIO_SHARE says
+        share=False,  # overrides the environment variable GRADIO_SHARE
         quiet=True,
         prevent_thread_lock=True,
     )
-    logger.info("the page is at %s, until Ctrl-C", address)
+    logger.info("the demo runs at %s, press Ctrl-C to stop", address)
     if block:
         page.block_thread()
     return address

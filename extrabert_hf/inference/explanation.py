@@ -1,93 +1,98 @@
-"""An explanation as coloured words: in a terminal, and as an HTML page."""
+"""Explains one prediction: token weights and the contribution of each pair feature, as text and as HTML."""
 
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
-from transformers import PreTrainedTokenizerBase
 
 from extrabert_hf.errors import InputError
-from extrabert_hf.models import ExtraBertForOneTask
+from extrabert_hf.inference.predictor import Predictions, in_evaluation_mode
 from extrabert_hf.models.heads_extrabert import LinearSimilarityHead, ParaphraseHead
-from extrabert_hf.tasks import TaskSpec
+from extrabert_hf.pretrained.loading import TrainedModel
+
+EXPLAINED = 40
+"""Rows that [`explain_worst_rows`] explains."""
 
 
 @dataclass(frozen=True)
 class Explanation:
     """
-    One answer and what it is made of.
+    One prediction with the weights of its tokens and the contributions of its pair features.
 
     Args:
-        answer (`str`):
-            The class and its probability, or the score.
+        prediction (`str`):
+            The predicted class and its probability, or the predicted score.
         tokens (`list[list[str]]`):
-            The tokens of each sentence, special ones too.
+            Tokens of each sentence, special tokens included.
         weights (`list[list[float]]`, *optional*):
-            The weight of each token in its sentence's vector, 0 to 1, a sentence's sum is 1, that of a pair encoded
-            jointly too; `None` for the encoder's own pooler, which has none.
+            Weight of each token in the pooled vector, 0 to 1. The weights of a sentence sum to 1, those of a pair that
+            a cross-encoder encodes too. `None` for the encoder's own pooler, which does not weight tokens.
         parts (`dict[str, float]`):
-            What each pair feature, and the bias, adds to the logit of the second class over that of the first, or to a
-            linear score, before it is cut off: the sum of all is that number. Empty for a head that is not linear in
-            pair features.
+            Contribution of each pair feature, and of the bias. They sum to the logit of the second class minus that of
+            the first, or to a linear score before it is clamped. Empty for a head that is not linear in pair features.
         probabilities (`dict[str, float]`):
-            Of each class, 0 to 1; empty for a score.
+            Probability of each class, 0 to 1; empty for a score.
     """
 
-    answer: str
+    prediction: str
     tokens: list[list[str]]
     weights: list[list[float]] | None
     parts: dict[str, float]
     probabilities: dict[str, float] = field(default_factory=dict)
 
 
+def explain_worst_rows(trained: TrainedModel, predictions: Predictions) -> dict[int, Explanation]:
+    """Explains a model's predictions with the largest errors, at most [`EXPLAINED`], by the index of the row."""
+    return {row: explain(trained, predictions.sentences[row]) for row in predictions.worst[:EXPLAINED]}
+
+
 @torch.inference_mode()
-def explain(
-    model: ExtraBertForOneTask, tokenizer: PreTrainedTokenizerBase, task: TaskSpec, sentences: Sequence[str]
-) -> Explanation:
+def explain(trained: TrainedModel, sentences: Sequence[str]) -> Explanation:
     """
-    Explains the answer to one sentence or pair.
+    Explains the prediction for one sentence or pair.
 
     Args:
-        model ([`ExtraBertForOneTask`]):
-            In evaluation mode.
-        tokenizer (`PreTrainedTokenizerBase`):
-            The model's.
-        task ([`TaskSpec`]):
-            Names the classes.
+        trained ([`TrainedModel`]):
+            The model. It is in evaluation mode during the call and keeps its mode afterwards.
         sentences (`Sequence[str]`):
-            One sentence, for a task of pairs two.
+            One sentence, or two for a task of pairs.
 
     Raises:
-        [`InputError`]: if there are fewer or more sentences.
+        [`InputError`]: for another number of sentences.
     """
-    due = 2 if task.is_pair else 1
-    if len(sentences) != due:
-        raise InputError(f"`sentences` must be {due} for the task {task.name!r}, got {len(sentences)}.")
+    model, tokenizer, task = trained.model, trained.tokenizer, trained.task
+    count = len(task.sentence_columns)
+    if len(sentences) != count:
+        raise InputError(f"`sentences` must be {count} for the task {task.name!r}, got {len(sentences)}.")
     batch = tokenizer(list(sentences), padding=True, truncation=True, return_tensors="pt").to(model.device)
-    rows = [batch[name].unsqueeze(0) if task.is_pair else batch[name] for name in ("input_ids", "attention_mask")]
-    output = model(*rows, output_embeddings=True, output_pooling_weights=True)
-    vectors, logits = output.embeddings, output.logits[0]  # (1, 2, d) or (1, d), and (C,)
-    weights = None if output.pooling_weights is None else output.pooling_weights.view(due, -1)
+    inputs = [batch[name].unsqueeze(0) if task.is_pair else batch[name] for name in ("input_ids", "attention_mask")]
+    with in_evaluation_mode(model):
+        output = model(*inputs, output_embeddings=True, output_pooling_weights=True)
+        vectors, logits = output.embeddings, output.logits[0]  # (1, 2, d) or (1, d), and (C,)
+        parts = _parts(model.head, vectors)
     lengths = batch["attention_mask"].sum(dim=1).tolist()
     tokens = [
         tokenizer.convert_ids_to_tokens(ids[:length])
         for ids, length in zip(batch["input_ids"].tolist(), lengths, strict=True)
     ]
-    kept = None if weights is None else [row[:length] for row, length in zip(weights.tolist(), lengths, strict=True)]
-    if model.head.is_cross_encoder:  # the second sentence's own first token is not read
-        tokens[1], kept = tokens[1][1:], kept and [kept[0], kept[1][1:]]
-    parts = _parts(model.head, vectors)
+    weights = None
+    if output.pooling_weights is not None:
+        rows = output.pooling_weights.view(count, -1).tolist()
+        weights = [row[:length] for row, length in zip(rows, lengths, strict=True)]
+    if model.head.is_cross_encoder:  # its input does not have the first token of the second sentence
+        tokens[1] = tokens[1][1:]
+        weights = weights and [weights[0], weights[1][1:]]
     if task.is_regression:
         low, high = task.label_range
-        return Explanation(f"{logits.item():.2f} of {low:g} to {high:g}", tokens, kept, parts)
+        return Explanation(f"{logits.item():.2f} of {low:g} to {high:g}", tokens, weights, parts)
     probabilities = dict(zip(task.class_names, logits.softmax(dim=-1).tolist(), strict=True))
     best = max(probabilities, key=probabilities.__getitem__)
-    return Explanation(f"{best}, {100 * probabilities[best]:.1f} %", tokens, kept, parts, probabilities)
+    return Explanation(f"{best}, {100 * probabilities[best]:.1f} %", tokens, weights, parts, probabilities)
 
 
 def _parts(head: torch.nn.Module, vectors: torch.Tensor) -> dict[str, float]:
-    """Splits `w . features + b` by feature; of several classes `w` is that of the second minus that of the first."""
+    """Splits `w . features + b` by feature; for two classes `w` is the second class's weight minus the first's."""
     if isinstance(head, ParaphraseHead) and head.classifier.out_features == 2:
         vectors = head.feed_forward(vectors)
         weight = head.classifier.weight[1] - head.classifier.weight[0]
@@ -96,7 +101,7 @@ def _parts(head: torch.nn.Module, vectors: torch.Tensor) -> dict[str, float]:
         weight, bias = head.classifier.weight[0], head.classifier.bias[0]
     else:
         return {}
-    if head.is_cross_encoder or getattr(head, "bounds", "none") == "scale":  # of no vectors u and v; of a sigmoid
+    if head.is_cross_encoder or getattr(head, "bounds", "none") == "scale":  # no vectors u and v; a sigmoid
         return {}
     u, v = vectors.unbind(dim=1)  # (1, d) each
     widths = [1 if name == "cosine" else u.shape[-1] for name in head.features.names]
@@ -106,7 +111,7 @@ def _parts(head: torch.nn.Module, vectors: torch.Tensor) -> dict[str, float]:
 
 
 SHADES = (255, 195, 153, 117, 111, 75, 69, 33)
-"""Backgrounds of a terminal's 256 colours, from white to blue."""
+"""Background colours of tokens in a terminal with 256 colours, from white to blue."""
 
 STYLE = """
 .words { line-height: 2; margin: .6em 0 }
@@ -116,54 +121,56 @@ STYLE = """
 .bars td.number { text-align: right; font-variant-numeric: tabular-nums }
 .bars i { display: inline-block; height: .8em; border-radius: 2px }
 """
-"""What [`to_fragment`] needs on a page."""
+"""CSS of the HTML that [`to_fragment`] returns."""
 
-NO_WEIGHTS = "The encoder's own pooler gives tokens no weights."
-PARTS_CAPTION = "What each feature of the pair of vectors (u, v) adds to the second class's logit, or to the score"
-WEIGHTS_CAPTION = (
-    "Darker tokens weigh more in the vector of their sentence (or joint pair); point at one for its share."
+NO_WEIGHTS = "The encoder's own pooler does not weight tokens."
+PROBABILITIES_CAPTION = "Probability of each class"
+PARTS_CAPTION = (
+    "Contribution of each feature of the pair (u, v) to the logit of the second class minus that of the first, or to "
+    "the score"
 )
+WEIGHTS_CAPTION = "Darker tokens have a larger weight in the pooled vector. Point at a token to see its weight."
 
 PAGE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
-<title>{answer}</title>
+<title>{prediction}</title>
 <style>
 body {{ font: 18px/2 system-ui, sans-serif; max-width: 50em; margin: 3em auto; padding: 0 1em; color: #1f2328 }}
 small {{ color: #59636e }}
 {style}</style>
-<h1>{answer}</h1>
+<h1>{prediction}</h1>
 {fragment}
 </html>
 """
 
 
-def opacity(weight: float, strongest: float) -> float:
-    """Gives how strong a word's colour is on a page, 0 to 0.7: squared, since most words weigh nearly the same."""
-    return round(0.7 * (weight / strongest) ** 2, 2) if strongest else 0.0
+def opacity(weight: float, largest: float) -> float:
+    """Returns the opacity of a token's background in HTML, 0 to 0.7: squared, since most weights are similar."""
+    return round(0.7 * (weight / largest) ** 2, 2) if largest else 0.0
 
 
 def to_terminal(explanation: Explanation, *, colour: bool = True) -> str:
     """
-    Writes an explanation as lines: the answer, each sentence with its tokens' weights, the parts of the pair features.
+    Formats an explanation as lines of text: prediction, tokens with their weights, contributions of the pair features.
 
     Args:
         explanation ([`Explanation`]):
-            What [`explain`] gives.
+            The explanation.
         colour (`bool`, defaults to `True`):
-            Whether a token's background tells its weight; else the number stands behind it.
+            Whether a token's background colour shows its weight; otherwise a number after the token does.
     """
-    lines = [explanation.answer]
+    lines = [explanation.prediction]
     for index, tokens in enumerate(explanation.tokens):
         if explanation.weights is None:
             lines.append(" ".join(tokens))
             continue
-        weights, strongest = explanation.weights[index], max(explanation.weights[index])
+        weights, largest = explanation.weights[index], max(explanation.weights[index])
         if colour:
-            shades = [SHADES[round(weight / (strongest or 1) * (len(SHADES) - 1))] for weight in weights]
+            shades = [SHADES[round(weight / (largest or 1) * (len(SHADES) - 1))] for weight in weights]
             words = [f"\x1b[30;48;5;{shade}m{token}\x1b[0m" for shade, token in zip(shades, tokens, strict=True)]
         else:
-            words = [f"{token} {_share(weight)}" for token, weight in zip(tokens, weights, strict=True)]
+            words = [f"{token} {_weight_cell(weight)}" for token, weight in zip(tokens, weights, strict=True)]
         lines.append(" ".join(words) if colour else ", ".join(words))
     if explanation.weights is None:
         lines.append(NO_WEIGHTS)
@@ -175,32 +182,29 @@ def to_terminal(explanation: Explanation, *, colour: bool = True) -> str:
 
 
 def to_html(explanation: Explanation) -> str:
-    """Writes an explanation as a page that needs nothing beside it."""
-    return PAGE.format(answer=html.escape(explanation.answer), style=STYLE, fragment=to_fragment(explanation))
+    """Formats an explanation as an HTML page without external resources."""
+    return PAGE.format(prediction=html.escape(explanation.prediction), style=STYLE, fragment=to_fragment(explanation))
 
 
 def to_fragment(explanation: Explanation) -> str:
-    """Writes all but the answer as a part of a page: words, their weights as colours and titles, and bars."""
+    """Formats an explanation, without the prediction, as a part of an HTML page that has the CSS [`STYLE`]."""
     sentences = []
     for index, tokens in enumerate(explanation.tokens):
         if explanation.weights is None:
             sentences.append(f'<p class="words">{html.escape(" ".join(tokens))}</p>')
             continue
         weights = explanation.weights[index]
-        strongest = max(weights)
+        largest = max(weights)
         words = [
-            f'<span title="{_share(weight)}" style="background:rgb(9 105 218 / {opacity(weight, strongest)})">'
+            f'<span title="{_weight_cell(weight)}" style="background:rgb(9 105 218 / {opacity(weight, largest)})">'
             f"{html.escape(token)}</span>"
             for token, weight in zip(tokens, weights, strict=True)
         ]
         sentences.append(f'<p class="words">{" ".join(words)}</p>')
-    if explanation.weights is None:
-        sentences.append(f"<p><small>{NO_WEIGHTS}</small></p>")
-    else:
-        sentences.append(f"<p><small>{WEIGHTS_CAPTION}</small></p>")
+    sentences.append(f"<p><small>{NO_WEIGHTS if explanation.weights is None else WEIGHTS_CAPTION}</small></p>")
     bars = []
     if explanation.probabilities:
-        bars.append("<p><small>Probability of each class</small></p>")
+        bars.append(f"<p><small>{PROBABILITIES_CAPTION}</small></p>")
         bars.append(_bars(explanation.probabilities, "{:.3f}", "#0969da", largest=1.0))
     if explanation.parts:
         largest = max(map(abs, explanation.parts.values())) or 1.0
@@ -210,16 +214,18 @@ def to_fragment(explanation: Explanation) -> str:
     return "\n".join(sentences + bars)
 
 
-def _bars(values: dict[str, float], form: str, colour: str, *, largest: float, total: float | None = None) -> str:
+def _bars(
+    values: dict[str, float], number_format: str, colour: str, *, largest: float, total: float | None = None
+) -> str:
     rows = [
-        f'<tr><td>{html.escape(name)}<td class="number">{form.format(value)}'
+        f'<tr><td>{html.escape(name)}<td class="number">{number_format.format(value)}'
         f'<td><i style="width:{10 * abs(value) / largest:.1f}em;background:{colour if value > 0 else "#cf222e"}"></i>'
         for name, value in values.items()
     ]
     if total is not None:
-        rows.append(f'<tr><td><b>sum</b><td class="number"><b>{form.format(total)}</b><td>')
+        rows.append(f'<tr><td><b>sum</b><td class="number"><b>{number_format.format(total)}</b><td>')
     return f'<table class="bars">{"".join(rows)}</table>'
 
 
-def _share(weight: float) -> str:
+def _weight_cell(weight: float) -> str:
     return f"{weight:.3f}".removeprefix("0")

@@ -1,4 +1,4 @@
-"""A file of sentences or pairs in, a file of predictions out, with bounded memory, by one process or several."""
+"""Predicts the rows of a file of any size and writes them with their predictions, in one process or several."""
 
 import csv
 import hashlib
@@ -8,37 +8,44 @@ import logging
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import PartialState
-from scipy.special import softmax
+from datasets import Dataset
 from tqdm.auto import tqdm
 
 from extrabert_hf.data.loading import stream_sentences
 from extrabert_hf.data.reading import RejectedRow, Rows
 from extrabert_hf.data.validation import write_rejected_rows
 from extrabert_hf.errors import InputError, need_place_for_file
-from extrabert_hf.evaluation.metrics import predictions_from_logits
-from extrabert_hf.inference.predictor import Member, predict_members
+from extrabert_hf.inference.predictor import Predictor
 from extrabert_hf.machine import join_processes
-from extrabert_hf.models import ExtraBertPreTrainedModel
+from extrabert_hf.models.base_extrabert import ExtraBertPreTrainedModel
 from extrabert_hf.tasks import TaskSpec
 
 JOB_FILE = "job.json"
+"""Name of the file in `<output>.parts/` that describes which predictions the parts hold."""
+
+ROWS_AT_A_TIME = 2_000
+"""Rows of a part: enough to sort them by length, few enough that all processes get parts."""
+
+Row = dict[str, Any]
+
+logger = logging.getLogger(__name__)
 
 
 class PredictionParts:
     """
-    The parts of a file of predictions, in `<output>.parts/` until all are there; of one call at a time.
+    The parts of an unfinished file of predictions, in the folder `<output>.parts/`. One call at a time may use it.
 
     Args:
         output (`Path`):
-            The file that they become.
+            The file that the parts are joined to.
         job (`Mapping[str, Any]`):
-            What makes the same predictions: parts of another job are thrown away.
+            All that determines the predictions. Parts of another job are deleted.
     """
 
     def __init__(self, output: Path, job: Mapping[str, Any]) -> None:
@@ -47,7 +54,7 @@ class PredictionParts:
         self.folder = output.with_name(f"{output.name}.parts")
 
     def begin(self) -> int:
-        """Makes the folder, or keeps that of the same job; gives how many parts are there. For one process to call."""
+        """Makes the folder, or keeps the one of the same job, in the main process; returns its number of parts."""
         job = self.folder / JOB_FILE
         if job.is_file() and job.read_text(encoding="utf-8") == self.job:
             return len([path for path in self.folder.iterdir() if path.name.isdecimal()])
@@ -58,7 +65,7 @@ class PredictionParts:
         return 0
 
     def check_shared(self) -> None:
-        """Raises [`InputError`] where the folder that another process has made is not seen."""
+        """Raises [`InputError`] if this process can't see the folder that the main process made."""
         if not (self.folder / JOB_FILE).is_file():
             raise InputError(f"`output` must be in a folder that all machines share, {self.folder} is not seen here.")
 
@@ -66,13 +73,13 @@ class PredictionParts:
         return self._path(index).is_file()
 
     def write(self, index: int, text: str) -> None:
-        """Leaves a part, whole or not at all."""
+        """Writes a part; it appears under its name once it is complete."""
         unfinished = self._path(index).with_suffix(".unfinished")
         unfinished.write_text(text, encoding="utf-8", newline="")
         unfinished.replace(self._path(index))
 
     def join(self, head: str, count: int) -> None:
-        """Writes `head` and the first `count` parts to the output, takes the folder away. For one process to call."""
+        """Writes `head` and the first `count` parts to the output and deletes the folder, in the main process."""
         unfinished = self.output.with_name(f"{self.output.name}.part")
         with unfinished.open("w", encoding="utf-8", newline="") as file:
             file.write(head)
@@ -86,56 +93,38 @@ class PredictionParts:
         return self.folder / f"{index:06}"
 
 
-logger = logging.getLogger(__name__)
-
-ROWS_AT_A_TIME = 2_000
-"""Rows in memory together, the share of a process: enough to sort by length, few enough that all have a share."""
-
-Row = dict[str, Any]
-
-
-def predict_file(
-    members: Sequence[Member],
-    task: TaskSpec,
-    source: str,
-    output: str,
-    *,
-    batch_size: int = 64,
-    bf16: bool = False,
-) -> int:
+def predict_file(predictor: Predictor, source: str, output: str, *, task: TaskSpec | None = None) -> int:
     """
-    Predicts each row of a file and writes it with its prediction, in the file's order.
+    Predicts each row of a file and writes it with its prediction, in the order of the file.
 
-    A class comes as `prediction` (its id), `label` (its name) and one probability a class, `p_<name>`, 0 to 1; a score
-    as `prediction`, in the units of the training labels. Rows without text are left out, counted, and written with
-    their reason to `<output without its ending>.rejected.jsonl`.
+    For classes the columns are `prediction` (the class id), `label` (the class name) and a probability for each class,
+    `p_<name>`, 0 to 1. For scores the column is `prediction`, in the units of the training labels. Rows without text
+    are counted, and written with the reason to `<output without suffix>.rejected.jsonl` instead.
 
-    Under `accelerate launch` the processes share the file, part by part, and the first one joins what they wrote. A
-    call that broke off is taken up by the next of the same model, file and output.
+    Under `accelerate launch` the processes share the parts of the file, and the main process joins their predictions.
+    A call with the same models, input and output as an interrupted call continues it.
 
     Args:
-        members (`Sequence[tuple[ExtraBertForOneTask, PreTrainedTokenizerBase]]`):
-            What [`load_members`] gives, with `task`: a model, or several whose mean answer is given.
-        task ([`TaskSpec`]):
-            Theirs; it may name the file's columns.
+        predictor ([`Predictor`]):
+            The model or the ensemble. The main process shows its progress.
         source (`str`):
-            File as [`read_rows`] takes it; `"-"` is standard input, one sentence (or two, tab between) a line.
+            File as for [`read_rows`]; `"-"` is standard input, one sentence a line, or two separated by a tab.
         output (`str`):
-            File ending in `.csv` or `.jsonl`, which is there once it is whole, until then in parts in
-            `<output>.parts/`; `"-"` is standard output, as jsonl. With `"-"` there is one process and no going on.
-        batch_size (`int`, defaults to 64):
-            Sentences encoded together.
-        bf16 (`bool`, defaults to `False`):
-            Whether to encode in bfloat16, faster where the machine computes in it, its scores off by about 0.01.
+            File that ends in `.csv` or `.jsonl`. It exists once it is complete; until then its parts are in the
+            folder `<output>.parts/`. `"-"` is standard output, as jsonl. With `"-"` only one process is allowed, and
+            an interrupted call can't be continued.
+        task ([`TaskSpec`], *optional*):
+            The predictor's task with other column names.
 
     Returns:
-        `int`: the rows predicted, by all processes.
+        `int`: number of predicted rows, of all processes.
 
     Raises:
-        [`InputError`]: if the file, a column or the output's ending can't be used.
+        [`InputError`]: if the file, a column or the suffix of the output can't be used.
     """
     if output != "-" and Path(output).suffix not in (".csv", ".jsonl"):
         raise InputError(f"`output` must end in .csv or .jsonl, or be '-', got {output!r}.")
+    task = predictor.task if task is None else task
     state = join_processes()
     if "-" in (source, output) and state.num_processes > 1:
         raise InputError(f"`input` and `output` must be files for {state.num_processes} processes, got '-'.")
@@ -145,25 +134,20 @@ def predict_file(
     if output != "-":
         need_place_for_file("output", Path(output))
     rows = stream_sentences(task, source)
-    rejected.forget_earlier()
+    rejected.delete_earlier()
     parts = _parts(rows, rejected)
     is_csv = Path(output).suffix == ".csv"
+    predictor = replace(predictor, progress=state.is_main_process)
 
     def predicted(part: Sequence[Row]) -> str:
-        sentences = [[row[name] for row in part] for name in task.sentence_columns]
-        options = {"batch_size": batch_size, "bf16": bf16, "progress": state.is_main_process}
-        answers = _predictions(task, predict_members(members, *sentences, **options))
-        lines = [{"id": row["id"], **row, **answer} for row, answer in zip(part, answers, strict=True)]
+        lines = _lines(predictor, part)
         return _csv_lines(task, lines) if is_csv else _json_lines(lines)
 
     with tqdm(desc="rows", unit=" rows", disable=not state.is_main_process) as bar:
         if output == "-":
             written = _print_parts(parts, predicted, bar)
         else:
-            models = [[model.name_or_path, _checksum(model), its.model_max_length] for model, its in members]
-            job = {"input": _state_of(source), "models": models, "bf16": bf16}
-            job |= {"task": str(task), "rows_a_part": ROWS_AT_A_TIME}
-            written_parts = PredictionParts(Path(output), job)
+            written_parts = PredictionParts(Path(output), _job(predictor, task, source))
             head = _csv_lines(task, [{name: name for name in _csv_columns(task)}]) if is_csv else ""
             written = _share_parts(parts, predicted, written_parts, head, bar, state)
     if rejected.count and state.is_main_process:
@@ -173,7 +157,7 @@ def predict_file(
 
 
 class _RejectedRows:
-    """Rows that have no prediction, written beside the output as they come; only the first process writes."""
+    """Collects rows without text; the main process writes them beside the output after each part."""
 
     def __init__(self, output: Path, is_writer: bool) -> None:
         self.path = output.with_suffix(".rejected.jsonl")
@@ -181,8 +165,8 @@ class _RejectedRows:
         self.waiting: list[RejectedRow] = []
         self.count = 0
 
-    def forget_earlier(self) -> None:
-        """Takes away what an earlier call has rejected."""
+    def delete_earlier(self) -> None:
+        """Deletes the file of an earlier call."""
         if self.is_writer:
             self.path.unlink(missing_ok=True)
 
@@ -233,9 +217,9 @@ def _share_parts(
     bar: tqdm,
     state: PartialState,
 ) -> int:
-    """Every process reads the whole file and predicts its share of the parts that are not there yet."""
-    if state.is_main_process and (there := written_parts.begin()):
-        logger.info("going on after %s parts of %s rows in %s", there, f"{ROWS_AT_A_TIME:,}", written_parts.folder)
+    """Reads the whole file in each process; each process predicts every n-th part, unless it is already written."""
+    if state.is_main_process and (found := written_parts.begin()):
+        logger.info("continuing after %s parts of %s rows in %s", found, f"{ROWS_AT_A_TIME:,}", written_parts.folder)
     state.wait_for_everyone()
     written_parts.check_shared()
     written = count = 0
@@ -252,13 +236,24 @@ def _share_parts(
     return written
 
 
-def _state_of(source: str) -> Any:
+def _job(predictor: Predictor, task: TaskSpec, source: str) -> dict[str, Any]:
+    """Describes all that determines the predictions of a file."""
     path = Path(source)
-    return [str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns] if path.is_file() else source
+    models = [
+        [member.model.name_or_path, _checksum(member.model), member.tokenizer.model_max_length]
+        for member in predictor.members
+    ]
+    return {
+        "input": [str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns] if path.is_file() else source,
+        "models": models,
+        "bf16": predictor.bf16,
+        "task": str(task),
+        "rows_a_part": ROWS_AT_A_TIME,
+    }
 
 
 def _checksum(model: ExtraBertPreTrainedModel) -> str:
-    """Tells models of one name apart, as of a run that was trained again."""
+    """Hashes the weights, which differ for a run that was trained again under the same name."""
     digest = hashlib.sha256()
     for name, tensor in model.state_dict().items():
         digest.update(name.encode())
@@ -266,17 +261,24 @@ def _checksum(model: ExtraBertPreTrainedModel) -> str:
     return digest.hexdigest()
 
 
-def _predictions(task: TaskSpec, logits: np.ndarray) -> Iterator[dict[str, Any]]:
-    predictions = predictions_from_logits(task, logits).tolist()
-    if task.is_regression:
-        yield from ({"prediction": round(score, 4)} for score in predictions)
-        return
-    columns = _probability_columns(task)
-    for prediction, probabilities in zip(
-        predictions, softmax(logits.astype(np.float64), axis=-1).round(4).tolist(), strict=True
-    ):
-        named = dict(zip(columns, probabilities, strict=True))
-        yield {"prediction": prediction, "label": task.class_names[prediction], **named}
+def _lines(predictor: Predictor, rows: Sequence[Row]) -> list[Row]:
+    """Returns `rows` with their predictions."""
+    task = predictor.task
+    predictions = predictor.predict(Dataset.from_list(list(rows)))
+    if predictions.probabilities is None:
+        columns = [{"prediction": round(score, 4)} for score in predictions.values.tolist()]
+    else:
+        names = _probability_columns(task)
+        columns = [
+            {"prediction": value, "label": name, **dict(zip(names, probabilities, strict=True))}
+            for value, name, probabilities in zip(
+                predictions.values.tolist(),
+                predictions.names,
+                predictions.probabilities.round(4).tolist(),
+                strict=True,
+            )
+        ]
+    return [{"id": row["id"], **row, **column} for row, column in zip(rows, columns, strict=True)]
 
 
 def _probability_columns(task: TaskSpec) -> list[str]:

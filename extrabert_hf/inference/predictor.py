@@ -1,11 +1,10 @@
-"""Models and what they predict for any number of sentences or pairs."""
+"""Predicts any number of sentences or pairs with one model or with an ensemble."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,9 +18,12 @@ from extrabert_hf.data.tokenization import tokenize_sentences
 from extrabert_hf.errors import InputError
 from extrabert_hf.evaluation.metrics import predictions_from_logits
 from extrabert_hf.evaluation.scores import SplitScores, score
-from extrabert_hf.models import ExtraBertForOneTask, ExtraBertPreTrainedModel
+from extrabert_hf.models.modeling_extrabert import ExtraBertForOneTask
 from extrabert_hf.pretrained.loading import TrainedModel, load_model, load_same_task
 from extrabert_hf.tasks import TaskSpec
+
+PAIRS_PER_HEAD_CALL = 8192
+"""Rows that the head scores together, to bound the memory of the pair features."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,13 +33,13 @@ class Predictions:
 
     Args:
         task ([`TaskSpec`]):
-            The task; says whether predictions are classes or scores.
+            The task; it determines whether the predictions are classes or scores.
         ids (`Sequence[str]`):
-            The rows' ids.
+            Ids of the rows.
         sentences (`Sequence[tuple[str, ...]]`):
             One sentence a row, or two for a task of pairs.
         logits (`np.ndarray` of shape `(N, C)`):
-            A logit a class, or `C = 1` score.
+            One logit for each of `C` classes, or one score (`C = 1`).
         labels (`np.ndarray` of shape `(N,)`, *optional*):
             Class ids or scores; `None` for unlabelled rows.
     """
@@ -68,19 +70,53 @@ class Predictions:
         """Probability of the predicted class, of shape `(N,)`; `None` for scores."""
         return None if self.probabilities is None else self.probabilities.max(axis=-1)
 
+    @cached_property
+    def errors(self) -> np.ndarray:
+        """
+        Size of each row's error, of shape `(N,)`, for labelled rows.
+
+        For scores it is the absolute error. For classes it is 0 if the prediction is correct, else its probability.
+        """
+        if self.confidences is None:
+            return np.abs(self.values - self.labels)
+        return np.where(self.values == self.labels, 0.0, self.confidences)
+
+    @cached_property
+    def worst(self) -> list[int]:
+        """Indices of the rows with an error, the largest error first."""
+        return worst_rows(self.errors)
+
+    @cached_property
+    def words(self) -> np.ndarray:
+        """Number of words of each row's longest sentence, of shape `(N,)`."""
+        return np.array([max(len(sentence.split()) for sentence in row) for row in self.sentences])
+
     def score(self, train_labels: np.ndarray | None = None) -> SplitScores:
-        """Scores labelled rows; `train_labels` of shape `(M,)` give the majority baseline."""
+        """
+        Scores the predictions of labelled rows, see [`score`].
+
+        Args:
+            train_labels (`np.ndarray` of shape `(M,)`, *optional*):
+                Labels of the training rows, for the majority baseline.
+        """
         return score(self.task, self.values, self.labels, train_labels=train_labels)
+
+
+def worst_rows(errors: np.ndarray) -> list[int]:
+    """Returns the indices of `errors`, of shape `(N,)`, that are above 0, the largest error first."""
+    return [int(row) for row in np.argsort(-errors, kind="stable") if errors[row] > 0]
 
 
 @dataclass(frozen=True, eq=False)
 class Predictor:
     """
-    Predicts with one model, or with the mean prediction of several models of the same task (an ensemble).
+    Predicts with one model, or with several models of the same task (an ensemble).
+
+    An ensemble predicts the mean score of its models, or the mean probability of each class.
 
     Args:
         members (`tuple[TrainedModel, ...]`):
-            One or more, with the same head and labels.
+            One or more models with the same head and labels. The first one's task is the predictor's.
         batch_size (`int`, defaults to 64):
             Sentences encoded together, 1 or more.
         bf16 (`bool`, defaults to `False`):
@@ -94,10 +130,89 @@ class Predictor:
     bf16: bool = False
     progress: bool = False
 
+    @classmethod
+    def load(
+        cls, names: str, task: str | None = None, *, batch_size: int = 64, bf16: bool = False, progress: bool = False
+    ) -> "Predictor":
+        """
+        Loads one model, or several models of the same task.
+
+        Args:
+            names (`str`):
+                A folder or Hub id, or several separated by commas. The name of an existing folder may have a comma.
+            task (`str`, *optional*):
+                Which task of multitask models.
+            batch_size (`int`, defaults to 64):
+                Sentences encoded together, 1 or more.
+            bf16 (`bool`, defaults to `False`):
+                Whether the encoder runs under bfloat16 autocast.
+            progress (`bool`, defaults to `False`):
+                Whether to show a progress bar.
+
+        Raises:
+            [`InputError`]: as [`load_model`], and if the models differ in head or labels.
+        """
+        split = [names] if Path(names).is_dir() else names.split(",")
+        if not all(split):
+            raise InputError(f"the model must be one name, or several separated by commas, got {names!r}.")
+        first = load_model(split[0], task)
+        others = [load_same_task(name, first.task, "model") for name in split[1:]]
+        return cls((first, *others), batch_size=batch_size, bf16=bf16, progress=progress)
+
+    @property
+    def task(self) -> TaskSpec:
+        """The task that is predicted."""
+        return self.members[0].task
+
+    def logits(self, sentences1: Sequence[str], sentences2: Sequence[str] | None = None) -> np.ndarray:
+        """
+        Predicts sentences or pairs.
+
+        Args:
+            sentences1 (`Sequence[str]`):
+                `N` sentences, or the first sentences of `N` pairs.
+            sentences2 (`Sequence[str]`, *optional*):
+                The second sentences of `N` pairs.
+
+        Returns:
+            `np.ndarray` of shape `(N, C)`: see [`predict_logits`], for several models [`ensemble_logits`].
+        """
+        by_member = [
+            predict_logits(
+                member.model,
+                member.tokenizer,
+                sentences1,
+                sentences2,
+                batch_size=self.batch_size,
+                bf16=self.bf16,
+                progress=self.progress,
+            )
+            for member in self.members
+        ]
+        return by_member[0] if len(by_member) == 1 else ensemble_logits(by_member)
+
+    def predict(self, rows: Dataset) -> Predictions:
+        """
+        Predicts the rows of a data set.
+
+        Args:
+            rows (`Dataset`):
+                With `sentence1`, for a task of pairs `sentence2`; `label` and `id` may be missing. A row without an id
+                gets its index as id.
+        """
+        columns = [rows[name][:] for name in self.task.sentence_columns]
+        return Predictions(
+            task=self.task,
+            ids=rows["id"][:] if "id" in rows.column_names else [str(index) for index in range(len(rows))],
+            sentences=list(zip(*columns, strict=True)),
+            logits=self.logits(*columns),
+            labels=np.asarray(rows["label"][:]) if "label" in rows.column_names else None,
+        )
+
 
 @torch.inference_mode()
 def predict_logits(
-    model: ExtraBertPreTrainedModel,
+    model: ExtraBertForOneTask,
     tokenizer: PreTrainedTokenizerBase,
     sentences1: Sequence[str],
     sentences2: Sequence[str] | None = None,
@@ -107,67 +222,67 @@ def predict_logits(
     progress: bool = False,
 ) -> np.ndarray:
     """
-    Scores sentences or pairs.
+    Computes the logits of one model for sentences or pairs; each distinct sentence, or pair of a cross-encoder, is
+    encoded once.
 
     Args:
-        model ([`ExtraBertPreTrainedModel`]):
-            Put into evaluation mode for the call.
+        model ([`ExtraBertForOneTask`]):
+            The model. It is in evaluation mode during the call and keeps its mode afterwards.
         tokenizer (`PreTrainedTokenizerBase`):
-            The model's.
+            The model's tokenizer.
         sentences1 (`Sequence[str]`):
-            `N` sentences, or the first ones of `N` pairs. The embeddings of all distinct sentences are held in memory:
-            give a large file in parts.
+            `N` sentences, or the first sentences of `N` pairs. Memory holds the vectors of all distinct sentences:
+            split a large file into parts.
         sentences2 (`Sequence[str]`, *optional*):
-            The second ones of `N` pairs.
+            The second sentences of `N` pairs.
         batch_size (`int`, defaults to 64):
-            Sentences encoded together.
+            Sentences encoded together, 1 or more.
         bf16 (`bool`, defaults to `False`):
-            Whether the encoder runs under bfloat16 autocast; else in the weights' own precision.
+            Whether the encoder runs under bfloat16 autocast.
         progress (`bool`, defaults to `False`):
             Whether to show a progress bar.
 
     Returns:
-        `np.ndarray` of shape `(N, num_labels)`, float32: the rows' logits in their order.
+        `np.ndarray` of shape `(N, C)`, float32: the logits in the order of the rows.
     """
     if batch_size < 1:
         raise InputError(f"`batch_size` must be 1 or more, got {batch_size}.")
     columns = [list(column) for column in (sentences1, sentences2) if column is not None]
-    position = {s: index for index, s in enumerate(dict.fromkeys(s for column in columns for s in column))}
-    if not position:
+    index_of = {s: index for index, s in enumerate(dict.fromkeys(s for column in columns for s in column))}
+    if not index_of:
         return np.empty((0, model.config.num_labels), dtype=np.float32)
-    token_ids = tokenize_sentences(tokenizer, position)
-    rows = [tuple(position[s] for s in row) for row in zip(*columns, strict=True)]
-    # what has a vector: a sentence, or a pair that is encoded jointly
-    encoded = (
-        list(dict.fromkeys(rows)) if model.head.is_cross_encoder else [(index,) for index in range(len(token_ids))]
-    )
-    lengths = [sum(len(token_ids[index]) for index in its) for its in encoded]
-    by_length = sorted(range(len(encoded)), key=lengths.__getitem__, reverse=True)
+    token_ids = tokenize_sentences(tokenizer, index_of)
+    rows = [tuple(index_of[s] for s in row) for row in zip(*columns, strict=True)]
+    is_cross_encoder = model.head.is_cross_encoder
+    # an input of the encoder is the index of a sentence, or the two of a pair; each becomes one vector
+    inputs = list(dict.fromkeys(rows)) if is_cross_encoder else [(index,) for index in range(len(token_ids))]
+    lengths = [sum(len(token_ids[index]) for index in encoded) for encoded in inputs]
+    by_length = sorted(range(len(inputs)), key=lengths.__getitem__, reverse=True)
     pad = DataCollatorForSentences(tokenizer.pad_token_id).pad
-    embeddings: torch.Tensor | None = None  # (encoded, d), made when the first batch tells d and the type
+    embeddings: torch.Tensor | None = None  # (inputs, d), allocated when the first batch has shown d
     starts = range(0, len(by_length), batch_size)
     with in_evaluation_mode(model):
         for start in tqdm(starts, desc="encoding", unit="batch", disable=not progress, leave=False):
             chosen = by_length[start : start + batch_size]
-            batch = pad([token_ids[i] for index in chosen for i in encoded[index]])
-            shape = (len(chosen), 2, -1) if model.head.is_cross_encoder else (len(chosen), -1)
+            batch = pad([token_ids[index] for position in chosen for index in inputs[position]])
+            shape = (len(chosen), 2, -1) if is_cross_encoder else (len(chosen), -1)
             batch = {name: tensor.view(shape).to(model.device) for name, tensor in batch.items()}
             with torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
                 vectors, _ = model.embed(**batch)
             if embeddings is None:
                 embeddings = vectors.new_empty(len(by_length), vectors.shape[-1], dtype=model.dtype)
             embeddings[chosen] = vectors.to(model.dtype)
-        if model.head.is_cross_encoder:
-            place = {pair: index for index, pair in enumerate(encoded)}
-            rows = [(place[row],) for row in rows]
-        parts = torch.tensor(rows).split(8192)  # (N, 1) or (N, 2) in all
+        if is_cross_encoder:
+            position_of = {pair: position for position, pair in enumerate(inputs)}
+            rows = [(position_of[row],) for row in rows]
+        parts = torch.tensor(rows).split(PAIRS_PER_HEAD_CALL)  # (N, 1) or (N, 2) in all
         logits = torch.cat([model.head(embeddings[part].squeeze(1)) for part in parts])
     return logits.float().cpu().numpy()
 
 
 @contextmanager
 def in_evaluation_mode(model: torch.nn.Module) -> Iterator[None]:
-    """Turns dropout off for a while."""
+    """Puts a model into evaluation mode (no dropout) inside a `with` block, and restores its mode afterwards."""
     was_training = model.training
     model.eval()
     try:
@@ -176,42 +291,13 @@ def in_evaluation_mode(model: torch.nn.Module) -> Iterator[None]:
         model.train(was_training)
 
 
-Member = tuple[ExtraBertForOneTask, PreTrainedTokenizerBase]
-
-
-def load_members(names: str, task: str | None = None) -> tuple[list[Member], TaskSpec]:
-    """
-    Loads one model, or several of the same task.
-
-    Args:
-        names (`str`):
-            A folder or Hub id, or several with commas between; a folder that is there may have a comma.
-        task (`str`, *optional*):
-            Which task of multitask models.
-
-    Raises:
-        [`InputError`]: as [`load_model`], and if they have not the same head and labels.
-    """
-    split = [names] if Path(names).is_dir() else names.split(",")
-    if not all(split):
-        raise InputError(f"the model must be one name, or several with commas between, got {names!r}.")
-    model, tokenizer, spec = load_model(split[0], task)
-    return [(model, tokenizer), *(load_same_task(name, spec, "model") for name in split[1:])], spec
-
-
-def predict_members(members: Sequence[Member], *sentences: Sequence[str], **options: Any) -> np.ndarray:
-    """Gives the logits of [`predict_logits`], with its `options`; of several models, those of [`ensemble_logits`]."""
-    logits = [predict_logits(model, tokenizer, *sentences, **options) for model, tokenizer in members]
-    return logits[0] if len(logits) == 1 else ensemble_logits(logits)
-
-
 def ensemble_logits(logits: Sequence[np.ndarray]) -> np.ndarray:
     """
-    Averages the answers of several models to the same rows: their scores, or their probabilities of each class.
+    Averages the predictions of several models for the same rows: scores, or the probabilities of each class.
 
     Args:
         logits (`Sequence[np.ndarray]`):
-            Of each model, shape `(N, C)`, `C` 1 for scores.
+            Logits of each model, of shape `(N, C)`; `C = 1` for scores.
 
     Returns:
         `np.ndarray` of shape `(N, C)`: the mean scores, or the logarithms of the mean probabilities.
@@ -219,48 +305,11 @@ def ensemble_logits(logits: Sequence[np.ndarray]) -> np.ndarray:
     Example:
         >>> ensemble_logits([np.array([[1.0], [4.0]]), np.array([[2.0], [5.0]])]).tolist()
         [[1.5], [4.5]]
-        >>> sure, unsure = np.array([[0.0, 50.0]]), np.array([[0.0, 0.0]])
-        >>> np.exp(ensemble_logits([sure, unsure])).round(2).tolist()
+        >>> confident, uncertain = np.array([[0.0, 50.0]]), np.array([[0.0, 0.0]])
+        >>> np.exp(ensemble_logits([confident, uncertain])).round(2).tolist()
         [[0.25, 0.75]]
     """
     stacked = np.stack(logits).astype(np.float64)  # (M, N, C)
     if stacked.shape[-1] == 1:
         return stacked.mean(axis=0)
     return logsumexp(log_softmax(stacked, axis=-1), axis=0) - np.log(len(stacked))
-
-
-def score_split(
-    members: Sequence[Member],
-    task: TaskSpec,
-    split: Dataset,
-    *,
-    train_labels: np.ndarray | None = None,
-    batch_size: int = 64,
-    progress: bool = True,
-) -> tuple[np.ndarray, SplitScores | None]:
-    """
-    Predicts a canonical split and, where it is labelled, scores it.
-
-    Args:
-        members (`Sequence[tuple[ExtraBertForOneTask, PreTrainedTokenizerBase]]`):
-            A model and its tokenizer, or several, which answer as one.
-        task ([`TaskSpec`]):
-            What the split holds.
-        split (`Dataset`):
-            With `sentence1`, for pairs `sentence2`, and `label` where it is labelled.
-        train_labels (`np.ndarray`, *optional*):
-            Labels of the training rows, for the majority baseline.
-        batch_size (`int`, defaults to 64):
-            Sentences encoded together.
-        progress (`bool`, defaults to `True`):
-            Whether to show a progress bar.
-
-    Returns:
-        `tuple[np.ndarray, SplitScores | None]`: the `(N,)` class ids or scores, and their scores.
-    """
-    columns = [split[name][:] for name in task.sentence_columns]
-    logits = predict_members(members, *columns, batch_size=batch_size, progress=progress)
-    predictions = predictions_from_logits(task, logits)
-    if "label" not in split.column_names:
-        return predictions, None
-    return predictions, score(task, predictions, np.asarray(split["label"][:]), train_labels=train_labels)

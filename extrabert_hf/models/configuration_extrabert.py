@@ -31,6 +31,7 @@ TASK_FIELDS = (
     "score_range",
     "class_names",
     "head_dropout",
+    "columns",
 )
 """The fields that may differ between the tasks of a multitask model."""
 
@@ -107,9 +108,16 @@ class ExtraBertConfig(PreTrainedConfig):
             Dropout in the head, in `[0, 1)`.
         tasks (`dict[str, dict]`, *optional*):
             The tasks of a multitask model, by name. Each has a `head` (`"sentiment"`, `"paraphrase"` or
-            `"similarity"`), any of the fields above from `pair_encoding` to `head_dropout`, and, if it has a LoRA
-            adapter in the encoder, an `adapter` with peft's `r`, `lora_alpha` and `target_modules` (the last names of
-            the linear layers). `None` is the paper's three tasks, `sst`, `para` and `sts`.
+            `"similarity"`), any of the fields above from `pair_encoding` to `head_dropout`, the `columns` of its
+            training rows, and, if it has a LoRA adapter in the encoder, an `adapter` with peft's `r`, `lora_alpha` and
+            `target_modules` (the last names of the linear layers). `None` is the paper's three tasks, `sst`, `para`
+            and `sts`.
+        task_name (`str`, *optional*):
+            Name of the task that the model was trained on. `None` is the paper's task of the model's head; the tasks
+            of a multitask model have the names under `tasks`.
+        columns (`dict[str, str]`, *optional*):
+            Names of the columns of the training rows: by `"sentence1"`, `"sentence2"`, `"label"` or `"id"` the name
+            that the user passed. `extrabert_hf` looks for the same names in other files.
         adapter_subfolder (`str`, *optional*):
             For a repository that holds a LoRA adapter and no encoder: the folder of the adapter, in peft's format.
             `from_pretrained` loads the encoder that the adapter names and merges the adapter into it.
@@ -140,6 +148,8 @@ class ExtraBertConfig(PreTrainedConfig):
     class_names: list[str] | None = None
     head_dropout: float = 0.1
     tasks: dict[str, dict] | None = None
+    task_name: str | None = None
+    columns: dict[str, str] | None = None
     adapter_subfolder: str | None = None
     pad_token_id: int | None = None
     bos_token_id: int | None = None
@@ -195,7 +205,7 @@ class ExtraBertConfig(PreTrainedConfig):
     def for_task(self, name: str) -> "ExtraBertConfig":
         """Returns the config for a model of the single task `name`, with the same `backbone_config`."""
         config = copy.copy(self)
-        config.tasks = None
+        config.tasks, config.task_name = None, name
         for field, value in self.tasks[name].items():
             if field in TASK_FIELDS:
                 setattr(config, field, value)
@@ -209,7 +219,8 @@ class ExtraBertConfig(PreTrainedConfig):
         for name, task in (self.tasks or {}).items():
             if not name.isidentifier() or hasattr(nn.ModuleDict(), name):
                 raise ValueError(
-                    f"`tasks` must have names of letters, digits and _, and not of an attribute of `nn.ModuleDict`, got {name!r}."
+                    "`tasks` must have names of letters, digits and _, and not of an attribute of `nn.ModuleDict`, "
+                    f"got {name!r}."
                 )
             if task.get("head") not in get_args(HeadKind):
                 kinds = ", ".join(map(repr, get_args(HeadKind)))

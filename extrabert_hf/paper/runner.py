@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import ClassVar
 
 from extrabert_hf.errors import InputError
-from extrabert_hf.inference.predictor import score_split
+from extrabert_hf.inference.predictor import Predictor
 from extrabert_hf.machine import PRECISIONS
 from extrabert_hf.paper.results import run_folder
 from extrabert_hf.paper.rows import TABLE1, TABLE2, PaperRow
 from extrabert_hf.paper.table1 import write_tables
-from extrabert_hf.pretrained.loading import load_model
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.scored import write_submission
 from extrabert_hf.tasks import PAPER_TASKS
@@ -198,16 +197,18 @@ def check_same_flags(flags: Sequence[str], noted: dict[Path, list[str]]) -> None
 
 def predict_test(plan: PlannedRun, run: Run, folder: Path) -> None:
     """Writes a file of the paper's Table 2: the test split of a task, predicted by the model of [`TEST_ROW`]."""
-    model, tokenizer, task = load_model(str(plan.folder))
+    predictor = Predictor.load(str(plan.folder), progress=True)
+    task = predictor.task
     splits = load_rows(run)[task.name].splits
     if "test" not in splits:
         raise InputError(f"`test` needs a test split of {task.name}, the data has none.")
-    rows = splits["test"]
-    predictions, report = score_split([(model, tokenizer)], task, rows)
+    predictions = predictor.predict(splits["test"])
     path = folder / f"{task.name}-test.csv"
-    write_submission(path, task, rows["id"], predictions)
-    score = "" if report is None else f", {task.metric} {report.metrics[task.metric]:.3f}"
-    logger.info("%s: %s rows%s; the paper has %.3f", path, f"{len(rows):,}", score, TABLE2[task.name])
+    write_submission(path, task, predictions.ids, predictions.values)
+    score = ""
+    if predictions.labels is not None:
+        score = f", {task.metric} {predictions.score().metrics[task.metric]:.3f}"
+    logger.info("%s: %s rows%s; the paper has %.3f", path, f"{len(predictions.ids):,}", score, TABLE2[task.name])
 
 
 def describe_runs(root: Path) -> str:

@@ -1,8 +1,9 @@
-"""From what a user calls a model to the model, its tokenizer and its task."""
+"""A model's name -> the model, its tokenizer and its task."""
 
 import dataclasses
 import logging
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -11,16 +12,13 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 
 from extrabert_hf.errors import InputError, one_line
-from extrabert_hf.models import (
-    MODEL_FOR_HEAD,
-    ExtraBertConfig,
-    ExtraBertForMultiTask,
-    ExtraBertForOneTask,
-    ExtraBertPreTrainedModel,
-)
+from extrabert_hf.models.modeling_extrabert import MODEL_FOR_HEAD, ExtraBertForOneTask
+from extrabert_hf.models.configuration_extrabert import ExtraBertConfig
+from extrabert_hf.models.modeling_multitask_extrabert import ExtraBertForMultiTask
+from extrabert_hf.models.base_extrabert import ExtraBertPreTrainedModel
 from extrabert_hf.pretrained.adapters import holds_adapter, load_adapter, saved_model_class
 from extrabert_hf.pretrained.names import resolve_model_name
-from extrabert_hf.tasks import PAPER_TASKS, TaskSpec
+from extrabert_hf.tasks import COLUMN_FIELDS, PAPER_TASKS, TaskSpec
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -34,30 +32,38 @@ class TrainedModel:
 
     Args:
         model ([`ExtraBertForOneTask`]):
-            In evaluation mode when it was loaded by a function of this module.
+            The model. The functions of this module load it in float32 and evaluation mode, on the accelerator if the
+            machine has one.
         tokenizer (`PreTrainedTokenizerBase`):
-            Cuts sentences after the model's maximum length.
+            The model's tokenizer. It truncates sentences to the maximum length of the training run.
         task ([`TaskSpec`]):
-            The task's own name, its labels, and the columns that its training rows had.
+            The task's name and labels, and the names of the columns that the training rows had.
     """
 
     model: ExtraBertForOneTask
     tokenizer: PreTrainedTokenizerBase
     task: TaskSpec
 
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Saves model and tokenizer into one folder, which [`load_model`] loads."""
+        self.model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
 
 def build_model(
     name: str, task: TaskSpec, *, attn_implementation: str | None = None, **config_fields: Any
 ) -> tuple[ExtraBertForOneTask, PreTrainedTokenizerBase]:
     """
-    Builds a task's model on a pretrained encoder, or goes on from one trained before.
+    Builds a task's model on a pretrained encoder, or loads a model of this package to continue its training.
+
+    The config of the model remembers the task's name and column names, see [`load_model`].
 
     Args:
         name (`str`):
-            As for [`resolve_model_name`]. A folder or repository that holds a model of this package for the same head
-            is loaded as it is, `config_fields` unused.
+            As for [`resolve_model_name`]. A model of this package must have the same head and labels; it is loaded
+            with its own config, and `config_fields` are not used.
         task ([`TaskSpec`]):
-            Its head picks the class, its labels the logits.
+            The task. Its head determines the class of the model, its labels the number of logits.
         attn_implementation (`str`, *optional*):
             As in transformers.
         config_fields:
@@ -67,16 +73,18 @@ def build_model(
         `tuple[ExtraBertForOneTask, PreTrainedTokenizerBase]`: the model in float32, and its tokenizer.
 
     Raises:
-        [`InputError`]: if it can't be loaded, or a field is not valid for it.
+        [`InputError`]: if the model can't be loaded, or a field has a value that the model does not allow.
     """
     path = resolve_model_name(name)
     model_class = MODEL_FOR_HEAD[task.head]
-    if isinstance(_load(AutoConfig.from_pretrained, path), ExtraBertConfig):
-        model, tokenizer, saved_task = load_model(path, attn_implementation=attn_implementation)
-        _check_same_task(saved_task, task, path)
-        logger.info("going on from the %s in %s, with its own config", model_class.__name__, path)
-        return model, tokenizer
-    return _on_encoder(model_class, path, attn_implementation, **config_fields, **_label_fields(task))
+    if not isinstance(_load(AutoConfig.from_pretrained, path), ExtraBertConfig):
+        fields = {**config_fields, **_label_fields(task), "task_name": task.name, "columns": _columns_of(task)}
+        return _on_encoder(model_class, path, attn_implementation, **fields)
+    saved = load_model(path, attn_implementation=attn_implementation)
+    _check_same_task(saved.task, task, path)
+    saved.model.config.task_name, saved.model.config.columns = task.name, _columns_of(task)
+    logger.info("continuing from the %s in %s, with its own config", model_class.__name__, path)
+    return saved.model, saved.tokenizer
 
 
 def build_multitask_model(
@@ -87,7 +95,7 @@ def build_multitask_model(
     config_fields: Mapping[str, Mapping[str, Any]],
 ) -> tuple[ExtraBertForMultiTask, PreTrainedTokenizerBase]:
     """
-    Builds a model of several tasks on one pretrained encoder, or goes on from one trained before.
+    Builds a model of several tasks on one pretrained encoder, or loads one to continue its training.
 
     Args:
         name (`str`):
@@ -97,7 +105,7 @@ def build_multitask_model(
         attn_implementation (`str`, *optional*):
             As in transformers.
         config_fields (`Mapping[str, Mapping[str, Any]]`):
-            By task, fields of [`ExtraBertConfig`].
+            Fields of [`ExtraBertConfig`] for each task, by the task's name.
 
     Returns:
         `tuple[ExtraBertForMultiTask, PreTrainedTokenizerBase]`: the model in float32, and its tokenizer.
@@ -107,45 +115,45 @@ def build_multitask_model(
     """
     path = resolve_model_name(name)
     config = _load(AutoConfig.from_pretrained, path)
-    if isinstance(config, ExtraBertConfig):
-        model = _load_saved(path, attn_implementation)
-        saved_tasks = config.tasks or {}  # in the order of config.json, the alphabet's
-        if not isinstance(model, ExtraBertForMultiTask) or saved_tasks.keys() != tasks.keys():
-            raise InputError(
-                f"`model_name_or_path` must be an encoder or an ExtraBertForMultiTask for {sorted(tasks)}, "
-                f"got an {type(model).__name__} for {sorted(saved_tasks) or 'one task'} in {path}."
-            )
-        for task_name, task in tasks.items():
-            _check_same_task(_task_of(task_name, model.extract(task_name)), task, path)
-        logger.info("going on from the ExtraBertForMultiTask in %s, with its own config", path)
-        return model, _load(AutoTokenizer.from_pretrained, path)
-    heads = {
-        task_name: {"head": task.head, **config_fields[task_name], **_label_fields(task)}
-        for task_name, task in tasks.items()
-    }
-    return _on_encoder(ExtraBertForMultiTask, path, attn_implementation, tasks=heads)
+    if not isinstance(config, ExtraBertConfig):
+        heads = {
+            task_name: {"head": task.head, **config_fields[task_name], **_label_fields(task), **_columns_entry(task)}
+            for task_name, task in tasks.items()
+        }
+        return _on_encoder(ExtraBertForMultiTask, path, attn_implementation, tasks=heads)
+    model = _load_saved(path, attn_implementation)
+    saved_tasks = config.tasks or {}  # config.json has the tasks in alphabetical order
+    if not isinstance(model, ExtraBertForMultiTask) or saved_tasks.keys() != tasks.keys():
+        raise InputError(
+            f"`model_name_or_path` must be an encoder or an ExtraBertForMultiTask for {sorted(tasks)}, "
+            f"got an {type(model).__name__} for {sorted(saved_tasks) or 'one task'} in {path}."
+        )
+    for task_name, task in tasks.items():
+        _check_same_task(_task_of(model.extract(task_name)), task, path)
+        model.config.tasks[task_name].pop("columns", None)
+        model.config.tasks[task_name] |= _columns_entry(task)
+    logger.info("continuing from the ExtraBertForMultiTask in %s, with its own config", path)
+    return model, _load(AutoTokenizer.from_pretrained, path)
 
 
-def load_model(
-    name: str, task: str | None = None, *, attn_implementation: str | None = None
-) -> tuple[ExtraBertForOneTask, PreTrainedTokenizerBase, TaskSpec]:
+def load_model(name: str, task: str | None = None, *, attn_implementation: str | None = None) -> TrainedModel:
     """
-    Loads the model of one task that this package saved, and tells its task.
+    Loads the model of one task that this package saved.
+
+    The task has the name and the column names that the model was trained with. A file may lack a remembered column:
+    then the well-known names are tried, see [`find_columns`]. Models saved before version 0.2 remember neither, they
+    get the name of the paper's task for their head.
 
     Args:
         name (`str`):
-            Folder or Hub id; a folder may hold an adapter, which comes merged into its encoder.
+            Folder or Hub id; the adapter of a folder with an adapter is merged into its encoder.
         task (`str`, *optional*):
-            Which task of a multitask model; not needed for a model of one task.
+            Name of one task of a multitask model; a model of one task needs no name.
         attn_implementation (`str`, *optional*):
             As in transformers.
 
-    Returns:
-        `tuple[ExtraBertForOneTask, PreTrainedTokenizerBase, TaskSpec]`: the model in float32 and evaluation mode, on
-        the accelerator where there is one; its tokenizer; and the paper's task for its head with its own labels.
-
     Raises:
-        [`InputError`]: if it can't be loaded, is no model of this package, or has no such task.
+        [`InputError`]: if the model can't be loaded, is not a model of this package, or has no such task.
     """
     path, config = _saved_config(name)
     if config.tasks is not None and task not in config.tasks:
@@ -154,39 +162,67 @@ def load_model(
     model = _load_saved(path, attn_implementation)
     if isinstance(model, ExtraBertForMultiTask):
         model = model.extract(task)
-    elif task is not None and task != _task_of(None, model).name:
+    elif task is not None and task != _task_of(model).name:
         raise InputError(f"`task` is for a multitask model, {path} holds an {config.architectures[0]}, got {task!r}.")
-    return model, _load(AutoTokenizer.from_pretrained, path), _task_of(task, model)
+    return TrainedModel(model, _load(AutoTokenizer.from_pretrained, path), _task_of(model))
 
 
-def load_same_task(name: str, task: TaskSpec, argument: str) -> tuple[ExtraBertForOneTask, PreTrainedTokenizerBase]:
-    """Loads a model of `task`, as [`load_model`] does; what it refuses, other labels too, it tells of `argument`."""
+def load_same_task(name: str, task: TaskSpec, argument: str) -> TrainedModel:
+    """Loads a model as [`load_model`] does; head and labels must be those of `task`. Errors name `argument`."""
     try:
         path, config = _saved_config(name)
-        model, tokenizer, saved = load_model(name, None if config.tasks is None else task.name)
+        saved = load_model(name, None if config.tasks is None else task.name)
     except InputError as error:
         raise InputError(f"`{argument}` {name}: {error}") from error
-    _check_same_task(saved, task, path, argument)
-    return model, tokenizer
+    _check_same_task(saved.task, task, path, argument)
+    return saved
 
 
-def load_all_tasks(name: str) -> list[tuple[ExtraBertForOneTask, PreTrainedTokenizerBase, TaskSpec]]:
-    """Loads, as [`load_model`] does, the model of each task that a folder or repository holds, over one encoder."""
-    path, config = _saved_config(name)
-    model, tokenizer = _load_saved(path, None), _load(AutoTokenizer.from_pretrained, path)
-    models = {None: model} if config.tasks is None else {task: model.extract(task) for task in config.tasks}
-    return [(its, tokenizer, _task_of(task, its)) for task, its in models.items()]
+def load_whole_model(name: str) -> tuple[ExtraBertPreTrainedModel, PreTrainedTokenizerBase]:
+    """Loads a saved model of one task or of several, and its tokenizer, as [`load_model`] does."""
+    path, _ = _saved_config(name)
+    return _load_saved(path, None), _load(AutoTokenizer.from_pretrained, path)
+
+
+def models_by_task(
+    model: ExtraBertPreTrainedModel, tokenizer: PreTrainedTokenizerBase, tasks: Mapping[str, TaskSpec] | None = None
+) -> dict[str, TrainedModel]:
+    """
+    Splits a multitask model into models of one task over the same weights; a model of one task is the only entry.
+
+    Args:
+        model ([`ExtraBertPreTrainedModel`]):
+            A model of one task or of several.
+        tokenizer (`PreTrainedTokenizerBase`):
+            The model's tokenizer.
+        tasks (`Mapping[str, TaskSpec]`, *optional*):
+            The tasks by name; by default those that the model's config remembers.
+    """
+    if isinstance(model, ExtraBertForMultiTask):
+        models = [model.extract(task) for task in tasks or model.config.tasks]
+    else:
+        models = [model]
+    if tasks is None:
+        tasks = {task.name: task for task in map(_task_of, models)}
+    return {
+        name: TrainedModel(each, tokenizer, task) for each, (name, task) in zip(models, tasks.items(), strict=True)
+    }
+
+
+def load_all_tasks(name: str) -> dict[str, TrainedModel]:
+    """Loads the model of each task of a folder or repository as [`load_model`] does, over one encoder, by name."""
+    return models_by_task(*load_whole_model(name))
 
 
 def load_tokenizer(name: str, max_length: int | None = None) -> PreTrainedTokenizerBase:
-    """Loads a model's tokenizer, by folder or Hub id; it cuts off after `max_length` tokens, or its own number."""
+    """Loads a model's tokenizer by folder or Hub id; it truncates to `max_length` tokens, by default its own limit."""
     tokenizer = _load(AutoTokenizer.from_pretrained, resolve_model_name(name))
     tokenizer.model_max_length = max_length or tokenizer.model_max_length
     return tokenizer
 
 
 def _saved_config(name: str) -> tuple[str, ExtraBertConfig]:
-    """Finds a model that this package saved, by folder or Hub id; refuses any other."""
+    """Returns path and config of a model that this package saved, by folder or Hub id; raises for any other model."""
     path = resolve_model_name(name)
     config = _load(AutoConfig.from_pretrained, path)
     saved_model_class(config, path, "the model must be")
@@ -202,22 +238,29 @@ def _load_saved(path: str, attn_implementation: str | None) -> ExtraBertPreTrain
     return model.eval().to(device)
 
 
-def _task_of(name: str | None, model: ExtraBertForOneTask) -> TaskSpec:
+def _task_of(model: ExtraBertForOneTask) -> TaskSpec:
+    """Returns the task that the model's config remembers: the paper's task of its head with its own labels."""
+    config = model.config
     task = next(task for task in PAPER_TASKS.values() if task.head == model.head_kind)
-    task = dataclasses.replace(task, name=name or task.name)
     if task.is_regression:
-        return dataclasses.replace(task, label_range=tuple(model.config.score_range))
-    return dataclasses.replace(task, class_names=tuple(model.config.class_names or task.class_names))
+        labels: dict[str, Any] = {"label_range": tuple(config.score_range)}
+    else:
+        labels = {"class_names": tuple(config.class_names or task.class_names)}
+    columns = {field: (config.columns or {}).get(field.removesuffix("_column")) for field in COLUMN_FIELDS}
+    columns = {field: column for field, column in columns.items() if column is not None}
+    return dataclasses.replace(
+        task, name=config.task_name or task.name, **labels, **columns, remembered_columns=tuple(columns)
+    )
 
 
 def _check_same_task(saved: TaskSpec, task: TaskSpec, path: str, argument: str = "") -> None:
-    def told(task: TaskSpec) -> str:
+    def described(task: TaskSpec) -> str:
         labels = task.label_range if task.is_regression else task.class_names
         return f"an {MODEL_FOR_HEAD[task.head].__name__} with labels {list(labels)}"
 
-    if told(saved) != told(task):
+    if described(saved) != described(task):
         allowed = f"`{argument}` must be" if argument else "`model_name_or_path` must be an encoder or"
-        raise InputError(f"{allowed} {told(task)} for {task.name!r}, got {told(saved)} in {path}.")
+        raise InputError(f"{allowed} {described(task)} for {task.name!r}, got {described(saved)} in {path}.")
 
 
 def _label_fields(task: TaskSpec) -> dict[str, Any]:
@@ -226,15 +269,25 @@ def _label_fields(task: TaskSpec) -> dict[str, Any]:
     return {"class_names": list(task.class_names)}
 
 
+def _columns_of(task: TaskSpec) -> dict[str, str] | None:
+    columns = {field.removesuffix("_column"): getattr(task, field) for field in COLUMN_FIELDS}
+    return {name: column for name, column in columns.items() if column is not None} or None
+
+
+def _columns_entry(task: TaskSpec) -> dict[str, Any]:
+    columns = _columns_of(task)
+    return {} if columns is None else {"columns": columns}
+
+
 def _on_encoder(
     model_class: type[M], path: str, attn_implementation: str | None, **config_fields: Any
 ) -> tuple[M, PreTrainedTokenizerBase]:
     tokenizer = _load(AutoTokenizer.from_pretrained, path)
-    if len(tokenizer) <= len(tokenizer.all_special_ids):  # what transformers makes of a folder without its files
+    if len(tokenizer) <= len(tokenizer.all_special_ids):  # transformers builds an empty one if files are missing
         raise InputError(f"{path!r} must hold a tokenizer beside its encoder, its vocabulary is empty.")
     try:
         model = model_class.from_backbone(path, attn_implementation=attn_implementation, **config_fields)
-    except StrictDataclassError as error:  # a field of the config; its cause says which and why
+    except StrictDataclassError as error:  # the cause names the field of the config and the reason
         raise InputError(one_line(error)) from error
     except (OSError, ValueError, ImportError) as error:
         raise InputError(f"no {model_class.__name__} on {path!r}: {one_line(error)}") from error

@@ -1,4 +1,4 @@
-"""Figures of answers beside those of every run: calibration, and scores by length and by label."""
+"""Figures of runs: predictions against labels, calibration, training curves, gradient conflicts and differences."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -8,25 +8,34 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from extrabert_hf.inference.calibration import expected_calibration_error, reliability_bins
-from extrabert_hf.runs.answers import Answers
+from extrabert_hf.inference.predictor import Predictions
 from extrabert_hf.runs.gradient_conflicts import Conflict
 
 if TYPE_CHECKING:  # comparison.py draws with this module
     from extrabert_hf.runs.comparison import Comparison
 
 WINDOWS = 40
-"""Points of a curve: steps are averaged until so many are left."""
-CURVES_CAPTION = "Loss of training, and the score of each evaluation"
-CONFLICTS_CAPTION = "How the tasks' gradients of the encoder oppose each other"
+"""Most points of a curve of [`plot_conflicts`]; each is the mean of equally many steps."""
+LENGTH_GROUPS = 5
+"""Bars of [`plot_by_length`]."""
+SCORE_GROUPS = 5
+"""Bars of [`plot_by_label`] for scores."""
+
+CURVES_CAPTION = "Training loss and dev score"
+CONFLICTS_CAPTION = "Cosine similarity of the tasks' gradients of the encoder"
+CONFUSION_CAPTION = "Confusion matrix"
+SCORES_CAPTION = "Predicted and actual scores"
+RELIABILITY_CAPTION = "Reliability diagram"
+LABEL_COUNTS_CAPTION = "Label distribution"
 
 
 def plot_conflicts(rows: Sequence[Conflict]) -> Figure:
     """
-    Draws how the cosine of each two tasks' gradients went, and how often it was below zero.
+    Draws the cosine of the gradients of each two tasks, and the share of steps with a cosine below zero.
 
     Args:
         rows (`Sequence[Conflict]`):
-            What [`read_conflicts`] gives, one or more.
+            One or more rows, see [`read_conflicts`].
     """
     figure = Figure(figsize=(9, 6), layout="constrained")
     cosine_axes, share_axes = figure.subplots(2, 1, sharex=True)
@@ -39,7 +48,7 @@ def plot_conflicts(rows: Sequence[Conflict]) -> Figure:
         cosine_axes.plot(steps, [window[:, 1].mean() for window in windows], label=pair)
         share_axes.plot(steps, [100 * (window[:, 1] < 0).mean() for window in windows], label=pair)
     cosine_axes.axhline(0, color="0.6", linewidth=0.8)
-    cosine_axes.set(ylabel="cosine of the gradients, mean", title="How the tasks pull on the encoder")
+    cosine_axes.set(ylabel="cosine of the gradients, mean", title="Gradients of the encoder")
     share_axes.set(xlabel="optimizer step", ylabel="steps below zero, %", ylim=(0, 100))
     cosine_axes.legend(frameon=False)
     return figure
@@ -47,17 +56,17 @@ def plot_conflicts(rows: Sequence[Conflict]) -> Figure:
 
 def plot_confusion(labels: np.ndarray, predictions: np.ndarray, class_names: Sequence[str], title: str) -> Figure:
     """
-    Draws which classes were taken for which: rows, and their share of the label's rows.
+    Draws a confusion matrix: the number of rows in each cell, and their share of the label's rows.
 
     Args:
         labels (`np.ndarray` of shape `(N,)`):
             Class ids.
         predictions (`np.ndarray` of shape `(N,)`):
-            Class ids.
+            Predicted class ids.
         class_names (`Sequence[str]`):
             Names in the order of the ids.
         title (`str`):
-            What stands above.
+            Title of the figure.
     """
     counts = np.zeros((len(class_names), len(class_names)), dtype=int)
     np.add.at(counts, (labels.astype(int), predictions.astype(int)), 1)
@@ -78,17 +87,17 @@ def plot_confusion(labels: np.ndarray, predictions: np.ndarray, class_names: Seq
 
 def plot_scores(labels: np.ndarray, predictions: np.ndarray, label_range: Sequence[float], title: str) -> Figure:
     """
-    Draws predicted against actual scores, with the line on which they are equal and a histogram of each.
+    Draws predicted against actual scores, with the line of perfect predictions and a histogram of each.
 
     Args:
         labels (`np.ndarray` of shape `(N,)`):
-            Scores.
+            Actual scores.
         predictions (`np.ndarray` of shape `(N,)`):
-            Scores.
+            Predicted scores.
         label_range (`Sequence[float]`):
             Smallest and largest label.
         title (`str`):
-            What stands above.
+            Title of the figure.
     """
     figure = Figure(figsize=(6.5, 6.5), layout="constrained")
     grid = figure.add_gridspec(2, 2, width_ratios=(5, 1), height_ratios=(1, 5))
@@ -110,14 +119,14 @@ def plot_scores(labels: np.ndarray, predictions: np.ndarray, label_range: Sequen
 
 def plot_curves(history: Sequence[Mapping[str, float]], metrics: Mapping[str, str]) -> Figure:
     """
-    Draws the loss of training, and below it the scores of each evaluation.
+    Draws the training loss, and below it the score of each evaluation.
 
     Args:
         history (`Sequence[Mapping[str, float]]`):
             The `log_history` of training.
         metrics (`Mapping[str, str]`):
-            By task, the metric to draw. A run of one task has it in the history as `eval_<metric>`, one of several as
-            `eval_<task>_<metric>`.
+            Name of the metric to draw for each task, by the task's name. The key in the history is `eval_<metric>` for
+            one task, `eval_<task>_<metric>` for several.
     """
     figure = Figure(figsize=(8, 5.5), layout="constrained")
     loss_axes, score_axes = figure.subplots(2, 1, sharex=True)
@@ -129,7 +138,7 @@ def plot_curves(history: Sequence[Mapping[str, float]], metrics: Mapping[str, st
         points = [(entry["step"], entry[metric]) for entry in history if metric in entry]
         if points:
             score_axes.plot(*zip(*points, strict=True), marker="o", label=metric.removeprefix("eval_"))
-    score_axes.set(xlabel="optimizer step", ylabel="score on dev")
+    score_axes.set(xlabel="optimizer step", ylabel="dev score")
     if score_axes.lines:
         score_axes.legend(frameon=False)
     return figure
@@ -137,7 +146,7 @@ def plot_curves(history: Sequence[Mapping[str, float]], metrics: Mapping[str, st
 
 def plot_differences(lines: Sequence["Comparison"]) -> Figure:
     """
-    Draws differences of scores with their intervals, one under the other; those that are more than chance stand out.
+    Draws differences of scores with their intervals, one under the other; significant differences are coloured.
 
     Args:
         lines (`Sequence[Comparison]`):
@@ -156,80 +165,87 @@ def plot_differences(lines: Sequence["Comparison"]) -> Figure:
     return figure
 
 
-LENGTH_GROUPS = 5
-
-
-def plot_reliability(answers: Answers) -> Figure:
-    """Draws how often answers of a confidence are right; on the line they are as often as they say."""
-    correct = answers.predictions == answers.labels
-    bins = reliability_bins(answers.confidences, correct)
-    error = expected_calibration_error(answers.confidences, correct)
+def plot_reliability(predictions: Predictions) -> Figure:
+    """Draws the accuracy of predictions by confidence; a calibrated model is on the diagonal."""
+    correct = predictions.values == predictions.labels
+    bins = reliability_bins(predictions.confidences, correct)
+    error = expected_calibration_error(predictions.confidences, correct)
     figure = Figure(figsize=(5.5, 5.5), layout="constrained")
     axes, counts = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
     axes.plot([0, 1], [0, 1], color="0.6", linewidth=0.8)
-    sure, right, rows = zip(*bins, strict=True)
-    axes.plot(sure, right, marker="o")
-    axes.set(ylabel="share of right answers", ylim=(0, 1), title=f"Calibration: ECE {error:.3f}")
-    counts.bar(sure, rows, width=0.07, color="0.6")
+    confidences, accuracies, rows = zip(*bins, strict=True)
+    axes.plot(confidences, accuracies, marker="o")
+    axes.set(ylabel="accuracy", ylim=(0, 1), title=f"Calibration: ECE {error:.3f}")
+    counts.bar(confidences, rows, width=0.07, color="0.6")
     counts.set(xlabel="confidence", ylabel="rows", xlim=(0, 1))
     return figure
 
 
-def plot_label_counts(answers: Answers) -> Figure:
-    """Draws how many rows have each label, and how many are answered with it."""
+def plot_label_counts(predictions: Predictions) -> Figure:
+    """Draws the number of rows with each label, and the number of rows with each prediction."""
     figure = Figure(figsize=(6.5, 3.6), layout="constrained")
     axes = figure.subplots()
-    places = np.arange(len(answers.task.class_names))
+    positions = np.arange(len(predictions.task.class_names))
     for shift, colour, name, ids in (
-        (-0.2, "0.6", "label", answers.labels),
-        (0.2, "tab:blue", "answer", answers.predictions),
+        (-0.2, "0.6", "label", predictions.labels),
+        (0.2, "tab:blue", "prediction", predictions.values),
     ):
-        axes.bar(places + shift, np.bincount(ids, minlength=len(places)), width=0.4, color=colour, label=name)
-    axes.set_xticks(places, answers.task.class_names)
+        counts = np.bincount(ids, minlength=len(positions))
+        axes.bar(positions + shift, counts, width=0.4, color=colour, label=name)
+    axes.set_xticks(positions, predictions.task.class_names)
     axes.set(ylabel="rows")
     axes.legend(frameon=False)
     return figure
 
 
-def plot_by_length(answers: Answers) -> Figure:
-    """Draws the score of rows of like length, in groups of equally many rows, with its standard error."""
-    order = np.argsort(answers.words, kind="stable")
+def by_length_caption(predictions: Predictions) -> str:
+    """Returns the caption of [`plot_by_length`]."""
+    return f"{_measure(predictions).capitalize()} by sentence length"
+
+
+def plot_by_length(predictions: Predictions) -> Figure:
+    """Draws the accuracy or the mean absolute error, with its standard error, in groups of rows of similar length."""
+    words = predictions.words
+    order = np.argsort(words, kind="stable")
     groups = [group for group in np.array_split(order, LENGTH_GROUPS) if len(group)]
-    labels = [f"{answers.words[g].min()} - {answers.words[g].max()}" for g in groups]
-    return _bars(
-        [answers.errors[g] if answers.task.is_regression else _right(answers, g) for g in groups],
-        labels,
-        answers,
-        "words of the longer sentence" if answers.task.is_pair else "words",
-    )
+    names = [f"{words[group].min()} - {words[group].max()}" for group in groups]
+    return _bars(predictions, groups, names, "words of the longer sentence" if predictions.task.is_pair else "words")
 
 
-def plot_by_label(answers: Answers) -> Figure:
-    """Draws the score of the rows of each class, or of each fifth of the range of scores."""
-    if answers.task.is_regression:
-        edges = np.linspace(*answers.task.label_range, 6)
-        places = np.clip(np.digitize(answers.labels, edges) - 1, 0, 4)
+def by_label_caption(predictions: Predictions) -> str:
+    """Returns the caption of [`plot_by_label`]."""
+    return f"{_measure(predictions).capitalize()} by label"
+
+
+def plot_by_label(predictions: Predictions) -> Figure:
+    """Draws the accuracy for each class, or the mean absolute error for each fifth of the range of scores."""
+    task, labels = predictions.task, predictions.labels
+    if task.is_regression:
+        edges = np.linspace(*task.label_range, SCORE_GROUPS + 1)
+        group_of = np.clip(np.digitize(labels, edges) - 1, 0, SCORE_GROUPS - 1)
         names = [f"{low:g} to {high:g}" for low, high in pairwise(edges)]
     else:
-        places, names = answers.labels, list(answers.task.class_names)
-    groups = [np.flatnonzero(places == place) for place in range(len(names))]
-    kept = [(group, name) for group, name in zip(groups, names, strict=True) if len(group)]
-    values = [answers.errors[g] if answers.task.is_regression else _right(answers, g) for g, _ in kept]
-    return _bars(values, [name for _, name in kept], answers, "label")
+        group_of, names = labels, list(task.class_names)
+    groups = {name: np.flatnonzero(group_of == index) for index, name in enumerate(names)}
+    groups = {name: rows for name, rows in groups.items() if len(rows)}
+    return _bars(predictions, list(groups.values()), list(groups), "label")
 
 
-def _right(answers: Answers, rows: np.ndarray) -> np.ndarray:
-    return (answers.predictions[rows] == answers.labels[rows]).astype(float)
+def _measure(predictions: Predictions) -> str:
+    return "mean absolute error" if predictions.task.is_regression else "accuracy"
 
 
-def _bars(values: Sequence[np.ndarray], names: Sequence[str], answers: Answers, title: str) -> Figure:
+def _bars(predictions: Predictions, groups: Sequence[np.ndarray], names: Sequence[str], xlabel: str) -> Figure:
+    """Draws the mean and the standard error of [`_measure`] in each group of row indices."""
+    is_regression = predictions.task.is_regression
+    of_rows = predictions.errors if is_regression else (predictions.values == predictions.labels).astype(float)  # (N,)
+    values = [of_rows[group] for group in groups]
     figure = Figure(figsize=(6.5, 3.6), layout="constrained")
     axes = figure.subplots()
     means = [group.mean() for group in values]
-    errors = [group.std() / np.sqrt(len(group)) for group in values]
-    axes.bar(range(len(values)), means, yerr=errors, color="tab:blue", alpha=0.75, capsize=3)
+    standard_errors = [group.std() / np.sqrt(len(group)) for group in values]
+    axes.bar(range(len(values)), means, yerr=standard_errors, color="tab:blue", alpha=0.75, capsize=3)
     ticks = [f"{name}\n{len(group):,} rows" for name, group in zip(names, values, strict=True)]
     axes.set_xticks(range(len(values)), ticks)
-    what = "mean absolute error" if answers.task.is_regression else "share of right answers"
-    axes.set(xlabel=title, ylabel=what, ylim=(0, None if answers.task.is_regression else 1))
+    axes.set(xlabel=xlabel, ylabel=_measure(predictions), ylim=(0, None if is_regression else 1))
     return figure

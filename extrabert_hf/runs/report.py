@@ -9,9 +9,11 @@ from datasets import Dataset
 
 from extrabert_hf.data.loading import load_task_data
 from extrabert_hf.errors import InputError
-from extrabert_hf.pretrained.loading import load_all_tasks
-from extrabert_hf.runs.answers import Answers, answer_rows
+from extrabert_hf.inference.explanation import explain_worst_rows
+from extrabert_hf.inference.predictor import Predictor
+from extrabert_hf.pretrained.loading import load_whole_model, models_by_task
 from extrabert_hf.runs.comparison import compare_all, read_sides, split_sides
+from extrabert_hf.runs.error_table import ReportedPredictions
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.page import ReportedRun, write_report
 from extrabert_hf.runs.run_metrics import RunMetrics
@@ -19,19 +21,19 @@ from extrabert_hf.runs.scored import ScoredRun, check_same_rows
 from extrabert_hf.tasks import TaskSpec
 
 
-def report_run(folder: RunFolder, answers: Mapping[str, Answers], metrics: RunMetrics) -> None:
+def report_run(folder: RunFolder, tasks: Mapping[str, ReportedPredictions], metrics: RunMetrics) -> None:
     """
     Writes the report of a run into the run's folder.
 
     Args:
         folder ([`RunFolder`]):
             The folder, with the state of the `Trainer`.
-        answers (`Mapping[str, Answers]`):
+        tasks (`Mapping[str, ReportedPredictions]`):
             Predictions for the dev rows by task.
         metrics ([`RunMetrics`]):
             The metrics of the run.
     """
-    run = _reported(folder, folder.path.resolve().name, answers, metrics)
+    run = _reported(folder, folder.path.resolve().name, tasks, metrics)
     write_report(folder.report_file, [run], title=_title([run]))
 
 
@@ -84,10 +86,9 @@ def _check_same_rows_of_tasks(scored: Mapping[str, Mapping[str, ScoredRun]]) -> 
 
 def _finished(name: str, folder: RunFolder, scored: Mapping[str, ScoredRun]) -> ReportedRun:
     metrics = folder.read_metrics()
-    models = {
-        loaded[2].name if metrics.is_multitask else None: loaded[:2] for loaded in load_all_tasks(str(folder.path))
-    }
-    answers = {}
+    specs = {task_name: entry.task for task_name, entry in metrics.tasks.items()}
+    models = models_by_task(*load_whole_model(str(folder.path)), specs)
+    tasks = {}
     for task_name, entry in metrics.tasks.items():
         if entry.data is None:
             raise InputError(f"`runs` must be folders of training runs, {folder.path} has no record of its data.")
@@ -96,8 +97,9 @@ def _finished(name: str, folder: RunFolder, scored: Mapping[str, ScoredRun]) -> 
         if not run.has_rows(rows["id"][:], np.asarray(rows["label"][:])):
             data = entry.data["data"] or entry.dataset.name
             raise InputError(f"`runs` must find their dev rows as they were, {data} has others now than {run.file}.")
-        answers[task_name] = answer_rows(*models[task_name if metrics.is_multitask else None], entry.task, rows)
-    return _reported(folder, name, answers, metrics)
+        predictions = Predictor((models[task_name],), progress=True).predict(rows)
+        tasks[task_name] = ReportedPredictions(predictions, explain_worst_rows(models[task_name], predictions))
+    return _reported(folder, name, tasks, metrics)
 
 
 def _dev_rows(task: TaskSpec, data: Mapping[str, Any], seed: int) -> Dataset:
@@ -107,11 +109,13 @@ def _dev_rows(task: TaskSpec, data: Mapping[str, Any], seed: int) -> Dataset:
     return load_task_data(task, data["data"], seed=seed, strict=data["strict_data"], **arguments).splits["dev"]
 
 
-def _reported(folder: RunFolder, name: str, answers: Mapping[str, Answers], metrics: RunMetrics) -> ReportedRun:
+def _reported(
+    folder: RunFolder, name: str, tasks: Mapping[str, ReportedPredictions], metrics: RunMetrics
+) -> ReportedRun:
     return ReportedRun(
         name=name,
         subtitle=_subtitle(metrics),
-        answers=answers,
+        tasks=tasks,
         scores={task: entry.scores["dev"] for task, entry in metrics.tasks.items()},
         history=folder.read_history(),
         conflicts=folder.read_conflicts(),
@@ -119,7 +123,7 @@ def _reported(folder: RunFolder, name: str, answers: Mapping[str, Answers], metr
 
 
 def _title(runs: Sequence[ReportedRun]) -> str:
-    tasks = [task for run in runs for task in run.answers]
+    tasks = [task for run in runs for task in run.tasks]
     return ", ".join(dict.fromkeys([" and ".join(run.name for run in runs), *tasks]))
 
 

@@ -1,21 +1,22 @@
-"""A trained model -> the files that other programs load, and how near they come to it on labelled rows."""
+"""Exports a trained model to files that other programs load, and compares both on labelled rows."""
 
 import json
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
 import torch
 from datasets import Dataset
-from transformers import AutoConfig, AutoModel, PreTrainedTokenizerBase
+from transformers import AutoModel, PreTrainedTokenizerBase
 
 from extrabert_hf.data.loading import load_split
-from extrabert_hf.errors import InputError, one_line, refuse_file
+from extrabert_hf.errors import InputError, refuse_file
 from extrabert_hf.machine import describe_machine
-from extrabert_hf.models import ExtraBertForMultiTask, ExtraBertForOneTask, ExtraBertPreTrainedModel
-from extrabert_hf.pretrained.loading import build_multitask_model, load_model
+from extrabert_hf.models.modeling_multitask_extrabert import ExtraBertForMultiTask
+from extrabert_hf.models.base_extrabert import ExtraBertPreTrainedModel
+from extrabert_hf.pretrained.loading import load_model, load_whole_model, models_by_task
 from extrabert_hf.pretrained.names import resolve_model_name
 from extrabert_hf.sharing.onnx_export import export_onnx, open_session, quantize_onnx
 from extrabert_hf.sharing.parity import (
@@ -33,32 +34,33 @@ logger = logging.getLogger(__name__)
 
 Format = Literal["onnx", "sentence-transformers", "safetensors"]
 
-REPORT_FILE = "parity.json"
+PARITY_FILE = "parity.json"
 
 
 @dataclass
 class ExportArguments:
-    """What to write, where, and the rows to compare on."""
+    """The export's format, its folder, and the rows for the comparison."""
 
     format: Format = field(
         default="onnx",
         metadata={
             "help": "'onnx': one file with all heads; 'sentence-transformers': a similarity model's encoder; "
-            "'safetensors': a folder that AutoModel loads, an adapter merged into its encoder, or one task of several."
+            "'safetensors': a folder that AutoModel loads, with an adapter merged into its encoder."
         },
     )
-    int8: bool = field(default=False, metadata={"help": "Write model_int8.onnx too, a quarter of the size."})
+    int8: bool = field(default=False, metadata={"help": "Also write model_int8.onnx, a quarter of the size."})
     task: str | None = field(
-        default=None, metadata={"help": "Which task of a multitask model; by default an export has all of them."}
+        default=None, metadata={"help": "Which task of a multitask model to export; by default all of them."}
     )
     data: str | None = field(
         default=None,
         metadata={"help": "Labelled rows to compare scores on: 'sample', a folder, a file or a Hub id."},
     )
     dataset_config: str | None = field(default=None, metadata={"help": "Config name of a Hub data set."})
-    split: Literal["train", "dev", "test"] = field(default="dev", metadata={"help": "Which of the rows."})
+    split: Literal["train", "dev", "test"] = field(default="dev", metadata={"help": "Which rows."})
     output: str | None = field(
-        default=None, metadata={"help": "Folder to write; by default export/FORMAT in the model's, -TASK behind it."}
+        default=None,
+        metadata={"help": "Folder to write; by default export/FORMAT[-TASK] in the model's folder."},
     )
 
     def __post_init__(self) -> None:
@@ -68,7 +70,7 @@ class ExportArguments:
             raise InputError(f"`int8` is for the format 'onnx', got {self.format!r}.")
 
     def folder_for(self, name: str) -> Path:
-        """Gives the folder to write for the model that a user calls `name`, never the model's own."""
+        """Returns the folder to write for the model `name`; it must not be the model's own folder."""
         kind = self.format if self.task is None else f"{self.format}-{self.task}"
         source = Path(resolve_model_name(name))
         if self.output is None:
@@ -83,46 +85,51 @@ def run_export(
     name: str, arguments: ExportArguments, *, adjust_task: Callable[[TaskSpec], TaskSpec] = lambda task: task
 ) -> str | None:
     """
-    Exports a model and, where there are rows, writes `parity.json` beside it.
+    Exports a model. With rows for a comparison, also writes `parity.json` into the export's folder.
 
     Args:
         name (`str`):
             Folder or Hub id of a model of this package; a folder may hold an adapter.
         arguments ([`ExportArguments`]):
-            What to write.
+            Format, folder and rows.
         adjust_task (`Callable[[TaskSpec], TaskSpec]`, *optional*):
-            Says where the rows hold what.
+            Sets the names of the columns of the rows.
 
     Returns:
-        `str`, *optional*: the parity report as a Markdown table, `None` without rows.
+        `str`, *optional*: the comparison as a Markdown table; `None` without rows.
 
     Raises:
-        [`InputError`]: if the model, the rows or a package can't be used, or the export disagrees with the model.
+        [`InputError`]: if the model, the rows or a package can't be used, or the export differs from the model.
     """
     folder = arguments.folder_for(name)
-    model, tokenizer, tasks = _load(name, arguments.task)
-    model = model.cpu()
-    tasks = {task_name: adjust_task(task) for task_name, task in tasks.items()}
-    rows = {task_name: _rows(task, arguments) for task_name, task in tasks.items()} if arguments.data else {}
+    model, tokenizer = _load(name, arguments.task)
+    by_task = models_by_task(model.cpu(), tokenizer)
+    rows = {}
+    if arguments.data:
+        rows = {task_name: _rows(adjust_task(trained.task), arguments) for task_name, trained in by_task.items()}
     variants = EXPORTERS[arguments.format](model, tokenizer, folder, arguments)
     if not rows:
         logger.info("parity was not measured on data: --data names labelled rows to measure it on")
         return None
     entries = []
-    for task_name, task in tasks.items():
-        is_one = isinstance(model, ExtraBertForOneTask)
+    for task_name, trained in by_task.items():
         logger.info("comparing on %s rows of %s, one thread", f"{len(rows[task_name]):,}", task_name)
-        before = pytorch_variant("PyTorch", model if is_one else model.extract(task_name), tokenizer)
-        entries += measure_parity(task, rows[task_name], before, variants(None if is_one else task_name))
-    report = {"model": name, "data": arguments.data, "split": arguments.split, "variants": entries}
-    report["machine"] = describe_machine() | {"threads": 1}
-    (folder / REPORT_FILE).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    logger.info("report in %s", folder / REPORT_FILE)
-    return parity_table(entries, {task_name: task.metric for task_name, task in tasks.items()})
+        before = pytorch_variant("PyTorch", trained)
+        entries += measure_parity(trained.task, rows[task_name], before, variants(task_name))
+    report = {
+        "model": name,
+        "data": arguments.data,
+        "split": arguments.split,
+        "variants": [asdict(entry) for entry in entries],
+        "machine": describe_machine() | {"threads": 1},
+    }
+    (folder / PARITY_FILE).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    logger.info("report in %s", folder / PARITY_FILE)
+    return parity_table(entries, {task_name: trained.task.metric for task_name, trained in by_task.items()})
 
 
-Variants = Callable[[str | None], list[Variant]]
-"""Opens what was written, for a task of a model of several."""
+Variants = Callable[[str], list[Variant]]
+"""Opens the exported files to predict one task, given by name."""
 
 
 def _onnx(
@@ -133,8 +140,11 @@ def _onnx(
         files["onnx int8"] = quantize_onnx(files["onnx fp32"])
     for path in files.values():
         logger.info("wrote %s, %.1f MB", path, path.stat().st_size / 1e6)
+    has_several = isinstance(model, ExtraBertForMultiTask)
     return lambda task: [
-        onnx_variant(name, open_session(path, threads=1), path.stat().st_size, tokenizer, task)
+        onnx_variant(
+            name, open_session(path, threads=1), path.stat().st_size, tokenizer, task if has_several else None
+        )
         for name, path in files.items()
     ]
 
@@ -147,7 +157,7 @@ def _sentence_transformers(
     logger.info("wrote %s: SentenceTransformer(%r%s) loads it", folder, str(folder), more)
     size = sum(path.stat().st_size for path in folder.rglob("*.safetensors"))
 
-    def variants(task: str | None) -> list[Variant]:
+    def variants(task: str) -> list[Variant]:
         loaded = load_sentence_transformer(folder, trust_remote_code=needs_code)
         return [sentence_transformers_variant("sentence-transformers", loaded, model, size)]
 
@@ -157,7 +167,7 @@ def _sentence_transformers(
 def _safetensors(
     model: ExtraBertPreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, arguments: ExportArguments
 ) -> Variants:
-    model.config.backbone_config.name_or_path = ""  # a folder of this machine
+    model.config.backbone_config.name_or_path = ""  # the path of a local folder must not be published
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     loaded = AutoModel.from_pretrained(folder, dtype=torch.float32)
@@ -165,28 +175,19 @@ def _safetensors(
     if weights.keys() != saved.keys() or not all(torch.equal(weight, saved[key]) for key, weight in weights.items()):
         raise InputError(f"`output` must hold the model's weights after saving, those in {folder} differ.")
     size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
-    logger.info("wrote %s, %.1f MB: AutoModel loads the model's weights from it", folder, size / 1e6)
-    return lambda task: [pytorch_variant("safetensors", loaded if task is None else loaded.extract(task), tokenizer)]
+    logger.info("wrote %s, %.1f MB: AutoModel loads it", folder, size / 1e6)
+    return lambda task: [pytorch_variant("safetensors", models_by_task(loaded, tokenizer)[task])]
 
 
 EXPORTERS = {"onnx": _onnx, "sentence-transformers": _sentence_transformers, "safetensors": _safetensors}
 
 
-def _load(
-    name: str, task: str | None
-) -> tuple[ExtraBertPreTrainedModel, PreTrainedTokenizerBase, Mapping[str, TaskSpec]]:
-    """Loads the model of one task, or of several where none is named, with its tasks by name."""
-    path = resolve_model_name(name)
-    try:
-        config = AutoConfig.from_pretrained(path)
-    except (OSError, ValueError) as error:
-        raise InputError(f"the model {path!r} can't be loaded: {one_line(error)}") from error
-    several = getattr(config, "tasks", None)
-    if task is not None or ExtraBertForMultiTask.__name__ not in (config.architectures or []) or not several:
-        model, tokenizer, spec = load_model(name, task)
-        return model, tokenizer, {spec.name: spec}
-    tasks = {each: load_model(name, each)[2] for each in several}
-    return *build_multitask_model(name, tasks, config_fields={}), tasks
+def _load(name: str, task: str | None) -> tuple[ExtraBertPreTrainedModel, PreTrainedTokenizerBase]:
+    """Loads a whole model, or the model of one task of a multitask model."""
+    if task is None:
+        return load_whole_model(name)
+    trained = load_model(name, task)
+    return trained.model, trained.tokenizer
 
 
 def _rows(task: TaskSpec, arguments: ExportArguments) -> Dataset:

@@ -1,8 +1,8 @@
-"""What an export does to the answers on real rows: differences, scores before and after, size and speed."""
+"""Compares exported forms of a model with the model on labelled rows: predictions, scores, size and speed."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,15 +14,16 @@ from extrabert_hf.data.collators import DataCollatorForSentences
 from extrabert_hf.data.tokenization import tokenize_sentences
 from extrabert_hf.errors import InputError
 from extrabert_hf.evaluation.metrics import predictions_from_logits
-from extrabert_hf.evaluation.scores import score
-from extrabert_hf.models import ExtraBertForOneTask, ExtraBertForSimilarity
+from extrabert_hf.evaluation.scores import SplitScores, score
+from extrabert_hf.models.modeling_extrabert import ExtraBertForSimilarity
+from extrabert_hf.pretrained.loading import TrainedModel
 from extrabert_hf.sharing.onnx_export import run_session
 from extrabert_hf.tasks import TaskSpec
 
 BATCH_SIZE = 32
 
 Columns = Sequence[Sequence[str]]
-"""The sentences of N rows, a column of N of them, for pairs two."""
+"""The sentences of N rows: one column of N sentences, or two columns for pairs."""
 
 
 @dataclass(frozen=True)
@@ -33,26 +34,79 @@ class Variant:
     Args:
         name (`str`):
             Such as `"onnx int8"`.
-        answer (`Callable`):
-            Columns of N rows -> their logits `(N, C)`.
+        logits (`Callable`):
+            Maps the columns of N rows to their logits of shape `(N, C)`.
         size (`int`):
-            Bytes of its weights.
+            Size of the weights in bytes.
     """
 
     name: str
-    answer: Callable[[Columns], np.ndarray]
+    logits: Callable[[Columns], np.ndarray]
     size: int
 
 
-def pytorch_variant(name: str, model: ExtraBertForOneTask, tokenizer: PreTrainedTokenizerBase) -> Variant:
-    """Makes the variant of a model as it is, on the CPU."""
-    model = model.cpu().eval()
+@dataclass(frozen=True)
+class Difference:
+    """
+    Absolute difference of two arrays.
+
+    Args:
+        max (`float`):
+            The largest difference of two elements, 0 or more.
+        mean (`float`):
+            The mean difference, 0 or more.
+    """
+
+    max: float
+    mean: float
+
+
+@dataclass(frozen=True)
+class ParityEntry:
+    """
+    One variant of a model on the labelled rows of a task, compared with the first variant.
+
+    Args:
+        variant (`str`):
+            Name of the variant.
+        task (`str`):
+            Name of the task.
+        rows (`int`):
+            Number of rows.
+        logit_difference ([`Difference`], *optional*):
+            Difference of the logits from the first variant's; `None` for the first variant.
+        prediction_difference ([`Difference`], *optional*):
+            The same for the predicted class ids or scores.
+        same_class (`float`, *optional*):
+            Share of rows with the same predicted class, 0 to 1; `None` for scores and for the first variant.
+        scores ([`SplitScores`]):
+            Scores of the variant's predictions.
+        rows_per_second (`float`):
+            Speed from text to logits.
+        megabytes (`float`):
+            Size of the weights, in units of 10^6 bytes.
+    """
+
+    variant: str
+    task: str
+    rows: int
+    logit_difference: Difference | None
+    prediction_difference: Difference | None
+    same_class: float | None
+    scores: SplitScores
+    rows_per_second: float
+    megabytes: float
+
+
+def pytorch_variant(name: str, trained: TrainedModel) -> Variant:
+    """Makes the variant of a PyTorch model, which is moved to the CPU."""
+    model = trained.model.cpu().eval()
 
     @torch.inference_mode()
-    def answer(columns: Columns) -> np.ndarray:
-        return _in_order(columns, tokenizer, lambda batch: model(**batch).logits.float().numpy())
+    def logits(columns: Columns) -> np.ndarray:
+        return _in_row_order(columns, trained.tokenizer, lambda batch: model(**batch).logits.float().numpy())
 
-    return Variant(name, answer, sum(weight.nbytes for weight in model.state_dict().values()))
+    return Variant(name, logits, sum(weight.nbytes for weight in model.state_dict().values()))
 
 
 def onnx_variant(name: str, session: Any, size: int, tokenizer: PreTrainedTokenizerBase, task: str | None) -> Variant:
@@ -61,116 +115,124 @@ def onnx_variant(name: str, session: Any, size: int, tokenizer: PreTrainedTokeni
 
     Args:
         name (`str`):
-            Its name.
+            Name of the variant.
         session (`onnxruntime.InferenceSession`):
             The opened file.
         size (`int`):
-            Bytes of the file.
+            Size of the file in bytes.
         tokenizer (`PreTrainedTokenizerBase`):
-            The model's.
+            The model's tokenizer.
         task (`str`, *optional*):
-            Which task of a file of several; then single sentences go through it two by two.
+            Which task of a multitask model's file; such a file reads single sentences in groups of two.
     """
     if task is None:
         return Variant(
-            name, lambda columns: _in_order(columns, tokenizer, lambda b: run_session(session, b)["logits"]), size
+            name, lambda columns: _in_row_order(columns, tokenizer, lambda b: run_session(session, b)["logits"]), size
         )
 
     def logits(batch: dict[str, torch.Tensor]) -> np.ndarray:
         rows, is_pair = len(batch["input_ids"]), batch["input_ids"].dim() == 3
         if not is_pair:
-            even = torch.arange(rows + rows % 2).clamp(max=rows - 1)  # an odd number: the last one twice
+            even = torch.arange(rows + rows % 2).clamp(max=rows - 1)  # repeats the last row of an odd number
             batch = {key: tensor[even].view(len(even) // 2, 2, -1) for key, tensor in batch.items()}
         found = run_session(session, batch)[f"logits_{task}"]  # (B, C), single sentences (B / 2, 2, C)
         return found if is_pair else found.reshape(-1, found.shape[-1])[:rows]
 
-    return Variant(name, lambda columns: _in_order(columns, tokenizer, logits), size)
+    return Variant(name, lambda columns: _in_row_order(columns, tokenizer, logits), size)
 
 
 def sentence_transformers_variant(name: str, loaded: Any, model: ExtraBertForSimilarity, size: int) -> Variant:
-    """Makes the variant of a loaded `SentenceTransformer`, whose vectors the `model`'s head turns into scores."""
+    """Makes the variant of a loaded `SentenceTransformer`; the head of `model` computes scores from its vectors."""
 
-    def answer(columns: Columns) -> np.ndarray:
+    def logits(columns: Columns) -> np.ndarray:
         vectors = [
             loaded.encode(list(column), batch_size=BATCH_SIZE, convert_to_tensor=True, show_progress_bar=False)
             for column in columns
         ]
         return model.head(torch.stack(vectors, dim=1).cpu()).numpy()  # (N, 2, d) -> (N, 1)
 
-    return Variant(name, answer, size)
+    return Variant(name, logits, size)
 
 
 def measure_parity(
     task: TaskSpec, split: Dataset, before: Variant, after: Sequence[Variant], *, threads: int = 1
-) -> list[dict[str, Any]]:
+) -> list[ParityEntry]:
     """
-    Compares the answers of a model's variants on labelled rows.
+    Compares the predictions of a model's variants on labelled rows.
 
     Args:
         task ([`TaskSpec`]):
-            What the rows hold.
+            The task of the rows.
         split (`Dataset`):
             With `sentence1`, for pairs `sentence2`, and `label`.
         before ([`Variant`]):
-            The model as it was.
+            The original model.
         after (`Sequence[Variant]`):
-            What was exported.
+            The exported variants.
         threads (`int`, defaults to 1):
-            PyTorch's, while it is measured.
+            Number of PyTorch's threads during the measurement.
 
     Returns:
-        `list[dict]`, one a variant, `before` first: `variant`, `task`, `rows`, `logit_difference` and
-        `prediction_difference` (`max` and `mean`, of class ids or of scores), `same_class` (share of rows, `None` for
-        scores), `scores` as [`score`] gives them, `rows_per_second` from text to logits, `megabytes`. The differences
-        are from `before`, for which they are `None`.
+        `list[ParityEntry]`: one entry a variant, `before` first.
 
     Raises:
         [`InputError`]: if the rows have no labels.
     """
     if "label" not in split.column_names:
         raise InputError(f"`data` must be labelled rows to measure parity on, got the columns {split.column_names}.")
-    columns = [split[name][:] for name in ("sentence1", "sentence2")[: 2 if task.is_pair else 1]]
+    columns = [split[name][:] for name in task.sentence_columns]
     labels = np.asarray(split["label"][:])
-    entries, expected = [], None
+    entries: list[ParityEntry] = []
+    expected: np.ndarray | None = None
     threads_before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         for variant in (before, *after):
-            variant.answer([column[:BATCH_SIZE] for column in columns])  # the first call takes longer
+            variant.logits([column[:BATCH_SIZE] for column in columns])  # warm-up: the first call takes longer
             start = time.perf_counter()
-            logits = variant.answer(columns)
+            logits = variant.logits(columns)
             seconds = time.perf_counter() - start
-            expected = logits if expected is None else expected
-            entry = _compare(task, expected, logits) if variant is not before else dict.fromkeys(COMPARED)
-            scores = score(task, predictions_from_logits(task, logits), labels)
-            entry |= {"scores": asdict(scores), "rows_per_second": len(labels) / seconds}
-            entry["megabytes"] = variant.size / 1e6
-            entries.append({"variant": variant.name, "task": task.name, "rows": len(labels)} | entry)
+            predictions = predictions_from_logits(task, logits)
+            logit_difference = prediction_difference = same_class = None
+            if expected is None:
+                expected = logits
+            else:
+                predictions_before = predictions_from_logits(task, expected)
+                logit_difference = _difference(logits.astype(np.float64), expected)
+                prediction_difference = _difference(predictions, predictions_before)
+                same_class = None if task.is_regression else float((predictions == predictions_before).mean())
+            entries.append(
+                ParityEntry(
+                    variant=variant.name,
+                    task=task.name,
+                    rows=len(labels),
+                    logit_difference=logit_difference,
+                    prediction_difference=prediction_difference,
+                    same_class=same_class,
+                    scores=score(task, predictions, labels),
+                    rows_per_second=len(labels) / seconds,
+                    megabytes=variant.size / 1e6,
+                )
+            )
     finally:
         torch.set_num_threads(threads_before)
     return entries
 
 
-COMPARED = ("logit_difference", "prediction_difference", "same_class")
+def _difference(a: np.ndarray, b: np.ndarray) -> Difference:
+    difference = np.abs(a - b)
+    return Difference(max=float(difference.max()), mean=float(difference.mean()))
 
 
-def _compare(task: TaskSpec, expected: np.ndarray, logits: np.ndarray) -> dict[str, Any]:
-    predictions = [predictions_from_logits(task, either) for either in (expected, logits)]
-    differences = [np.abs(logits.astype(np.float64) - expected), np.abs(predictions[1] - predictions[0])]
-    spreads = [{"max": float(d.max()), "mean": float(d.mean())} for d in differences]
-    same_class = None if task.is_regression else float((predictions[0] == predictions[1]).mean())
-    return dict(zip(COMPARED, [*spreads, same_class], strict=True))
-
-
-def parity_table(entries: Sequence[Mapping[str, Any]], metrics: Mapping[str, str]) -> str:
+def parity_table(entries: Sequence[ParityEntry], metrics: Mapping[str, str]) -> str:
     """
-    Lays out what [`measure_parity`] gives as a Markdown table.
+    Formats entries of [`measure_parity`] as a Markdown table.
 
     Args:
-        entries (`Sequence[dict]`):
-            Of one task or of several.
+        entries (`Sequence[ParityEntry]`):
+            Entries of one task or of several.
         metrics (`Mapping[str, str]`):
-            By task, the name of the metric to show.
+            Name of the metric to show for each task, by the task's name.
     """
     lines = [
         "| variant | task | rows | logits differ, max / mean | prediction differs, max / mean | same class "
@@ -178,28 +240,34 @@ def parity_table(entries: Sequence[Mapping[str, Any]], metrics: Mapping[str, str
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for entry in entries:
-        metric = metrics[entry["task"]]
-        low, high = entry["scores"]["intervals"][metric]
-        told = [_spread(entry[key]) for key in ("logit_difference", "prediction_difference")]
-        same_class = "-" if entry["same_class"] is None else f"{100 * entry['same_class']:.1f} %"
-        score_told = f"{metric} {entry['scores']['metrics'][metric]:.4f} [{low:.3f}, {high:.3f}]"
-        speed, size = f"{entry['rows_per_second']:,.0f}", f"{entry['megabytes']:.1f}"
-        cells = [entry["variant"], entry["task"], f"{entry['rows']:,}", *told, same_class, score_told, speed, size]
+        metric = metrics[entry.task]
+        low, high = entry.scores.intervals[metric]
+        cells = [
+            entry.variant,
+            entry.task,
+            f"{entry.rows:,}",
+            _difference_cell(entry.logit_difference),
+            _difference_cell(entry.prediction_difference),
+            "-" if entry.same_class is None else f"{100 * entry.same_class:.1f} %",
+            f"{metric} {entry.scores.metrics[metric]:.4f} [{low:.3f}, {high:.3f}]",
+            f"{entry.rows_per_second:,.0f}",
+            f"{entry.megabytes:.1f}",
+        ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _spread(difference: Mapping[str, float] | None) -> str:
-    return "-" if difference is None else f"{difference['max']:.2g} / {difference['mean']:.2g}"
+def _difference_cell(difference: Difference | None) -> str:
+    return "-" if difference is None else f"{difference.max:.2g} / {difference.mean:.2g}"
 
 
-def _in_order(
-    columns: Columns, tokenizer: PreTrainedTokenizerBase, answer: Callable[[dict[str, torch.Tensor]], np.ndarray]
+def _in_row_order(
+    columns: Columns, tokenizer: PreTrainedTokenizerBase, predict: Callable[[dict[str, torch.Tensor]], np.ndarray]
 ) -> np.ndarray:
-    """Answers batches of rows of like length, and gives the logits in the rows' order."""
+    """Predicts batches of rows of similar length, and returns the logits in the order of the rows."""
     logits: np.ndarray | None = None
     for chosen, batch in _batches(columns, tokenizer):
-        part = answer(batch)  # (B, C)
+        part = predict(batch)  # (B, C)
         if logits is None:
             logits = np.empty((len(columns[0]), part.shape[-1]), dtype=np.float32)
         logits[chosen] = part

@@ -115,7 +115,7 @@ class ColumnArguments:
     def apply_to(self, task: TaskSpec) -> TaskSpec:
         """Gives `task` with the columns that are set here."""
         columns = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(ColumnArguments)}
-        return dataclasses.replace(task, **{name: column for name, column in columns.items() if column is not None})
+        return task.with_columns({name: column for name, column in columns.items() if column is not None})
 
 
 @dataclass

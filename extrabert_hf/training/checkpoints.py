@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from peft import PeftConfig, PeftModel
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
@@ -13,7 +14,12 @@ from extrabert_hf.pretrained.lora import ADAPTER
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
 
-COMPARED = ("tasks", *(name for name in TASK_FIELDS if name != "class_names"), "id2label", "hidden_size")
+COMPARED = (
+    "tasks",
+    *(name for name in TASK_FIELDS if name not in ("class_names", "columns")),
+    "id2label",
+    "hidden_size",
+)
 """Fields of the config that must be equal in the checkpoint and in the run; `id2label` has the class names."""
 
 COMPARED_OF_LORA = ("r", "lora_alpha", "lora_dropout", "target_modules")
@@ -68,8 +74,18 @@ def _check_same(
     saved: PreTrainedConfig | PeftConfig, config: PreTrainedConfig | PeftConfig, names: Sequence[str]
 ) -> None:
     for name in names:
-        expected, found = getattr(config, name), getattr(saved, name)
+        expected, found = (_compared(getattr(either, name)) for either in (config, saved))
         if found != expected:
             raise InputError(
                 f"`resume_from_checkpoint` must hold this run's model, whose `{name}` is {expected}, got {found}."
             )
+
+
+def _compared(value: Any) -> Any:
+    """Leaves the columns of the training rows out of a config's `tasks`: they do not change the model."""
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: {name: field for name, field in entry.items() if name != "columns"} if isinstance(entry, dict) else entry
+        for key, entry in value.items()
+    }

@@ -28,7 +28,7 @@ from extrabert_hf.evaluation.metrics import compute_metrics, predictions_from_lo
 from extrabert_hf.evaluation.scores import majority_baseline
 from extrabert_hf.inference.calibration import MIN_ROWS, CalibrationReport, calibrate_model
 from extrabert_hf.machine import PRECISIONS, keep_freed_memory
-from extrabert_hf.pretrained.loading import build_model, build_multitask_model
+from extrabert_hf.pretrained.loading import build_model, build_multitask_model, models_by_task
 from extrabert_hf.pretrained.lora import merge_lora, save_adapter, with_lora
 from extrabert_hf.pretrained.names import lasting_model_name
 from extrabert_hf.runs.folder import RunFolder, atomic_path
@@ -82,12 +82,12 @@ def calibrate_run(
     Returns:
         `dict[str, CalibrationReport]`: what calibration changed, by task.
     """
-    options = {"batch_size": run.training.eval_batch_size, "progress": not run.training.disable_tqdm}
+    batch_size, progress = run.training.eval_batch_size, not run.training.disable_tqdm
     reports = {}
-    for name, task in run.specs.items():
-        if not task.is_regression:
-            task_model = model if run.multitask is None else model.extract(name)  # which shares the head
-            reports[name] = calibrate_model(task_model, tokenizer, task, loaded[name].splits["dev"], **options)
+    for name, trained in models_by_task(model, tokenizer, run.specs).items():  # they share the heads of `model`
+        if not trained.task.is_regression:
+            rows = loaded[name].splits["dev"]
+            reports[name] = calibrate_model(trained, rows, batch_size=batch_size, progress=progress)
     model.save_pretrained(run.training.output_dir)
     return reports
 

@@ -1,9 +1,8 @@
 """All that enters the loss of a training step: label balance, R-Drop, teachers."""
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,7 +11,7 @@ from datasets import Dataset
 from scipy.ndimage import gaussian_filter1d
 
 from extrabert_hf.data.collators import EXTRA_COLUMNS
-from extrabert_hf.inference.predictor import predict_members
+from extrabert_hf.inference.predictor import Predictor
 from extrabert_hf.pretrained.loading import load_same_task
 from extrabert_hf.tasks import TaskSpec
 
@@ -181,18 +180,16 @@ def prepare_train_rows(
     weights_name, teacher_name = EXTRA_COLUMNS
     labels = np.asarray(rows["label"][:])
     if training.teachers:
-        options = {"batch_size": training.eval_batch_size, "bf16": training.bf16}
-        answers = answers_of(training.teachers, rows, task, progress=not training.disable_tqdm, **options)
-        tokenized = tokenized.add_column(teacher_name, answers.tolist())
+        logger.info("%s: predicting the training rows with %s", task.name, ", ".join(training.teachers))
+        teachers = Predictor(
+            tuple(load_same_task(name, task, "teachers") for name in training.teachers),
+            batch_size=training.eval_batch_size,
+            bf16=training.bf16,
+            progress=not training.disable_tqdm,
+        )
+        tokenized = tokenized.add_column(teacher_name, teachers.predict(rows).logits.tolist())
     if training.label_balance == "weights":
         tokenized = tokenized.add_column(weights_name, balanced_weights(task, labels))
     if training.label_balance == "sampling":
         tokenized = tokenized.select(balanced_rows(task, labels, training.seed))
     return tokenized
-
-
-def answers_of(teachers: Sequence[str], rows: Dataset, task: TaskSpec, **options: Any) -> np.ndarray:
-    """Gives the teachers' mean answer to each row, as [`predict_members`] does with `options`, `(N, C)`."""
-    members = [load_same_task(name, task, "teachers") for name in teachers]
-    logger.info("%s: what %s answer to the training rows", task.name, ", ".join(teachers))
-    return predict_members(members, *(rows[name][:] for name in task.sentence_columns), **options)

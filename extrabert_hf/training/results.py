@@ -14,12 +14,14 @@ from transformers import PreTrainedModel
 from extrabert_hf.data.loading import LoadedData
 from extrabert_hf.data.sources import describe_source
 from extrabert_hf.evaluation.metrics import aggregate_scores
-from extrabert_hf.evaluation.scores import SplitScores, score, summarize
+from extrabert_hf.evaluation.scores import SplitScores, summarize
 from extrabert_hf.inference.calibration import CalibrationReport
-from extrabert_hf.inference.predictor import score_split
+from extrabert_hf.inference.explanation import explain_worst_rows
+from extrabert_hf.inference.predictor import Predictor
 from extrabert_hf.machine import describe_machine
+from extrabert_hf.pretrained.loading import TrainedModel, models_by_task
 from extrabert_hf.pretrained.names import hub_model_name
-from extrabert_hf.runs.answers import Answers, answer_rows
+from extrabert_hf.runs.error_table import ReportedPredictions
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.gradient_conflicts import ConflictSummary, summarize_conflicts
 from extrabert_hf.runs.report import report_run
@@ -55,18 +57,17 @@ def score_and_write(
         train_metrics (`dict[str, float]`):
             The metrics of `trainer.train`.
         calibrations (`dict[str, CalibrationReport]`):
-            What calibration changed, by calibrated task.
+            The calibration of each calibrated task, by the task's name.
 
     Returns:
         [`RunMetrics`]: the metrics, which are also written to the run's folder.
     """
     folder = RunFolder(Path(run.training.output_dir))
-    answers: dict[str, Answers] = {}
+    reported: dict[str, ReportedPredictions] = {}
     tasks = {}
-    for name in run.tasks:
-        task_model = model if run.multitask is None else model.extract(name)
-        scores = _score_task(run, name, trainer, task_model, loaded[name], answers)
-        tasks[name] = _task_metrics(run, name, task_model, loaded[name], scores, calibrations.get(name))
+    for name, trained in models_by_task(model, trainer.processing_class, run.specs).items():
+        scores = _score_task(run, name, trained, loaded[name], reported)
+        tasks[name] = _task_metrics(run, name, trained.model, loaded[name], scores, calibrations.get(name))
     metrics = RunMetrics(
         tasks=tasks,
         **({} if run.multitask is None else _multitask_results(run, tasks, folder)),
@@ -85,7 +86,7 @@ def score_and_write(
         versions={"torch": torch.__version__, "transformers": transformers.__version__},
     )
     folder.write_metrics(metrics)
-    report_run(folder, answers, metrics)
+    report_run(folder, reported, metrics)
     logger.info("\nmodel, %s, predictions and %s are in %s", folder.METRICS, folder.REPORT, folder.path)
     return metrics
 
@@ -134,29 +135,21 @@ def _conflicts(trainer: MultiTaskTrainer) -> ConflictSummary:
 
 
 def _score_task(
-    run: Run,
-    name: str,
-    trainer: ExtraBertTrainer,
-    model: PreTrainedModel,
-    loaded: LoadedData,
-    answers: dict[str, Answers],
+    run: Run, name: str, trained: TrainedModel, loaded: LoadedData, reported: dict[str, ReportedPredictions]
 ) -> dict[str, SplitScores]:
     folder, task = RunFolder(Path(run.training.output_dir)), run.specs[name]
     train_labels = np.asarray(loaded.splits["train"]["label"][:])
-    options = {"batch_size": run.training.eval_batch_size, "progress": not run.training.disable_tqdm}
+    predictor = Predictor((trained,), batch_size=run.training.eval_batch_size, progress=not run.training.disable_tqdm)
     scores = {}
     for split in ["dev", "test"] if run.tasks[name].data.predict_test and "test" in loaded.splits else ["dev"]:
-        rows = loaded.splits[split]
+        predictions = predictor.predict(loaded.splits[split])
         if split == "dev":
-            answers[name] = answer_rows(model, trainer.processing_class, task, rows, **options)
-            predictions = answers[name].predictions
-            found = score(task, predictions, answers[name].labels, train_labels=train_labels)
-        else:
-            members = [(model, trainer.processing_class)]
-            predictions, found = score_split(members, task, rows, train_labels=train_labels, **options)
-        write_submission(folder.predictions_file(name, split), task, rows["id"], predictions)
-        if found is not None:
-            scores[split] = found
-            write_scored(folder.scored_file(name, split), rows["id"], rows["label"][:], predictions)
-            logger.info("\n%s", summarize(f"{name} {split}", found))
+            reported[name] = ReportedPredictions(predictions, explain_worst_rows(trained, predictions))
+        write_submission(folder.predictions_file(name, split), task, predictions.ids, predictions.values)
+        if predictions.labels is not None:
+            scores[split] = predictions.score(train_labels)
+            write_scored(
+                folder.scored_file(name, split), predictions.ids, predictions.labels.tolist(), predictions.values
+            )
+            logger.info("\n%s", summarize(f"{name} {split}", scores[split]))
     return scores

@@ -67,3 +67,23 @@ def test_two_roles_cannot_share_a_column():
         InputError, match="`--sentence1_column` and `--sentence2_column` must name two different columns"
     ):
         find_columns(list(PLAIN), task, "rows.csv")
+
+
+def test_a_remembered_column_that_is_missing_gives_way_to_the_well_known_names():
+    task = replace(
+        SINGLE,
+        sentence1_column="review text",
+        label_column="stars",
+        id_column="number",
+        remembered_columns=("sentence1_column", "label_column", "id_column"),
+    )
+    own = find_columns(["number", "review text", "stars", "label"], task, "rows.csv")
+    assert (own.sentence1, own.label, own.id) == ("review text", "stars", "number")
+    other = find_columns(["id", "sentence", "label"], task, "rows.csv")
+    assert (other.sentence1, other.label, other.id) == ("sentence", "label", "id")
+    assert find_columns(["sentence"], task, "rows.csv", label_required=False).label is None
+    named = task.with_columns({"label_column": "grade"})
+    with pytest.raises(InputError, match=r"`--label_column` must name a column of rows\.csv"):
+        find_columns(["sentence", "label"], named, "rows.csv")
+    with pytest.raises(InputError, match="no column for `sentence1`"):
+        find_columns(["words", "label"], task, "rows.csv")

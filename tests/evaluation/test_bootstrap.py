@@ -137,13 +137,13 @@ def test_score_is_a_whole_report_ready_for_json(task):
     predictions, labels = some_rows("pearson" if task.is_regression else "accuracy", 60)
     if task is PARA:
         predictions, labels = predictions % 2, labels % 2
-    report = score(task, predictions, labels, train_labels=labels)
-    assert SplitScores.from_dict(json.loads(json.dumps(asdict(report), allow_nan=False))) == report
-    assert report.rows == 60
-    assert report.metrics == compute_metrics(task, predictions, labels)
-    assert tuple(report.intervals) == metric_names(task)
-    for name, (low, high) in report.intervals.items():
-        assert low <= report.metrics[name] <= high
+    scores = score(task, predictions, labels, train_labels=labels)
+    assert SplitScores.from_dict(json.loads(json.dumps(asdict(scores), allow_nan=False))) == scores
+    assert scores.rows == 60
+    assert scores.metrics == compute_metrics(task, predictions, labels)
+    assert tuple(scores.intervals) == metric_names(task)
+    for name, (low, high) in scores.intervals.items():
+        assert low <= scores.metrics[name] <= high
         assert (low, high) == bootstrap_interval(FORMULAS[name], predictions, labels)
-    assert report.majority_baseline == majority_baseline(task, labels, labels)
+    assert scores.majority_baseline == majority_baseline(task, labels, labels)
     assert score(task, predictions, labels).majority_baseline is None

@@ -7,7 +7,7 @@ from extrabert_hf.data.loading import load_split
 from extrabert_hf.errors import InputError
 from extrabert_hf.inference.calibration import Calibration, calibrate, calibrate_model, fit_calibration
 from extrabert_hf.inference.predictor import predict_logits
-from extrabert_hf.pretrained.loading import build_model
+from extrabert_hf.pretrained.loading import TrainedModel, build_model
 from extrabert_hf.tasks import PAPER_TASKS
 
 
@@ -30,7 +30,8 @@ def test_true_probabilities_stay_as_they_are(classes):
 def test_a_distortion_is_undone(classes, bias):
     logits, labels = drawn(classes)
     shifted = logits - np.array([0.0, bias]) if classes == 2 else logits
-    found, report = calibrate(3.0 * shifted, labels)
+    report = calibrate(3.0 * shifted, labels)
+    found = fit_calibration(3.0 * shifted, labels)
     assert found.temperature == pytest.approx(3.0, rel=0.08)
     assert found.bias == pytest.approx(bias, abs=0.15)
     assert report.before.expected_calibration_error > 0.1
@@ -40,15 +41,16 @@ def test_a_distortion_is_undone(classes, bias):
     gain = report.after.accuracy - report.before.accuracy
     assert low <= gain <= high and (low > 0) == (classes == 2)
     assert (report.temperature, report.bias, report.rows) == (found.temperature, found.bias, 4000)
+    assert report.calibration == found
 
 
 def test_scores_after_are_of_rows_that_the_fit_has_not_seen():
     draw = np.random.default_rng(0)
-    _, report = calibrate(draw.normal(size=(100, 2)), draw.integers(0, 2, size=100))  # nothing to learn
+    report = calibrate(draw.normal(size=(100, 2)), draw.integers(0, 2, size=100))  # nothing to learn
     assert report.after.nll > np.log(2)  # worse than a coin: what it learnt were accidents
 
 
-def test_answers_that_are_never_wrong_do_not_send_the_fit_to_infinity():
+def test_predictions_that_are_never_wrong_do_not_send_the_fit_to_infinity():
     labels = np.arange(200) % 2
     found = fit_calibration(np.eye(2)[labels], labels)
     assert 1 / 20 <= found.temperature < 1 / 10
@@ -77,8 +79,8 @@ def test_a_model_is_calibrated_in_place(tiny_encoder):
     rows = load_split(task, "sample", "train").splits["train"]
     sentences = [rows["sentence1"][:], rows["sentence2"][:]]
     before = predict_logits(model, tokenizer, *sentences)
-    report = calibrate_model(model, tokenizer, task, rows)
-    expected = Calibration(report.temperature, report.bias).apply(before)
+    report = calibrate_model(TrainedModel(model, tokenizer, task), rows)
+    expected = report.calibration.apply(before)
     np.testing.assert_allclose(predict_logits(model, tokenizer, *sentences), expected, rtol=1e-4, atol=1e-5)
 
 
@@ -87,4 +89,4 @@ def test_scores_are_refused(tiny_encoder):
     model, tokenizer = build_model(tiny_encoder, task)
     rows = load_split(task, "sample", "dev").splits["dev"]
     with pytest.raises(InputError, match="only classes have probabilities to calibrate, 'sts' has scores"):
-        calibrate_model(model, tokenizer, task, rows)
+        calibrate_model(TrainedModel(model, tokenizer, task), rows)

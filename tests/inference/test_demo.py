@@ -5,9 +5,9 @@ import urllib.request
 import pytest
 
 from extrabert_hf.errors import InputError
-from extrabert_hf.inference.demo import answer_html, load_demo_models, serve_demo
+from extrabert_hf.inference.demo import load_demo_models, prediction_html, serve_demo
 from extrabert_hf.inference.explanation import explain
-from extrabert_hf.models import ExtraBertForMultiTask
+from extrabert_hf.models.modeling_multitask_extrabert import ExtraBertForMultiTask
 from extrabert_hf.pretrained.loading import build_model
 from extrabert_hf.tasks import PAPER_TASKS
 
@@ -24,13 +24,16 @@ def folders(tiny_encoder, tmp_path):
     return tmp_path
 
 
-def answers(page):
+def predictions(page):
     return re.findall(r"<small>(.*?)</small><h4>(.*?)</h4>", page)
 
 
 def test_a_model_of_several_tasks_stands_for_all_of_them(folders):
     models = load_demo_models([str(folders / "sst"), f"other={folders / 'both'}", str(folders / "sts")])
-    assert {task: list(its) for task, its in models.items()} == {"sst": ["sst", "other"], "sts": ["other", "sts"]}
+    assert {task: list(by_name) for task, by_name in models.items()} == {
+        "sst": ["sst", "other"],
+        "sts": ["other", "sts"],
+    }
 
 
 def test_two_models_of_a_task_need_two_names(folders):
@@ -38,20 +41,23 @@ def test_two_models_of_a_task_need_two_names(folders):
         load_demo_models([str(folders / "sst"), f"sst={folders / 'both'}"])
 
 
-def test_each_sentence_or_pair_is_answered_by_each_model(folders):
+def test_each_sentence_or_pair_is_predicted_by_each_model(folders):
     models = load_demo_models([str(folders / "sst"), str(folders / "sts"), f"a<b={folders / 'both'}"])
     first, second = "A warm <i>film</i> .", "not good"
-    told = {name: [explain(*its, [text]).answer for text in (first, second)] for name, its in models["sst"].items()}
-    page = answer_html(models["sst"], first, second)
-    assert answers(page) == [(name.replace("<", "&lt;"), told[name][n]) for n in (0, 1) for name in told]
+    expected = {
+        name: [explain(trained, [text]).prediction for text in (first, second)]
+        for name, trained in models["sst"].items()
+    }
+    page = prediction_html(models["sst"], first, second)
+    assert predictions(page) == [(name.replace("<", "&lt;"), expected[name][n]) for n in (0, 1) for name in expected]
     assert "<i>film" not in page
-    pair = explain(*models["sts"]["sts"], [first, second]).answer
-    assert answers(answer_html(models["sts"], first, second))[0] == ("sts", pair)
-    assert answer_html(models["sts"], first, " ") == '<p class="missing">Type two sentences.</p>'
-    assert answer_html(models["sst"], "", " ") == '<p class="missing">Type a sentence.</p>'
+    pair = explain(models["sts"]["sts"], [first, second]).prediction
+    assert predictions(prediction_html(models["sts"], first, second))[0] == ("sts", pair)
+    assert prediction_html(models["sts"], first, " ") == '<p class="missing">Type two sentences.</p>'
+    assert prediction_html(models["sst"], "", " ") == '<p class="missing">Type a sentence.</p>'
 
 
-def test_the_page_answers_over_http_and_names_no_other_machine(folders, monkeypatch):
+def test_the_page_predicts_over_http_and_names_no_other_machine(folders, monkeypatch):
     gradio = pytest.importorskip("gradio", reason="needs the extra `demo`")
     import gradio_client
 
@@ -59,8 +65,8 @@ def test_the_page_answers_over_http_and_names_no_other_machine(folders, monkeypa
     address = serve_demo([str(folders / "both")], "127.0.0.1", 0, block=False)
     client = gradio_client.Client(address, verbose=False)
     models = load_demo_models([str(folders / "both")])
-    expected = [answer_html(its, "not good", "a man plays") for its in models.values()]
-    assert list(client.predict("not good", "a man plays", api_name="/answer")) == expected
+    expected = [prediction_html(by_name, "not good", "a man plays") for by_name in models.values()]
+    assert list(client.predict("not good", "a man plays", api_name="/predict")) == expected
     with urllib.request.urlopen(address) as page:
         text = page.read().decode()
     assert "fonts.googleapis" not in text

@@ -36,6 +36,6 @@ def test_a_page_escapes_words_and_needs_nothing_else():
 
 def test_an_explanation_without_weights_says_so():
     bare = Explanation("neutral, 40.0 %", [["a", "b"]], None, {})
-    assert to_terminal(bare) == "neutral, 40.0 %\na b\nThe encoder's own pooler gives tokens no weights."
+    assert to_terminal(bare) == "neutral, 40.0 %\na b\nThe encoder's own pooler does not weight tokens."
     page = to_html(bare)
-    assert "gives tokens no weights" in page and "<table>" not in page and "title=" not in page
+    assert "does not weight tokens" in page and "<table>" not in page and "title=" not in page

@@ -7,11 +7,12 @@ from types import SimpleNamespace
 import pytest
 from transformers import AutoTokenizer, set_seed
 
-from extrabert_hf import ExtraBertForParaphrase, ExtraBertForSentiment, ExtraBertForSimilarity
+from extrabert_hf.models.modeling_extrabert import ExtraBertForParaphrase, ExtraBertForSentiment, ExtraBertForSimilarity
 from extrabert_hf.errors import InputError
 from extrabert_hf.inference import prediction_file
 from extrabert_hf.inference.prediction_file import PredictionParts, predict_file
-from extrabert_hf.inference.predictor import predict_members
+from extrabert_hf.inference.predictor import Predictor
+from extrabert_hf.pretrained.loading import TrainedModel
 from extrabert_hf.tasks import PAPER_TASKS
 
 CLASSES = {"sst": ExtraBertForSentiment, "para": ExtraBertForParaphrase, "sts": ExtraBertForSimilarity}
@@ -24,7 +25,8 @@ def predict(tiny_encoder):
     def run(task, source, output, **options):
         set_seed(0)
         model = CLASSES[task].from_backbone(tiny_encoder).eval()
-        return predict_file([(model, tokenizer)], PAPER_TASKS[task], str(source), str(output), **options)
+        predictor = Predictor((TrainedModel(model, tokenizer, PAPER_TASKS[task]),), **options)
+        return predict_file(predictor, str(source), str(output))
 
     return run
 
@@ -70,21 +72,21 @@ def test_a_run_that_broke_off_goes_on_and_ends_as_one_that_did_not(
 ):
     monkeypatch.setattr(prediction_file, "ROWS_AT_A_TIME", 10)
     predict("para", pairs, tmp_path / f"whole_{output}")
-    calls = []
+    calls, logits = [], Predictor.logits
 
     def break_off(*args, **kwargs):
         calls.append(args)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return predict_members(*args, **kwargs)
+        return logits(*args, **kwargs)
 
-    monkeypatch.setattr(prediction_file, "predict_members", break_off)
+    monkeypatch.setattr(Predictor, "logits", break_off)
     with pytest.raises(KeyboardInterrupt):
         predict("para", pairs, tmp_path / output)
     assert not (tmp_path / output).exists() and (tmp_path / f"{output}.parts").is_dir()
     with caplog.at_level("INFO"):
         assert predict("para", pairs, tmp_path / output) == 25
-    assert "going on after 1 parts of 10 rows" in caplog.text and len(calls) == 4
+    assert "continuing after 1 parts of 10 rows" in caplog.text and len(calls) == 4
     assert (tmp_path / output).read_bytes() == (tmp_path / f"whole_{output}").read_bytes()
     assert not (tmp_path / f"{output}.parts").exists()
 

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from extrabert_hf import ExtraBertConfig, ExtraBertForMultiTask
+from extrabert_hf.models.configuration_extrabert import ExtraBertConfig
+from extrabert_hf.models.modeling_multitask_extrabert import ExtraBertForMultiTask
 
 TASKS = {
     "sst": {"head": "sentiment", "pooling": "mean"},

@@ -1,14 +1,18 @@
 import dataclasses
 import importlib.util
+import json
+from pathlib import Path
 
 import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer, BertConfig, DistilBertConfig
 
-from extrabert_hf import ExtraBertConfig, ExtraBertForMultiTask, ExtraBertForParaphrase
+from extrabert_hf.models.configuration_extrabert import ExtraBertConfig
+from extrabert_hf.models.modeling_multitask_extrabert import ExtraBertForMultiTask
+from extrabert_hf.models.modeling_extrabert import ExtraBertForParaphrase
 from extrabert_hf.errors import InputError
-from extrabert_hf.models import MODEL_FOR_HEAD
-from extrabert_hf.pretrained.loading import build_model, build_multitask_model, load_model
+from extrabert_hf.models.modeling_extrabert import MODEL_FOR_HEAD
+from extrabert_hf.pretrained.loading import build_model, build_multitask_model, load_all_tasks, load_model
 from extrabert_hf.tasks import PAPER_TASKS, TaskSpec
 
 needs_minilm = pytest.mark.skipif(
@@ -75,8 +79,9 @@ def test_a_plain_encoder_is_no_model_of_ours(tiny_encoder):
 def test_labels_of_the_saved_model_are_those_of_its_task(tiny_encoder, tmp_path):
     AutoTokenizer.from_pretrained(tiny_encoder).save_pretrained(tmp_path)
     ExtraBertForParaphrase.from_backbone(tiny_encoder, class_names=["no", "maybe", "yes"]).save_pretrained(tmp_path)
-    model, _, task = load_model(str(tmp_path))
-    assert not model.training
+    trained = load_model(str(tmp_path))
+    task = trained.task
+    assert not trained.model.training
     assert (task.head, task.class_names) == ("paraphrase", ("no", "maybe", "yes"))
 
 
@@ -161,7 +166,8 @@ def test_a_multitask_run_does_not_go_on_from_a_model_of_one_task(paraphrase_fold
 
 @pytest.mark.parametrize("name", TASKS)
 def test_a_task_of_a_saved_multitask_model_is_loaded_with_its_labels(name, multitask, multitask_folder):
-    model, tokenizer, task = load_model(multitask_folder, name)
+    trained = load_model(multitask_folder, name)
+    model, tokenizer, task = trained.model, trained.tokenizer, trained.task
     assert type(model) is MODEL_FOR_HEAD[TASKS[name].head]
     assert not model.training
     fields = ("name", "head", "class_names", "metric") if name != "near" else ("name", "head", "label_range", "metric")
@@ -176,7 +182,7 @@ def test_a_task_named_like_one_of_the_papers_keeps_its_own_head(tiny_encoder, tm
     tasks = {"sst": TaskSpec(name="sst", head="paraphrase", class_names=("no", "maybe", "yes"))}
     for part in build_multitask_model(tiny_encoder, tasks, config_fields={"sst": {}}):
         part.save_pretrained(tmp_path)
-    _, _, task = load_model(str(tmp_path), "sst")
+    task = load_model(str(tmp_path), "sst").task
     assert (task.name, task.head, task.class_names) == ("sst", "paraphrase", ("no", "maybe", "yes"))
 
 
@@ -189,7 +195,60 @@ def test_a_task_that_the_multitask_model_lacks_is_told_those_it_has(task, multit
 
 
 def test_a_model_of_one_task_takes_no_other_task(paraphrase_folder):
-    assert load_model(paraphrase_folder)[2] == load_model(paraphrase_folder, "para")[2] == PAPER_TASKS["para"]
+    assert load_model(paraphrase_folder).task == load_model(paraphrase_folder, "para").task == PAPER_TASKS["para"]
     with pytest.raises(InputError, match=r"`task` is for a multitask model, .*got 'sts'") as caught:
         load_model(paraphrase_folder, "sts")
     assert one_line(caught)
+
+
+OWN = dataclasses.replace(
+    PAPER_TASKS["sst"],
+    name="stars",
+    class_names=("1", "2", "3"),
+    sentence1_column="review",
+    label_column="stars",
+)
+
+
+def save(folder, model, tokenizer):
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+def test_a_saved_model_remembers_the_name_and_the_columns_of_its_task(tiny_encoder, tmp_path):
+    folder = save(tmp_path / "stars", *build_model(tiny_encoder, OWN))
+    task = load_model(folder).task
+    assert task == dataclasses.replace(OWN, remembered_columns=("sentence1_column", "label_column"))
+    assert load_model(folder, "stars").task == task
+
+
+def test_a_task_of_a_saved_multitask_model_remembers_its_columns(tiny_encoder, tmp_path):
+    tasks = {"stars": OWN, "sts": PAPER_TASKS["sts"]}
+    folder = save(tmp_path, *build_multitask_model(tiny_encoder, tasks, config_fields={"stars": {}, "sts": {}}))
+    loaded = load_all_tasks(folder)
+    assert (loaded["stars"].task.sentence1_column, loaded["stars"].task.label_column) == ("review", "stars")
+    assert loaded["sts"].task == PAPER_TASKS["sts"]
+    alone = load_model(save(tmp_path / "alone", loaded["stars"].model, loaded["stars"].tokenizer)).task
+    assert alone == loaded["stars"].task
+
+
+def test_a_model_that_is_trained_further_remembers_the_last_task(tiny_encoder, tmp_path):
+    first = save(tmp_path / "first", *build_model(tiny_encoder, OWN))
+    other = dataclasses.replace(OWN, name="shop", sentence1_column=None, label_column="grade")
+    task = load_model(save(tmp_path / "second", *build_model(first, other))).task
+    assert (task.name, task.sentence1_column, task.label_column) == ("shop", None, "grade")
+    tasks = {"a": OWN}
+    first = save(tmp_path / "multi", *build_multitask_model(tiny_encoder, tasks, config_fields={"a": {}}))
+    second = build_multitask_model(first, {"a": dataclasses.replace(other, name="a")}, config_fields={"a": {}})
+    task = load_model(save(tmp_path / "multi2", *second), "a").task
+    assert (task.sentence1_column, task.label_column) == (None, "grade")
+
+
+def test_a_model_saved_before_tasks_were_remembered_has_the_papers_task(paraphrase_folder):
+    path = Path(paraphrase_folder) / "config.json"
+    config = json.loads(path.read_text())
+    for key in ("task_name", "columns"):
+        config.pop(key, None)
+    path.write_text(json.dumps(config))
+    assert load_model(paraphrase_folder).task == PAPER_TASKS["para"]

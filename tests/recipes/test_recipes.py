@@ -236,7 +236,7 @@ def test_rows_are_audited_task_by_task(tmp_path):
         (("recipes/predict.py", "./nowhere", "-", "--output", "out.csv"), "error: .*'./nowhere' is no folder"),
         (
             ("recipes/audit_data.py", "--data", "tests"),
-            "error: `data` must be 'sample' or a CS224N folder, or stand with `like`, got",
+            "error: `data` must be 'sample' or a CS224N folder, or needs `like`, got",
         ),
         (
             ("recipes/pretrain_contrastive.py", "--text", "README.md", "--load_best_model_at_end", "true"),

@@ -8,7 +8,6 @@ import subprocess
 import numpy as np
 import pytest
 
-from extrabert_hf.evaluation.scores import score
 from extrabert_hf.runs.page import ReportedRun, write_report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -24,7 +23,7 @@ told.ascending = cells(0)
 heads[0].click()
 told.descending = cells(0)
 heads[2].click()
-told.answers = cells(2)
+told.predictions = cells(2)
 const input = document.querySelector("input[data-filter=errors-similar-2]")
 input.value = "a GUITAR in"
 input.dispatchEvent(new Event("input"))
@@ -35,25 +34,27 @@ document.title = JSON.stringify(told)
 
 
 @pytest.fixture
-def page(answers_of, tmp_path):
-    answers = {"sst": answers_of("sst"), "similar-2": answers_of("sts")}
-    below_zero = answers["similar-2"].logits - 10 * (np.arange(24) < 4)[:, np.newaxis]  # answers sort by sign too
-    answers["similar-2"] = dataclasses.replace(answers["similar-2"], logits=below_zero)
-    answers["sst"].explanations.clear()  # as of errors that are not among the worst: plain text
-    scores = {
-        name: score(its.task, its.predictions, its.labels, train_labels=its.labels) for name, its in answers.items()
+def page(reported, tmp_path):
+    sst, sts = reported("sst"), reported("sts")
+    # predictions sort by sign too
+    logits = sts.predictions.logits - 10 * (np.arange(24) < 4)[:, np.newaxis]
+    tasks = {
+        "sst": dataclasses.replace(sst, explanations={}),  # as for small errors: plain text
+        "similar-2": dataclasses.replace(sts, predictions=dataclasses.replace(sts.predictions, logits=logits)),
     }
+    predictions = {name: task.predictions for name, task in tasks.items()}
+    scores = {name: task.score(train_labels=task.labels) for name, task in predictions.items()}
     path = tmp_path / "report.html"
     (tmp_path / "report_figures").mkdir()
     (tmp_path / "report_figures" / "earlier.svg").touch()
     (tmp_path / "report_figures" / "notes.txt").touch()
     conflicts = [(step, "sst", "similar-2", -0.5) for step in (1, 2)]
-    write_report(path, [ReportedRun("run", "seed 1", answers, scores, HISTORY, conflicts)], title="a & b")
-    return path, answers, scores
+    write_report(path, [ReportedRun("run", "seed 1", tasks, scores, HISTORY, conflicts)], title="a & b")
+    return path, predictions, scores
 
 
 def test_a_page_holds_scores_figures_and_errors_and_needs_nothing_else(page):
-    path, answers, scores = page
+    path, predictions, scores = page
     text = path.read_text(encoding="utf-8")
     assert "<title>a &amp; b</title>" in text and "&lt;b&gt;not&lt;/b&gt; &amp; dull" in text
     assert not re.findall(r"https?://|src=\"(?!data:)|@import|<link", text)
@@ -61,11 +62,11 @@ def test_a_page_holds_scores_figures_and_errors_and_needs_nothing_else(page):
     low, high = scores["sst"].intervals["accuracy"]
     told = [f"{value:.3f}".replace("0.", ".", 1) for value in (scores["sst"].metrics["accuracy"], low, high)]
     assert f"{told[0]}<td>[{told[1]}, {told[2]}]" in text
-    for name, its in answers.items():
-        what = "wrong answers" if name == "sst" else "rows with an error"
-        assert f"The worst {len(its.worst)} of {len(its.worst)} {what}" in text
+    for name, task in predictions.items():
+        kind, what = ("most confident", "wrong predictions") if name == "sst" else ("largest", "errors")
+        assert f"The {len(task.worst)} {kind} of {len(task.worst)} {what}" in text
         table = text.split(f'<table id="errors-{name}">')[1].split("</table>")[0]
-        assert table.count("<tr data-text=") == len(its.worst)
+        assert table.count("<tr data-text=") == len(task.worst)
     assert len(text) < 5e6
 
 
@@ -79,7 +80,7 @@ def test_the_figures_stand_beside_the_page(page):
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 def test_in_a_browser_the_errors_sort_and_filter_without_an_error_on_the_console(page, tmp_path):
-    path, answers, _ = page
+    path, predictions, _ = page
     clicked = tmp_path / "clicked.html"
     clicked.write_text(path.read_text(encoding="utf-8") + CLICKS, encoding="utf-8")
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
@@ -87,9 +88,9 @@ def test_in_a_browser_the_errors_sort_and_filter_without_an_error_on_the_console
     done = subprocess.run([CHROMIUM, *flags, clicked.as_uri()], capture_output=True, text=True, timeout=120)
     assert "CONSOLE" not in done.stderr
     told = json.loads(html.unescape(re.search(r"<title>(.+)</title>", done.stdout)[1]))
-    its = answers["similar-2"]
-    sizes = [f"{its.errors[row]:.3f}" for row in its.worst]
+    task = predictions["similar-2"]
+    sizes = [f"{task.errors[row]:.3f}" for row in task.worst]
     assert told["before"] == told["descending"] == sizes and told["ascending"] == sizes[::-1]
-    assert told["answers"] == sorted(told["answers"], key=float) and float(told["answers"][0]) < -1
-    due = [row for row in its.worst if "guitar" in " ".join(its.sentences[row])]
+    assert told["predictions"] == sorted(told["predictions"], key=float) and float(told["predictions"][0]) < -1
+    due = [row for row in task.worst if "guitar" in " ".join(task.sentences[row])]
     assert len(told["filtered"]) == len(due) > 0 and all("guitar" in text for text in told["filtered"])

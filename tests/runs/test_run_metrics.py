@@ -10,7 +10,8 @@ from extrabert_hf.evaluation.scores import score
 from extrabert_hf.inference.calibration import CalibrationReport, CalibrationScores
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.gradient_conflicts import summarize_conflicts
-from extrabert_hf.runs.run_metrics import VERSION, DatasetRecord, ModelRecord, RunMetrics, TaskMetrics, TrainingRecord
+from extrabert_hf.runs.run_metrics import VERSION, ModelRecord, RunMetrics, TaskMetrics, TrainingRecord
+from extrabert_hf.data.sources import SourceDescription
 from extrabert_hf.tasks import PAPER_TASKS
 
 
@@ -36,7 +37,7 @@ def some_metrics(seed, several=True):
             rows={"train": 7, "dev": 30, "test": 30},
             rejected_rows=int(generator.integers(9)),
             model=ModelRecord("me/encoder", True, {"pooling": "mean", "pair_features": ["u", "v"]}, "models/mine"),
-            dataset=DatasetRecord("me/data (a)", "me/data", "a"),
+            dataset=SourceDescription("me/data (a)", "me/data", "a"),
             calibration=None if task.is_regression else report,
             data={"data": None, "dev_fraction": number(), "drop_leaked": True},
         )

@@ -9,7 +9,8 @@ import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer
 
-from extrabert_hf import ExtraBertForMultiTask, ExtraBertForParaphrase, ExtraBertForSimilarity
+from extrabert_hf.models.modeling_multitask_extrabert import ExtraBertForMultiTask
+from extrabert_hf.models.modeling_extrabert import ExtraBertForParaphrase, ExtraBertForSimilarity
 from extrabert_hf.errors import InputError
 from extrabert_hf.pretrained.adapters import load_adapter
 from extrabert_hf.pretrained.loading import load_model
@@ -109,7 +110,7 @@ def test_an_adapter_becomes_an_ordinary_model(model_class, adapter, tiny_encoder
     assert not torch.equal(query, AutoModel.from_pretrained(tiny_encoder).encoder.layer[0].attention.self.query.weight)
     assert tiny_encoder not in (output / "config.json").read_text()
     assert not (output / "adapter_config.json").exists()
-    assert load_model(str(output), task.get("task"))[2].head == "paraphrase"
+    assert load_model(str(output), task.get("task")).task.head == "paraphrase"
 
 
 def test_one_task_of_several_becomes_a_model_of_its_own(saved, random_batch):

@@ -1,15 +1,20 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 from datasets import Dataset
 from transformers import AutoTokenizer
 
-from extrabert_hf import ExtraBertForMultiTask, ExtraBertForSimilarity
+from extrabert_hf.models.modeling_multitask_extrabert import ExtraBertForMultiTask
+from extrabert_hf.models.modeling_extrabert import ExtraBertForSimilarity
 from extrabert_hf.data.loading import load_split
 from extrabert_hf.errors import InputError
-from extrabert_hf.inference.predictor import predict_logits, score_split
+from extrabert_hf.inference.predictor import Predictor, predict_logits
+from extrabert_hf.pretrained.loading import TrainedModel
 from extrabert_hf.sharing.onnx_export import LogitsOfAllTasks
 from extrabert_hf.sharing.parity import (
+    Difference,
     Variant,
     measure_parity,
     onnx_variant,
@@ -23,7 +28,7 @@ FOUR = {"sentence1": ["a", "b", "c", "d"], "label": [0, 1, 2, 2]}
 
 
 class Session:
-    """Answers as an opened ONNX file does, by PyTorch."""
+    """Stands for an opened ONNX file, computed by PyTorch."""
 
     def __init__(self, model):
         self.graph = LogitsOfAllTasks(model.eval())
@@ -64,18 +69,18 @@ def constant(name, logits):
 
 
 @pytest.mark.parametrize("task", PAPER_TASKS.values(), ids=PAPER_TASKS)
-def test_rows_are_answered_in_their_order_by_one_task_and_by_all(task, multitask, tokenizer):
+def test_rows_are_predicted_in_their_order_by_one_task_and_by_all(task, multitask, tokenizer):
     rows = rows_of(task)  # 37 of them: an odd last batch
     model = multitask.extract(task.name)
     columns = columns_of(task, rows)
     expected = predict_logits(model, tokenizer, *columns)
     variants = [
-        pytorch_variant("PyTorch", model, tokenizer),
+        pytorch_variant("PyTorch", TrainedModel(model, tokenizer, task)),
         onnx_variant("onnx", Session(model), 1, tokenizer, None),
         onnx_variant("onnx of all", Session(multitask), 1, tokenizer, task.name),
     ]
     for variant in variants:
-        np.testing.assert_allclose(variant.answer(columns), expected, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(variant.logits(columns), expected, rtol=0, atol=1e-5)
 
 
 def test_vectors_of_sentence_transformers_are_scored_by_the_models_head(tiny_encoder, tokenizer):
@@ -88,7 +93,7 @@ def test_vectors_of_sentence_transformers_are_scored_by_the_models_head(tiny_enc
             return model.embed(batch["input_ids"], batch["attention_mask"])[0]
 
     columns = columns_of(PAPER_TASKS["sts"], rows_of(PAPER_TASKS["sts"]))
-    found = sentence_transformers_variant("st", Loaded(), model, 1).answer(columns)
+    found = sentence_transformers_variant("st", Loaded(), model, 1).logits(columns)
     np.testing.assert_allclose(found, predict_logits(model, tokenizer, *columns), rtol=0, atol=1e-5)
 
 
@@ -96,19 +101,20 @@ def test_vectors_of_sentence_transformers_are_scored_by_the_models_head(tiny_enc
 @pytest.mark.parametrize("task", PAPER_TASKS.values(), ids=PAPER_TASKS)
 def test_a_model_does_not_differ_from_itself_and_scores_as_it_is_evaluated(task, multitask, tokenizer):
     rows, model = rows_of(task), multitask.extract(task.name)
-    variant = pytorch_variant("PyTorch", model, tokenizer)
-    first, second = measure_parity(task, rows, variant, [pytorch_variant("again", model, tokenizer)])
-    nothing = {"max": 0.0, "mean": 0.0}
-    assert [first[key] for key in ("logit_difference", "prediction_difference", "same_class")] == [None] * 3
-    assert (second["logit_difference"], second["prediction_difference"]) == (nothing, nothing)
-    assert second["same_class"] == (None if task.is_regression else 1.0)
-    expected = score_split([(model, tokenizer)], task, rows, progress=False)[1]
-    assert second["scores"] == first["scores"]
+    trained = TrainedModel(model, tokenizer, task)
+    variant = pytorch_variant("PyTorch", trained)
+    first, second = measure_parity(task, rows, variant, [pytorch_variant("again", trained)])
+    nothing = Difference(max=0.0, mean=0.0)
+    assert [first.logit_difference, first.prediction_difference, first.same_class] == [None] * 3
+    assert (second.logit_difference, second.prediction_difference) == (nothing, nothing)
+    assert second.same_class == (None if task.is_regression else 1.0)
+    expected = Predictor((trained,)).predict(rows).score()
+    assert second.scores == first.scores
     for name, value in expected.metrics.items():
-        assert first["scores"]["metrics"][name] == pytest.approx(value, abs=1e-5)
-    assert first["rows"] == 37
-    assert first["rows_per_second"] > 0
-    assert first["megabytes"] == sum(p.nbytes for p in model.state_dict().values()) / 1e6
+        assert first.scores.metrics[name] == pytest.approx(value, abs=1e-5)
+    assert first.rows == 37
+    assert first.rows_per_second > 0
+    assert first.megabytes == sum(p.nbytes for p in model.state_dict().values()) / 1e6
 
 
 def test_differences_are_those_of_each_variant_from_the_first():
@@ -121,13 +127,13 @@ def test_differences_are_those_of_each_variant_from_the_first():
         constant("PyTorch", before),
         [constant("turned", turned), constant("lifted", before + 0.25)],
     )
-    assert [entry["variant"] for entry in entries] == ["PyTorch", "turned", "lifted"]
-    assert entries[1]["logit_difference"] == {"max": 7.0, "mean": 7 / 20}
-    assert entries[1]["prediction_difference"] == {"max": 2.0, "mean": 0.5}
-    assert entries[1]["same_class"] == 0.75
-    assert [entry["scores"]["metrics"]["accuracy"] for entry in entries] == [1.0, 0.75, 1.0]
-    assert entries[2]["logit_difference"] == {"max": 0.25, "mean": 0.25}
-    assert (entries[2]["prediction_difference"], entries[2]["same_class"]) == ({"max": 0.0, "mean": 0.0}, 1.0)
+    assert [entry.variant for entry in entries] == ["PyTorch", "turned", "lifted"]
+    assert entries[1].logit_difference == Difference(max=7.0, mean=7 / 20)
+    assert entries[1].prediction_difference == Difference(max=2.0, mean=0.5)
+    assert entries[1].same_class == 0.75
+    assert [entry.scores.metrics["accuracy"] for entry in entries] == [1.0, 0.75, 1.0]
+    assert entries[2].logit_difference == Difference(max=0.25, mean=0.25)
+    assert (entries[2].prediction_difference, entries[2].same_class) == (Difference(max=0.0, mean=0.0), 1.0)
 
 
 def test_scores_that_move_are_predictions_that_move():
@@ -139,8 +145,8 @@ def test_scores_that_move_are_predictions_that_move():
         constant("PyTorch", before),
         [constant("half", before + np.array([[0.5], [0], [-1]]))],
     )[1]
-    assert entry["logit_difference"] == entry["prediction_difference"] == {"max": 1.0, "mean": 0.5}
-    assert entry["same_class"] is None
+    assert entry.logit_difference == entry.prediction_difference == Difference(max=1.0, mean=0.5)
+    assert entry.same_class is None
 
 
 def test_threads_are_those_told_and_then_as_before():
@@ -163,8 +169,8 @@ def test_the_table_shows_a_row_for_each_variant():
     after = [constant("onnx int8", np.eye(5)[[0, 1, 2, 3]])]
     entries = measure_parity(PAPER_TASKS["sst"], Dataset.from_dict(FOUR), constant("PyTorch", before), after)
     for entry in entries:
-        entry["rows_per_second"] = 1234.4
-        entry["scores"]["intervals"]["accuracy"] = [0.25, 1.0]
+        entry.scores.intervals["accuracy"] = (0.25, 1.0)
+    entries = [dataclasses.replace(entry, rows_per_second=1234.4) for entry in entries]
     assert parity_table(entries, {"sst": "accuracy"}).splitlines()[2:] == [
         "| PyTorch | sst | 4 | - | - | - | accuracy 1.0000 [0.250, 1.000] | 1,234 | 2.0 |",
         "| onnx int8 | sst | 4 | 1 / 0.1 | 1 / 0.25 | 75.0 % | accuracy 0.7500 [0.250, 1.000] | 1,234 | 2.0 |",

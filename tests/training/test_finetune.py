@@ -7,10 +7,10 @@ from safetensors.torch import load_file
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoModel, AutoTokenizer
 
-from extrabert_hf import ExtraBertForParaphrase, ExtraBertForSentiment, ExtraBertForSimilarity
+from extrabert_hf.models.modeling_extrabert import ExtraBertForParaphrase, ExtraBertForSentiment, ExtraBertForSimilarity
 from extrabert_hf.data.loading import load_split
 from extrabert_hf.errors import InputError
-from extrabert_hf.inference.predictor import score_split
+from extrabert_hf.inference.predictor import Predictor
 from extrabert_hf.pretrained.loading import build_model, load_model
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.tasks import PAPER_TASKS
@@ -60,17 +60,17 @@ def test_a_run_leaves_model_scores_and_predictions(task, train, tmp_path):
 @pytest.mark.parametrize("task", CLASSES)
 def test_a_saved_model_scores_as_its_run_did(task, train, tmp_path):
     metrics = train(task)
-    model, tokenizer, spec = load_model(str(tmp_path / "run"))
-    assert tokenizer.model_max_length == 40
-    rows = load_split(spec, "sample").splits["dev"]
-    predictions, report = score_split([(model, tokenizer)], spec, rows, progress=False)
-    assert report.metrics == dev_metrics(metrics, task)
+    trained = load_model(str(tmp_path / "run"))
+    assert trained.tokenizer.model_max_length == 40
+    rows = load_split(trained.task, "sample").splits["dev"]
+    predictions = Predictor((trained,)).predict(rows)
+    assert predictions.score().metrics == dev_metrics(metrics, task)
     written = dict(
         line.split(" , ")
         for line in (tmp_path / "run" / "predictions" / f"{task}-dev.csv").read_text().splitlines()[1:]
     )
     assert {row_id: float(value) for row_id, value in written.items()} == dict(
-        zip(rows["id"], predictions.tolist(), strict=True)
+        zip(rows["id"], predictions.values.tolist(), strict=True)
     )
 
 
@@ -124,7 +124,7 @@ def test_ones_own_task_needs_no_code(train, tmp_path):
     assert dev_metrics(metrics, "stars")["accuracy"] > 0.9
     rejected = [json.loads(line) for line in (tmp_path / "run" / "rejected_rows.jsonl").read_text().splitlines()]
     assert [(row["file"], row["line"]) for row in rejected] == [("reviews.csv", 62), ("reviews.csv", 63)]
-    assert load_model(str(tmp_path / "run"))[2].class_names == ("down", "up")
+    assert load_model(str(tmp_path / "run")).task.class_names == ("down", "up")
 
 
 def test_a_finished_folder_is_not_trained_over_unasked(train, tmp_path):
@@ -171,8 +171,8 @@ def test_the_checkpoint_of_the_smallest_error_is_kept(train, tmp_path):
 
 def test_a_saved_model_takes_what_its_tokenizer_gives(train, tmp_path):
     train("sst")
-    model, tokenizer, _ = load_model(str(tmp_path / "run"))
-    assert model(**tokenizer("A warm film .", return_tensors="pt")).logits.shape == (1, 5)
+    trained = load_model(str(tmp_path / "run"))
+    assert trained.model(**trained.tokenizer("A warm film .", return_tensors="pt")).logits.shape == (1, 5)
 
 
 @pytest.mark.real
@@ -229,10 +229,10 @@ def test_early_stopping_ends_a_run_that_no_longer_improves(train, tmp_path):
 
 def test_training_goes_on_from_a_model_of_ours(train, tmp_path):
     train("sts")
-    before = load_model(str(tmp_path / "run"))[0].state_dict()
+    before = load_model(str(tmp_path / "run")).model.state_dict()
     frozen = ("--learning_rate", "0", "--head_learning_rate", "0", "--num_train_epochs", "1")
     train("sts", "--model_name_or_path", str(tmp_path / "run"), *frozen, output="further")
-    after = load_model(str(tmp_path / "further"))[0].state_dict()
+    after = load_model(str(tmp_path / "further")).model.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
     with pytest.raises(InputError, match="must be an encoder or an ExtraBertForSentiment"):
         train("sst", "--model_name_or_path", str(tmp_path / "run"), output="other")
@@ -247,10 +247,10 @@ def test_a_multitask_run_leaves_one_model_and_each_tasks_scores(train, tmp_path)
     assert metrics.aggregate["mean"] == pytest.approx(sum(scores) / 3)
     assert metrics.aggregate["worst"] == min(scores)
     for task, model_class in CLASSES.items():
-        model, tokenizer, spec = load_model(str(folder), task)
-        assert type(model) is model_class
-        rows = load_split(spec, "sample").splits["dev"]
-        assert score_split([(model, tokenizer)], spec, rows, progress=False)[1].metrics == dev_metrics(metrics, task)
+        trained = load_model(str(folder), task)
+        assert type(trained.model) is model_class
+        rows = load_split(trained.task, "sample").splits["dev"]
+        assert Predictor((trained,)).predict(rows).score().metrics == dev_metrics(metrics, task)
         assert len((folder / "predictions" / f"{task}-test.csv").read_text().splitlines()) == 41
         with (folder / "scored" / f"{task}-dev.csv").open() as file:
             scored = list(csv.DictReader(file))
@@ -269,20 +269,21 @@ def test_the_best_model_of_each_task_is_kept_if_asked(train, tmp_path):
         key = f"eval_{task}_{PAPER_TASKS[task].metric}"
         best = max(entry[key] for entry in state["log_history"] if key in entry)
         assert metrics.best_per_task[task][PAPER_TASKS[task].metric] == best
-        model, tokenizer, spec = load_model(str(tmp_path / "run" / "best" / task))
-        rows = load_split(spec, "sample").splits["dev"]
-        report = score_split([(model, tokenizer)], spec, rows, progress=False)[1]
-        assert report.metrics[spec.metric] == pytest.approx(best, abs=1e-6)
+        trained = load_model(str(tmp_path / "run" / "best" / task))
+        rows = load_split(trained.task, "sample").splits["dev"]
+        scores = Predictor((trained,)).predict(rows).score()
+        assert scores.metrics[trained.task.metric] == pytest.approx(best, abs=1e-6)
 
 
 @pytest.mark.parametrize("task", ["para", "multitask"])
 def test_a_lora_run_leaves_the_merged_model_and_an_adapter_that_gives_the_same(task, train, tmp_path):
     metrics = train(task, "--lora", "true", "--lora_r", "4", "--learning_rate", "0.01")
     for folder in (tmp_path / "run", tmp_path / "run" / "adapter"):
-        model, tokenizer, spec = load_model(str(folder), "para" if task == "multitask" else None)
-        rows = load_split(spec, "sample").splits["dev"]
-        report = score_split([(model, tokenizer)], spec, rows, progress=False)[1]
-        assert report.metrics == pytest.approx(dev_metrics(metrics, "para"), abs=1e-6)
+        trained = load_model(str(folder), "para" if task == "multitask" else None)
+        rows = load_split(trained.task, "sample").splits["dev"]
+        assert Predictor((trained,)).predict(rows).score().metrics == pytest.approx(
+            dev_metrics(metrics, "para"), abs=1e-6
+        )
     adapter = (tmp_path / "run" / "adapter" / "adapter_model.safetensors").stat().st_size
     assert adapter < (tmp_path / "run" / "model.safetensors").stat().st_size
 

@@ -7,7 +7,7 @@ import pytest
 from extrabert_hf.data.loading import load_split
 from extrabert_hf.errors import InputError
 from extrabert_hf.inference.calibration import Calibration
-from extrabert_hf.inference.predictor import predict_logits, score_split
+from extrabert_hf.inference.predictor import Predictor
 from extrabert_hf.pretrained.loading import load_model
 from extrabert_hf.training.command_line import parse_multitask_run, parse_run
 from extrabert_hf.training.finetune import finetune
@@ -45,9 +45,9 @@ def many_dev_rows(tmp_path):
 
 
 def logits_of(folder, task, data):
-    model, tokenizer, spec = load_model(str(folder), task)
-    rows = load_split(spec, data, "dev").splits["dev"]
-    return predict_logits(model, tokenizer, *(rows[name][:] for name in spec.sentence_columns)), spec, rows
+    trained = load_model(str(folder), task)
+    rows = load_split(trained.task, data, "dev").splits["dev"]
+    return Predictor((trained,)).predict(rows).logits, trained.task, rows
 
 
 @pytest.mark.parametrize(
@@ -66,9 +66,8 @@ def test_the_saved_model_is_calibrated(recipe, task, train, many_dev_rows):
         assert (report["rows"], report["temperature"] == 1.0) == (260, False)
         expected = Calibration(report["temperature"], report["bias"]).apply(expected)
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
-    model, tokenizer, _ = load_model(str(folder), task)
-    _, scored = score_split([(model, tokenizer)], spec, rows, progress=False)
-    assert scored.metrics == entry["scores"]["dev"]["metrics"]
+    scores = Predictor.load(str(folder), task).predict(rows).score()
+    assert scores.metrics == entry["scores"]["dev"]["metrics"]
 
 
 @pytest.mark.parametrize(

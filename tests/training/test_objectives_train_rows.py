@@ -3,7 +3,7 @@ import pytest
 from datasets import Dataset
 from transformers import AutoTokenizer
 
-from extrabert_hf import ExtraBertForParaphrase, ExtraBertForSimilarity
+from extrabert_hf.models.modeling_extrabert import ExtraBertForParaphrase, ExtraBertForSimilarity
 from extrabert_hf.data.tokenization import tokenize_dataset
 from extrabert_hf.errors import InputError
 from extrabert_hf.inference.predictor import ensemble_logits, predict_logits
@@ -41,16 +41,16 @@ def test_the_rarer_class_weighs_more_or_comes_more_often(prepare):
     assert sum(prepare(label_balance="sampling")["labels"][:]) == 2
 
 
-def test_rows_carry_the_mean_answer_of_their_teachers(prepare, tiny_encoder, tmp_path):
+def test_rows_carry_the_mean_prediction_of_their_teachers(prepare, tiny_encoder, tmp_path):
     tokenizer = AutoTokenizer.from_pretrained(tiny_encoder)
-    answers, folders = [], []
+    logits, folders = [], []
     for encoding in ("bi_encoder", "cross_encoder"):
         model = ExtraBertForParaphrase.from_backbone(tiny_encoder, pair_encoding=encoding)
         folders.append(str(tmp_path / encoding))
         model.save_pretrained(folders[-1])
         tokenizer.save_pretrained(folders[-1])
-        answers.append(predict_logits(model, tokenizer, ROWS["sentence1"][:], ROWS["sentence2"][:]))
-    np.testing.assert_allclose(prepare(teachers=folders)["teacher_logits"][:], ensemble_logits(answers), atol=1e-5)
+        logits.append(predict_logits(model, tokenizer, ROWS["sentence1"][:], ROWS["sentence2"][:]))
+    np.testing.assert_allclose(prepare(teachers=folders)["teacher_logits"][:], ensemble_logits(logits), atol=1e-5)
 
 
 def test_a_teacher_of_another_task_is_refused(prepare, tiny_encoder, tmp_path):

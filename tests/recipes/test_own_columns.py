@@ -1,0 +1,60 @@
+import csv
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+from extrabert_hf.training.command_line import parse_run
+from extrabert_hf.training.finetune import finetune
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+
+pytestmark = pytest.mark.filterwarnings("ignore::extrabert_hf.evaluation.metrics.ConstantInputWarning")
+
+
+@pytest.fixture
+def own_run(tiny_encoder, tmp_path):
+    """A model of a csv file with other column names, and a file of the same form."""
+    for name, rows in (("train", 24), ("new", 9)):
+        lines = [f"a film number {n},{1 + n % 3}" for n in range(rows)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["review,stars", *lines]) + "\n")
+    words = ["--model_name_or_path", tiny_encoder, "--output_dir", str(tmp_path / "run"), "--max_steps", "2"]
+    words += ["--data", str(tmp_path / "train.csv"), "--bf16", "false", "--disable_tqdm", "true"]
+    words += ["--task_name", "stars", "--sentence1_column", "review", "--label_column", "stars"]
+    finetune(parse_run("sst", [*words, "--class_names", "1", "2", "3"]))
+    return tmp_path
+
+
+@pytest.fixture
+def recipe(monkeypatch):
+    def run(name, *words):
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, words)])
+        runpy.run_path(str(RECIPES / f"{name}.py"), run_name="__main__")
+
+    return run
+
+
+def test_a_model_reads_files_like_its_own_without_column_flags(own_run, recipe, capsys):
+    recipe("evaluate_model", own_run / "run", "--data", own_run / "new.csv", "--output", own_run / "scores.json")
+    assert "stars dev, 9 rows" in capsys.readouterr().out
+    scores = json.loads((own_run / "scores.json").read_text())
+    assert list(scores) == ["rows", "metrics", "intervals", "majority_baseline"] and scores["rows"] == 9
+    recipe("predict", own_run / "run", own_run / "new.csv", "--output", own_run / "out.csv")
+    with (own_run / "out.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["sentence1"] for row in rows] == [f"a film number {n}" for n in range(9)]
+
+
+def test_flags_and_well_known_names_still_name_the_columns(own_run, recipe):
+    (own_run / "named.csv").write_text("review,words\nold,new\n")
+    recipe(
+        "predict", own_run / "run", own_run / "named.csv", "--output", own_run / "a.csv", "--sentence1_column", "words"
+    )
+    assert "new" in (own_run / "a.csv").read_text()
+    (own_run / "known.csv").write_text("text\nwell known\n")
+    recipe("predict", own_run / "run", own_run / "known.csv", "--output", own_run / "b.csv")
+    assert "well known" in (own_run / "b.csv").read_text()
+    with pytest.raises(SystemExit):
+        recipe("predict", own_run / "run", own_run / "known.csv", "--output", "c.csv", "--sentence1_column", "words")
