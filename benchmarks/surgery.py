@@ -19,7 +19,7 @@ from benchmarks.workloads import MAX_LENGTH, Rows, Setting
 from extrabert_hf.data.collators import DataCollatorForMultiTask, DataCollatorForSentences
 from extrabert_hf.data.multitask import MultiTaskDataset
 from extrabert_hf.data.tokenization import tokenize_dataset
-from extrabert_hf.models.modeling_multitask_extrabert import ExtraBertForMultiTask
+from extrabert_hf.models import ExtraBertForMultiTask
 from extrabert_hf.pretrained.loading import build_multitask_model
 from extrabert_hf.tasks import PAPER_TASKS
 from extrabert_hf.training.multitask_arguments import MultiTaskArguments

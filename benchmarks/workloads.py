@@ -23,8 +23,7 @@ from transformers.utils import logging as transformers_logging
 from extrabert_hf.data.collators import DataCollatorForSentences
 from extrabert_hf.data.tokenization import tokenize_dataset
 from extrabert_hf.inference.predictor import predict_logits
-from extrabert_hf.models.modeling_extrabert import ExtraBertForParaphrase, ExtraBertForSimilarity
-from extrabert_hf.models.base_extrabert import ExtraBertPreTrainedModel
+from extrabert_hf.models import ExtraBertForParaphrase, ExtraBertForSimilarity, ExtraBertPreTrainedModel
 from extrabert_hf.pretrained.loading import build_model
 from extrabert_hf.pretrained.names import resolve_model_name
 from extrabert_hf.tasks import PAPER_TASKS, SENTENCE_COLUMNS, TaskSpec

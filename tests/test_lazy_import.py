@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 import extrabert_hf
-from extrabert_hf.models.configuration_extrabert import ExtraBertConfig
-from extrabert_hf.models.modeling_extrabert import ExtraBertForSimilarity
+from extrabert_hf import ExtraBertConfig, ExtraBertForSimilarity
 from extrabert_hf.models import __all__ as model_names
 
 ROOT = Path(__file__).parents[1]

@@ -23,7 +23,7 @@ from extrabert_hf.data.validation import write_rejected_rows
 from extrabert_hf.errors import InputError, need_place_for_file
 from extrabert_hf.inference.predictor import Predictor
 from extrabert_hf.machine import join_processes
-from extrabert_hf.models.base_extrabert import ExtraBertPreTrainedModel
+from extrabert_hf.models import ExtraBertPreTrainedModel
 from extrabert_hf.tasks import TaskSpec
 
 JOB_FILE = "job.json"

@@ -18,7 +18,7 @@ from extrabert_hf.data.tokenization import tokenize_sentences
 from extrabert_hf.errors import InputError
 from extrabert_hf.evaluation.metrics import predictions_from_logits
 from extrabert_hf.evaluation.scores import SplitScores, score
-from extrabert_hf.models.modeling_extrabert import ExtraBertForOneTask
+from extrabert_hf.models import ExtraBertForOneTask
 from extrabert_hf.pretrained.loading import TrainedModel, load_model, load_same_task
 from extrabert_hf.tasks import TaskSpec
 

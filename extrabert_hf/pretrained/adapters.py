@@ -7,10 +7,7 @@ import torch
 from transformers import AutoConfig, PreTrainedConfig
 
 from extrabert_hf.errors import InputError, one_line
-from extrabert_hf.models.modeling_extrabert import MODEL_FOR_HEAD
-from extrabert_hf.models.configuration_extrabert import ExtraBertConfig
-from extrabert_hf.models.modeling_multitask_extrabert import ExtraBertForMultiTask
-from extrabert_hf.models.base_extrabert import ExtraBertPreTrainedModel
+from extrabert_hf.models import MODEL_FOR_HEAD, ExtraBertConfig, ExtraBertForMultiTask, ExtraBertPreTrainedModel
 from extrabert_hf.models.adapter_files_extrabert import CONFIG_FILE, WEIGHTS_FILE, AdapterFiles
 
 ONE_TASK = tuple(MODEL_FOR_HEAD.values())

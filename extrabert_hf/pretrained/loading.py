@@ -12,10 +12,13 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 
 from extrabert_hf.errors import InputError, one_line
-from extrabert_hf.models.modeling_extrabert import MODEL_FOR_HEAD, ExtraBertForOneTask
-from extrabert_hf.models.configuration_extrabert import ExtraBertConfig
-from extrabert_hf.models.modeling_multitask_extrabert import ExtraBertForMultiTask
-from extrabert_hf.models.base_extrabert import ExtraBertPreTrainedModel
+from extrabert_hf.models import (
+    MODEL_FOR_HEAD,
+    ExtraBertConfig,
+    ExtraBertForMultiTask,
+    ExtraBertForOneTask,
+    ExtraBertPreTrainedModel,
+)
 from extrabert_hf.pretrained.adapters import holds_adapter, load_adapter, saved_model_class
 from extrabert_hf.pretrained.names import resolve_model_name
 from extrabert_hf.tasks import COLUMN_FIELDS, PAPER_TASKS, TaskSpec

@@ -9,8 +9,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from extrabert_hf.errors import InputError
-from extrabert_hf.models.modeling_multitask_extrabert import ExtraBertForMultiTask
-from extrabert_hf.models.base_extrabert import ExtraBertPreTrainedModel
+from extrabert_hf.models import ExtraBertForMultiTask, ExtraBertPreTrainedModel
 from extrabert_hf.models.adapter_files_extrabert import WEIGHTS_FILE
 
 ADAPTER = "default"

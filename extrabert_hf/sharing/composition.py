@@ -9,8 +9,7 @@ import torch
 from transformers import AutoTokenizer
 
 from extrabert_hf.errors import InputError
-from extrabert_hf.models.configuration_extrabert import ExtraBertConfig
-from extrabert_hf.models.modeling_multitask_extrabert import ExtraBertForMultiTask
+from extrabert_hf.models import ExtraBertConfig, ExtraBertForMultiTask
 from extrabert_hf.models.adapter_files_extrabert import WEIGHTS_FILE, AdapterFiles
 from extrabert_hf.models.configuration_extrabert import TASK_FIELDS
 from extrabert_hf.pretrained.adapters import ONE_TASK, read_adapter, saved_model_class

@@ -14,8 +14,7 @@ from transformers import AutoModel, PreTrainedTokenizerBase
 from extrabert_hf.data.loading import load_split
 from extrabert_hf.errors import InputError, refuse_file
 from extrabert_hf.machine import describe_machine
-from extrabert_hf.models.modeling_multitask_extrabert import ExtraBertForMultiTask
-from extrabert_hf.models.base_extrabert import ExtraBertPreTrainedModel
+from extrabert_hf.models import ExtraBertForMultiTask, ExtraBertPreTrainedModel
 from extrabert_hf.pretrained.loading import load_model, load_whole_model, models_by_task
 from extrabert_hf.pretrained.names import resolve_model_name
 from extrabert_hf.sharing.onnx_export import export_onnx, open_session, quantize_onnx

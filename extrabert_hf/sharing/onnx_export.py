@@ -12,9 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from extrabert_hf.console import quiet_packages
 from extrabert_hf.errors import InputError, need_packages
-from extrabert_hf.models.modeling_multitask_extrabert import ExtraBertForMultiTask
-from extrabert_hf.models.modeling_extrabert import ExtraBertForOneTask
-from extrabert_hf.models.base_extrabert import ExtraBertPreTrainedModel
+from extrabert_hf.models import ExtraBertForMultiTask, ExtraBertForOneTask, ExtraBertPreTrainedModel
 
 logger = logging.getLogger(__name__)
 

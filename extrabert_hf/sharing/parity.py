@@ -15,7 +15,7 @@ from extrabert_hf.data.tokenization import tokenize_sentences
 from extrabert_hf.errors import InputError
 from extrabert_hf.evaluation.metrics import predictions_from_logits
 from extrabert_hf.evaluation.scores import SplitScores, score
-from extrabert_hf.models.modeling_extrabert import ExtraBertForSimilarity
+from extrabert_hf.models import ExtraBertForSimilarity
 from extrabert_hf.pretrained.loading import TrainedModel
 from extrabert_hf.sharing.onnx_export import run_session
 from extrabert_hf.tasks import TaskSpec

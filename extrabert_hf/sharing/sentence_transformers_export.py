@@ -16,8 +16,7 @@ from transformers import PreTrainedTokenizerBase
 
 from extrabert_hf.console import quiet_packages
 from extrabert_hf.errors import InputError, need_packages
-from extrabert_hf.models.modeling_extrabert import ExtraBertForSimilarity
-from extrabert_hf.models.base_extrabert import ExtraBertPreTrainedModel
+from extrabert_hf.models import ExtraBertForSimilarity, ExtraBertPreTrainedModel
 from extrabert_hf.models.heads_extrabert import CosineSimilarityHead
 from extrabert_hf.sharing import attention_pooling
 from extrabert_hf.sharing.attention_pooling import AttentionPooling

@@ -10,7 +10,7 @@ from typing import Any
 
 from extrabert_hf.data.audit_report import findings, read_audit
 from extrabert_hf.errors import InputError
-from extrabert_hf.models.configuration_extrabert import ExtraBertConfig
+from extrabert_hf.models import ExtraBertConfig
 from extrabert_hf.runs.figures import (
     CONFLICTS_CAPTION,
     CURVES_CAPTION,

@@ -17,8 +17,7 @@ from benchmarks.workloads import (
     sentence_transformers_scoring,
     with_two_forwards,
 )
-from extrabert_hf.models.configuration_extrabert import ExtraBertConfig
-from extrabert_hf.models.modeling_extrabert import ExtraBertForParaphrase, ExtraBertForSimilarity
+from extrabert_hf.models import ExtraBertConfig, ExtraBertForParaphrase, ExtraBertForSimilarity
 from extrabert_hf.tasks import PAPER_TASKS
 from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
 

@@ -7,7 +7,7 @@ import pytest
 from extrabert_hf.errors import InputError
 from extrabert_hf.inference.demo import load_demo_models, prediction_html, serve_demo
 from extrabert_hf.inference.explanation import explain
-from extrabert_hf.models.modeling_multitask_extrabert import ExtraBertForMultiTask
+from extrabert_hf.models import ExtraBertForMultiTask
 from extrabert_hf.pretrained.loading import build_model
 from extrabert_hf.tasks import PAPER_TASKS
 

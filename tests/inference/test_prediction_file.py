@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from transformers import AutoTokenizer, set_seed
 
-from extrabert_hf.models.modeling_extrabert import ExtraBertForParaphrase, ExtraBertForSentiment, ExtraBertForSimilarity
+from extrabert_hf import ExtraBertForParaphrase, ExtraBertForSentiment, ExtraBertForSimilarity
 from extrabert_hf.errors import InputError
 from extrabert_hf.inference import prediction_file
 from extrabert_hf.inference.prediction_file import PredictionParts, predict_file

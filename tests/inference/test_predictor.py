@@ -3,7 +3,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from extrabert_hf.models.modeling_extrabert import ExtraBertForParaphrase, ExtraBertForSentiment, ExtraBertForSimilarity
+from extrabert_hf import ExtraBertForParaphrase, ExtraBertForSentiment, ExtraBertForSimilarity
 from extrabert_hf.data.collators import DataCollatorForSentences
 from extrabert_hf.data.tokenization import tokenize_sentences
 from extrabert_hf.inference.predictor import predict_logits

@@ -4,7 +4,7 @@ from datasets import Dataset
 from scipy.special import softmax
 from transformers import AutoTokenizer
 
-from extrabert_hf.models.modeling_extrabert import ExtraBertForParaphrase, ExtraBertForSentiment, ExtraBertForSimilarity
+from extrabert_hf import ExtraBertForParaphrase, ExtraBertForSentiment, ExtraBertForSimilarity
 from extrabert_hf.errors import InputError
 from extrabert_hf.inference.predictor import Predictor, ensemble_logits, predict_logits
 

@@ -6,9 +6,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel
 
-from extrabert_hf.models.configuration_extrabert import ExtraBertConfig
-from extrabert_hf.models.modeling_multitask_extrabert import ExtraBertForMultiTask
-from extrabert_hf.models.modeling_extrabert import ExtraBertForParaphrase, ExtraBertForSimilarity
+from extrabert_hf import ExtraBertConfig, ExtraBertForMultiTask, ExtraBertForParaphrase, ExtraBertForSimilarity
 from extrabert_hf.pretrained.lora import merge_lora, save_adapter, with_lora
 
 MODELS = [ExtraBertForParaphrase, ExtraBertForMultiTask]

@@ -4,8 +4,7 @@ import pytest
 import torch
 from transformers import AutoModel
 
-from extrabert_hf.models.configuration_extrabert import ExtraBertConfig
-from extrabert_hf.models.modeling_multitask_extrabert import ExtraBertForMultiTask
+from extrabert_hf import ExtraBertConfig, ExtraBertForMultiTask
 from extrabert_hf.errors import InputError
 from extrabert_hf.models.adapters_extrabert import LinearWithAdapters, adaptable_layers, merge_adapters
 from extrabert_hf.pretrained.lora import with_lora

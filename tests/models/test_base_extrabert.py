@@ -3,9 +3,13 @@ import torch
 from safetensors.torch import save_file
 from transformers import AutoModel, BertForMaskedLM
 
-from extrabert_hf.models.configuration_extrabert import ExtraBertConfig
-from extrabert_hf.models.modeling_multitask_extrabert import ExtraBertForMultiTask
-from extrabert_hf.models.modeling_extrabert import ExtraBertForParaphrase, ExtraBertForSentiment, ExtraBertForSimilarity
+from extrabert_hf import (
+    ExtraBertConfig,
+    ExtraBertForMultiTask,
+    ExtraBertForParaphrase,
+    ExtraBertForSentiment,
+    ExtraBertForSimilarity,
+)
 from extrabert_hf.models.unpadding_extrabert import UNPADDED
 from tests.conftest import TINY_BACKBONES
 

@@ -5,7 +5,7 @@ import pytest
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig
 
-from extrabert_hf.models.configuration_extrabert import ExtraBertConfig
+from extrabert_hf import ExtraBertConfig
 
 
 def test_backbone_config_alone_is_the_papers_best_row(tiny_bert):

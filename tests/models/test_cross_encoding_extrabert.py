@@ -1,9 +1,7 @@
 import pytest
 import torch
 
-from extrabert_hf.models.configuration_extrabert import ExtraBertConfig
-from extrabert_hf.models.modeling_multitask_extrabert import ExtraBertForMultiTask
-from extrabert_hf.models.modeling_extrabert import ExtraBertForParaphrase, ExtraBertForSimilarity
+from extrabert_hf import ExtraBertConfig, ExtraBertForMultiTask, ExtraBertForParaphrase, ExtraBertForSimilarity
 from extrabert_hf.models.cross_encoding_extrabert import CrossEncoderInputs
 from tests.conftest import TINY_BACKBONES
 

@@ -4,10 +4,14 @@ import pytest
 import torch
 from transformers import AutoModel, AutoModelForSequenceClassification
 
-from extrabert_hf.models.configuration_extrabert import ExtraBertConfig
-from extrabert_hf.models.modeling_multitask_extrabert import ExtraBertForMultiTask
-from extrabert_hf.models.modeling_extrabert import ExtraBertForParaphrase, ExtraBertForSentiment, ExtraBertForSimilarity
-from extrabert_hf.models.modeling_extrabert import MODEL_FOR_HEAD
+from extrabert_hf import (
+    ExtraBertConfig,
+    ExtraBertForMultiTask,
+    ExtraBertForParaphrase,
+    ExtraBertForSentiment,
+    ExtraBertForSimilarity,
+)
+from extrabert_hf.models import MODEL_FOR_HEAD
 from extrabert_hf.tasks import PAPER_TASKS
 from tests.conftest import TINY_BACKBONES
 

@@ -9,9 +9,8 @@ import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer
 
-from extrabert_hf.models.configuration_extrabert import ExtraBertConfig
-from extrabert_hf.models.modeling_multitask_extrabert import ExtraBertForMultiTask
-from extrabert_hf.models.modeling_extrabert import MODEL_FOR_HEAD
+from extrabert_hf import ExtraBertConfig, ExtraBertForMultiTask
+from extrabert_hf.models import MODEL_FOR_HEAD
 
 CODE = ("adapter_files", "base", "configuration", "heads", "joining", "modeling", "unpadding", "pipelines", "pooling")
 LIBRARIES = sysconfig.get_path("purelib")

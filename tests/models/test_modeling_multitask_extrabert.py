@@ -1,8 +1,7 @@
 import pytest
 import torch
 
-from extrabert_hf.models.configuration_extrabert import ExtraBertConfig
-from extrabert_hf.models.modeling_multitask_extrabert import ExtraBertForMultiTask
+from extrabert_hf import ExtraBertConfig, ExtraBertForMultiTask
 
 TASKS = {
     "sst": {"head": "sentiment", "pooling": "mean"},

@@ -4,8 +4,8 @@ from datasets import Dataset
 from transformers import AutoTokenizer, pipeline
 from transformers.pipelines.pt_utils import KeyDataset
 
-from extrabert_hf.models.modeling_multitask_extrabert import ExtraBertForMultiTask
-from extrabert_hf.models.modeling_extrabert import MODEL_FOR_HEAD
+from extrabert_hf import ExtraBertForMultiTask
+from extrabert_hf.models import MODEL_FOR_HEAD
 from extrabert_hf.models.pipelines_extrabert import ExtraBertPipeline
 
 SENTENCES = ["A warm film .", "Not good", "a man plays a guitar in the street .", "It is"]

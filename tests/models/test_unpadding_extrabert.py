@@ -3,11 +3,8 @@ import torch
 from torch.nn import functional
 from transformers import CamembertConfig, ElectraConfig, XLMRobertaConfig
 
-from extrabert_hf.models.configuration_extrabert import ExtraBertConfig
-from extrabert_hf.models.modeling_multitask_extrabert import ExtraBertForMultiTask
-from extrabert_hf.models.modeling_extrabert import ExtraBertForSentiment, ExtraBertForSimilarity
-from extrabert_hf.models.modeling_extrabert import MODEL_FOR_HEAD
-from extrabert_hf.models import unpadding_extrabert
+from extrabert_hf import ExtraBertConfig, ExtraBertForMultiTask, ExtraBertForSentiment, ExtraBertForSimilarity
+from extrabert_hf.models import MODEL_FOR_HEAD, unpadding_extrabert
 from extrabert_hf.models.unpadding_extrabert import UNPADDABLE, UnpaddedBatch, unpadded_attention
 from tests.conftest import SIZES, TINY_BACKBONES
 

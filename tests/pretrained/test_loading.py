@@ -7,11 +7,9 @@ import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer, BertConfig, DistilBertConfig
 
-from extrabert_hf.models.configuration_extrabert import ExtraBertConfig
-from extrabert_hf.models.modeling_multitask_extrabert import ExtraBertForMultiTask
-from extrabert_hf.models.modeling_extrabert import ExtraBertForParaphrase
+from extrabert_hf import ExtraBertConfig, ExtraBertForMultiTask, ExtraBertForParaphrase
 from extrabert_hf.errors import InputError
-from extrabert_hf.models.modeling_extrabert import MODEL_FOR_HEAD
+from extrabert_hf.models import MODEL_FOR_HEAD
 from extrabert_hf.pretrained.loading import build_model, build_multitask_model, load_all_tasks, load_model
 from extrabert_hf.tasks import PAPER_TASKS, TaskSpec
 

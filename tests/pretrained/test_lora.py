@@ -9,9 +9,13 @@ from peft.utils import ModulesToSaveWrapper
 from safetensors.torch import load_file, save_file
 from transformers import AlbertConfig, AutoModel, FunnelConfig
 
-from extrabert_hf.models.configuration_extrabert import ExtraBertConfig
-from extrabert_hf.models.modeling_multitask_extrabert import ExtraBertForMultiTask
-from extrabert_hf.models.modeling_extrabert import ExtraBertForParaphrase, ExtraBertForSentiment, ExtraBertForSimilarity
+from extrabert_hf import (
+    ExtraBertConfig,
+    ExtraBertForMultiTask,
+    ExtraBertForParaphrase,
+    ExtraBertForSentiment,
+    ExtraBertForSimilarity,
+)
 from extrabert_hf.errors import InputError
 from extrabert_hf.pretrained.adapters import load_adapter
 from extrabert_hf.pretrained.lora import merge_lora, save_adapter, with_lora

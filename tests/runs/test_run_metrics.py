@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from extrabert_hf.data.sources import SourceDescription
 from extrabert_hf.errors import InputError
 from extrabert_hf.evaluation.scores import score
 from extrabert_hf.inference.calibration import CalibrationReport, CalibrationScores
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.gradient_conflicts import summarize_conflicts
 from extrabert_hf.runs.run_metrics import VERSION, ModelRecord, RunMetrics, TaskMetrics, TrainingRecord
-from extrabert_hf.data.sources import SourceDescription
 from extrabert_hf.tasks import PAPER_TASKS
 
 

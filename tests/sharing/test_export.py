@@ -9,8 +9,7 @@ import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer
 
-from extrabert_hf.models.modeling_multitask_extrabert import ExtraBertForMultiTask
-from extrabert_hf.models.modeling_extrabert import ExtraBertForParaphrase, ExtraBertForSimilarity
+from extrabert_hf import ExtraBertForMultiTask, ExtraBertForParaphrase, ExtraBertForSimilarity
 from extrabert_hf.errors import InputError
 from extrabert_hf.pretrained.adapters import load_adapter
 from extrabert_hf.pretrained.loading import load_model

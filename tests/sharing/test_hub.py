@@ -14,7 +14,7 @@ import pytest
 import torch
 from transformers import AutoModel
 
-from extrabert_hf.models.modeling_extrabert import ExtraBertForSimilarity
+from extrabert_hf import ExtraBertForSimilarity
 from extrabert_hf.pretrained.lora import merge_lora, save_adapter, with_lora
 from tests.sharing.hub_server import TOKEN, HubServer
 

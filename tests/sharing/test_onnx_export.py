@@ -8,8 +8,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoTokenizer
 
-from extrabert_hf.models.modeling_multitask_extrabert import ExtraBertForMultiTask
-from extrabert_hf.models.modeling_extrabert import ExtraBertForParaphrase, ExtraBertForSentiment, ExtraBertForSimilarity
+from extrabert_hf import ExtraBertForMultiTask, ExtraBertForParaphrase, ExtraBertForSentiment, ExtraBertForSimilarity
 from extrabert_hf.errors import InputError
 from extrabert_hf.sharing import onnx_export
 from extrabert_hf.sharing.onnx_export import (

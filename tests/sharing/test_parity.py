@@ -6,8 +6,7 @@ import torch
 from datasets import Dataset
 from transformers import AutoTokenizer
 
-from extrabert_hf.models.modeling_multitask_extrabert import ExtraBertForMultiTask
-from extrabert_hf.models.modeling_extrabert import ExtraBertForSimilarity
+from extrabert_hf import ExtraBertForMultiTask, ExtraBertForSimilarity
 from extrabert_hf.data.loading import load_split
 from extrabert_hf.errors import InputError
 from extrabert_hf.inference.predictor import Predictor, predict_logits

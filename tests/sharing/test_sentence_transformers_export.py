@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from transformers import AutoTokenizer
 
-from extrabert_hf.models.modeling_extrabert import ExtraBertForSentiment, ExtraBertForSimilarity
+from extrabert_hf import ExtraBertForSentiment, ExtraBertForSimilarity
 from extrabert_hf.errors import InputError
 from extrabert_hf.inference.predictor import predict_logits
 from extrabert_hf.sharing import sentence_transformers_export

@@ -19,8 +19,7 @@ import torch
 from datasets import Dataset
 from transformers import BertConfig, TrainerCallback
 
-from extrabert_hf.models.configuration_extrabert import ExtraBertConfig
-from extrabert_hf.models.modeling_multitask_extrabert import ExtraBertForMultiTask
+from extrabert_hf import ExtraBertConfig, ExtraBertForMultiTask
 from extrabert_hf.data.collators import DataCollatorForMultiTask, DataCollatorForSentences
 from extrabert_hf.data.multitask import MultiTaskDataset
 from extrabert_hf.errors import InputError

@@ -1,7 +1,6 @@
 import pytest
 
-from extrabert_hf.models.configuration_extrabert import ExtraBertConfig
-from extrabert_hf.models.modeling_extrabert import ExtraBertForSentiment
+from extrabert_hf import ExtraBertConfig, ExtraBertForSentiment
 from extrabert_hf.errors import InputError
 from extrabert_hf.pretrained.lora import with_lora
 from extrabert_hf.runs.folder import RunFolder

@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoModel, AutoTokenizer
 
-from extrabert_hf.models.modeling_extrabert import ExtraBertForParaphrase, ExtraBertForSentiment, ExtraBertForSimilarity
+from extrabert_hf import ExtraBertForParaphrase, ExtraBertForSentiment, ExtraBertForSimilarity
 from extrabert_hf.data.loading import load_split
 from extrabert_hf.errors import InputError
 from extrabert_hf.inference.predictor import Predictor

@@ -3,7 +3,7 @@ import pytest
 from datasets import Dataset
 from transformers import AutoTokenizer
 
-from extrabert_hf.models.modeling_extrabert import ExtraBertForParaphrase, ExtraBertForSimilarity
+from extrabert_hf import ExtraBertForParaphrase, ExtraBertForSimilarity
 from extrabert_hf.data.tokenization import tokenize_dataset
 from extrabert_hf.errors import InputError
 from extrabert_hf.inference.predictor import ensemble_logits, predict_logits

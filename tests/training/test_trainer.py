@@ -5,8 +5,7 @@ import pytest
 import torch
 from datasets import Dataset
 
-from extrabert_hf.models.configuration_extrabert import ExtraBertConfig
-from extrabert_hf.models.modeling_extrabert import ExtraBertForSimilarity
+from extrabert_hf import ExtraBertConfig, ExtraBertForSimilarity
 from extrabert_hf.data.collators import DataCollatorForSentences
 from extrabert_hf.training.trainer import ExtraBertTrainer
 from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments

@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 from transformers import TrainingArguments
 
-from extrabert_hf.models.configuration_extrabert import ExtraBertConfig
+from extrabert_hf import ExtraBertConfig
 from extrabert_hf.errors import InputError
 from extrabert_hf.training.arguments import DataArguments, ModelArguments, TaskArguments
 from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
