@@ -22,12 +22,13 @@ import pyarrow as pa
 import pytest
 import torch
 from accelerate import Accelerator, PartialState
+from accelerate.data_loader import BatchSamplerShard
 from datasets import Dataset, Features, Value
 from huggingface_hub.dataclasses import strict
 from huggingface_hub.errors import HfHubHTTPError, HTTPError, StrictDataclassError
 from safetensors.torch import load_file
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import BatchSampler, DataLoader
 from transformers import (
     AttentionInterface,
     AutoConfig,
@@ -224,6 +225,29 @@ def test_state_epoch_names_the_epoch_that_begins_in_a_resumed_run_too(arguments)
     assert begun == [0, 1, 1]
 
 
+def test_an_epoch_begins_with_the_loader_that_skips_nothing(arguments):
+    """For `training.callbacks`, which looks for the sampler inside: skipping loaders hide it."""
+    seen = []
+
+    class Loaders(TrainerCallback):
+        def on_epoch_begin(self, args, state, control, *, train_dataloader, **kwargs):
+            seen.append(train_dataloader.batch_sampler)
+
+    args = arguments(num_train_epochs=1, save_strategy="steps", save_steps=3)
+    Trainer(Line(), args, train_dataset=ROWS).train()
+    trainer = Trainer(Line(), args, train_dataset=ROWS, callbacks=[Loaders()])
+    trainer._get_train_sampler = lambda train_dataset=None: list(range(10))
+    trainer.train(resume_from_checkpoint=f"{args.output_dir}/checkpoint-3")
+    assert [(type(sampler), sampler.sampler) for sampler in seen] == [(BatchSampler, list(range(10)))]
+
+
+def test_the_shard_of_a_process_holds_the_whole_batch_sampler():
+    """For `training.callbacks`, which looks for the sampler inside it, in runs of several processes."""
+    whole = BatchSampler(range(8), batch_size=2, drop_last=False)
+    shard = BatchSamplerShard(whole, num_processes=2, process_index=1)
+    assert shard.batch_sampler is whole and list(shard) == [[2, 3], [6, 7]]
+
+
 def test_saving_goes_through_the_private_save_methods(arguments, tmp_path):
     """For `training.trainer`: `_save` adds the config of an adapted model, `_save_checkpoint` the file `complete`."""
     calls = []
@@ -259,6 +283,9 @@ def test_a_save_by_the_user_pushes_and_an_internal_save_does_not(arguments):
     trainer = Pusher(Line(), arguments(push_to_hub=True, hub_model_id="owner/name"), train_dataset=ROWS)
     trainer.save_model(_internal_call=True)
     assert pushed == []
+    trainer.save_model()
+    assert pushed == ["Model save"]
+    trainer.args.push_to_hub = False
     trainer.save_model()
     assert pushed == ["Model save"]
 
@@ -338,6 +365,30 @@ def test_an_evaluation_passes_model_metrics_and_tokenizer_to_callbacks(arguments
     assert "eval_sst_loss" in metrics and seen == []
     trainer.control = trainer.callback_handler.on_evaluate(trainer.args, trainer.state, trainer.control, metrics)
     assert seen == [(trainer.model, metrics)]
+
+
+def test_the_trainer_takes_its_arguments_in_this_order():
+    """For `training.trainer` and `training.multitask_trainer`, which take and pass them by position."""
+    names = list(inspect.signature(Trainer.__init__).parameters)
+    assert names[1:7] == ["model", "args", "data_collator", "train_dataset", "eval_dataset", "processing_class"]
+    assert names[7:10] == ["model_init", "compute_loss_func", "compute_metrics"]
+    last = ["callbacks", "optimizers", "optimizer_cls_and_kwargs", "preprocess_logits_for_metrics"]
+    assert names[10:] == last
+
+
+def test_training_arguments_set_up_the_device_in_a_cached_property(tmp_path):
+    """For `training.training_arguments`, where parsing must set up no device and start no process group."""
+
+    class Inert(TrainingArguments):
+        def __post_init__(self):
+            vars(self)["_setup_devices"] = torch.device("cpu")
+            super().__post_init__()
+            del vars(self)["_setup_devices"]
+
+    args = Inert(output_dir=str(tmp_path), use_cpu=True, bf16=True)
+    assert not {"distributed_state", "_n_gpu"} & set(vars(args))
+    assert args.device == torch.device("cpu")
+    assert {"_setup_devices", "distributed_state", "_n_gpu"} <= set(vars(args))
 
 
 def test_training_arguments_name_the_precision_and_the_processes(arguments):

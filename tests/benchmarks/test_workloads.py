@@ -71,7 +71,9 @@ def test_contenders_train_on_the_same_rows_ours_in_bfloat16_and_peers_in_float32
 
 def test_our_arguments_are_the_defaults_except_those_that_all_contenders_share(contenders, tmp_path):
     trainer = next(contenders("train-para"))
-    defaults = ExtraBertTrainingArguments(output_dir=str(tmp_path), bf16=True).to_dict()
+    default_arguments = ExtraBertTrainingArguments(output_dir=str(tmp_path), bf16=True)
+    assert default_arguments.device == trainer.args.device  # setting up the device completes `accelerator_config`
+    defaults = default_arguments.to_dict()
     shared = {"per_device_train_batch_size", "num_train_epochs", "eval_strategy", "save_strategy", "logging_strategy"}
     shared |= {"disable_tqdm", "load_best_model_at_end", "remove_unused_columns"}  # the last one is set by the trainer
     derived = {"do_eval", "greater_is_better", "metric_for_best_model"}  # from `eval_strategy`
