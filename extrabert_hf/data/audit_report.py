@@ -1,5 +1,5 @@
 """
-The result of an audit of rows: its fields, its JSON file, its findings, and its page of text.
+The result of an audit of rows: the fields, the JSON file, the findings, and the page of text.
 
 [`audit`] makes an [`Audit`].
 """
@@ -108,11 +108,11 @@ class SplitAudit:
         rows (`int`):
             Number of rows.
         words ([`WordCounts`]):
-            Words of its sentences.
+            Words of the split's sentences.
         duplicates ([`Defect`]):
             Rows with the text of an earlier row.
         tokens ([`TokenCounts`], *optional*):
-            Tokens of its sentences; `None` without a tokenizer.
+            Tokens of the split's sentences; `None` without a tokenizer.
         labels (`dict[str, int]`, *optional*):
             Number of rows by class name, or by fifth of the score range (`"0 to 1"`); `None` without labels.
         contradictions ([`Contradictions`], *optional*):
@@ -153,7 +153,7 @@ class Audit:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "Audit":
-        """Makes an audit from its JSON object, see [`read_audit`]."""
+        """Makes an audit from a JSON object, see [`read_audit`]."""
         splits = {
             name: SplitAudit(
                 rows=split["rows"],

@@ -64,8 +64,7 @@ def load_task_data(
     """
     Loads a task's rows for training: a train split, a dev split, and the test split if it exists.
 
-    If there is no dev split, `dev_fraction` of the train rows become the dev split; only a CS224N folder must have its
-    own.
+    Without a dev split, `dev_fraction` of the train rows become the dev split. A CS224N folder must have a dev split.
 
     Args:
         task (`TaskSpec`):

@@ -229,8 +229,8 @@ def valid_rows(rows: Rows, columns: Columns, file: str, read_label: LabelReader 
     """
     Checks rows and renames their columns to `sentence1`, `sentence2` of a pair, `label` and `id`.
 
-    Text is stripped and must not be empty. A row without an id gets its line as id. A row that is rejected already
-    passes through.
+    Text is stripped and must not be empty. A row without an id gets its line as id. A row that is already rejected
+    passes through unchanged.
 
     Args:
         rows (iterator over [`ReadRow`]s):

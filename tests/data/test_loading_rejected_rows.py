@@ -2,6 +2,7 @@
 
 import json
 import random
+import tracemalloc
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -165,3 +166,25 @@ def test_good_and_rejected_rows_are_the_rows_of_the_file(tmp_path, seed, suffix)
     assert loaded.splits["dev"]["sentence2"][:] == [row["sentence2"].strip() for row in good]
     rejected = [row.line for row in loaded.rejected]
     assert rejected == sorted(set(rejected)) and set(rejected) < set(lines)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "broken"), [(".csv", "one field\n"), (".jsonl", "{\n"), (".txt", "one\n"), (".tsv", "\t\t\t\n")]
+)
+def test_rejected_rows_do_not_pile_up_while_a_file_is_streamed(tmp_path, suffix, broken):
+    good = {
+        ".csv": "k1,first,second,1\n",
+        ".jsonl": '{"sentence1": "first", "sentence2": "second"}\n',
+        ".txt": "first\tsecond\n",
+        ".tsv": "k1\tfirst\tsecond\t1\n",
+    }
+    header = {".csv": ",".join(NAMES) + "\n", ".tsv": "\t".join(NAMES) + "\n"}.get(suffix, "")
+    path = tmp_path / f"rows{suffix}"
+    path.write_text(header + (good[suffix] + broken) * 8_000)
+    tracemalloc.start()
+    try:
+        kinds = [isinstance(row, RejectedRow) for row in stream_sentences(TASK, path)]
+        assert tracemalloc.get_traced_memory()[1] < 3_000_000
+    finally:
+        tracemalloc.stop()
+    assert kinds == [False, True] * 8_000

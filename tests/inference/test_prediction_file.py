@@ -165,6 +165,17 @@ def test_rows_without_text_are_written_with_their_reason(predict, tmp_path):
     assert [(row["line"], row["reason"]) for row in rejected] == [(3, "empty sentence1"), (4, "empty sentence2")]
 
 
+def test_rejected_rows_are_written_in_the_order_of_the_file_however_many_there_are(predict, tmp_path, monkeypatch):
+    monkeypatch.setattr(prediction_file, "ROWS_AT_A_TIME", 2)
+    source, output = tmp_path / "in.tsv", tmp_path / "out.csv"
+    lines = ["A\tB", *["A"] * 5, "\tB", *["C\tD"] * 4, "A", " \tB", "E\tF"]
+    source.write_text("sentence1\tsentence2\n" + "".join(f"{line}\n" for line in lines))
+    assert predict("para", source, output) == 6
+    assert [line.split(",")[1] for line in output.read_text().splitlines()[1:]] == ["A", *"CCCC", "E"]
+    rejected = [json.loads(line) for line in (tmp_path / "out.rejected.jsonl").read_text().splitlines()]
+    assert [row["line"] for row in rejected] == [3, 4, 5, 6, 7, 8, 13, 14]
+
+
 def test_standard_input_and_output_take_one_sentence_a_line(predict, monkeypatch, capsys):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"A dog\tA cat\nRain\tSnow\n")))
     assert predict("sts", "-", "-") == 2
