@@ -171,7 +171,7 @@ def test_a_run_that_pushes_is_loaded_by_its_id_without_the_package(
 TRAINER = """
 import sys
 from extrabert_hf import ExtraBertForSimilarity
-from extrabert_hf.training.arguments import ExtraBertTrainingArguments
+from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
 from extrabert_hf.training.trainer import ExtraBertTrainer
 from transformers import AutoTokenizer
 
@@ -189,7 +189,7 @@ def test_a_trainer_pushes_its_model_without_a_run(
     done = process("-c", TRAINER, tiny_encoder, tmp_path / "out")
     assert done.returncode == 0 and done.stdout.split()[-1] == "tester/by-hand", done.stderr
     repository = hub.repositories["tester/by-hand"]
-    assert repository.private and b"No evaluation stood beside the model." in repository.files["README.md"]
+    assert repository.private and b"the folder of the model had no evaluation." in repository.files["README.md"]
     batch = random_batch(3)
     logits, _ = logits_without_the_package("tester/by-hand", batch)
     assert torch.equal(logits, AutoModel.from_pretrained(tmp_path / "out")(**batch).logits)
