@@ -3,6 +3,8 @@
 import importlib.util
 from pathlib import Path
 
+from huggingface_hub.errors import StrictDataclassError
+
 
 class InputError(ValueError):
     """Something the user gave cannot be used: the message names it, the allowed form, and what came."""
@@ -43,3 +45,10 @@ def need_place_for_file(argument: str, path: Path) -> None:
     if path.is_dir():
         raise InputError(f"`{argument}` must be a file, got the folder {path}.")
     need_folder(argument, path.parent)
+
+
+def one_line(error: BaseException) -> str:
+    """Returns an error's message as one line; the class name of an error without a message."""
+    # a `StrictDataclassError` names only the class: its cause names the field and the reason
+    told = error.__cause__ if isinstance(error, StrictDataclassError) and error.__cause__ else error
+    return " ".join(str(told).split()) or type(told).__name__
