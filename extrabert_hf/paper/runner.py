@@ -20,6 +20,7 @@ from extrabert_hf.tasks import PAPER_TASKS
 from extrabert_hf.training.checkpoints import last_checkpoint
 from extrabert_hf.training.command_line import Run, parse_multitask_run, parse_run
 from extrabert_hf.training.finetune import finetune, load_rows
+from extrabert_hf.training.setup import prepare_process
 
 logger = logging.getLogger(__name__)
 
@@ -94,6 +95,7 @@ def run_table1(arguments: Table1Arguments, flags: Sequence[str], configs: Path) 
     noted = noted_flags(root)
     for plan in planned:  # what can't be used is said before the first run, not after hours
         training = plan.parse(configs, flags).training
+    training = prepare_process(training)  # decides the precision of all runs
     flags = with_precision(flags, noted, training.bf16)
     check_same_flags(flags, noted)
     for number, plan in enumerate(planned, start=1):
@@ -186,7 +188,7 @@ def any_results(folder: Path) -> bool:
 
 
 def with_precision(flags: Sequence[str], noted: dict[Path, list[str]], bf16: bool) -> list[str]:
-    """Adds the precision of the runs that there are, else the one just measured: all rows are trained in one."""
+    """Adds the precision of earlier runs with the same flags, else `bf16`: all rows are trained in one precision."""
     if any(word.split("=")[0] == "--bf16" for word in flags):
         return list(flags)
     for before in noted.values():

@@ -31,6 +31,7 @@ from extrabert_hf.search.study import (
 )
 from extrabert_hf.search.trial import parse_trial
 from extrabert_hf.training.command_line import yaml_of_flags
+from extrabert_hf.training.setup import choose_precision
 from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
 
 logger = logging.getLogger(__name__)
@@ -65,9 +66,11 @@ def run_search(arguments: SearchArguments, flags: Sequence[str], argv: Sequence[
     training = check_flags(arguments, flags, space)
     study = open_study(arguments, maximize=bool(training.greater_is_better))
     check_same_search(study, arguments, flags, space)
-    if BF16 not in study.user_attrs:
-        study.set_user_attr(BF16, training.bf16)
-    argv = [*argv, f"--bf16={study.user_attrs[BF16]}"]  # measured once, and not by each trial beside others
+    if BF16 not in study.user_attrs:  # decided once: all trials of the study train in one precision
+        bf16, reason = choose_precision(training)
+        study.set_user_attr(BF16, bf16)
+        logger.info("bfloat16 for all trials: %s (%s)", str(bf16).lower(), reason)
+    argv = [*argv, f"--bf16={study.user_attrs[BF16]}"]
     n_trials = count_trials(study, arguments, space)
     plan_trials(study, n_trials)
     aim = f"{'most' if training.greater_is_better else 'least'} {training.metric_for_best_model}"

@@ -1,4 +1,4 @@
-"""The arguments of a run: model, adapters, columns, task, data. The `help` of a field is the field's only description."""
+"""The arguments of a run: model, adapters, columns, task, data. The `help` of a field is its only description."""
 
 import dataclasses
 import logging

@@ -205,7 +205,7 @@ def test_a_study_keeps_the_precision_it_was_begun_with(tmp_path, monkeypatch):
     monkeypatch.setattr("extrabert_hf.search.runner.start_trial", lambda argv, slot, workers: told.append(argv[-1]))
     monkeypatch.setattr("extrabert_hf.search.runner.PAUSE", 0.0)
     for measured in (True, False):  # as another machine might
-        monkeypatch.setattr("extrabert_hf.training.arguments.choose_bf16", lambda cpu, found=measured: (found, ""))
+        monkeypatch.setattr("extrabert_hf.training.setup.choose_bf16", lambda cpu, found=measured: (found, ""))
         monkeypatch.setattr("extrabert_hf.search.runner.renew_lost", stop_at(3))
         with pytest.raises(KeyboardInterrupt):
             run_search(arguments, [], ["--task", "sts"])
