@@ -54,9 +54,9 @@ class MultiTaskArguments:
     epoch_length: str | None = field(
         default=None,
         metadata={
-            "help": "Length of an epoch: a number of steps or a word. For mixing 'together': 'longest' (the default: an "
-            "epoch has every row of every task at least once) or 'shortest'. For one task a step: 'total' (an epoch "
-            "has as many rows as all tasks together)."
+            "help": "Length of an epoch: a number of steps or a word. For mixing 'together': 'longest' (the default, "
+            "an epoch has every row of every task at least once) or 'shortest'. For one task a step: 'total' (an "
+            "epoch has as many rows as all tasks together)."
         },
     )
     examples_per_item: list[int] | None = field(
