@@ -3,6 +3,8 @@
 import importlib.util
 from pathlib import Path
 
+from huggingface_hub.errors import StrictDataclassError
+
 
 class InputError(ValueError):
     """The user passed something that cannot be used. The message names it, the allowed form, and what was passed."""
@@ -19,8 +21,6 @@ def one_line(error: BaseException) -> str:
         >>> one_line(OSError("no such model:\\n  'bert'")), one_line(KeyError())
         ("no such model: 'bert'", 'KeyError')
     """
-    from huggingface_hub.errors import StrictDataclassError  # here: this module is imported with every command
-
     if isinstance(error, StrictDataclassError) and error.__cause__ is not None:
         error = error.__cause__
     return " ".join(str(error).split()) or type(error).__name__

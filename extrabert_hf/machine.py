@@ -28,7 +28,7 @@ def describe_machine() -> dict[str, Any]:
 
 
 def _cpu_model() -> str:
-    """As Linux names it; elsewhere, and where Linux gives no name (ARM), the architecture."""
+    """Returns the processor's name on Linux; the architecture elsewhere, and where Linux has no name (ARM)."""
     text = CPU_INFO.read_text() if CPU_INFO.exists() else ""
     found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
     return found[1] if found else platform.machine()
@@ -36,19 +36,19 @@ def _cpu_model() -> str:
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 KEPT_BLOCK = 2**27
-"""Bytes: a larger block goes back as ever, the hole that it would leave might stay unused."""
+"""Size in bytes up to which freed blocks are kept; larger blocks go back to the kernel."""
 LARGEST_INT = 2**31 - 1
 
 
 def keep_freed_memory() -> bool:
     """
-    Tells glibc's malloc to keep what is freed for what comes next; nothing where another one allocates.
+    Makes glibc malloc keep freed blocks; has no effect with another allocator.
 
-    Left alone, it maps large blocks anew each time, and the kernel zeroes them page by page, as it does in each step
-    the gradient of MiniLM's word embeddings, 47 MB.
+    By default glibc maps large blocks anew for each allocation, and the kernel zeroes every page: in each training
+    step 47 MB for the gradient of MiniLM's word embeddings alone.
 
     Returns:
-        `bool`: whether it was told.
+        `bool`: whether the setting was made.
     """
     if platform.libc_ver()[0] != "glibc":
         return False
@@ -58,12 +58,12 @@ def keep_freed_memory() -> bool:
 
 def join_processes() -> PartialState:
     """
-    Joins this process to those that `accelerate launch` has started with it, each on its own device.
+    Joins this process to the process group of `accelerate launch`, where each process has its own device.
 
-    They wait for each other for a week: one may have hours of work more than another.
+    Processes wait for each other for up to a week: one may work hours longer than another.
 
     Raises:
-        [`InputError`]: if they find no group, each alone with the whole work.
+        [`InputError`]: if the launched processes do not form one group.
     """
     state = PartialState(cpu=not torch.accelerator.is_available(), timeout=timedelta(days=7))
     check_group(state.num_processes)
@@ -71,7 +71,7 @@ def join_processes() -> PartialState:
 
 
 def check_group(size: int) -> None:
-    """Refuses a group of `size` processes where the launcher has started another number; at its exit one leaves it."""
+    """Raises [`InputError`] for a group that is smaller than the launcher's; leaves the group at exit."""
     started = int(os.environ.get("WORLD_SIZE", "1"))
     if size != started:
         raise InputError(
@@ -83,27 +83,28 @@ def check_group(size: int) -> None:
 
 
 def leave_group() -> None:
-    """Ends the group's threads: a process that exits with them may abort instead."""
+    """Ends the threads of the process group: a process that exits while they run may abort."""
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 
 
 WORTH_IT = 1.2
-"""Autocast adds casts of its own: a product must gain more than this to gain in the end."""
+"""Speed-up of a matrix product above which autocast is used: autocast also costs time for casts."""
 
 PRECISIONS = {"bf16": "bfloat16 autocast", "fp16": "float16 autocast", "no": "float32"}
-"""What the `Trainer` calls mixed precision -> what it is."""
+"""By value of `TrainingArguments.mixed_precision`, the name of the precision."""
 
 
 def choose_bf16(use_cpu: bool = False) -> tuple[bool, str]:
     """
-    Decides for or against bfloat16 autocast on the device that will train.
+    Decides for or against bfloat16 autocast on the device that trains.
 
-    On CUDA the hardware's support decides, on CPU a matrix product of an encoder layer's size, timed in both types.
+    On CUDA the hardware's support decides. On the CPU the function times a matrix product of the size of an encoder
+    layer in both types.
 
     Args:
         use_cpu (`bool`, defaults to `False`):
-            Whether training runs on the CPU though an accelerator is there.
+            Whether training runs on the CPU although there is an accelerator.
 
     Returns:
         `tuple[bool, str]`: the choice, and its reason in a few words.
@@ -124,4 +125,4 @@ def _matmul_seconds(dtype: torch.dtype) -> float:
         start = time.perf_counter()
         torch.matmul(states, weight)
         seconds.append(time.perf_counter() - start)
-    return min(seconds[2:])  # the first ones warm up
+    return min(seconds[2:])  # the first two warm up

@@ -1,5 +1,5 @@
 """
-Fine-tunes one encoder on several tasks together, each with its own head, with gradient surgery.
+Fine-tunes one encoder with a head for each of several tasks, with gradient surgery.
 
     accelerate launch recipes/multitask.py --config recipes/configs/minilm/multitask.yaml --data sample
 """

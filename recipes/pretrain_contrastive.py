@@ -1,9 +1,9 @@
 """
-Pre-trains an encoder on plain text, contrastively: neighbouring sentences get vectors that are alike.
+Pre-trains an encoder on plain text with a contrastive loss: neighbouring sentences get similar vectors.
 
     python recipes/pretrain_contrastive.py --text README.md --model_name_or_path minilm --output_dir runs/pretrained
 
-The folder then holds an encoder, for `--model_name_or_path` of any training recipe.
+The folder then holds an encoder: use it as `--model_name_or_path` of a training recipe.
 """
 
 from extrabert_hf.console import recipe_console

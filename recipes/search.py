@@ -1,10 +1,10 @@
 """
-Searches arguments of a training recipe: random or by Parzen estimators, each trial a process of its own.
+Searches the arguments of a training recipe, at random or with Parzen estimators. Each trial is a separate process.
 
     python recipes/search.py --task sts --config recipes/configs/minilm/sts.yaml --data sample --n_trials 4
 
-Killed, the same call goes on; several machines share one --storage. Flags that are not listed here go to every run;
-`python recipes/sft_sts.py --help` lists them. The folder then has trials.csv, trials.png and best.yaml.
+The same command continues a search that was killed. Several machines can share one --storage. Flags that are not
+listed here go to every run (see `python recipes/sft_sts.py --help`). Results: trials.csv, trials.png and best.yaml.
 """
 
 import sys

@@ -1,5 +1,5 @@
 """
-Fine-tunes an encoder to classify the sentiment of sentences (SST-5), a model of its own for this task.
+Fine-tunes an encoder to classify the sentiment of sentences (SST-5): a separate model for this task.
 
     accelerate launch recipes/sft_sst.py --config recipes/configs/minilm/sst.yaml --data sample
 """

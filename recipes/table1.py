@@ -1,9 +1,9 @@
 """
-Runs the rows of the paper's Table 1 that are not finished yet, then writes the table with intervals and paired tests.
+Runs the unfinished rows of the paper's Table 1, then writes the table with confidence intervals and paired tests.
 
     accelerate launch recipes/table1.py --data sample --model_name_or_path minilm --num_train_epochs 1
 
-Flags that are not listed here go to every run; `python recipes/sft_sts.py --help` lists them.
+Flags that are not listed here go to every run (see `python recipes/sft_sts.py --help`).
 """
 
 from pathlib import Path

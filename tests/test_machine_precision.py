@@ -3,7 +3,6 @@ import torch
 
 from extrabert_hf import machine
 from extrabert_hf.machine import choose_bf16
-from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
 
 on_cpu = pytest.mark.skipif(torch.accelerator.is_available(), reason="speaks of machines without an accelerator")
 
@@ -16,16 +15,3 @@ def test_bfloat16_is_chosen_where_its_products_are_faster(monkeypatch, bf16_seco
     chosen, reason = choose_bf16()
     assert chosen is faster
     assert f"{bf16_seconds:.2g} times as long as float32's" in reason
-
-
-@on_cpu
-def test_the_choice_is_measured_and_said(tmp_path):
-    arguments = ExtraBertTrainingArguments(output_dir=str(tmp_path))
-    assert isinstance(arguments.bf16, bool)
-    assert "on this CPU" in arguments.precision_reason
-
-
-@pytest.mark.parametrize("forced", [True, False])
-def test_a_forced_choice_is_kept(tmp_path, forced):
-    arguments = ExtraBertTrainingArguments(output_dir=str(tmp_path), bf16=forced)
-    assert (arguments.bf16, arguments.precision_reason) == (forced, "as told")

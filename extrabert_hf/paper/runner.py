@@ -17,6 +17,7 @@ from extrabert_hf.runs.scored import write_submission
 from extrabert_hf.tasks import PAPER_TASKS
 from extrabert_hf.training.command_line import Run, parse_multitask_run, parse_run
 from extrabert_hf.training.finetune import finetune, load_rows
+from extrabert_hf.training.setup import prepare_process
 
 logger = logging.getLogger(__name__)
 
@@ -88,6 +89,7 @@ def run_table1(arguments: Table1Arguments, flags: Sequence[str], configs: Path) 
     noted = noted_flags(root)
     for plan in planned:  # raises for a wrong flag before the first run starts
         training = plan.parse(configs, flags).training
+    training = prepare_process(training)  # decides the precision of all runs
     flags = with_precision(flags, noted, training.bf16)
     check_same_flags(flags, noted)
     for number, plan in enumerate(planned, start=1):
@@ -176,7 +178,7 @@ def folders_of_runs(root: Path) -> list[Path]:
 
 
 def with_precision(flags: Sequence[str], noted: dict[Path, list[str]], bf16: bool) -> list[str]:
-    """Adds the precision of the earlier runs, else the one just measured, so that all rows are trained in the same."""
+    """Adds the precision of earlier runs with the same flags, else `bf16`: all rows are trained in one precision."""
     if any(word.split("=")[0] == "--bf16" for word in flags):
         return list(flags)
     for before in noted.values():

@@ -1,4 +1,4 @@
-"""What a search can be told; each field's `help` is its one description."""
+"""The arguments of a search."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,43 +10,46 @@ from extrabert_hf.tasks import PAPER_TASKS
 TASKS = (*PAPER_TASKS, "multitask")
 PRUNERS = ("median", "hyperband", "none")
 OWN_ARGUMENTS = ("resume_from_checkpoint", "overwrite_output_dir", "push_to_hub")
-"""What each trial is told by the search."""
+"""Arguments of a run that the search sets for each trial, so that a user cannot set them."""
 
 
 @dataclass
 class SearchArguments:
-    """Which runs are tried; every other flag goes to each of them."""
+    """The study and its trials; all other flags go to the run of each trial."""
 
     _argument_group_name: ClassVar[str] = "search"
 
-    task: str = field(default="sst", metadata={"help": "'sst', 'para', 'sts', or 'multitask': which training recipe."})
+    task: str = field(default="sst", metadata={"help": "The training recipe: 'sst', 'para', 'sts', or 'multitask'."})
     space: str | None = field(
         default=None,
-        metadata={"help": "What may be tried, a sweep file of Weights & Biases; by default the paper's."},
+        metadata={"help": "The search space: a sweep file of Weights & Biases. The default is the paper's."},
     )
     n_trials: int | None = field(
-        default=None, metadata={"help": "Trials of the whole study, by default the space's `run_cap`, else 20."}
+        default=None, metadata={"help": "Trials of the whole study. The default is the space's `run_cap`, or 20."}
     )
-    workers: int = field(default=1, metadata={"help": "Trials at a time on this machine, each a process of its own."})
+    workers: int = field(default=1, metadata={"help": "Trials that run in parallel on this machine."})
     output_dir: str | None = field(
-        default=None, metadata={"help": "Folder of the search, by default runs/search/TASK."}
+        default=None, metadata={"help": "Folder of the search. The default is runs/search/TASK."}
     )
     storage: str | None = field(
         default=None,
         metadata={
-            "help": "Where the study is kept, by default sqlite:///OUTPUT_DIR/study.db; several machines share it."
+            "help": "Database of the study, which several machines can share. The default is "
+            "sqlite:///OUTPUT_DIR/study.db."
         },
     )
-    study_name: str | None = field(default=None, metadata={"help": "Name in the storage, by default the task's."})
+    study_name: str | None = field(default=None, metadata={"help": "Name in the storage. The default is the task."})
     pruner: str = field(
         default="median",
         metadata={
-            "help": "What stops a trial early: 'median' (worse than half of the others then), 'hyperband', 'none'."
+            "help": "Pruner that stops a trial early: 'median' (its score is below the median of the other trials at "
+            "the same evaluation), 'hyperband' or 'none'."
         },
     )
-    search_seed: int = field(default=0, metadata={"help": "Seed of what is tried; `seed` is that of the runs."})
+    search_seed: int = field(default=0, metadata={"help": "Seed of the tried values; --seed is for the runs."})
     heartbeat: int = field(
-        default=20, metadata={"help": "Seconds; a trial silent for three times as many is begun again."}
+        default=20,
+        metadata={"help": "Seconds between heartbeats. A trial that misses three is restarted."},
     )
 
     def __post_init__(self) -> None:
@@ -63,14 +66,14 @@ class SearchArguments:
 
     @property
     def folder(self) -> Path:
-        """Where all of it is left."""
+        """The folder of the search."""
         return Path(self.output_dir or f"runs/search/{self.task}")
 
     def folder_of_trial(self, plan: int) -> Path:
-        """Where the run of a plan is left."""
+        """Returns the output folder of the run of a plan."""
         return self.folder / "trials" / f"{plan:03d}"
 
     @property
     def storage_url(self) -> str:
-        """As SQLAlchemy has it."""
+        """The URL of the database, for SQLAlchemy."""
         return self.storage or f"sqlite:///{self.folder.resolve() / 'study.db'}"

@@ -1,4 +1,4 @@
-"""A search on this machine: starts trials, each a process of its own, until all plans of the study are done."""
+"""A search on this machine: starts a process for each trial until all plans of the study are done."""
 
 import json
 import logging
@@ -31,61 +31,64 @@ from extrabert_hf.search.study import (
 )
 from extrabert_hf.search.trial import parse_trial
 from extrabert_hf.training.command_line import yaml_of_flags
+from extrabert_hf.training.setup import choose_precision
 from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_TRIALS = 20
 SEARCHED, BF16 = "searched", "bf16"
-"""What a study carries of the search that began it: what is searched, and in which precision."""
+"""Attributes of a study: the search that it was created for, and whether all trials train in bfloat16."""
 PAUSE = 1.0
-"""Seconds between two looks at the study."""
+"""Seconds between two reads of the study."""
 
 
 def run_search(arguments: SearchArguments, flags: Sequence[str], argv: Sequence[str]) -> list[str]:
     """
-    Goes on with a study, or begins it, until each of its plans is done: by this call, or by others beside it.
+    Starts or continues a study until all its plans are done, by this call or by calls on other machines.
 
     Args:
         arguments ([`SearchArguments`]):
-            Which study.
+            The arguments of the search.
         flags (`Sequence[str]`):
-            Of every run.
+            The flags of every run.
         argv (`Sequence[str]`):
-            The words of the call, which each trial's process reads again.
+            The words of the command line, for the processes of the trials.
 
     Returns:
-        `list[str]`: what was found, a line each.
+        `list[str]`: the results as lines of text.
 
     Raises:
-        [`InputError`]: for a space or flags that can't be used, a study that was begun with others, or an error of a
-        trial before any has a score.
+        [`InputError`]: for an invalid space or flag, a study of another search, or a trial that fails before any trial
+        has a score.
     """
     space = read_space(arguments.space)
     training = check_flags(arguments, flags, space)
     study = open_study(arguments, maximize=bool(training.greater_is_better))
     check_same_search(study, arguments, flags, space)
-    if BF16 not in study.user_attrs:
-        study.set_user_attr(BF16, training.bf16)
-    argv = [*argv, f"--bf16={study.user_attrs[BF16]}"]  # measured once, and not by each trial beside others
+    if BF16 not in study.user_attrs:  # decided once: all trials of the study train in one precision
+        bf16, reason = choose_precision(training)
+        study.set_user_attr(BF16, bf16)
+        logger.info("bfloat16 for all trials: %s (%s)", str(bf16).lower(), reason)
+    argv = [*argv, f"--bf16={study.user_attrs[BF16]}"]
     n_trials = count_trials(study, arguments, space)
     plan_trials(study, n_trials)
     aim = f"{'most' if training.greater_is_better else 'least'} {training.metric_for_best_model}"
     logger.info("%s trials of %s, for the %s on dev", n_trials, arguments.task, aim)
-    told = Told(n_trials, len(finished_trials(study)))
+    log = TrialLog(n_trials, len(finished_trials(study)))
     workers: list[subprocess.Popen | None] = [None] * arguments.workers
     deaths = 0
     try:
         while True:
             renew_lost(study)
-            if told.finished(study):
+            if log.log_finished(study):
                 deaths = 0
             for slot, process in enumerate(workers):
                 if process is not None and process.poll() is not None:
                     workers[slot] = None
                     deaths += process.returncode != 0
             if deaths > TRIES * arguments.workers:
-                raise InputError(f"{deaths} processes of trials died one after the other, see what they said above.")
+                raise InputError(f"{deaths} processes of trials died one after the other: see the messages above.")
             plans = trials_of_plans(study).values()
             if not any(workers) and all(state_of(trials) is Plan.DONE for trials in plans):
                 return write_results(study, arguments, flags, space)
@@ -97,7 +100,7 @@ def run_search(arguments: SearchArguments, flags: Sequence[str], argv: Sequence[
 
 
 def count_trials(study: Study, arguments: SearchArguments, space: SearchSpace) -> int:
-    """Tells how many trials the study shall have; no fewer than it was begun with."""
+    """Returns the number of trials of the study; it never becomes smaller."""
     planned = len(trials_of_plans(study))
     if arguments.n_trials is not None and arguments.n_trials < planned:
         raise InputError(f"`n_trials` must be {planned} or more, what the study has, got {arguments.n_trials}.")
@@ -107,7 +110,7 @@ def count_trials(study: Study, arguments: SearchArguments, space: SearchSpace) -
 def start_where_needed(
     workers: list[subprocess.Popen | None], plans: list[list[FrozenTrial]], argv: Sequence[str]
 ) -> None:
-    """Starts a process in a free place if more plans wait than there are processes without one."""
+    """Starts a process in a free slot if there are more waiting plans than idle processes."""
     waiting = sum(state_of(trials) is Plan.WAITING for trials in plans)
     busy = {trial.user_attrs.get(PROCESS) for trials in plans for trial in trials if trial.state == TrialState.RUNNING}
     idle = sum(process is not None and process.pid not in busy for process in workers)
@@ -117,18 +120,18 @@ def start_where_needed(
 
 
 def start_trial(argv: Sequence[str], slot: int, workers: int) -> subprocess.Popen:
-    """Starts a process that takes the next trial; processes side by side share the cores, and the GPUs."""
+    """Starts a process for the next trial; parallel processes share the cores and the GPUs."""
     threads = str(max(1, (os.cpu_count() or 1) // workers))
     environment = {"OMP_NUM_THREADS": threads, **os.environ}
-    every = ",".join(map(str, range(torch.cuda.device_count())))
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", every).split(",")
+    all_gpus = ",".join(map(str, range(torch.cuda.device_count())))
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", all_gpus).split(",")
     if len(visible) > 1:
         environment["CUDA_VISIBLE_DEVICES"] = visible[slot % len(visible)]
     return subprocess.Popen([sys.executable, "-m", "extrabert_hf.search.trial", *argv], env=environment)
 
 
 def check_flags(arguments: SearchArguments, flags: Sequence[str], space: SearchSpace) -> ExtraBertTrainingArguments:
-    """Refuses what no trial could be run with; gives the arguments of one that could."""
+    """Raises [`InputError`] for flags that no trial can run with; returns the training arguments of one trial."""
     parse_trial(arguments, flags)
     try:
         trainings = [parse_trial(arguments, [*flags, *flags_of(tried)]).training for tried in space.corners()]
@@ -136,59 +139,59 @@ def check_flags(arguments: SearchArguments, flags: Sequence[str], space: SearchS
         raise InputError(f"`space` {arguments.space}: {error}") from error
     training = trainings[-1]
     for name in OWN_ARGUMENTS:
-        if any(getattr(its, name) for its in trainings):
-            raise InputError(f"`{name}` is not for the runs of a search, which says it for each.")
+        if any(getattr(arguments_of_run, name) for arguments_of_run in trainings):
+            raise InputError(f"`{name}` is not for the runs of a search: the search sets it for each run.")
     if training.eval_strategy == "no":
-        raise InputError("`eval_strategy` must be 'epoch' or 'steps' in a search, which goes by the scores, got 'no'.")
-    for its in trainings:
-        if its.load_best_model_at_end and its.eval_strategy == "steps" and its.eval_steps != its.save_steps:
-            steps = f"got {its.save_steps:g} and {its.eval_steps:g}"
+        raise InputError("`eval_strategy` must be 'epoch' or 'steps' in a search, which needs scores, got 'no'.")
+    for tried in trainings:
+        if tried.load_best_model_at_end and tried.eval_strategy == "steps" and tried.eval_steps != tried.save_steps:
+            steps = f"got {tried.save_steps:g} and {tried.eval_steps:g}"
             raise InputError(f"`save_steps` must be `eval_steps` in a search, the best step is kept, {steps}.")
     return training
 
 
 def check_same_search(study: Study, arguments: SearchArguments, flags: Sequence[str], space: SearchSpace) -> None:
-    """Notes in a new study what is searched; refuses to go on with one of something else."""
+    """Records the search in a new study; raises [`InputError`] for a study of another search."""
     searched = {
         "task": arguments.task,
         "search_seed": arguments.search_seed,
         "method": space.method,
         "fixed": space.fixed,
-        "parameters": {name: str(its) for name, its in space.distributions.items()},
+        "parameters": {name: str(distribution) for name, distribution in space.distributions.items()},
         **{
             f"{block}.{name}": value
-            for block, its in yaml_of_flags(flags, multitask=arguments.task == "multitask").items()
-            for name, value in its.items()
+            for block, entries in yaml_of_flags(flags, multitask=arguments.task == "multitask").items()
+            for name, value in entries.items()
         },
     }
-    searched = json.loads(json.dumps(searched))  # as the storage gives it back
+    searched = json.loads(json.dumps(searched))  # the form in which the storage returns it
     before = study.user_attrs.get(SEARCHED)
     if before is None:
         study.set_user_attr(SEARCHED, searched)
     elif before != searched:
         name = min(key for key in before | searched if before.get(key) != searched.get(key))
-        was, now = (its.get(name, "the default") for its in (before, searched))
+        was, now = (values.get(name, "the default") for values in (before, searched))
         raise InputError(
-            f"the study {study.study_name!r} was begun with {name} {was}, now {now}: name another --output_dir."
+            f"the study {study.study_name!r} was started with {name} {was}, now {now}: use another --output_dir."
         )
 
 
-class Told:
+class TrialLog:
     """
-    Says a line for each trial that comes to its end.
+    Logs one line for each finished trial.
 
     Args:
         n_trials (`int`):
-            Of the study.
+            Number of trials of the study.
         before (`int`):
-            How many are finished already.
+            Number of trials that were finished before this call.
     """
 
     def __init__(self, n_trials: int, before: int) -> None:
-        self.n_trials, self.before, self.count = n_trials, before, before
+        self.n_trials, self.count = n_trials, before
 
-    def finished(self, study: Study) -> bool:
-        """Tells whether there are new ones; one that failed before any has a score is an [`InputError`]."""
+    def log_finished(self, study: Study) -> bool:
+        """Returns whether there are new trials; raises [`InputError`] if one failed before any trial has a score."""
         finished = sorted(finished_trials(study), key=lambda trial: trial.datetime_complete)
         new = finished[self.count :]
         for number, trial in enumerate(new, start=self.count + 1):

@@ -1,4 +1,4 @@
-"""What a search may try: a sweep file of Weights & Biases, which `wandb sweep` takes as it is."""
+"""The search space: a sweep file of Weights & Biases, which `wandb sweep` also reads."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import yaml
 from optuna import Trial
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from extrabert_hf.errors import InputError
+from extrabert_hf.errors import InputError, one_line
 from extrabert_hf.training.recipe_parser import flag_of
 
 METHODS = ("random", "bayes")
@@ -20,17 +20,17 @@ Distribution = CategoricalDistribution | FloatDistribution | IntDistribution
 @dataclass(frozen=True)
 class SearchSpace:
     """
-    The arguments that are searched.
+    The arguments that are searched, with their distributions.
 
     Args:
         method (`str`):
             `"random"`, or `"bayes"`, the tree-structured Parzen estimator.
         distributions (`dict[str, Distribution]`):
-            By argument, what it may be.
+            By argument, the distribution of the argument's values.
         fixed (`dict[str, Any]`):
             Arguments with one value.
         run_cap (`int`, *optional*):
-            How many trials the file asks for.
+            Number of trials in the file.
     """
 
     method: str
@@ -39,14 +39,14 @@ class SearchSpace:
     run_cap: int | None = None
 
     def suggest(self, trial: Trial) -> dict[str, Any]:
-        """Gives each argument's value in a trial."""
-        return self.fixed | {name: _suggest(trial, name, its) for name, its in self.distributions.items()}
+        """Returns the values of the arguments for a trial."""
+        return self.fixed | {name: _suggest(trial, name, entry) for name, entry in self.distributions.items()}
 
     def corners(self) -> list[dict[str, Any]]:
-        """Gives sets of values in which each choice and each end of a range occurs."""
+        """Returns sets of values that together contain each choice and both ends of each range."""
         ends = {
-            name: list(its.choices) if isinstance(its, CategoricalDistribution) else [its.low, its.high]
-            for name, its in self.distributions.items()
+            name: list(entry.choices) if isinstance(entry, CategoricalDistribution) else [entry.low, entry.high]
+            for name, entry in self.distributions.items()
         }
         longest = max(map(len, ends.values()), default=1)
         return [
@@ -57,40 +57,44 @@ class SearchSpace:
 
 def read_space(path: str | Path) -> SearchSpace:
     """
-    Reads `method`, `parameters` and `run_cap` of a sweep file; its other keys are for `wandb sweep` only.
+    Reads `method`, `parameters` and `run_cap` of a sweep file. Its other keys are for `wandb sweep` only.
 
-    A parameter is `values`, a list; `value`, one; or `min` and `max`, whole numbers or not, with a `distribution`
-    `log_uniform_values`, `uniform` or `int_uniform` where it is not plain.
+    A parameter has `values` (a list), `value` (a constant), or `min` and `max`. For `min` and `max` the `distribution`
+    is `log_uniform_values`, `uniform` (the default for floats) or `int_uniform` (the default for integers).
 
     Args:
         path (`str` or `Path`):
-            The YAML.
+            A YAML file.
 
     Raises:
-        [`InputError`]: for a file that can't be read, or a method or parameter of another form.
+        [`InputError`]: if the file cannot be read, or a method or parameter has another form.
     """
     try:
         sweep = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"`space` must be a YAML file that can be read, {path}: {error.strerror}.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"`space` must be YAML, {path}: {' '.join(str(error).split())}.") from error
+        raise InputError(f"`space` must be YAML, {path}: {one_line(error)}.") from error
     parameters = sweep.get("parameters") if isinstance(sweep, dict) else None
     if not isinstance(parameters, dict) or not parameters:
         raise InputError(f"`space` must have `parameters`, a mapping of arguments, got none in {path}.")
     method = sweep.get("method", "random")
     if method not in METHODS:
         raise InputError(f"`method` in {path} must be one of {', '.join(map(repr, METHODS))}, got {method!r}.")
-    fixed = {name: its["value"] for name, its in parameters.items() if isinstance(its, dict) and set(its) == {"value"}}
-    distributions = {name: _distribution(name, its, path) for name, its in parameters.items() if name not in fixed}
+    fixed = {name: entry["value"] for name, entry in parameters.items() if _is_constant(entry)}
+    distributions = {name: _distribution(name, entry, path) for name, entry in parameters.items() if name not in fixed}
     run_cap = sweep.get("run_cap")
     if run_cap is not None and (not isinstance(run_cap, int) or run_cap < 1):
         raise InputError(f"`run_cap` in {path} must be 1 or more, got {run_cap!r}.")
     return SearchSpace(method, distributions, fixed, run_cap)
 
 
+def _is_constant(parameter: Any) -> bool:
+    return isinstance(parameter, dict) and set(parameter) == {"value"}
+
+
 def flags_of(values: Mapping[str, Any]) -> list[str]:
-    """Says arguments and their values as flags."""
+    """Turns arguments and their values into the words of a command line."""
     return [word for name, value in values.items() for word in flag_of(name, value)]
 
 
@@ -105,7 +109,7 @@ def _suggest(trial: Trial, name: str, distribution: Distribution) -> Any:
 def _distribution(name: str, parameter: Any, path: str | Path) -> Distribution:
     keys = set(parameter) if isinstance(parameter, dict) else set()
     choices = parameter["values"] if keys == {"values"} else None
-    if isinstance(choices, list) and choices and all(isinstance(its, (str, int, float)) for its in choices):
+    if isinstance(choices, list) and choices and all(isinstance(choice, (str, int, float)) for choice in choices):
         return CategoricalDistribution(parameter["values"])
     if {"min", "max"} <= keys <= {"min", "max", "distribution"}:
         low, high = parameter["min"], parameter["max"]

@@ -1,4 +1,4 @@
-"""The study: so many plans, each of them tried until it has an end, by whoever is there."""
+"""The study: a number of plans. Each plan gets trials, by any process, until one trial ends."""
 
 import warnings
 from enum import Enum
@@ -13,10 +13,10 @@ from extrabert_hf.errors import InputError, need_folder, one_line
 from extrabert_hf.search.arguments import SearchArguments
 
 PLAN, ERROR, PROCESS, DOUBLE = "plan", "error", "process", "double"
-"""What a trial carries: its plan; how it failed; who runs it; whether another trial had its plan already."""
+"""Attributes of a trial: its plan, its error, its process id, and whether another trial took the same plan first."""
 
 TRIES = 3
-"""Trials of a plan that may be killed, or die, before it is given up."""
+"""Number of trials of a plan that may be killed before the plan counts as failed."""
 
 PRUNER_CLASSES = {
     "median": lambda: optuna.pruners.MedianPruner(n_startup_trials=4),
@@ -26,7 +26,7 @@ PRUNER_CLASSES = {
 
 
 class Plan(Enum):
-    """How far a plan is; lost is one whose trial was killed."""
+    """State of a plan. `LOST` is a plan with a trial that was killed."""
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -36,16 +36,16 @@ class Plan(Enum):
 
 def open_study(arguments: SearchArguments, *, maximize: bool = True) -> Study:
     """
-    Opens the study, or makes it.
+    Opens the study, or creates it.
 
     Args:
         arguments ([`SearchArguments`]):
-            Where it is kept, and under which name.
+            The storage and the name of the study.
         maximize (`bool`, defaults to `True`):
-            Whether more of the score is better; of use to a new one.
+            Whether a larger score is better. An existing study keeps its direction.
 
     Raises:
-        [`InputError`]: if the storage can't be opened.
+        [`InputError`]: if the storage cannot be opened.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     need_folder("output_dir", arguments.folder)
@@ -54,7 +54,7 @@ def open_study(arguments: SearchArguments, *, maximize: bool = True) -> Study:
     beat = arguments.heartbeat
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeats, since release 2.5
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # for heartbeats
             storage = RDBStorage(url, engine_kwargs=waits, heartbeat_interval=beat, grace_period=3 * beat)
     except (OSError, ImportError, SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
         raise InputError(f"`storage` can't be opened, {url}: {one_line(error)}") from error
@@ -69,20 +69,21 @@ def open_study(arguments: SearchArguments, *, maximize: bool = True) -> Study:
 
 def plan_trials(study: Study, n_trials: int) -> None:
     """
-    Queues what the study lacks of `n_trials` plans; what is tried is drawn when it begins.
+    Queues the plans that the study lacks of `n_trials`. The values of a plan are drawn when its trial starts.
 
-    While no trial has a score, those that failed are queued again: what they failed of may have been mended.
+    While no trial has a score, failed plans are queued again: the user may have corrected the cause.
     """
     trials = trials_of_plans(study)
-    scored = any(trial.state == TrialState.COMPLETE for its in trials.values() for trial in its)
+    scored = any(trial.state == TrialState.COMPLETE for earlier in trials.values() for trial in earlier)
     for plan in range(n_trials):
-        its = trials.get(plan, [])
-        if not its or (not scored and state_of(its) is Plan.DONE and its[-1].state == TrialState.FAIL):
-            queue(study, plan, its)
+        earlier = trials.get(plan, [])
+        failed = bool(earlier) and state_of(earlier) is Plan.DONE and earlier[-1].state == TrialState.FAIL
+        if not earlier or (failed and not scored):
+            queue(study, plan, earlier)
 
 
 def renew_lost(study: Study) -> None:
-    """Queues again the plans whose trial was killed: it was silent for too long, or ended without a score."""
+    """Queues plans again after a killed trial: one without a heartbeat, or one that ended without a score."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         optuna.storages.fail_stale_trials(study)
@@ -92,13 +93,13 @@ def renew_lost(study: Study) -> None:
 
 
 def queue(study: Study, plan: int, before: list[FrozenTrial]) -> None:
-    """Puts a plan behind those that wait, with what an earlier trial of it has drawn."""
-    drawn = [trial.params for trial in before if trial.params]  # one may have been killed before it drew
+    """Appends a plan to the queue, with the values that an earlier trial of the plan drew."""
+    drawn = [trial.params for trial in before if trial.params]  # a trial may be killed before it draws
     study.enqueue_trial(drawn[-1] if drawn else {}, user_attrs={PLAN: plan})
 
 
 def trials_of_plans(study: Study) -> dict[int, list[FrozenTrial]]:
-    """Gives the trials of each plan in their order; one that another was quicker to take is none."""
+    """Returns the trials of each plan in their order, without trials that found their plan taken."""
     plans: dict[int, list[FrozenTrial]] = {}
     for trial in study.get_trials(deepcopy=False):
         if PLAN in trial.user_attrs and DOUBLE not in trial.user_attrs:
@@ -107,7 +108,7 @@ def trials_of_plans(study: Study) -> dict[int, list[FrozenTrial]]:
 
 
 def state_of(trials: list[FrozenTrial]) -> Plan:
-    """Tells how far a plan is by its trials."""
+    """Returns the state of a plan with these trials."""
     for trial in trials:
         if trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
             return Plan.DONE
@@ -118,7 +119,7 @@ def state_of(trials: list[FrozenTrial]) -> Plan:
 
 
 def finished_trials(study: Study) -> list[FrozenTrial]:
-    """Gives of each plan that is done, in their order, the trial that has a score, or was pruned, or failed last."""
+    """Returns one trial of each finished plan, in order: the complete or pruned trial, or the last that failed."""
     finished = []
     for _, trials in sorted(trials_of_plans(study).items()):
         if state_of(trials) is Plan.DONE:
@@ -128,5 +129,5 @@ def finished_trials(study: Study) -> list[FrozenTrial]:
 
 
 def error_of(trial: FrozenTrial) -> str:
-    """Says how a trial failed, nothing if it did not."""
+    """Returns the error of a failed trial; an empty string for other trials."""
     return trial.user_attrs.get(ERROR, f"killed {TRIES} times") if trial.state == TrialState.FAIL else ""

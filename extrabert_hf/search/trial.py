@@ -1,4 +1,4 @@
-"""One trial, in a process of its own: `python -m extrabert_hf.search.trial` and the words of `recipes/search.py`."""
+"""A process with one trial: `python -m extrabert_hf.search.trial`, with the arguments of `recipes/search.py`."""
 
 import json
 import os
@@ -24,31 +24,31 @@ from extrabert_hf.training.finetune import finetune
 from extrabert_hf.training.recipe_parser import RecipeParser
 
 WORDS_FILE = "words.json"
-"""In a trial's folder: of which study, and with which words, its run is."""
+"""A file in a trial's folder with the name of the study and the arguments of the run."""
 
 
 def parse_search(argv: Sequence[str], description: str | None = None) -> tuple[SearchArguments, list[str]]:
-    """Reads the words of `recipes/search.py`: the search's arguments, and the flags of its runs."""
+    """Parses the command line of `recipes/search.py`: the arguments of the search, and the flags of its runs."""
     parser = RecipeParser(SearchArguments, description=description)
     return parser.parse_args_into_dataclasses(list(argv), return_remaining_strings=True)
 
 
 def parse_trial(arguments: SearchArguments, flags: Sequence[str]) -> Run:
-    """Reads the run of a trial from its flags."""
+    """Parses the flags of a trial's run."""
     return parse_multitask_run(flags) if arguments.task == "multitask" else parse_run(arguments.task, flags)
 
 
 def run_next_trial(arguments: SearchArguments, flags: Sequence[str], space: SearchSpace) -> None:
     """
-    Runs the trial that waits longest, if one does, and notes its score, its pruning or its error in the study.
+    Runs the first trial of the queue, if there is one, and records its score, pruning or error in the study.
 
     Args:
         arguments ([`SearchArguments`]):
-            Which study.
+            The arguments of the search.
         flags (`Sequence[str]`):
-            Of every run.
+            The flags of every run.
         space ([`SearchSpace`]):
-            What may be tried.
+            The search space.
     """
     study = open_study(arguments)
     if not any(state_of(trials) is Plan.WAITING for trials in trials_of_plans(study).values()):
@@ -58,35 +58,34 @@ def run_next_trial(arguments: SearchArguments, flags: Sequence[str], space: Sear
         plan = trial.user_attrs.get(PLAN)
         taken = [] if plan is None else trials_of_plans(study)[plan]
         if plan is None or any(other.number < trial.number and not is_free(other) for other in taken):
-            trial.set_user_attr(DOUBLE, True)  # another process was quicker
+            trial.set_user_attr(DOUBLE, True)  # another process took the plan first
             raise optuna.TrialPruned
         trial.set_user_attr(PROCESS, os.getpid())
         seed = int(np.random.SeedSequence([arguments.search_seed, plan]).generate_state(1)[0])
         samplers = {"random": optuna.samplers.RandomSampler, "bayes": optuna.samplers.TPESampler}
-        study.sampler = samplers[space.method](seed=seed)  # else each process would draw what the first one drew
+        study.sampler = samplers[space.method](seed=seed)  # otherwise every process draws the same values
         words = [*flags, *flags_of(space.suggest(trial))]
         try:
             return train(arguments, words, trial, arguments.folder_of_trial(plan))
         except optuna.TrialPruned:
             raise
         except Exception as error:
-            # it came to an end: no one need begin it again
-            trial.set_user_attr(ERROR, one_line(error))
+            trial.set_user_attr(ERROR, one_line(error))  # the trial has ended: it is not restarted
             raise
 
     study.optimize(objective, n_trials=1)
 
 
 def is_free(trial: FrozenTrial) -> bool:
-    """Whether a trial leaves its plan to another one."""
+    """Whether another trial may take the plan of this trial."""
     return trial.state in (TrialState.FAIL, TrialState.WAITING)
 
 
 def train(arguments: SearchArguments, flags: Sequence[str], trial: Trial, folder: Path) -> float:
-    """Trains one run, from its last checkpoint if there is one; gives the score of the model that it keeps."""
+    """Trains one run, from the last checkpoint if there is one, and returns the score of the model that it keeps."""
     note = folder / WORDS_FILE
-    told = yaml_of_flags(flags, multitask=arguments.task == "multitask")
-    words = json.dumps([trial.study.study_name, told])
+    blocks = yaml_of_flags(flags, multitask=arguments.task == "multitask")
+    words = json.dumps([trial.study.study_name, blocks])
     is_same = note.is_file() and note.read_text(encoding="utf-8") == words
     resumes = is_same and RunFolder(folder).last_checkpoint is not None
     start = "--resume_from_checkpoint=last" if resumes else "--overwrite_output_dir=true"
@@ -98,19 +97,19 @@ def train(arguments: SearchArguments, flags: Sequence[str], trial: Trial, folder
     if not scores.found:
         raise InputError("no evaluation came before the end of the run: `eval_steps` must be at most its steps.")
     if not run.training.load_best_model_at_end:
-        return scores.found[-1]  # that of the model which is kept
+        return scores.found[-1]  # the last model is kept
     return max(scores.found) if run.training.greater_is_better else min(scores.found)
 
 
 class ScoresOfTrial(TrainerCallback):
     """
-    Tells the study the score of each evaluation, and ends a trial that the study's pruner gives up.
+    Reports the score of each evaluation to the study, and stops a trial that the pruner of the study rejects.
 
     Args:
         trial (`optuna.Trial`):
             The trial.
         name (`str`):
-            Of the score, such as `"eval_pearson"`.
+            Name of the score in the trainer's log, such as `"eval_pearson"`.
     """
 
     def __init__(self, trial: Trial, name: str) -> None:
@@ -118,17 +117,17 @@ class ScoresOfTrial(TrainerCallback):
         self.found: list[float] = []
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Reports new scores, as those of the first, second, ... evaluation; may raise `optuna.TrialPruned`."""
+        """Reports the new scores by the number of their evaluation; may raise `optuna.TrialPruned`."""
         self._report(state)
         if state.global_step < state.max_steps and self.trial.should_prune():
             raise optuna.TrialPruned
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Reports those of a run that was resumed at its end."""
+        """Reports the scores of a run that was resumed after its last step."""
         self._report(state)
 
     def _report(self, state: Any) -> None:
-        found = [entry[self.name] for entry in state.log_history if self.name in entry]  # a resumed run's too
+        found = [entry[self.name] for entry in state.log_history if self.name in entry]  # also those before a resume
         for step in range(len(self.found), len(found)):
             self.trial.report(found[step], step + 1)
         self.found = found
@@ -136,5 +135,5 @@ class ScoresOfTrial(TrainerCallback):
 
 if __name__ == "__main__":
     with recipe_console():
-        told, words = parse_search(sys.argv[1:])
-        run_next_trial(told, words, read_space(told.space))
+        search_arguments, run_flags = parse_search(sys.argv[1:])
+        run_next_trial(search_arguments, run_flags, read_space(search_arguments.space))

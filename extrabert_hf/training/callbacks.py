@@ -1,13 +1,17 @@
-"""The HF Trainer, with a learning rate of their own for heads and poolings, and batches of like length."""
+"""Callbacks of training: the epoch of the sampler, the best model of each task."""
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
+from accelerate.data_loader import BatchSamplerShard
 from peft import PeftModel
 from torch import nn
+from torch.utils.data import BatchSampler, DataLoader, Sampler
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from extrabert_hf.data.multitask import StepSampler
+from extrabert_hf.data.samplers import LengthBucketSampler, TokenBudgetBatchSampler
 from extrabert_hf.pretrained.lora import merge_lora
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.tasks import TaskSpec
@@ -15,14 +19,14 @@ from extrabert_hf.tasks import TaskSpec
 
 class KeepBestPerTask(TrainerCallback):
     """
-    At each evaluation that is a task's best so far, saves the model of that task alone, see [`RunFolder.best_of`].
+    Saves the model of a single task whenever an evaluation has the best score of that task so far.
 
-    The step and the score are saved beside the model. What earlier evaluations scored is read from the trainer's
-    state, so a resumed run keeps what the interrupted one found.
+    [`RunFolder.best_of`] names the folder. A file in the same folder holds the step and the score. Earlier scores are read from the trainer's state, so a
+    resumed run also compares with the evaluations before the interruption.
 
     Args:
         tasks (`Mapping[str, TaskSpec]`):
-            The tasks by name; more of each one's `metric` is better.
+            The tasks by name. A larger value of a task's `metric` is better.
     """
 
     def __init__(self, tasks: Mapping[str, TaskSpec]) -> None:
@@ -39,7 +43,7 @@ class KeepBestPerTask(TrainerCallback):
         processing_class: Any,
         **kwargs: Any,
     ) -> None:
-        """Saves the models of the tasks that never scored better."""
+        """Saves the models of the tasks with a new best score."""
         if not state.is_world_process_zero:
             return
         for name, task in self.tasks.items():
@@ -53,21 +57,32 @@ class KeepBestPerTask(TrainerCallback):
                 run.write_best_score(name, {"step": state.global_step, task.metric: metrics[key]})
 
 
-class EpochSampler(Protocol):
-    """A sampler whose order is a pure function of its seed and epoch."""
+class SetSamplerEpoch(TrainerCallback):
+    """
+    Sets the epoch of the training sampler when an epoch begins.
 
-    def set_epoch(self, epoch: int) -> None:
-        """Turns to the order of `epoch`, 0 or more."""
+    transformers sets it too, but does not reach the sampler in the first epoch after a resume with several processes:
+    accelerate's `skip_first_batches` wraps the batch sampler once more.
+    """
+
+    def on_epoch_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        *,
+        train_dataloader: DataLoader,
+        **kwargs: Any,
+    ) -> None:
+        """Sets the epoch of a sampler of this package; other samplers are left to transformers."""
+        sampler = innermost_sampler(train_dataloader)
+        if isinstance(sampler, LengthBucketSampler | TokenBudgetBatchSampler | StepSampler):
+            sampler.set_epoch(int(state.epoch + 1e-6))
 
 
-SamplerOfEpochs = TypeVar("SamplerOfEpochs", bound=EpochSampler)
-
-
-class _SetSamplerEpoch(TrainerCallback):
-    """Tells the sampler its epoch: on resume with several processes accelerate's own call does not reach it."""
-
-    def __init__(self, sampler: SamplerOfEpochs) -> None:
-        self.sampler = sampler
-
-    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.sampler.set_epoch(int(state.epoch + 1e-6))
+def innermost_sampler(loader: DataLoader) -> Sampler | None:
+    """Returns the sampler inside the batch samplers of PyTorch and accelerate; `None` for an iterable data set."""
+    sampler = loader.batch_sampler
+    while isinstance(sampler, BatchSampler):
+        sampler = sampler.batch_sampler if isinstance(sampler, BatchSamplerShard) else sampler.sampler
+    return sampler

@@ -1,4 +1,4 @@
-"""One YAML and the command line -> the arguments of a run."""
+"""Parses the arguments of a run from a YAML and the command line."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -33,7 +33,7 @@ MULTITASK_BLOCKS = BLOCKS | {"multitask": MultiTaskArguments}
 
 @dataclass
 class TaskRun:
-    """What one task of a run is told."""
+    """The arguments of one task of a run."""
 
     task: TaskSpec
     data: DataArguments
@@ -42,7 +42,20 @@ class TaskRun:
 
 @dataclass
 class Run:
-    """All that one run is told: one task, or several over one encoder, for which `multitask` is set."""
+    """
+    The arguments of a run of one task, or of several tasks over one encoder.
+
+    Args:
+        tasks (`dict[str, TaskRun]`):
+            The arguments of each task by the task's name.
+        lora ([`LoraArguments`]):
+            The adapters.
+        training ([`ExtraBertTrainingArguments`]):
+            The arguments of the trainer.
+        multitask ([`MultiTaskArguments`], *optional*):
+            How the tasks are trained together; `None` for a separate run of one task. A multitask run may have one
+            task, too: its model and its metrics still have the form of several tasks.
+    """
 
     tasks: dict[str, TaskRun]
     lora: LoraArguments
@@ -51,133 +64,154 @@ class Run:
 
     @property
     def specs(self) -> dict[str, TaskSpec]:
-        """The tasks by name."""
+        """The [`TaskSpec`] of each task by name."""
         return {name: task_run.task for name, task_run in self.tasks.items()}
 
     @property
     def encoder(self) -> ModelArguments:
-        """What all tasks share of the model: the encoder's name and its attention."""
+        """The model arguments of the first task; all tasks have the same encoder and attention implementation."""
         return next(iter(self.tasks.values())).model
 
     @property
     def max_length(self) -> int | None:
-        """Most tokens of a sentence; the tasks share the tokenizer."""
+        """Maximum number of tokens of a sentence, the same for all tasks: they share the tokenizer."""
         return next(iter(self.tasks.values())).data.max_length
+
+    @property
+    def trained(self) -> list[str]:
+        """The names of the tasks that are trained; the others are only scored."""
+        return list(self.tasks) if self.multitask is None else self.multitask.trained
 
 
 def parse_run(
     task_name: str, argv: Sequence[str], *, default_config: Path | None = None, description: str | None = None
 ) -> Run:
     """
-    Reads a run from its YAML and the command line, which wins.
+    Parses a separate run of one task from its YAML and the command line, which overrides the YAML.
 
     Args:
         task_name (`str`):
-            Key of [`PAPER_TASKS`]: the task that a `task` block or its flags start from.
+            Key of [`PAPER_TASKS`]: the task that the block `task` and its flags change.
         argv (`Sequence[str]`):
-            Words of the command line; `--config FILE.yaml` names the YAML.
+            Words of the command line. `--config FILE.yaml` names the YAML.
         default_config (`Path`, *optional*):
-            YAML taken when `--config` is not given.
+            The YAML without `--config`.
         description (`str`, *optional*):
-            What `--help` opens with.
+            First text of `--help`.
 
     Raises:
-        [`InputError`]: for an unknown key or flag, or a value of the wrong form.
+        [`InputError`]: for an unknown key or flag, or an invalid value.
     """
-    reader = _RunReader(BLOCKS, argv, default_config, description, PAPER_TASKS[task_name].metric)
-    values = reader.values(task_name)
-    reader.check_tasks(list(PAPER_TASKS))
-    task_run = reader.task_run(PAPER_TASKS[task_name], values)
-    task = task_run.task
-    if values["head"] not in (None, task.head):
-        raise InputError(f"`head` is {task.head!r} in this recipe, got {values['head']!r}: a multitask run takes any.")
-    if values["pair_encoding"] == "cross_encoder" and not task.is_pair:
-        raise InputError(f"`pair_encoding` 'cross_encoder' is for pairs, {task.name!r} has single sentences.")
-    metric = values["metric_for_best_model"]
-    names = (*metric_names(task), "loss")
-    if metric not in names:
-        raise InputError(f"`metric_for_best_model` must be one of {', '.join(map(repr, names))}, got {metric!r}.")
-    training = reader.training(values, output_dir=f"runs/{task.name}", is_error=metric in (*ERRORS, "loss"))
-    return Run({task.name: task_run}, reader.build(LoraArguments, values), training)
+    return _parse(_RunReader(BLOCKS, argv, default_config, description, PAPER_TASKS[task_name].metric), task_name)
 
 
 def parse_multitask_run(
     argv: Sequence[str], *, default_config: Path | None = None, description: str | None = None
 ) -> Run:
     """
-    Reads a run of several tasks over one encoder, as [`parse_run`] does one of a single task.
+    Parses a run of several tasks over one encoder from its YAML and the command line, which overrides the YAML.
 
-    What stands in the YAML under `by_task` and a task's name, in blocks `task`, `data` and `model`, holds for that
-    task only. A task that is not one of the paper's says its `head` there.
+    The blocks `task`, `data` and `model` under `by_task: TASK` in the YAML hold for that task only. A task of your own
+    needs its `head` there.
 
     Args:
         argv (`Sequence[str]`):
-            As for [`parse_run`].
+            Words of the command line. `--config FILE.yaml` names the YAML.
         default_config (`Path`, *optional*):
-            As for [`parse_run`].
+            The YAML without `--config`.
         description (`str`, *optional*):
-            As for [`parse_run`].
+            First text of `--help`.
 
     Raises:
-        [`InputError`]: as [`parse_run`], and if the tasks name different encoders.
+        [`InputError`]: as for [`parse_run`], and if the tasks have different encoders.
     """
-    reader = _RunReader(MULTITASK_BLOCKS, argv, default_config, description, "mean")
-    values = reader.values()
-    multitask = reader.build(MultiTaskArguments, values)
-    reader.check_tasks(multitask.tasks)
+    return _parse(_RunReader(MULTITASK_BLOCKS, argv, default_config, description, "mean"), None)
+
+
+def _parse(reader: "_RunReader", separate_task: str | None) -> Run:
+    shared = reader.values(separate_task)  # of a separate run, also what the YAML has for the task alone
+    multitask = reader.build(MultiTaskArguments, shared) if separate_task is None else None
+    names = [separate_task] if multitask is None else multitask.tasks
+    reader.check_tasks(list(PAPER_TASKS) if multitask is None else names)  # the three recipes may share one YAML
     tasks = {}
-    for name in multitask.tasks:
-        own = reader.values(name)
-        tasks[name] = reader.task_run(_base_task(name, own["head"]), own)
-        if own["task_name"] not in (None, name):
-            raise InputError(f"`task_name` of a multitask run is its name under `tasks`, {name!r}.")
-    if len({(t.model.model_name_or_path, t.model.attn_implementation) for t in tasks.values()}) > 1:
+    for name in names:
+        values = reader.values(name)
+        task_run = reader.task_run(_base_task(name, values["head"], is_separate=multitask is None), values)
+        _check_task(name, task_run, is_separate=multitask is None)
+        tasks[task_run.task.name] = task_run
+    if len({(run.model.model_name_or_path, run.model.attn_implementation) for run in tasks.values()}) > 1:
         raise InputError("`model_name_or_path` and `attn_implementation` must be the same for all tasks.")
-    if len({task_run.data.max_length for task_run in tasks.values()}) > 1:
+    if len({run.data.max_length for run in tasks.values()}) > 1:
         raise InputError("`max_length` must be the same for all tasks.")
-    specs = {name: task_run.task for name, task_run in tasks.items()}
-    names = (*AGGREGATES, "loss", *(f"{name}_{metric}" for name in specs for metric in metric_names(specs[name])))
-    metric = values["metric_for_best_model"]
-    if metric not in names:
-        raise InputError(f"`metric_for_best_model` must be one of {', '.join(map(repr, names))}, got {metric!r}.")
+    metric = shared["metric_for_best_model"]
+    allowed = _names_of_metrics([run.task for run in tasks.values()], is_separate=multitask is None)
+    if metric not in allowed:
+        raise InputError(f"`metric_for_best_model` must be one of {', '.join(map(repr, allowed))}, got {metric!r}.")
+    folder = next(iter(tasks)) if multitask is None else "multitask"
     training = reader.training(
-        values, output_dir="runs/multitask", is_error=metric == "loss" or metric.endswith(ERRORS)
+        shared, output_dir=f"runs/{folder}", is_error=metric == "loss" or metric.endswith(ERRORS)
     )
-    return Run(tasks, reader.build(LoraArguments, values), training, multitask)
+    return Run(tasks, reader.build(LoraArguments, shared), training, multitask)
+
+
+def _check_task(name: str, task_run: TaskRun, *, is_separate: bool) -> None:
+    if not is_separate and task_run.task.name != name:  # names the blocks of `by_task`, and the heads of the model
+        raise InputError(f"`task_name` of a multitask run is its name under `tasks`, {name!r}.")
+    # a multitask run sets `pair_encoding` for all tasks at once: tasks of single sentences ignore it
+    if is_separate and task_run.model.pair_encoding == "cross_encoder" and not task_run.task.is_pair:
+        raise InputError(f"`pair_encoding` 'cross_encoder' is for pairs, {task_run.task.name!r} has single sentences.")
+
+
+def _names_of_metrics(tasks: Sequence[TaskSpec], *, is_separate: bool) -> list[str]:
+    """Names the scores of an evaluation: those of several tasks have the task in their name, as in the `Trainer`."""
+    if is_separate:
+        (task,) = tasks
+        return [*metric_names(task), "loss"]
+    return [*AGGREGATES, "loss", *(f"{task.name}_{metric}" for task in tasks for metric in metric_names(task))]
 
 
 def yaml_of_flags(argv: Sequence[str], *, multitask: bool = False) -> dict[str, Any]:
     """
-    Says in blocks, as a YAML has them, what a command line and its `--config` say together.
+    Turns a command line and its `--config` into the blocks of a YAML for the same run.
 
     Args:
         argv (`Sequence[str]`):
             As for [`parse_run`].
         multitask (`bool`, defaults to `False`):
-            Whether the run is one of [`parse_multitask_run`].
+            Whether the command line is one of [`parse_multitask_run`].
 
     Returns:
-        `dict`: by block, the arguments that are not as by default.
+        `dict`: by block, the arguments that differ from the defaults.
     """
     reader = _RunReader(MULTITASK_BLOCKS if multitask else BLOCKS, argv, None, None, None)
     values = reader.values()
     defaults = vars(reader.parser.parse_args([]))
     blocks = {
-        block: {entry.name: values[entry.name] for entry in fields(its) if values[entry.name] != defaults[entry.name]}
-        for block, its in reader.blocks.items()
+        block: {
+            entry.name: values[entry.name]
+            for entry in fields(dataclass_of_block)
+            if entry.init and values[entry.name] != defaults[entry.name]
+        }
+        for block, dataclass_of_block in reader.blocks.items()
     }
-    of_tasks = {} if reader.config is None else blocks_of_tasks(reader.config)
-    given = reader.given()  # which wins over what the YAML has for a task
+    given = reader.given()  # a flag overrides the blocks of every task
     by_task = {
-        task: {block: {key: its[key] for key in its or {} if key not in given} for block, its in own.items()}
-        for task, own in of_tasks.items()
+        task: {
+            block: {key: value for key, value in (entries or {}).items() if key not in given}
+            for block, entries in own_blocks.items()
+        }
+        for task, own_blocks in ({} if reader.config is None else blocks_of_tasks(reader.config)).items()
     }
     return {name: block for name, block in (blocks | {BY_TASK: by_task}).items() if block}
 
 
-def _base_task(name: str, head: str | None) -> TaskSpec:
+def _base_task(name: str, head: str | None, *, is_separate: bool) -> TaskSpec:
+    """Returns the task of the paper that the arguments of a task start from."""
     if name in PAPER_TASKS and head in (None, PAPER_TASKS[name].head):
         return PAPER_TASKS[name]
+    if is_separate:  # the recipe determines the head
+        own = PAPER_TASKS[name].head
+        raise InputError(f"`head` is {own!r} in this recipe, got {head!r}: a multitask run takes any.")
     for task in PAPER_TASKS.values():
         if task.head == head:
             return replace(task, name=name, course_stem=None, hub_dataset=None, hub_config=None)
@@ -188,7 +222,7 @@ def _base_task(name: str, head: str | None) -> TaskSpec:
 
 
 class _RunReader:
-    """The flags of a YAML and of the command line, and what is built from them."""
+    """Reads the flags of a YAML and of the command line, and builds dataclasses from them."""
 
     def __init__(
         self,
@@ -206,13 +240,13 @@ class _RunReader:
             usage="%(prog)s [--config FILE.yaml] [--data SOURCE] [--model_name_or_path MODEL] "
             "[--output_dir DIR] [...]",
         )
-        self.parser.add_argument("--config", default=default_config, help="YAML of the run; flags after it win.")
+        self.parser.add_argument("--config", default=default_config, help="YAML of the run; flags override it.")
         self.parser.set_defaults(metric_for_best_model=metric)
         config = self.parser.parse_known_args([word for word in argv if word not in ("-h", "--help")])[0].config
         self.config = None if config is None else Path(config)
 
     def values(self, task_name: str | None = None) -> dict[str, Any]:
-        """Gives every argument's value, for one task if it is named."""
+        """Returns the value of every argument, for one task if `task_name` is given."""
         words, nulls = (
             ([], []) if self.config is None else flags_from_yaml(self.config, self.blocks, self.own_blocks, task_name)
         )
@@ -220,26 +254,26 @@ class _RunReader:
         return values | {key: None for key in nulls if key not in self.given()}
 
     def given(self) -> set[str]:
-        """Names the arguments that the command line gives."""
+        """Returns the names of the arguments that are set on the command line."""
         return {word.split("=")[0].removeprefix("--").replace("-", "_") for word in self.argv}
 
     def check_tasks(self, known: list[str]) -> None:
-        """Refuses a YAML with blocks for a task that the run does not have."""
+        """Raises [`InputError`] for a YAML with blocks for a task that is not in `known`."""
         for name in [] if self.config is None else blocks_of_tasks(self.config):
             if name not in known:
                 raise InputError(f"`{BY_TASK}` must name tasks of {known}, got {name!r} in {self.config}.")
 
     def build(self, block: type[T], values: dict[str, Any]) -> T:
-        """Makes a block's arguments of `values`."""
+        """Builds the dataclass of a block from `values`."""
         return block(**{field.name: values[field.name] for field in fields(block) if field.init})
 
     def task_run(self, base: TaskSpec, values: dict[str, Any]) -> TaskRun:
-        """Makes a task of the paper's one it starts from and what `values` say otherwise."""
+        """Builds the arguments of a task: `base`, changed by `values`."""
         task = self.build(TaskArguments, values).apply_to(base)
         return TaskRun(task, self.build(DataArguments, values), self.build(ModelArguments, values))
 
     def training(self, values: dict[str, Any], *, output_dir: str, is_error: bool) -> ExtraBertTrainingArguments:
-        """Makes the Trainer's arguments."""
+        """Builds the arguments of the trainer."""
         values = values | {"output_dir": values["output_dir"] or output_dir}
         if values["greater_is_better"] is None:
             values["greater_is_better"] = not is_error

@@ -1,4 +1,4 @@
-"""Contrastive pre-training of an encoder on plain text: sentences that belong together get vectors that are alike."""
+"""Contrastive pre-training of an encoder on plain text: the two sentences of a pair get similar vectors."""
 
 import logging
 import re
@@ -10,44 +10,47 @@ from typing import Any, ClassVar, Literal
 import torch
 import torch.nn.functional as F
 from datasets import Dataset
-from transformers import set_seed
+from transformers import DataCollator, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from extrabert_hf.data.collators import DataCollatorForSentences
 from extrabert_hf.data.tokenization import tokenize_dataset
-from extrabert_hf.errors import InputError
+from extrabert_hf.errors import InputError, one_line
 from extrabert_hf.machine import keep_freed_memory
 from extrabert_hf.pretrained.loading import build_model
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.tasks import PAPER_TASKS
 from extrabert_hf.training.checkpoints import check_same_model, find_checkpoint
+from extrabert_hf.training.finetune import longest_sentence
+from extrabert_hf.training.setup import prepare_process
 from extrabert_hf.training.trainer import ExtraBertTrainer
 from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
 
 logger = logging.getLogger(__name__)
 
 SENTENCE_END = re.compile(r"[.!?][\"')\]\u201d\u2019\xbb]? ")
-"""Where a sentence ends, unless a small letter follows: a space behind a full stop or its quote."""
+"""The end of a sentence: a full stop, perhaps a closing quote, and a space. No lower-case letter may follow."""
 
 
 @dataclass
 class ContrastiveArguments:
-    """Which text, and what belongs together in it."""
+    """The text, and its pairs of sentences."""
 
     _argument_group_name: ClassVar[str] = "contrastive"
 
-    text: str = field(metadata={"help": "Text file in UTF-8; a blank line ends a passage, a full stop a sentence."})
+    text: str = field(metadata={"help": "Text file in UTF-8. A blank line ends a passage, a full stop a sentence."})
     model_name_or_path: str = field(
-        default="google-bert/bert-base-uncased", metadata={"help": "Encoder: Hub id, folder, or 'minilm' (from PyPI)."}
+        default="google-bert/bert-base-uncased",
+        metadata={"help": "Encoder: a Hub id, a folder, or 'minilm' (from PyPI)."},
     )
     positives: Literal["adjacent", "dropout"] = field(
         default="adjacent",
         metadata={
-            "help": "'adjacent': a sentence and the next one of its passage; 'dropout': a sentence and itself, which "
-            "dropout makes different (SimCSE)."
+            "help": "Pairs of sentences with similar vectors. 'adjacent': a sentence and the next sentence of the "
+            "passage. 'dropout': a sentence and itself, with different dropout (SimCSE)."
         },
     )
-    temperature: float = field(default=0.05, metadata={"help": "What cosines are divided by."})
-    max_length: int = field(default=64, metadata={"help": "Most tokens of a sentence."})
+    temperature: float = field(default=0.05, metadata={"help": "Temperature by which cosines are divided."})
+    max_length: int = field(default=64, metadata={"help": "Maximum number of tokens of a sentence."})
 
     def __post_init__(self) -> None:
         if self.temperature <= 0:
@@ -62,7 +65,7 @@ def info_nce(
     first: torch.Tensor, second: torch.Tensor, temperature: float, same: torch.Tensor | None = None
 ) -> torch.Tensor:
     """
-    Cross-entropy of finding a sentence's partner among those of the whole batch, in both directions.
+    Computes the cross-entropy of finding a sentence's partner among all partners of the batch, in both directions.
 
     The loss of van den Oord et al. (2018), https://arxiv.org/abs/1807.03748, with in-batch negatives, as in SimCSE,
     Gao et al. (2021), https://arxiv.org/abs/2104.08821, Equation 1.
@@ -71,11 +74,11 @@ def info_nce(
         first (`torch.Tensor` of shape `(B, d)`):
             Vectors of sentences.
         second (`torch.Tensor` of shape `(B, d)`):
-            Those of their partners.
+            Vectors of the partners of these sentences.
         temperature (`float`):
-            What cosines are divided by, above 0.
+            Temperature by which cosines are divided, above 0.
         same (`torch.Tensor` of shape `(B, B)`, *optional*):
-            Which are as good as partners, beside those of the same row: they are not told apart.
+            Whether rows `i` and `j` have a sentence in common. Such a row is not a negative example.
 
     Returns:
         `torch.Tensor` of shape `()`.
@@ -89,21 +92,30 @@ def info_nce(
 
 class ContrastiveTrainer(ExtraBertTrainer):
     """
-    An [`ExtraBertTrainer`] of pairs that belong together, by [`info_nce`] over the batch of a process.
+    An [`ExtraBertTrainer`] with the loss [`info_nce`] over the pairs of a process's batch.
 
     Args:
         temperature (`float`):
-            Of the loss.
+            Temperature of the loss, above 0.
     """
 
-    def __init__(self, *, temperature: float, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        args: ExtraBertTrainingArguments,
+        data_collator: DataCollator,
+        train_dataset: Dataset,
+        processing_class: PreTrainedTokenizerBase,
+        *,
+        temperature: float,
+    ) -> None:
+        super().__init__(model, args, data_collator, train_dataset, processing_class=processing_class)
         self.temperature = temperature
 
     def compute_loss(
         self, model: torch.nn.Module, inputs: dict[str, Any], return_outputs: bool = False, **kwargs: Any
     ) -> Any:
-        """Gives [`info_nce`] of the pairs' vectors."""
+        """Computes [`info_nce`] of the vectors of the pairs."""
         output = model(**inputs, output_embeddings=True)
         loss = info_nce(*output.embeddings.unbind(dim=1), self.temperature, same_sentences(inputs["input_ids"]))
         return (loss, output) if return_outputs else loss
@@ -111,15 +123,15 @@ class ContrastiveTrainer(ExtraBertTrainer):
 
 def same_sentences(input_ids: torch.Tensor) -> torch.Tensor:
     """
-    Finds what stands in a batch more than once, so that no pair is taught to be apart from its like.
+    Finds pairs of a batch with a sentence in common, so that no sentence is a negative example for itself.
 
     Args:
         input_ids (`torch.Tensor` of shape `(B, 2, T)`):
             Token ids of pairs.
 
     Returns:
-        `torch.Tensor` of shape `(B, B)`: whether two pairs share a first or a second sentence, or the first of one is
-        the second of the other.
+        `torch.Tensor` of shape `(B, B)`: whether pairs `i` and `j` have the same first or the same second sentence, or
+        the first sentence of `i` is the second of `j`.
     """
     first, second = input_ids.unbind(dim=1)
     kinds = ((first, second), (first, first), (second, second))
@@ -128,26 +140,27 @@ def same_sentences(input_ids: torch.Tensor) -> torch.Tensor:
 
 def pretrain(arguments: ContrastiveArguments, training: ExtraBertTrainingArguments) -> Path:
     """
-    Trains an encoder on a text and leaves it, with its tokenizer, in `training.output_dir`.
+    Trains an encoder on a text and saves it with its tokenizer in `training.output_dir`.
 
     Args:
         arguments ([`ContrastiveArguments`]):
-            Which text and encoder.
+            The text, the pairs and the encoder.
         training ([`ExtraBertTrainingArguments`]):
-            The Trainer's.
+            The arguments of the trainer.
 
     Returns:
-        `Path`: the folder, which any recipe takes as `--model_name_or_path`.
+        `Path`: the folder, a value for `--model_name_or_path` of any training recipe.
 
     Raises:
-        [`InputError`]: for a text without two sentences that belong together, or an encoder that can't be loaded.
+        [`InputError`]: for a text with fewer than two pairs of sentences, or an encoder that cannot be loaded.
     """
-    if training.objective is not None or training.label_balance != "none" or training.calibrate:
+    if training.changes_loss or training.label_balance != "none" or training.calibrate:
         needing = "`r_drop`, `label_balance`, `teachers` and `calibrate`"
         raise InputError(f"{needing} need labels, a text has none.")
     if training.eval_strategy != "no" or training.push_to_hub:
         raise InputError("`eval_strategy` must be 'no' and `push_to_hub` false: a pre-trained encoder has no scores.")
     keep_freed_memory()
+    training = prepare_process(training)
     checkpoint = find_checkpoint(training)
     set_seed(training.seed)
     pairs = list(pairs_of_text(Path(arguments.text), arguments.positives))
@@ -162,39 +175,39 @@ def pretrain(arguments: ContrastiveArguments, training: ExtraBertTrainingArgumen
     if checkpoint is not None:
         check_same_model(model, checkpoint)
     own_length = tokenizer.model_max_length
-    tokenizer.model_max_length = min(own_length, model.config.max_positions or own_length, arguments.max_length)
+    tokenizer.model_max_length = min(longest_sentence(tokenizer, model, positions=own_length), arguments.max_length)
     first, second = ([pair[index] for pair in pairs] for index in (0, 1))
     trainer = ContrastiveTrainer(
+        model,
+        training,
+        DataCollatorForSentences(tokenizer.pad_token_id),
+        tokenize_dataset(Dataset.from_dict({"sentence1": first, "sentence2": second}), tokenizer),
+        tokenizer,
         temperature=arguments.temperature,
-        model=model,
-        args=training,
-        train_dataset=tokenize_dataset(Dataset.from_dict({"sentence1": first, "sentence2": second}), tokenizer),
-        data_collator=DataCollatorForSentences(tokenizer.pad_token_id),
-        processing_class=tokenizer,
     )
     folder = Path(training.output_dir)
     if checkpoint is None and trainer.is_world_process_zero():
         RunFolder(folder).clear_results()
     trainer.train(resume_from_checkpoint=checkpoint)
     if trainer.is_world_process_zero():
-        model.backbone.set_attn_implementation("sdpa")  # ours is no name that others know
+        model.backbone.set_attn_implementation("sdpa")  # other programs do not have the implementation without padding
         model.backbone.save_pretrained(folder)
-        tokenizer.model_max_length = own_length  # what is trained from here may be longer
+        tokenizer.model_max_length = own_length  # fine-tuning may use longer sentences
         tokenizer.save_pretrained(folder)
     return folder
 
 
 def pairs_of_text(path: Path, positives: str) -> Iterator[tuple[str, str]]:
-    """Gives each sentence of a text with its partner."""
+    """Yields each sentence of a text with its partner."""
     for passage in passages_of(path):
         sentences = list(sentences_of(" ".join(passage)))
         partners = sentences if positives == "dropout" else sentences[1:]
-        yield from zip(sentences, partners, strict=False)  # the last one has no next
+        yield from zip(sentences, partners, strict=False)  # the last sentence of a passage has no next
 
 
 def sentences_of(passage: str) -> Iterator[str]:
     """
-    Cuts a passage into its sentences.
+    Yields the sentences of a passage.
 
     Example:
         >>> list(sentences_of("It opens at 9 a.m.  tomorrow. “Is it?” Élan says so."))
@@ -210,7 +223,7 @@ def sentences_of(passage: str) -> Iterator[str]:
 
 
 def passages_of(path: Path) -> Iterator[list[str]]:
-    """Gives the lines of each passage of a text, blank lines between them."""
+    """Yields the lines of each passage of a text. Blank lines separate passages."""
     passage: list[str] = []
     try:
         with path.open(encoding="utf-8") as file:
@@ -221,6 +234,8 @@ def passages_of(path: Path) -> Iterator[list[str]]:
                     yield passage
                     passage = []
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"`text` must be a text file in UTF-8 that can be read, got {path}: {error}.") from error
+        raise InputError(
+            f"`text` must be a text file in UTF-8 that can be read, got {path}: {one_line(error)}."
+        ) from error
     if passage:
         yield passage

@@ -1,12 +1,12 @@
-"""A whole fine-tuning run, of one task or of several over one encoder: read it top to bottom."""
+"""A whole fine-tuning run, of one task or of several over one encoder; to be read from top to bottom."""
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from datasets import Dataset
 from transformers import (
     EarlyStoppingCallback,
     EvalPrediction,
@@ -27,7 +27,7 @@ from extrabert_hf.errors import InputError, need_folder
 from extrabert_hf.evaluation.metrics import compute_metrics, predictions_from_logits
 from extrabert_hf.evaluation.scores import majority_baseline
 from extrabert_hf.inference.calibration import MIN_ROWS, CalibrationReport, calibrate_model
-from extrabert_hf.machine import PRECISIONS, keep_freed_memory
+from extrabert_hf.machine import keep_freed_memory
 from extrabert_hf.pretrained.loading import build_model, build_multitask_model, models_by_task
 from extrabert_hf.pretrained.lora import merge_lora, save_adapter, with_lora
 from extrabert_hf.pretrained.names import lasting_model_name
@@ -40,26 +40,31 @@ from extrabert_hf.training.command_line import Run
 from extrabert_hf.training.multitask_trainer import MultiTaskTrainer
 from extrabert_hf.training.objectives import prepare_train_rows
 from extrabert_hf.training.results import score_and_write
+from extrabert_hf.training.setup import prepare_process
 from extrabert_hf.training.trainer import ExtraBertTrainer, plain_model
+
+logger = logging.getLogger(__name__)
 
 
 def check_can_calibrate(run: Run, loaded: dict[str, LoadedData]) -> None:
-    """Refuses, before it is trained, a run that is told to `calibrate` what it can't."""
+    """Raises [`InputError`] before training for a run with `calibrate` that cannot be calibrated."""
     if not run.training.calibrate:
         return
     if run.lora.lora:
         raise InputError("`calibrate` can't be joined with `lora`: recipes/calibrate.py takes the merged model.")
     if run.multitask is not None and run.multitask.keep_best_per_task:
         raise InputError(
-            "`calibrate` can't be joined with `keep_best_per_task`, whose models it would leave as they are."
+            "`calibrate` can't be joined with `keep_best_per_task`: it does not calibrate the models in best/."
         )
-    labels = {name: loaded[name].splits["dev"]["label"][:] for name, its in run.specs.items() if not its.is_regression}
+    labels = {
+        name: loaded[name].splits["dev"]["label"][:] for name, task in run.specs.items() if not task.is_regression
+    }
     if not labels:
         raise InputError(f"`calibrate` is for classes, {', '.join(map(repr, run.tasks))} has scores.")
-    for name, its in labels.items():
-        if len(its) < MIN_ROWS:
-            raise InputError(f"`calibrate` needs {MIN_ROWS} dev rows or more, {name!r} has {len(its)}.")
-        if len(set(its)) < 2:
+    for name, of_rows in labels.items():
+        if len(of_rows) < MIN_ROWS:
+            raise InputError(f"`calibrate` needs {MIN_ROWS} dev rows or more, {name!r} has {len(of_rows)}.")
+        if len(set(of_rows)) < 2:
             raise InputError(f"`calibrate` needs dev rows of two classes or more, those of {name!r} are of one.")
 
 
@@ -67,24 +72,24 @@ def calibrate_run(
     run: Run, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, loaded: dict[str, LoadedData]
 ) -> dict[str, CalibrationReport]:
     """
-    Calibrates the head of each task that has classes, and saves the model anew.
+    Calibrates the head of each task with classes, and saves the model again.
 
     Args:
         run ([`Run`]):
-            What the run was told.
+            The arguments of the run.
         model (`PreTrainedModel`):
             The trained model.
         tokenizer (`PreTrainedTokenizerBase`):
-            Its tokenizer.
+            The model's tokenizer.
         loaded (`dict[str, LoadedData]`):
-            Each task's rows.
+            The rows of each task.
 
     Returns:
-        `dict[str, CalibrationReport]`: what calibration changed, by task.
+        `dict[str, CalibrationReport]`: the result of [`calibrate_model`] by task.
     """
     batch_size, progress = run.training.eval_batch_size, not run.training.disable_tqdm
     reports = {}
-    for name, trained in models_by_task(model, tokenizer, run.specs).items():  # they share the heads of `model`
+    for name, trained in models_by_task(model, tokenizer, run.specs).items():  # they share heads with `model`
         if not trained.task.is_regression:
             rows = loaded[name].splits["dev"]
             reports[name] = calibrate_model(trained, rows, batch_size=batch_size, progress=progress)
@@ -92,28 +97,26 @@ def calibrate_run(
     return reports
 
 
-logger = logging.getLogger(__name__)
-
-
 def finetune(run: Run, callbacks: Sequence[TrainerCallback] = ()) -> RunMetrics | None:
     """
-    Fine-tunes one model, and writes the model, its scores and its predictions to `run.training.output_dir`.
+    Fine-tunes one model and writes the model, its scores and its predictions to `run.training.output_dir`.
 
     [`RunFolder`] names the files. The model is that of the best checkpoint.
 
     Args:
         run ([`Run`]):
-            What [`parse_run`] or [`parse_multitask_run`] gives.
+            The arguments of the run, from [`parse_run`] or [`parse_multitask_run`].
         callbacks (`Sequence[TrainerCallback]`, *optional*):
-            For the trainer, beside those of the run.
+            Further callbacks for the trainer.
 
     Returns:
         [`RunMetrics`]: the metrics of the run; `None` on all processes but the first.
 
     Raises:
-        [`InputError`]: for anything in `run` that can't be used.
+        [`InputError`]: for arguments or data that cannot be used.
     """
     keep_freed_memory()
+    run = replace(run, training=prepare_process(run.training))
     checkpoint = find_checkpoint(run.training)
     set_seed(run.training.seed)
     loaded = load_rows(run)
@@ -137,7 +140,7 @@ def finetune(run: Run, callbacks: Sequence[TrainerCallback] = ()) -> RunMetrics 
         trainer.add_callback(callback)
     if checkpoint is None and trainer.is_world_process_zero():
         RunFolder(Path(run.training.output_dir)).clear_results()
-    tell_what_is_trained(run, trainer)
+    log_what_is_trained(trainer)
     train_metrics = trainer.train(resume_from_checkpoint=checkpoint).metrics
     model = save_model(run, trainer)
     trainer.save_state()
@@ -151,7 +154,7 @@ def finetune(run: Run, callbacks: Sequence[TrainerCallback] = ()) -> RunMetrics 
 
 
 def load_rows(run: Run) -> dict[str, LoadedData]:
-    """Loads each task's splits, says in a line each what a user should know, and writes the rejected rows out."""
+    """Loads the splits of each task, logs the notices about them, and writes the rejected rows to a file."""
     loaded = {}
     for name, task_run in run.tasks.items():
         loaded[name] = task_run.data.load(task_run.task, run.training.seed)
@@ -180,104 +183,119 @@ def audit_rows(run: Run, tokenizer: PreTrainedTokenizerBase, loaded: dict[str, L
 
 
 def make_model(run: Run) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Builds the model of one task, or of several where the run has them."""
+    """Builds the model of a run and its tokenizer."""
     name, attention = run.encoder.model_name_or_path, run.encoder.attn_implementation
     fields = {task: task_run.model.config_fields() for task, task_run in run.tasks.items()}
+    # a separate run saves a model of one task: it has one head, and loads as a plain sequence classifier
     if run.multitask is not None:
         return build_multitask_model(name, run.specs, attn_implementation=attention, config_fields=fields)
     ((task, spec),) = run.specs.items()
     return build_model(name, spec, attn_implementation=attention, **fields[task])
 
 
-def limit_length(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, max_length: int | None) -> None:
-    """Notes in the tokenizer, which is saved with the model, after how many tokens it cuts and what it gives."""
-    positions = model.config.max_positions or DEFAULT_MAX_LENGTH
+def longest_sentence(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, positions: int) -> int:
+    """
+    Returns the maximum number of tokens of one sentence that both the tokenizer and the encoder accept.
+
+    Args:
+        tokenizer (`PreTrainedTokenizerBase`):
+            The tokenizer, with its `model_max_length`.
+        model (`PreTrainedModel`):
+            A model of this package. A cross-encoder has half of the encoder's positions for each sentence, less one:
+            RoBERTa leaves two positions unused.
+        positions (`int`):
+            The number of positions for an encoder whose config does not name one.
+    """
+    positions = model.config.max_positions or positions
     is_cross_encoder = "cross_encoder" in model.config.pair_encodings
-    # of each sentence; RoBERTa leaves two positions unused
-    longest = min(tokenizer.model_max_length, positions // 2 - 1 if is_cross_encoder else positions)
+    return min(tokenizer.model_max_length, positions // 2 - 1 if is_cross_encoder else positions)
+
+
+def limit_length(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, max_length: int | None) -> None:
+    """Sets in the tokenizer, which is saved with the model, its maximum length and the names of its outputs."""
+    longest = longest_sentence(tokenizer, model, positions=DEFAULT_MAX_LENGTH)
+    is_cross_encoder = "cross_encoder" in model.config.pair_encodings
     if is_cross_encoder and tokenizer("a")["input_ids"][0] not in (tokenizer.cls_token_id, tokenizer.bos_token_id):
         raise InputError(
             "`pair_encoding` 'cross_encoder' needs a tokenizer that starts a sentence with a special token."
         )
     if max_length is not None and max_length > longest:
-        taken = "a joint pair has for each sentence" if is_cross_encoder else "the tokenizer takes"
-        raise InputError(f"`max_length` must be at most {longest}, what {taken}, got {max_length}.")
+        limit = "a cross-encoder has for each sentence" if is_cross_encoder else "the tokenizer takes"
+        raise InputError(f"`max_length` must be at most {longest}, what {limit}, got {max_length}.")
     tokenizer.model_max_length = max_length or min(DEFAULT_MAX_LENGTH, longest)
-    names = ["input_ids", "attention_mask"]  # what the model takes: `model(**tokenizer(...))`
-    tokenizer.model_input_names = tokenizer.init_kwargs["model_input_names"] = names  # the latter are saved
+    names = ["input_ids", "attention_mask"]  # the inputs of the model, so that `model(**tokenizer(...))` works
+    tokenizer.model_input_names = tokenizer.init_kwargs["model_input_names"] = names  # `init_kwargs` are saved
 
 
 def build_trainer(
     run: Run, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, loaded: dict[str, LoadedData]
 ) -> ExtraBertTrainer:
-    """Joins model, tokenised rows and metrics in a trainer."""
-
-    def tokenized(split: str) -> dict[str, Dataset]:
-        return {name: tokenize_dataset(rows.splits[split], tokenizer) for name, rows in loaded.items()}
-
-    train = tokenized("train")
-    for name in list(run.tasks) if run.multitask is None else run.multitask.trained:
+    """Builds the trainer of a run from the model, the rows of each task and their metrics."""
+    train, dev = {}, {}
+    for name in run.trained:
         rows = loaded[name].splits["train"]
-        train[name] = prepare_train_rows(rows, train[name], run.specs[name], run.training)
-    # like lengths stand together: little padding
-    dev = {name: rows.select(np.argsort(rows["length"][:])[::-1]) for name, rows in tokenized("dev").items()}
+        train[name] = prepare_train_rows(rows, tokenize_dataset(rows, tokenizer), run.specs[name], run.training)
+    for name in run.tasks:
+        rows = tokenize_dataset(loaded[name].splits["dev"], tokenizer)
+        dev[name] = rows.select(np.argsort(rows["length"][:])[::-1])  # sorted by length: little padding
     metrics_of = {name: partial(metrics_of_logits, task) for name, task in run.specs.items()}
-    patience = run.training.early_stopping_patience
-    on_gpu = run.training.device.type == "cuda"
-    collator = DataCollatorForSentences(tokenizer.pad_token_id, pad_to_multiple_of=8 if on_gpu else None)
-    shared = {
-        "model": model,
-        "args": run.training,
-        "processing_class": tokenizer,
-        "callbacks": [EarlyStoppingCallback(patience)] if patience is not None else [],
-    }
+    multiple = 8 if run.training.device.type == "cuda" else None  # for tensor cores
+    collator = DataCollatorForSentences(tokenizer.pad_token_id, pad_to_multiple_of=multiple)
+    callbacks: list[TrainerCallback] = []
+    if run.training.early_stopping_patience is not None:
+        callbacks.append(EarlyStoppingCallback(run.training.early_stopping_patience))
+    # a separate run needs no gradient per task: the plain trainer takes one backward pass for the whole model
     if run.multitask is None:
-        ((name, rows),) = train.items()
+        (name,) = run.tasks
         return ExtraBertTrainer(
-            train_dataset=rows,
-            eval_dataset=dev[name],
-            data_collator=collator,
+            model,
+            run.training,
+            collator,
+            train[name],
+            dev[name],
+            tokenizer,
             compute_metrics=metrics_of[name],
-            **shared,
+            callbacks=callbacks,
         )
     if run.multitask.keep_best_per_task:
-        shared["callbacks"].append(KeepBestPerTask(run.specs))
+        callbacks.append(KeepBestPerTask(run.specs))
     return MultiTaskTrainer(
+        model,
+        run.training,
+        DataCollatorForMultiTask(collator),
+        MultiTaskDataset(train),
+        dev,
+        tokenizer,
+        callbacks=callbacks,
         tasks=run.specs,
         multitask=run.multitask,
-        train_dataset=MultiTaskDataset({name: train[name] for name in run.multitask.trained}),
-        eval_dataset=dev,
-        data_collator=DataCollatorForMultiTask(collator),
         metrics_of=metrics_of,
-        **shared,
     )
 
 
 def metrics_of_logits(task: TaskSpec, evaluation: EvalPrediction) -> dict[str, float]:
-    """Scores what the `Trainer` has predicted."""
+    """Computes the metrics of a task from the `Trainer`'s predictions."""
     return compute_metrics(task, predictions_from_logits(task, evaluation.predictions), evaluation.label_ids)
 
 
-def tell_what_is_trained(run: Run, trainer: ExtraBertTrainer) -> None:
-    """Says the model, the device, the rows and the precision in one line."""
+def log_what_is_trained(trainer: ExtraBertTrainer) -> None:
+    """Logs the model, the device, the number of rows and whether sequences are padded, in one line."""
     model = trainer.model
     logger.info(
-        "training %s on %s: %.1f of %.1f M parameters, %s rows, %s (%s), %s",
+        "training %s on %s: %.1f of %.1f M parameters, %s rows, %s",
         type(plain_model(model)).__name__,
         trainer.args.device,
         sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad) / 1e6,
         sum(parameter.numel() for parameter in model.parameters()) / 1e6,
         f"{len(trainer.train_dataset):,}",
-        PRECISIONS[run.training.mixed_precision],
-        run.training.precision_reason,
         "without padding" if (reason := trainer.why_padded()) is None else f"padded ({reason})",
     )
 
 
 def save_model(run: Run, trainer: ExtraBertTrainer) -> PreTrainedModel:
-    """Saves the trained model, adapters merged into its weights and beside them on their own; gives it."""
+    """Saves the trained model and returns it; LoRA adapters are merged into the weights and also saved alone."""
     if not run.lora.lora:
-        trainer.save_model(_internal_call=True)  # a call of ours, which pushes nothing yet
+        trainer.save_model()
         return trainer.model
     merged = merge_lora(trainer.model)
     if trainer.args.should_save:

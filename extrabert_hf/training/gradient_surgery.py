@@ -1,8 +1,8 @@
 """
-Several tasks' gradients -> one update, from their dot products alone.
+Combines the gradients of several tasks into one update, from the dot products of the gradients alone.
 
-An aggregator takes the Gram matrix of the task gradients, `gram[i, j] = g_i . g_j`, and returns a coefficient a task:
-the update is `coefficients @ gradients`. Nothing here knows a model or a `Trainer`.
+An aggregator takes the Gram matrix of the task gradients, `gram[i, j] = g_i . g_j`, and returns a coefficient for each
+task: the update is `coefficients @ gradients`. This module uses tensors only, neither a model nor a `Trainer`.
 """
 
 import itertools
@@ -18,22 +18,23 @@ Aggregator = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
 
 def pcgrad_weights(gram: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     r"""
-    PCGrad: each task's gradient without its parts that oppose another task's, summed.
+    PCGrad: the sum of the task gradients, each without its components that oppose the gradient of another task.
 
     Yu et al. (2020), Gradient Surgery for Multi-Task Learning, https://arxiv.org/abs/2001.06782, Algorithm 1: a copy
     of `g_i` visits the other tasks in a random order; where `copy . g_j < 0` it loses its projection on the original
-    `g_j`. ExTraBERT, Section 4, prints `g_i - g_j` in place of that dot product, which is no projection.
+    `g_j`. ExTraBERT, Section 4, prints `g_i - g_j` in place of that dot product, which is not a projection.
 
-    Every copy stays a combination of the `g_j`, so its coefficients are all there is to compute.
+    Every copy is a linear combination of the `g_j`, so it is enough to compute the coefficients.
 
     Args:
         gram (`torch.Tensor` of shape `(T, T)`):
             Dot products of the task gradients.
         generator (`torch.Generator`):
-            Of the CPU; draws the `T` orders. The same state on every process gives the same update.
+            A CPU generator that draws the `T` orders. The same state on every process gives the same update.
 
     Returns:
-        `torch.Tensor` of shape `(T,)`, of `gram`'s type and device: 1 or more for each task whose gradient is not 0.
+        `torch.Tensor` of shape `(T,)`, with the type and device of `gram`: 1 or more for each task with a gradient
+        other than 0.
 
     Example:
         >>> gradients = torch.tensor([[1.0, 0.0], [-1.0, 1.0]])
@@ -47,23 +48,23 @@ def pcgrad_weights(gram: torch.Tensor, generator: torch.Generator) -> torch.Tens
     for i, copy in enumerate(copies):
         for j in torch.randperm(tasks, generator=generator).tolist():
             product = products[j] @ copy  # copy . g_j
-            if j != i and product < 0 < products[j, j]:  # a square may round to 0 where the product does not
+            if j != i and product < 0 < products[j, j]:  # `products[j, j]` may round to 0
                 copy[j] -= product / products[j, j]
     return copies.sum(dim=0).to(gram)
 
 
 def mean_weights(gram: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """The gradient of the mean of the losses: `1 / T` for each task."""
+    """Returns `1 / T` for each task: the update is the gradient of the mean loss."""
     return torch.full_like(gram[0], 1 / len(gram))
 
 
 def sum_weights(gram: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """The gradient of the sum of the losses: 1 for each task."""
+    """Returns 1 for each task: the update is the gradient of the sum of the losses."""
     return torch.ones_like(gram[0])
 
 
 AGGREGATORS: dict[str, Aggregator] = {"mean": mean_weights, "sum": sum_weights, "pcgrad": pcgrad_weights}
-"""Our own."""
+"""The aggregators of this package by name."""
 
 TORCHJD_WEIGHTINGS = {
     "aligned_mtl": "AlignedMTLWeighting",
@@ -73,19 +74,19 @@ TORCHJD_WEIGHTINGS = {
     "mgda": "MGDAWeighting",
     "upgrad": "UPGradWeighting",
 }
-"""Name -> class in `torchjd.aggregation`, an optional extra; each documents its own paper."""
+"""By name, a class of `torchjd.aggregation` (an optional extra). The class documents its paper."""
 
 
 def get_aggregator(name: str) -> Aggregator:
     """
-    Gives an aggregator by name.
+    Returns an aggregator by name.
 
     Args:
         name (`str`):
             `"mean"`, `"sum"`, `"pcgrad"`, or with torchjd installed `"upgrad"`, `"cagrad"` (`c = 0.5`), `"mgda"`, ...
 
     Raises:
-        [`InputError`]: for another name, or if torchjd is needed and not there.
+        [`InputError`]: for an unknown name, or if torchjd is needed and not installed.
     """
     if name in AGGREGATORS:
         return AGGREGATORS[name]
@@ -96,41 +97,42 @@ def get_aggregator(name: str) -> Aggregator:
         from torchjd import aggregation
 
         weighting = getattr(aggregation, TORCHJD_WEIGHTINGS[name])(**({"c": 0.5} if name == "cagrad" else {}))
-    except ImportError as error:  # of torchjd, or of the solver that this one needs
+    except ImportError as error:  # torchjd, or the solver that the weighting needs
         raise missing_package(f"`aggregator` {name!r}", "torchjd", "torchjd") from error
 
     def weights(gram: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        scale = gram.trace().clamp_min(torch.finfo(gram.dtype).tiny)  # torchjd takes a trace below 1e-4 for 0
+        scale = gram.trace().clamp_min(torch.finfo(gram.dtype).tiny)  # torchjd treats a trace below 1e-4 as 0
         return weighting((gram / scale).double().cpu()).to(gram)
 
     return weights
 
 
 PIECE = 2**20
-"""Numbers of a gradient that are multiplied at a time: as many of each task as a processor's cache holds."""
+"""Number of elements of a gradient that are multiplied at a time, so that the pieces fit into a processor's cache."""
 
 
 def gram_matrix(gradients: Sequence[Sequence[torch.Tensor | None]]) -> torch.Tensor:
     """
-    Dot products of the tasks' gradients, summed over parameters; no gradient is copied.
+    Computes the dot products of the task gradients, summed over parameters, without copying a gradient.
 
     Args:
         gradients (`Sequence[Sequence[torch.Tensor | None]]`):
-            For each of `T` tasks a contiguous gradient a parameter, `None` where the task does not reach it.
+            For each of `T` tasks, a contiguous gradient for each parameter; `None` where the loss of the task does not
+            depend on the parameter.
 
     Returns:
-        `torch.Tensor` of shape `(T, T)`, float64 on the CPU: the products of pieces in float32, their sums in float64.
+        `torch.Tensor` of shape `(T, T)`, float64 on the CPU: pieces are multiplied in float32 and summed in float64.
     """
     products: dict[tuple[int, int], list[torch.Tensor]] = {}
     for column in zip(*gradients, strict=True):
-        there = [(task, gradient.view(-1)) for task, gradient in enumerate(column) if gradient is not None]
-        for pieces in zip(*(gradient.split(PIECE) for _, gradient in there), strict=True):
-            named = [(task, piece.float()) for (task, _), piece in zip(there, pieces, strict=True)]
+        present = [(task, gradient.view(-1)) for task, gradient in enumerate(column) if gradient is not None]
+        for pieces in zip(*(gradient.split(PIECE) for _, gradient in present), strict=True):
+            named = [(task, piece.float()) for (task, _), piece in zip(present, pieces, strict=True)]
             for (i, first), (j, second) in itertools.combinations_with_replacement(named, 2):
                 products.setdefault((i, j), []).append(torch.dot(first, second))
     gram = torch.zeros(len(gradients), len(gradients), dtype=torch.float64)
-    for (i, j), its in products.items():
-        gram[i, j] = gram[j, i] = torch.stack(its).cpu().double().sum()
+    for (i, j), of_pieces in products.items():
+        gram[i, j] = gram[j, i] = torch.stack(of_pieces).cpu().double().sum()
     return gram
 
 
@@ -138,16 +140,16 @@ def combine(
     coefficients: torch.Tensor, gradients: Sequence[Sequence[torch.Tensor | None]]
 ) -> list[torch.Tensor | None]:
     """
-    `coefficients @ gradients`, in place: a parameter's first gradient becomes its update.
+    Computes `coefficients @ gradients` in place: the update is written to the first gradient of a parameter.
 
     Args:
         coefficients (`torch.Tensor` of shape `(T,)`):
-            What an aggregator gives.
+            The result of an aggregator.
         gradients (`Sequence[Sequence[torch.Tensor | None]]`):
             As for [`gram_matrix`]; overwritten.
 
     Returns:
-        `list[torch.Tensor | None]`: the update of each parameter, `None` where no task reaches it.
+        `list[torch.Tensor | None]`: the update of each parameter, `None` where no task has a gradient.
     """
     updates: list[torch.Tensor | None] = []
     for column in zip(*gradients, strict=True):

@@ -1,4 +1,4 @@
-"""What a run of several tasks can be told beside what each task can."""
+"""The arguments of a run of several tasks, in addition to the arguments of each task."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from extrabert_hf.training.gradient_surgery import AGGREGATORS, TORCHJD_WEIGHTIN
 EPOCH_LENGTHS = {"together": ("longest", "shortest")} | dict.fromkeys(
     ("proportional", "temperature", "annealed", "weights"), ("total",)
 )
-"""Way of mixing -> the words that `epoch_length` may be."""
+"""By value of `mixing`, the words that `epoch_length` accepts in addition to a number of steps."""
 
 
 @dataclass
@@ -23,46 +23,51 @@ class MultiTaskArguments:
 
     tasks: list[str] = field(
         default_factory=lambda: ["sst", "para", "sts"],
-        metadata={"help": "The tasks that the model has: the paper's, or your own from `by_task` in the YAML."},
+        metadata={"help": "The tasks of the model: those of the paper, or your own tasks from `by_task` in the YAML."},
     )
     train_tasks: list[str] | None = field(
         default=None,
-        metadata={"help": "Those of `tasks` that are trained; by default all. The others are only scored."},
+        metadata={"help": "The tasks that are trained. The default is all; other tasks are only scored."},
     )
     aggregator: str = field(
         default="pcgrad",
         metadata={
-            "help": "How the tasks' gradients of the encoder are joined: "
+            "help": "How the encoder's gradients of the tasks are combined: "
             f"{', '.join(map(repr, AGGREGATORS))}, or with torchjd {', '.join(map(repr, TORCHJD_WEIGHTINGS))}."
         },
     )
     mixing: str = field(
         default="together",
         metadata={
-            "help": "'together': each step has a batch of every task; or one task a step, in shares 'proportional' "
-            "to the rows, by 'temperature', 'annealed' from proportional towards equal, or by 'weights'. With one "
-            "task a step there are no gradients to join."
+            "help": "'together': each step has a batch of every task. The other values draw one task a step and "
+            "combine no gradients. The share of a task is 'proportional' to its rows, set by 'temperature', "
+            "'annealed' from proportional to almost equal, or set by 'weights'."
         },
     )
     mixing_temperature: float = field(
-        default=2.0, metadata={"help": "T of mixing by temperature: shares like rows ** (1 / T)."}
+        default=2.0, metadata={"help": "T of 'temperature': the share of a task is proportional to rows ** (1 / T)."}
     )
     mixing_weights: list[float] | None = field(
-        default=None, metadata={"help": "For mixing by weights, a weight for each trained task, in their order."}
+        default=None,
+        metadata={"help": "For mixing by 'weights': one weight for each trained task, in the order of the tasks."},
     )
     epoch_length: str | None = field(
         default=None,
         metadata={
-            "help": "Steps of an epoch: a number, or 'longest' (every row of every task is seen; the default) or "
-            "'shortest' for mixing together, 'total' (as many rows as there are) for one task a step."
+            "help": "Length of an epoch: a number of steps or a word. For mixing 'together': 'longest' (the default, "
+            "an epoch has every row of every task at least once) or 'shortest'. For one task a step: 'total' (an "
+            "epoch has as many rows as all tasks together)."
         },
     )
     examples_per_item: list[int] | None = field(
         default=None,
-        metadata={"help": "For each trained task, its rows a step as a multiple of the batch size; by default 1."},
+        metadata={
+            "help": "For each trained task, the rows of a step as a multiple of the batch size. The default is 1."
+        },
     )
     keep_best_per_task: bool = field(
-        default=False, metadata={"help": "Also keep for each task the model of its own best evaluation, in best/TASK."}
+        default=False,
+        metadata={"help": "Also save the best model of each single task, by the task's own metric, in best/TASK."},
     )
 
     def __post_init__(self) -> None:
@@ -71,7 +76,7 @@ class MultiTaskArguments:
         known = set(self.trained) <= set(self.tasks)
         if not known or not self.trained or len(set(self.trained)) != len(self.trained):
             raise InputError(f"`train_tasks` must be some of {self.tasks}, each once, got {self.train_tasks}.")
-        get_aggregator(self.aggregator)  # refuses what there is not
+        get_aggregator(self.aggregator)  # raises for an unknown name
         if self.mixing not in EPOCH_LENGTHS:
             raise InputError(f"`mixing` must be one of {', '.join(map(repr, EPOCH_LENGTHS))}, got {self.mixing!r}.")
         words = EPOCH_LENGTHS[self.mixing]
@@ -93,7 +98,7 @@ class MultiTaskArguments:
 
     @property
     def trained(self) -> list[str]:
-        """The tasks that are trained, in the order in which they were named."""
+        """The names of the tasks that are trained, in the given order."""
         return self.tasks if self.train_tasks is None else self.train_tasks
 
     def sampler(
@@ -105,26 +110,26 @@ class MultiTaskArguments:
         num_epochs: int,
     ) -> StepSampler:
         """
-        Makes the sampler of these arguments.
+        Builds the training sampler.
 
         Args:
             sizes (`Mapping[str, int]`):
-                Rows of each trained task.
+                Number of rows of each trained task.
             lengths (`Mapping[str, Sequence[int]]`, *optional*):
-                Tokens of each row, for batches of like length.
+                Number of tokens of each row, for batches of sentences of similar length.
             batch_size (`int`):
-                Items of an optimizer step.
+                Number of items of an optimizer step.
             seed (`int`):
-                Start of the order.
+                Seed of the order of the rows.
             num_epochs (`int`):
-                Epochs of the run, over which shares are annealed.
+                Number of epochs of the run, over which the shares are annealed.
 
         Raises:
             [`InputError`]: if an argument is not valid for these tasks.
         """
-        of_task = dict(zip(self.trained, self.examples_per_item or [], strict=False)) or None
+        examples = dict(zip(self.trained, self.examples_per_item or [], strict=False)) or None
         length = int(self.epoch_length) if (self.epoch_length or "").isdecimal() else self.epoch_length
-        shared = {"examples_per_item": of_task, "lengths": lengths} | ({"epoch_length": length} if length else {})
+        shared = {"examples_per_item": examples, "lengths": lengths} | ({"epoch_length": length} if length else {})
         if self.mixing == "together":
             return MultiTaskSampler(sizes, batch_size, seed, **shared)
         weights = dict(zip(self.trained, self.mixing_weights or [], strict=False))

@@ -1,4 +1,4 @@
-"""One encoder trained on several tasks: a gradient a task, joined by gradient surgery once an optimizer step."""
+"""Training of one encoder on several tasks: one gradient per task, combined by gradient surgery at each step."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +9,14 @@ import torch
 import torch.distributed as dist
 from datasets import Dataset
 from torch import nn
-from transformers import EvalPrediction
+from transformers import (
+    DataCollator,
+    EvalPrediction,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    TrainerCallback,
+    TrainingArguments,
+)
 
 from extrabert_hf.data.multitask import MultiTaskDataset, StepSampler
 from extrabert_hf.data.samplers import mixed_generator
@@ -20,48 +27,80 @@ from extrabert_hf.runs.gradient_conflicts import GradientConflicts
 from extrabert_hf.tasks import TaskSpec
 from extrabert_hf.training.gradient_surgery import combine, get_aggregator, gram_matrix
 from extrabert_hf.training.multitask_arguments import MultiTaskArguments
+from extrabert_hf.training.setup import prepare_process
 from extrabert_hf.training.trainer import ExtraBertTrainer, encoder_parameters
+from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
 
 
 class MultiTaskTrainer(ExtraBertTrainer):
     """
     An [`ExtraBertTrainer`] for [`ExtraBertForMultiTask`].
 
-    At each step the tasks of the batch are run forward and backward one after the other, so that the activations of
-    one task only are held. The encoder's gradient of each task is averaged over micro-batches and processes; once an
-    optimizer step the aggregator joins them. Poolings and heads keep their own task's gradient.
+    Each step runs the tasks of the batch forward and backward one after the other, so that only the activations of
+    one task are in memory. The encoder's gradient of each task is averaged over micro-batches and processes; once an
+    optimizer step, the aggregator combines these gradients. Poolings and heads keep the gradient of their own task.
 
     Args:
+        args (`TrainingArguments`, *optional*):
+            As for [`ExtraBertTrainer`], without `max_tokens_per_batch`.
+        data_collator ([`DataCollatorForMultiTask`], *optional*):
+            Turns items of the data set into a batch for each task.
+        train_dataset ([`MultiTaskDataset`], *optional*):
+            Tokenised rows of every task.
+        eval_dataset (`dict[str, Dataset]`, *optional*):
+            Tokenised rows by task. `evaluate` returns `eval_<task>_<metric>` and the aggregates of
+            [`aggregate_scores`], such as `eval_mean`.
         tasks (`Mapping[str, TaskSpec]`):
             The tasks by name, as in the model.
         multitask ([`MultiTaskArguments`]):
             The aggregator, and how the tasks are mixed.
-        train_dataset ([`MultiTaskDataset`]):
-            Tokenised rows of every task.
-        eval_dataset (`dict[str, Dataset]`, *optional*):
-            Tokenised rows by task. `evaluate` gives `eval_<task>_<metric>` and the aggregates of [`aggregate_scores`],
-            such as `eval_mean`.
         metrics_of (`Mapping[str, Callable[[EvalPrediction], dict]]`, *optional*):
-            By task, what the `Trainer` calls `compute_metrics`.
-        data_collator ([`DataCollatorForMultiTask`]):
-            Items to `{task: batch}`.
+            By task, a function like `compute_metrics` of the `Trainer`.
 
     Raises:
-        [`InputError`]: under FSDP, DeepSpeed, or `DataParallel`, which split or hide the tasks' gradients.
+        [`InputError`]: under FSDP, DeepSpeed, or `DataParallel`, which split or hide the gradients of the tasks.
     """
 
     def __init__(
         self,
+        model: PreTrainedModel | None = None,
+        args: TrainingArguments | None = None,
+        data_collator: DataCollator | None = None,
+        train_dataset: MultiTaskDataset | None = None,
+        eval_dataset: dict[str, Dataset] | None = None,
+        processing_class: PreTrainedTokenizerBase | None = None,
+        model_init: Callable[..., PreTrainedModel] | None = None,
+        compute_loss_func: Callable[..., torch.Tensor] | None = None,
+        compute_metrics: Callable[[EvalPrediction], dict[str, float]] | None = None,
+        callbacks: list[TrainerCallback] | None = None,
+        optimizers: tuple[torch.optim.Optimizer | None, torch.optim.lr_scheduler.LambdaLR | None] = (None, None),
+        optimizer_cls_and_kwargs: tuple[type[torch.optim.Optimizer], dict[str, Any]] | None = None,
+        preprocess_logits_for_metrics: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
         *,
         tasks: Mapping[str, TaskSpec],
         multitask: MultiTaskArguments,
         metrics_of: Mapping[str, Callable[[EvalPrediction], dict[str, float]]] | None = None,
-        **kwargs: Any,
     ) -> None:
-        args = kwargs["args"]
+        if compute_metrics is not None:
+            raise InputError("`compute_metrics` is for one task: `metrics_of` has a function for each of several.")
+        args = prepare_process(args or ExtraBertTrainingArguments("tmp_trainer"))
         if args.max_tokens_per_batch is not None:
-            raise InputError("`max_tokens_per_batch` is for one task, a batch of each of several has as many rows.")
-        super().__init__(**kwargs)
+            raise InputError("`max_tokens_per_batch` is for one task, a batch of several has the same rows of each.")
+        super().__init__(
+            model,
+            args,
+            data_collator,
+            train_dataset,
+            eval_dataset,
+            processing_class,
+            model_init,
+            compute_loss_func,
+            compute_metrics,
+            callbacks,
+            optimizers,
+            optimizer_cls_and_kwargs,
+            preprocess_logits_for_metrics,
+        )
         if self.is_fsdp_enabled or self.is_deepspeed_enabled or self.args.n_gpu > 1:
             kind = "FSDP" if self.is_fsdp_enabled else "DeepSpeed" if self.is_deepspeed_enabled else "DataParallel"
             raise InputError(
@@ -72,10 +111,15 @@ class MultiTaskTrainer(ExtraBertTrainer):
         self.multitask = multitask
         self.metrics_of = metrics_of or {}
         self.aggregator = get_aggregator(multitask.aggregator)
-        self.conflicts = GradientConflicts(RunFolder(Path(args.output_dir)).conflicts_file)
+        self.conflicts = GradientConflicts(RunFolder(Path(self.args.output_dir)).conflicts_file)
         self.add_callback(self.conflicts)
-        self._gradients: dict[str, list[torch.Tensor | None]] = {}  # the encoder's, by task
-        self._losses: dict[str, list[torch.Tensor]] = {}  # since the last log line
+        self.add_callback(_ForgetEarlierSteps(self))
+        self.forget_earlier_steps()
+
+    def forget_earlier_steps(self) -> None:
+        """Drops the gradients and losses that an interrupted training may have left."""
+        self._gradients: dict[str, list[torch.Tensor | None]] = {}  # of the encoder, by task, over micro-batches
+        self._losses: dict[str, list[torch.Tensor]] = {}  # by task, since the last log line
 
     def training_step(
         self,
@@ -84,28 +128,28 @@ class MultiTaskTrainer(ExtraBertTrainer):
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor:
         """
-        Runs each task's batch forward and backward, and at the end of an optimizer step joins the gradients.
+        Runs the batch of each task forward and backward, and combines the gradients at the end of an optimizer step.
 
         Args:
             model (`nn.Module`):
-                The model, wrapped as the `Trainer` does.
+                The model as the `Trainer` has wrapped it.
             inputs (`dict[str, dict[str, torch.Tensor]]`):
-                A batch a task.
+                A batch for each task.
             num_items_in_batch (`int`, *optional*):
-                Not used: every loss is a mean over its batch.
+                Not used: the loss of a task is a mean over the rows of the batch.
 
         Returns:
             `torch.Tensor` of shape `()`: the mean of the tasks' losses, over the accumulation steps.
         """
         model.train()
-        self.optimizer.train()  # of use to those that average weights
+        self.optimizer.train()  # schedule-free optimizers need train mode
         shared = self._shared_parameters()
         losses = []
         for task, batch in self._prepare_inputs(inputs).items():
             gradients = self._gradients.get(task, [None] * len(shared))
             for parameter, gradient in zip(shared, gradients, strict=True):
-                parameter.grad = gradient  # of the micro-batches before: backward adds to it in place
-            with self.accelerator.no_sync(model=model):  # processes average the tasks apart, in `_join_gradients`
+                parameter.grad = gradient  # backward adds to the gradient of earlier micro-batches in place
+            with self.accelerator.no_sync(model=model):  # `_join_gradients` averages over processes
                 with self.compute_loss_context_manager():
                     loss = self.compute_loss(model, {**batch, "task": task})
                 self.accelerator.backward(loss / self.current_gradient_accumulation_steps)
@@ -134,7 +178,7 @@ class MultiTaskTrainer(ExtraBertTrainer):
                 parameter.grad = gradient
         gram = gram_matrix(gradients)  # (T, T)
         self.conflicts.add(self.state.global_step + 1, tasks, gram)
-        coefficients = torch.ones(len(tasks), dtype=gram.dtype)  # one task, or an overflow: nothing to operate on
+        coefficients = torch.ones(len(tasks), dtype=gram.dtype)  # the plain sum, for one task or after an overflow
         if len(tasks) > 1 and gram.isfinite().all():
             generator = mixed_generator(self.args.seed, self.state.global_step)  # the same on every process
             coefficients = self.aggregator(gram, generator)
@@ -142,7 +186,6 @@ class MultiTaskTrainer(ExtraBertTrainer):
             parameter.grad = update
 
     def _get_train_sampler(self, train_dataset: MultiTaskDataset | None = None) -> torch.utils.data.Sampler:
-        self._gradients, self._losses = {}, {}  # training begins: of a run that broke off they are still there
         dataset = self.train_dataset if train_dataset is None else train_dataset
         lengths = dataset.lengths if self.args.length_buckets else None
 
@@ -152,16 +195,16 @@ class MultiTaskTrainer(ExtraBertTrainer):
         num_epochs = math.ceil(self.args.num_train_epochs)
         if self.multitask.mixing == "annealed" and self.args.max_steps > 0:
             num_epochs = math.ceil(self.args.max_steps / sampler(num_epochs=1).steps)
-        return self._follow_epochs(sampler(num_epochs))
+        return sampler(num_epochs)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Adds each task's loss, the cosines of their gradients and the share of conflicting steps."""
+        """Adds the loss of each task, the cosines between the tasks' gradients, and the share of conflicting steps."""
         if "loss" in logs:
             for task, losses in self._losses.items():
                 logs[f"loss_{task}"] = self.accelerator.gather(torch.stack(losses).mean().reshape(1)).mean().item()
             self._losses = {}
             logs |= self.conflicts.window()
-        logs.pop("train_samples_per_second", None)  # the Trainer's counts the rows that there are, not those of a step
+        logs.pop("train_samples_per_second", None)  # the Trainer counts rows of the data set, not rows of a step
         super().log(logs, start_time)
 
     def evaluate(
@@ -171,15 +214,15 @@ class MultiTaskTrainer(ExtraBertTrainer):
         metric_key_prefix: str = "eval",
     ) -> dict[str, float]:
         """
-        Scores every task, and the tasks together.
+        Scores every task, and aggregates the scores of all tasks.
 
         Args:
             eval_dataset (`dict[str, Dataset]`, *optional*):
-                Tokenised rows by task; by default the trainer's own.
+                Tokenised rows by task. The default is the trainer's own.
             ignore_keys (`list[str]`, *optional*):
-                As for the `Trainer`.
+                Fields of the model's output that are not collected, as in the `Trainer`.
             metric_key_prefix (`str`, defaults to `"eval"`):
-                What each name starts with.
+                Prefix of each name in the result.
 
         Returns:
             `dict[str, float]`: `<prefix>_<task>_<metric>`, `<prefix>_<task>_loss`, `<prefix>_loss` (their mean) and
@@ -189,8 +232,8 @@ class MultiTaskTrainer(ExtraBertTrainer):
         logs: dict[str, float] = {}
         for task, rows in datasets.items():
             self.compute_metrics = self.metrics_of.get(task)
-            self._eval_dataloaders = {}  # of another task: persistent workers are kept by a name they all share
-            loader = self.get_eval_dataloader(MultiTaskDataset({task: rows}))
+            # not `get_eval_dataloader`: with persistent workers it returns the loader of the task before
+            loader = self.get_test_dataloader(MultiTaskDataset({task: rows}))
             prefix = f"{metric_key_prefix}_{task}"
             logs |= self.evaluation_loop(loader, prefix, ignore_keys=ignore_keys, metric_key_prefix=prefix).metrics
         losses = [logs[f"{metric_key_prefix}_{task}_loss"] for task in datasets]
@@ -212,7 +255,7 @@ class MultiTaskTrainer(ExtraBertTrainer):
     def prediction_step(
         self, model: nn.Module, inputs: dict[str, dict[str, torch.Tensor]], *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
-        """As the `Trainer`'s, for a batch of one task."""
+        """Predicts a batch of one task."""
         ((task, batch),) = inputs.items()
         return super().prediction_step(model, {**batch, "task": task}, *args, **kwargs)
 
@@ -225,19 +268,29 @@ def average_gradients(parameters: Sequence[nn.Parameter], gradients: list[list[t
         parameters (`Sequence[nn.Parameter]`):
             The `P` parameters.
         gradients (`list[list[torch.Tensor | None]]`):
-            `T` lists of `P` gradients. One that is `None` on this process and not on another becomes its share of 0.
+            `T` lists of `P` gradients. A gradient that is `None` on this process but not on all counts as 0.
     """
     if not parameters:  # a frozen encoder
         return
-    there = torch.tensor([[gradient is not None for gradient in row] for row in gradients], dtype=torch.int32)
-    there = there.to(parameters[0].device)  # (T, P)
-    dist.all_reduce(there, op=dist.ReduceOp.MAX)
-    for row, row_there in zip(gradients, there.tolist(), strict=True):
-        for index, (gradient, is_there) in enumerate(zip(row, row_there, strict=True)):
-            if gradient is None and is_there:
+    exists = torch.tensor([[gradient is not None for gradient in row] for row in gradients], dtype=torch.int32)
+    exists = exists.to(parameters[0].device)  # (T, P)
+    dist.all_reduce(exists, op=dist.ReduceOp.MAX)
+    for row, row_exists in zip(gradients, exists.tolist(), strict=True):
+        for index, (gradient, exists_somewhere) in enumerate(zip(row, row_exists, strict=True)):
+            if gradient is None and exists_somewhere:
                 row[index] = torch.zeros_like(parameters[index])
     present = [gradient for row in gradients for gradient in row if gradient is not None]
     for work in [dist.all_reduce(gradient, async_op=True) for gradient in present]:
         work.wait()
     for gradient in present:
         gradient.div_(dist.get_world_size())
+
+
+class _ForgetEarlierSteps(TrainerCallback):
+    """Clears what [`MultiTaskTrainer`] collects between steps when a training begins."""
+
+    def __init__(self, trainer: MultiTaskTrainer) -> None:
+        self.trainer = trainer
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.trainer.forget_earlier_steps()

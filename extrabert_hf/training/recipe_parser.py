@@ -1,7 +1,9 @@
-"""The command line of a recipe."""
+"""The command line of a recipe: flags from dataclasses and from a YAML, errors in one line."""
 
 import difflib
+import inspect
 import json
+import re
 from argparse import ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +17,41 @@ from transformers import HfArgumentParser
 from extrabert_hf.errors import InputError, one_line
 
 BY_TASK = "by_task"
-"""The block that holds blocks for one task only, under the task's name."""
+"""The block of a YAML that holds blocks for one task only, under the task's name."""
+
+
+def described_arguments(documented: type) -> dict[str, str]:
+    """
+    Reads the descriptions in the `Args` section of a class's docstring, so that `--help` shows the same text.
+
+    Args:
+        documented (`type`):
+            A class with a docstring in Hugging Face's grammar.
+
+    Returns:
+        `dict[str, str]`: by argument, its description in one line without markup.
+
+    Example:
+        >>> class Layer:
+        ...     '''
+        ...     A layer.
+        ...
+        ...     Args:
+        ...         width, depth (`int`, defaults to 3):
+        ...             Size of the layer: `1` is
+        ...             the smallest.
+        ...     '''
+        >>> described_arguments(Layer)
+        {'width': 'Size of the layer: 1 is the smallest.', 'depth': 'Size of the layer: 1 is the smallest.'}
+    """
+    after_heading = inspect.cleandoc(documented.__doc__).partition("\nArgs:\n")[2]
+    section = re.split(r"^(?=\S)", after_heading, maxsplit=1, flags=re.MULTILINE)[0]  # up to the next heading
+    descriptions = {}
+    entries = re.findall(r"^ {4}(\w[\w, ]*) \(.*\):\n((?:(?: {8}.*)?(?:\n|$))*)", section, flags=re.MULTILINE)
+    for names, text in entries:
+        for name in names.split(", "):
+            descriptions[name] = " ".join(re.sub(r"\[`(.*?)`\]|`", r"\1", text).split())
+    return descriptions
 
 
 def flags_from_yaml(
@@ -25,30 +61,31 @@ def flags_from_yaml(
     task_name: str | None = None,
 ) -> tuple[list[str], list[str]]:
     """
-    Turns a run's YAML into the flags that say the same, so that values are converted and checked as flags are.
+    Turns a run's YAML into flags, so that the values are converted and checked as flags are.
 
     Args:
         path (`Path`):
-            A mapping of blocks, each optional, and of [`BY_TASK`] with such blocks under tasks' names.
+            A YAML file with a mapping of blocks. Each block is optional. The block `by_task` holds blocks under the
+            names of tasks.
         blocks (`Mapping[str, type]`):
-            The blocks' names and the dataclasses of their fields.
+            By block name, the dataclass with the fields of the block.
         own_blocks (`Collection[str]`):
-            Those that a task may have for itself.
+            The blocks that are allowed under the name of a task.
         task_name (`str`, *optional*):
-            The task whose own blocks come after, and so win over, the others.
+            The task to read. The flags of its own blocks come last, so they override the shared blocks.
 
     Returns:
-        `tuple[list[str], list[str]]`: the flags, and the keys whose value is `null`, which no flag can say.
+        `tuple[list[str], list[str]]`: the flags, and the keys with the value `null`, which no flag can express.
 
     Raises:
-        [`InputError`]: for a file that can't be read, or a block or key that is not known.
+        [`InputError`]: if the file cannot be read, or if a block or key is unknown.
     """
     try:
         run = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except OSError as error:
         raise InputError(f"`config` must be a YAML file that can be read, {path}: {error.strerror}.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"`config` must be YAML, {path}: {' '.join(str(error).split())}.") from error
+        raise InputError(f"`config` must be YAML, {path}: {one_line(error)}.") from error
     if not isinstance(run, dict) or not all(isinstance(block, dict | None) for block in run.values()):
         raise InputError(f"`config` must hold the blocks {', '.join(blocks)}, each a mapping, got {path}.")
     by_task = run.pop(BY_TASK, None) or {}
@@ -60,7 +97,7 @@ def flags_from_yaml(
         for block in own:
             if block in blocks and block not in own_blocks:
                 raise InputError(f"`{block}` under `{BY_TASK}` is for separate runs, got it for {name} in {path}.")
-        own_words, own_nulls = _flags(own, blocks, path)  # those of other tasks are checked, too
+        own_words, own_nulls = _flags(own, blocks, path)  # the blocks of other tasks are checked, too
         if name == task_name:
             words, nulls = words + own_words, nulls + own_nulls
     return words, nulls
@@ -86,26 +123,26 @@ def _check_name(name: str, known: list[str], what: str) -> None:
 
 
 def flag_of(key: str, value: Any) -> list[str]:
-    """Gives the words of the command line that say an argument's value; none for `None`."""
+    """Returns the words of the command line that set an argument to `value`; no words for `None`."""
     if value is None:
         return []
     if isinstance(value, dict):
         return [f"--{key}", json.dumps(value)]
     if isinstance(value, list):
-        if any(isinstance(item, bool) for item in value):  # YAML reads an unquoted yes or no as one
+        if any(isinstance(item, bool) for item in value):  # YAML reads an unquoted yes or no as a bool
             raise InputError(f"`{key}` must be a list of words, put yes, no, on and off in quotes, got {value}.")
         return [f"--{key}", *map(str, value)]
     return [f"--{key}={value}"]
 
 
 def blocks_of_tasks(path: Path) -> dict[str, Any]:
-    """Gives what a YAML that [`flags_from_yaml`] reads has for single tasks, by their names."""
+    """Returns the block `by_task` of a YAML that [`flags_from_yaml`] has read: by task, the task's own blocks."""
     return (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get(BY_TASK) or {}
 
 
 @contextmanager
 def refused_in_one_line() -> Iterator[None]:
-    """Makes an [`InputError`] of what transformers' own checks of its arguments refuse."""
+    """Turns a `ValueError` of transformers' own checks into an [`InputError`]."""
     try:
         yield
     except InputError:
@@ -115,17 +152,17 @@ def refused_in_one_line() -> Iterator[None]:
 
 
 class _HelpFormatter(ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter):
-    """Shows defaults, and the description as it is written."""
+    """Shows the defaults, and the description with the line breaks of its source."""
 
 
 class RecipeParser(HfArgumentParser):
-    """An `HfArgumentParser` whose errors are one line, and whose flags are spelt out."""
+    """An `HfArgumentParser` that reports errors in one line and does not accept abbreviated flags."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, allow_abbrev=False, formatter_class=_HelpFormatter, **kwargs)
 
     def parse_args_into_dataclasses(self, *args: Any, return_remaining_strings: bool = False, **kwargs: Any) -> tuple:
-        """As that of transformers; words that are left over, and what a dataclass refuses, are one-line errors."""
+        """Parses as in transformers; leftover words and values that a dataclass refuses are one-line errors."""
         with refused_in_one_line():
             *parsed, rest = super().parse_args_into_dataclasses(*args, return_remaining_strings=True, **kwargs)
         if rest and not return_remaining_strings:
@@ -133,5 +170,5 @@ class RecipeParser(HfArgumentParser):
         return (*parsed, rest) if return_remaining_strings else tuple(parsed)
 
     def error(self, message: str) -> NoReturn:
-        """Raises [`InputError`] in place of printing all usage."""
+        """Raises an [`InputError`] instead of printing the usage."""
         raise InputError(f"{message} (--help lists every argument)")

@@ -1,15 +1,24 @@
-"""The HF Trainer, with a learning rate of their own for heads and poolings, and batches of like length."""
+"""The `Trainer` with a separate learning rate for heads and poolings, and batches of sentences of similar length."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import torch
+from datasets import Dataset
 from peft import PeftModel
 from torch.utils.data import DataLoader
-from transformers import Trainer
+from transformers import (
+    DataCollator,
+    EvalPrediction,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from extrabert_hf.data.collators import EXTRA_COLUMNS
@@ -19,78 +28,127 @@ from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.sharing.hub import claim_repository, push_folder, told_in_one_line
 from extrabert_hf.sharing.model_card import HubArguments
 from extrabert_hf.sharing.repository_files import default_name
-from extrabert_hf.training.callbacks import SamplerOfEpochs, _SetSamplerEpoch
+from extrabert_hf.training.callbacks import SetSamplerEpoch
+from extrabert_hf.training.objectives import objective_from
+from extrabert_hf.training.setup import prepare_process
+from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
 
 
 class ExtraBertTrainer(Trainer):
     """
     A [`~transformers.Trainer`] for the models of this package.
 
+    It takes the arguments of the `Trainer`, in the same order. `save_model` never pushes: [`push_to_hub`] does.
+
     Args:
-        args ([`ExtraBertTrainingArguments`]):
-            As for the `Trainer`, with `head_learning_rate` and `length_buckets`.
-        train_dataset (`Dataset`):
-            With a column `length` (see [`tokenize_dataset`]) for `length_buckets` and `max_tokens_per_batch`.
+        args (`TrainingArguments`, *optional*):
+            The trainer works with a copy that [`prepare_process`] makes. A plain `TrainingArguments` gets the defaults
+            of the fields that [`ExtraBertTrainingArguments`] adds, such as `head_learning_rate`.
+            `None` is `ExtraBertTrainingArguments("tmp_trainer")`.
+        train_dataset (`Dataset`, *optional*):
+            `length_buckets` and `max_tokens_per_batch` need a column `length` (see [`tokenize_dataset`]).
     """
 
-    def __init__(self, **kwargs: Any) -> None:
-        args = copy.copy(kwargs.pop("args"))
-        args.remove_unused_columns = False  # the collator takes what it needs
-        super().__init__(args=args, **kwargs)
+    def __init__(
+        self,
+        model: PreTrainedModel | PeftModel | None = None,
+        args: TrainingArguments | None = None,
+        data_collator: DataCollator | None = None,
+        train_dataset: Dataset | None = None,
+        eval_dataset: Dataset | dict[str, Dataset] | None = None,
+        processing_class: PreTrainedTokenizerBase | None = None,
+        model_init: Callable[..., PreTrainedModel] | None = None,
+        compute_loss_func: Callable[..., torch.Tensor] | None = None,
+        compute_metrics: Callable[[EvalPrediction], dict[str, float]] | None = None,
+        callbacks: list[TrainerCallback] | None = None,
+        optimizers: tuple[torch.optim.Optimizer | None, torch.optim.lr_scheduler.LambdaLR | None] = (None, None),
+        optimizer_cls_and_kwargs: tuple[type[torch.optim.Optimizer], dict[str, Any]] | None = None,
+        preprocess_logits_for_metrics: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
+    ) -> None:
+        own_args = copy.copy(prepare_process(args or ExtraBertTrainingArguments("tmp_trainer")))
+        own_args.remove_unused_columns = False  # the collator takes the columns that it needs
+        super().__init__(
+            model,
+            own_args,
+            data_collator,
+            train_dataset,
+            eval_dataset,
+            processing_class,
+            model_init,
+            compute_loss_func,
+            compute_metrics,
+            callbacks,
+            optimizers,
+            optimizer_cls_and_kwargs,
+            preprocess_logits_for_metrics,
+        )
+        self.args.push_to_hub = False  # the repository is claimed; `save_model` would push before there are scores
+        self.objective = objective_from(self.args)
+        self.add_callback(SetSamplerEpoch())
         plain_model(self.model).unpad = self.args.unpad
 
+    def call_model_init(self, trial: Any = None) -> PreTrainedModel:
+        """Builds a model with `model_init`, which gets the `unpad` of the arguments."""
+        model = super().call_model_init(trial)
+        plain_model(model).unpad = self.args.unpad
+        return model
+
     def why_padded(self) -> str | None:
-        """Says why the encoder is trained with padding, in a few words; `None` where it is without."""
+        """Returns in a few words why the encoder is trained with padding; `None` where it is trained without."""
         return "for torch.compile" if self.args.torch_compile else plain_model(self.model).why_padded()
 
     def compute_loss(
         self, model: torch.nn.Module, inputs: dict[str, Any], return_outputs: bool = False, **kwargs: Any
     ) -> Any:
-        """In training, the loss that [`ObjectiveArguments`] describe; else the model's own."""
-        objective = self.args.objective
-        if objective is None or not model.training:
+        """Computes the [`Objective`] of the arguments in training, and otherwise the model's own loss."""
+        if self.objective is None or not model.training:
             return super().compute_loss(model, inputs, return_outputs, **kwargs)
         rows = dict(inputs)
-        extra = {name: rows.pop(name, None) for name in ("labels", *EXTRA_COLUMNS)}
-        if objective.r_drop:  # each row twice, in one pass
-            rows = {name: torch.cat([its, its]) if torch.is_tensor(its) else its for name, its in rows.items()}
-        return objective(model(**rows).logits, *extra.values())
+        columns = {name: rows.pop(name) for name in ("labels", *EXTRA_COLUMNS) if name in rows}
+        if self.objective.r_drop:  # each row twice, in one forward pass
+            rows = {
+                name: torch.cat([values, values]) if torch.is_tensor(values) else values
+                for name, values in rows.items()
+            }
+        output = model(**rows)
+        loss = self.objective(output.logits, **columns)
+        return (loss, output) if return_outputs else loss
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
-        """Groups parameters by weight decay and by learning rate: that of heads and poolings, that of the encoder."""
+        """Creates the optimizer with groups of parameters by learning rate (encoder, or heads) and weight decay."""
         model = self.model if model is None else model
         if self.optimizer is None:
             decayed = set(self.get_decay_parameter_names(model))
-            of_encoder = {id(parameter) for parameter in encoder_parameters(model)}
-            rate = self.args.learning_rate
-            head_rate = rate if self.args.head_learning_rate is None else self.args.head_learning_rate
+            in_encoder = {id(parameter) for parameter in encoder_parameters(model)}
+            encoder_rate = self.args.learning_rate
+            head_rate = encoder_rate if self.args.head_learning_rate is None else self.args.head_learning_rate
             groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
             for name, parameter in model.named_parameters():
                 if parameter.requires_grad:
-                    its_rate = rate if id(parameter) in of_encoder else head_rate
-                    its_decay = self.args.weight_decay if name in decayed else 0.0
-                    groups.setdefault((its_rate, its_decay), []).append(parameter)
+                    rate = encoder_rate if id(parameter) in in_encoder else head_rate
+                    decay = self.args.weight_decay if name in decayed else 0.0
+                    groups.setdefault((rate, decay), []).append(parameter)
             optimizer_class, kwargs = self.get_optimizer_cls_and_kwargs(self.args, model)
             self.optimizer = optimizer_class(
-                [{"params": its, "lr": rate, "weight_decay": decay} for (rate, decay), its in groups.items()],
+                [{"params": group, "lr": rate, "weight_decay": decay} for (rate, decay), group in groups.items()],
                 **kwargs,
             )
         return super().create_optimizer(model)
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         super()._save(output_dir, state_dict)
-        if isinstance(self.model, PeftModel):  # of which transformers saves the adapter only
+        if isinstance(self.model, PeftModel):  # transformers saves only the adapter
             self.model.get_base_model().config.save_pretrained(output_dir or self.args.output_dir)
 
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
         super()._save_checkpoint(model, trial)
-        self.accelerator.wait_for_everyone()  # each process has written its part
+        self.accelerator.wait_for_everyone()  # every process has written its files
         if self.args.should_save:
             folder = Path(self._get_output_dir(trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
             (folder / RunFolder.COMPLETE).touch()
 
     def get_train_dataloader(self) -> DataLoader:
-        """As the `Trainer`'s, or with batches of at most `max_tokens_per_batch` tokens."""
+        """Returns the `Trainer`'s loader, or one with batches of at most `max_tokens_per_batch` tokens."""
         if self.args.max_tokens_per_batch is None:
             return super().get_train_dataloader()
         rows = self.train_dataset
@@ -105,7 +163,7 @@ class ExtraBertTrainer(Trainer):
         )
         loader = DataLoader(
             rows,
-            batch_sampler=self._follow_epochs(sampler),
+            batch_sampler=sampler,
             collate_fn=self.data_collator,
             num_workers=self.args.dataloader_num_workers,
             pin_memory=self.args.dataloader_pin_memory,
@@ -113,7 +171,7 @@ class ExtraBertTrainer(Trainer):
             prefetch_factor=self.args.dataloader_prefetch_factor,
         )
         even_batches = self.accelerator.even_batches
-        self.accelerator.even_batches = False  # they are, by `multiple_of`
+        self.accelerator.even_batches = False  # `multiple_of` gives every process the same number of batches
         try:
             return self.accelerator.prepare(loader)
         finally:
@@ -123,10 +181,10 @@ class ExtraBertTrainer(Trainer):
         if not self.args.length_buckets:
             return super()._get_train_sampler(train_dataset)
         lengths = self.train_dataset["length"][:]
-        return self._follow_epochs(LengthBucketSampler(lengths, self.global_batch_size, self.data_seed))
+        return LengthBucketSampler(lengths, self.global_batch_size, self.data_seed)
 
     def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
-        """Sees before training that the token may push, and that the repository is free."""
+        """Checks before training that the token may push and that the repository is free."""
         if self.is_world_process_zero():
             name = self.args.hub_model_id or default_name(Path(self.args.output_dir))
             with told_in_one_line(name):
@@ -145,30 +203,30 @@ class ExtraBertTrainer(Trainer):
 
         Args:
             commit_message (`str`, *optional*):
-                Of the commit.
+                Message of the commit.
             blocking (`bool`, *optional*):
                 Must be `True`.
             token (`str`, *optional*):
-                Must be `None`: it is that of the environment.
+                Must be `None`: the token is in the environment.
             revision (`str`, *optional*):
                 Must be `None`: the branch is `main`.
             private (`bool`, *optional*):
-                Whether only the owner sees a new repository; `None` is `hub_private_repo`.
+                Whether a new repository is visible to its owner only; `None` is `hub_private_repo`.
 
         Returns:
-            `str`, *optional*: the repository's id; `None` on all processes but the first.
+            `str`, *optional*: the id of the repository on the first process, `None` on the others.
 
         Raises:
-            [`InputError`]: for arguments that a push does not take, and as [`push_folder`].
+            [`InputError`]: for arguments that are not supported, and as [`push_folder`].
         """
         if not blocking or token is not None or revision is not None:
-            raise InputError("`push_to_hub` takes a `commit_message` and `private`; the token is HF_TOKEN's.")
-        if not isinstance(self.model, PeftModel):  # of which the output folder holds the merged weights
-            self.save_model(_internal_call=True)
+            raise InputError("`push_to_hub` takes a `commit_message` and `private`; the token is that of HF_TOKEN.")
+        if not isinstance(self.model, PeftModel):  # with LoRA, the output folder holds the merged weights already
+            self.save_model()
         return self.push_output_dir(commit_message, private) if self.is_world_process_zero() else None
 
     def push_output_dir(self, commit_message: str | None = "End of training", private: bool | None = None) -> str:
-        """Pushes what the output folder holds, on the first process; as [`push_to_hub`]."""
+        """Pushes the output folder as it is; to be called on the first process only."""
         return push_folder(
             self.args.output_dir,
             self.hub_model_id or self.args.hub_model_id,
@@ -178,43 +236,39 @@ class ExtraBertTrainer(Trainer):
         )
 
     def _sharing(self, private: bool | None) -> HubArguments:
-        told = {field.name: getattr(self.args, field.name) for field in fields(HubArguments)}
-        return HubArguments(**told if private is None else told | {"hub_private_repo": private})
+        values = {field.name: getattr(self.args, field.name) for field in fields(HubArguments)}
+        return HubArguments(**values if private is None else values | {"hub_private_repo": private})
 
     def get_batch_samples(self, epoch_iterator: Iterator, num_batches: int, device: torch.device) -> tuple[list, Any]:
-        """As the `Trainer`'s, but none once all steps are made: a run resumed at its end would make one more."""
+        """Returns no batches once all steps are done: the `Trainer` would train one more when it resumes there."""
         if self.state.global_step >= self.state.max_steps:
             return [], None
         return super().get_batch_samples(epoch_iterator, num_batches, device)
 
     @property
     def global_batch_size(self) -> int | None:
-        """Rows of an optimizer step: per device, times processes, times accumulation steps; `None` if tokens count."""
+        """Rows of an optimizer step over all devices and accumulation steps; `None` with `max_tokens_per_batch`."""
         if self.args.max_tokens_per_batch is not None:
             return None
         return self.args.train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps
 
     @property
     def data_seed(self) -> int:
-        """Seed of the order of rows."""
+        """Seed of the order of the rows."""
         return self.args.seed if self.args.data_seed is None else self.args.data_seed
-
-    def _follow_epochs(self, sampler: SamplerOfEpochs) -> SamplerOfEpochs:
-        self.add_callback(_SetSamplerEpoch(sampler))
-        return sampler
 
 
 def plain_model(model: torch.nn.Module) -> torch.nn.Module:
-    """Gives the model of this package, which a `PeftModel` may wrap."""
+    """Returns the model of this package; unwraps a `PeftModel`."""
     return model.get_base_model() if isinstance(model, PeftModel) else model
 
 
 def encoder_parameters(model: torch.nn.Module) -> list[torch.nn.Parameter]:
     """
-    Gives the parameters of the encoder, which all tasks share; the rest are those of poolings and heads.
+    Returns the parameters of the encoder, which all tasks share. The others are those of poolings and heads.
 
     Args:
         model (`torch.nn.Module`):
-            One of this package's, or a `PeftModel` around it, not wrapped for several processes.
+            A model of this package, or a `PeftModel` around one, not wrapped for several processes.
     """
     return list(plain_model(model).backbone.parameters())

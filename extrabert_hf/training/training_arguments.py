@@ -1,50 +1,53 @@
 """transformers' `TrainingArguments` with the defaults of this package and further fields."""
 
 import logging
-import os
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import ClassVar, Literal
 
 import torch
+from accelerate import PartialState
 from transformers import TrainingArguments
 
 from extrabert_hf.errors import InputError
-from extrabert_hf.machine import check_group, choose_bf16
 from extrabert_hf.sharing.model_card import HubArguments
-from extrabert_hf.training.objectives import Objective
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass
 class ObjectiveArguments:
-    """The loss, and which rows count how much in it."""
+    """The loss, and the weight of each row in it."""
 
     label_balance: Literal["none", "weights", "sampling"] = field(
         default="none",
         metadata={
-            "help": "Rows of rare labels count more, by 'weights' in the loss, or come more often, by 'sampling': "
-            "drawn once, some of the frequent ones are left out."
+            "help": "Balance rare and frequent labels: 'weights' weights rows of rare labels more in the loss, "
+            "'sampling' draws them more often. Sampling draws once before training and leaves out some rows of "
+            "frequent labels."
         },
     )
     r_drop: float = field(
-        default=0.0, metadata={"help": "Weight of the disagreement of two passes with different dropout (R-Drop)."}
+        default=0.0,
+        metadata={"help": "Weight of the R-Drop loss: the difference of two forward passes with different dropout."},
     )
     teachers: list[str] | None = field(
         default=None,
         metadata={
-            "help": "Models of the same task, folders or Hub ids, whose mean answer is learnt beside the labels."
+            "help": "Teacher models for distillation, folders or Hub ids, of the same task. The student learns their "
+            "mean prediction in addition to the labels."
         },
     )
     distillation: float = field(
-        default=0.5, metadata={"help": "Share of the teachers' answers in the loss, the labels' is the rest, 0 to 1."}
+        default=0.5,
+        metadata={"help": "Share of the distillation loss in the loss, 0 to 1. The rest is the loss of the labels."},
     )
     distillation_temperature: float = field(
-        default=1.0, metadata={"help": "What logits are divided by before student and teachers are compared."}
+        default=1.0, metadata={"help": "Temperature by which the logits of student and teachers are divided."}
     )
 
     def check_objective(self) -> None:
-        """Raises [`InputError`] for a value that has no meaning."""
+        """Raises [`InputError`] for a value out of range."""
         if self.label_balance not in ("none", "weights", "sampling"):
             raise InputError(f"`label_balance` must be 'none', 'weights' or 'sampling', got {self.label_balance!r}.")
         if self.r_drop < 0:
@@ -55,117 +58,146 @@ class ObjectiveArguments:
             raise InputError(f"`distillation_temperature` must be above 0, got {self.distillation_temperature}.")
         names = ("distillation", "distillation_temperature")
         if not self.teachers and any(getattr(self, name) != getattr(ObjectiveArguments, name) for name in names):
-            logger.warning("without `teachers` nothing is done with `distillation` and `distillation_temperature`")
+            logger.warning("without `teachers`, `distillation` and `distillation_temperature` have no effect")
 
     @property
-    def objective(self) -> Objective | None:
-        """The loss; `None` where it is the head's own alone."""
-        if self.label_balance != "weights" and not self.r_drop and not self.teachers:
-            return None
-        share = self.distillation if self.teachers else 0.0
-        return Objective(self.r_drop, share, self.distillation_temperature)
+    def changes_loss(self) -> bool:
+        """Whether the training loss differs from the loss of the model's head."""
+        return self.label_balance == "weights" or self.r_drop > 0 or bool(self.teachers)
 
 
 @dataclass
 class ExtraBertTrainingArguments(ObjectiveArguments, HubArguments, TrainingArguments):
-    """`TrainingArguments` with our defaults, and fields of our own."""
+    """
+    `TrainingArguments` with our defaults and fields of our own.
+
+    The arguments are inert: building them checks values, and neither sets up the device or a process group, nor
+    measures the hardware, nor sets an environment variable. (transformers reads the JSON files that
+    `accelerator_config`, `fsdp_config` and `deepspeed` may name.) [`prepare_process`] does all of this once, when
+    training starts. Until then `bf16` may be `None`. The device is set up when `device` or another property that
+    depends on it is first read.
+    """
 
     _argument_group_name: ClassVar[str] = "training (transformers' TrainingArguments and ours)"
 
     head_learning_rate: float | None = field(
         default=1e-3,
-        metadata={"help": "Learning rate of heads and poolings, which start untrained; none: the encoder's."},
+        metadata={"help": "Learning rate of heads and poolings, which start untrained. Null: --learning_rate."},
     )
     length_buckets: bool = field(
-        default=True, metadata={"help": "Batches of sentences of like length: less padding, the same rows an epoch."}
+        default=True,
+        metadata={"help": "Make batches of sentences of similar length. An epoch has the same rows and less padding."},
     )
     max_tokens_per_batch: int | None = field(
         default=None,
         metadata={
-            "help": "Batches of at most so many tokens on each device, padding counted, in place of so many rows; "
-            "always of like length. Each batch counts the same, whatever its rows; with R-Drop a row's tokens count "
-            "twice. One task only."
+            "help": "Maximum number of tokens of a batch on each device, padding included, instead of a number of "
+            "rows. Batches have rows of similar length. Each batch has the same weight, whatever its number of rows. "
+            "With R-Drop a row's tokens count twice. For one task only."
         },
     )
     unpad: bool = field(
-        default=True, metadata={"help": "No padding in the encoder, where it can do without: faster, the same result."}
+        default=True,
+        metadata={
+            "help": "Run the encoder on unpadded sequences where it supports this: faster, with the same result."
+        },
     )
     early_stopping_patience: int | None = field(
-        default=None, metadata={"help": "Stop after so many evaluations without a better score."}
+        default=None, metadata={"help": "Stop after this number of evaluations without a better score."}
     )
     overwrite_output_dir: bool = field(
-        default=False, metadata={"help": "Start anew though the output folder holds checkpoints of an earlier run."}
+        default=False,
+        metadata={"help": "Start a new run although the output folder holds checkpoints of an earlier run."},
     )
     bf16: bool | None = field(
-        default=None, metadata={"help": "bfloat16 autocast: true, false, or by default where it is faster."}
+        default=None,
+        metadata={
+            "help": "bfloat16 autocast: true or false. By default it is used where it is measured to be faster."
+        },
     )
     resume_from_checkpoint: str | None = field(
         default=None, metadata={"help": "'last' for the output folder's last checkpoint, or a checkpoint folder."}
     )
     restore_callback_states_from_checkpoint: bool = field(
-        default=True, metadata={"help": "A resumed run counts evaluations without a better score on from before."}
+        default=True,
+        metadata={"help": "Restore the count of evaluations without a better score when a run is resumed."},
     )
-    per_device_train_batch_size: int = field(default=16, metadata={"help": "Rows a step on each device."})
-    per_device_eval_batch_size: int = field(default=64, metadata={"help": "Rows a step in evaluation."})
+    per_device_train_batch_size: int = field(default=16, metadata={"help": "Training rows a step on each device."})
+    per_device_eval_batch_size: int = field(default=64, metadata={"help": "Evaluation rows a step on each device."})
     learning_rate: float = field(default=2e-5, metadata={"help": "Peak learning rate of the encoder."})
-    warmup_steps: float = field(default=0.1, metadata={"help": "Warm-up steps, or their share of all if below 1."})
-    weight_decay: float = field(default=0.01, metadata={"help": "AdamW's weight decay, not on biases and norms."})
-    logging_steps: float = field(default=50, metadata={"help": "Steps from one log line to the next."})
+    warmup_steps: float = field(
+        default=0.1, metadata={"help": "Warm-up steps, or if below 1 the share of all steps that warm up."}
+    )
+    weight_decay: float = field(
+        default=0.01, metadata={"help": "Weight decay of AdamW, not applied to biases and norms."}
+    )
+    logging_steps: float = field(default=50, metadata={"help": "Steps between two log lines."})
     eval_strategy: str = field(default="epoch", metadata={"help": "When to evaluate: 'epoch', 'steps' or 'no'."})
-    save_strategy: str = field(default="epoch", metadata={"help": "When to save a checkpoint; as eval_strategy."})
+    save_strategy: str = field(
+        default="epoch", metadata={"help": "When to save a checkpoint: same values as --eval_strategy."}
+    )
     metric_for_best_model: str | None = field(
         default=None,
         metadata={
-            "help": "The score by which the best checkpoint is picked: 'loss' or a metric of the task; of several "
-            "tasks 'mean', 'cs224n_2024', 'worst', 'loss', or one task's, such as 'sts_pearson'."
+            "help": "The score that selects the best checkpoint. For one task: 'loss' or a metric of the task. For "
+            "several tasks: 'mean', 'cs224n_2024', 'worst', 'loss', or a metric of one task, such as 'sts_pearson'."
         },
     )
-    save_total_limit: int | None = field(default=2, metadata={"help": "Checkpoints kept: the best and the last."})
+    save_total_limit: int | None = field(
+        default=2, metadata={"help": "Maximum number of checkpoints that are kept; 2 keeps the best and the last."}
+    )
     load_best_model_at_end: bool = field(
-        default=True, metadata={"help": "End with the best checkpoint, not the last."}
+        default=True, metadata={"help": "Load the best checkpoint after training instead of keeping the last weights."}
     )
     calibrate: bool = field(
         default=False,
         metadata={
-            "help": "Scale the finished model's logits, of two classes shift them too, so that its probabilities "
-            "mean what they say; fitted to the dev rows. Not for scores."
+            "help": "Calibrate the probabilities after training: fit a scale for the logits to the dev rows, and for "
+            "two classes also a shift. Not for similarity scores."
         },
     )
-    hub_strategy: str = field(default="end", metadata={"help": "When --push_to_hub pushes: at the 'end', once."})
+    hub_strategy: str = field(default="end", metadata={"help": "When --push_to_hub pushes: only 'end', once."})
+
+    precision_reason: str | None = field(default=None, init=False, repr=False)
+    """Why `bf16` has its value; set by [`prepare_process`]."""
 
     def __post_init__(self) -> None:
+        self._check_hub()
+        self.check_objective()
+        if self.label_smoothing_factor and self.changes_loss:
+            raise InputError("`label_smoothing_factor` can't be joined with another loss (`r_drop`, `teachers`, ...).")
+        for name in ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"):
+            if getattr(self, name) < 1:
+                raise InputError(f"`{name}` must be 1 or more, got {getattr(self, name)}.")
+        if self.max_tokens_per_batch is not None and self.max_tokens_per_batch < 1:
+            raise InputError(f"`max_tokens_per_batch` must be 1 or more, got {self.max_tokens_per_batch}.")
+        if self.early_stopping_patience is not None and not self.load_best_model_at_end:
+            raise InputError("`early_stopping_patience` needs `load_best_model_at_end`, got false.")
+        if not torch.accelerator.is_available():
+            self.use_cpu = True  # otherwise transformers refuses bf16, and processes of a launcher form no group
+        if self.fp16 and self.use_cpu:
+            raise InputError("`fp16` needs an accelerator, this run is on the CPU: use `bf16`, or neither.")
+        # transformers' checks end with the set-up of the device, a cached property: a value in the cache stops it
+        vars(self)["_setup_devices"] = torch.device("cpu")
+        super().__post_init__()
+        del vars(self)["_setup_devices"]
+
+    @cached_property
+    def distributed_state(self) -> PartialState:
+        """The processes of the launcher. The set-up of the device assigns this attribute; the first use starts it."""
+        _ = self.device
+        return vars(self)["distributed_state"]
+
+    @property
+    def n_gpu(self) -> int:
+        """The number of GPUs of this process, as in transformers; the first use sets up the device."""
+        _ = self.device
+        return super().n_gpu
+
+    def _check_hub(self) -> None:
         if self.hub_strategy != "end":
             raise InputError(
                 f"`hub_strategy` must be 'end', a checkpoint has no scores yet, got {self.hub_strategy!r}."
             )
         if self.hub_revision is not None or self.hub_always_push:
             raise InputError("`hub_revision` and `hub_always_push` are not taken: one push, to the branch 'main'.")
-        if self.hub_token is not None:
-            os.environ["HF_TOKEN"] = self.hub_token  # where the client looks: arguments are written to files
-            self.hub_token = None
-        self.check_objective()
-        if self.label_smoothing_factor and self.objective is not None:
-            raise InputError("`label_smoothing_factor` can't be joined with another loss (`r_drop`, `teachers`, ...).")
-        if not torch.accelerator.is_available():
-            self.use_cpu = True  # else bf16 is refused, and of several processes each trains alone into one folder
-        for name in ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"):
-            if getattr(self, name) < 1:
-                raise InputError(f"`{name}` must be 1 or more, got {getattr(self, name)}.")
-        if self.max_tokens_per_batch is not None and self.max_tokens_per_batch < 1:
-            raise InputError(f"`max_tokens_per_batch` must be 1 or more, got {self.max_tokens_per_batch}.")
-        if self.fp16 and self.use_cpu:
-            raise InputError("`fp16` needs an accelerator, this run is on the CPU: use `bf16`, or neither.")
-        self.precision_reason = "as told"
-        if self.bf16 is None:
-            self.bf16, self.precision_reason = (False, "as told") if self.fp16 else choose_bf16(self.use_cpu)
-        super().__post_init__()
-        check_group(self.world_size)
-        if self.world_size > 1:
-            choices: list[bool | None] = [None] * self.world_size
-            torch.distributed.all_gather_object(choices, self.bf16)
-            if len(set(choices)) > 1:
-                raise InputError(
-                    "The processes measured differently whether bfloat16 is faster: say --bf16 true or false."
-                )
-        if self.early_stopping_patience is not None and not self.load_best_model_at_end:
-            raise InputError("`early_stopping_patience` needs `load_best_model_at_end`, got false.")

@@ -84,7 +84,7 @@ def test_runs_of_other_flags_are_not_mixed_into_one_table(run):
 
 def test_all_runs_of_a_table_are_trained_in_the_precision_that_was_measured_first(run, tmp_path, monkeypatch):
     measured = iter([True, *[False] * 20])
-    choose = "extrabert_hf.training.training_arguments.choose_bf16"
+    choose = "extrabert_hf.training.setup.choose_bf16"
     monkeypatch.setattr(choose, lambda *_: (next(measured), "as measured"))
     at = run.words.index("--bf16")
     del run.words[at : at + 2]

@@ -15,7 +15,7 @@ from extrabert_hf.errors import InputError
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.search.arguments import SearchArguments
 from extrabert_hf.search.results import write_results
-from extrabert_hf.search.runner import Told, run_search, start_trial
+from extrabert_hf.search.runner import TrialLog, run_search, start_trial
 from extrabert_hf.search.space import read_space
 from extrabert_hf.search.study import PLAN, finished_trials, open_study, plan_trials, renew_lost, trials_of_plans
 from extrabert_hf.search.trial import ScoresOfTrial, parse_search, run_next_trial
@@ -152,10 +152,10 @@ def test_a_study_is_not_gone_on_with_by_another_search(tmp_path, monkeypatch):
     arguments = SearchArguments(task="sts", space=str(tmp_path / "space.yaml"), output_dir=str(tmp_path / "search"))
     monkeypatch.setattr("extrabert_hf.search.runner.plan_trials", lambda study, count: None)  # nothing to do
     assert run_search(arguments, [], []) == [f"0 trials: 0 complete; {tmp_path / 'search' / 'trials.csv'}"]
-    with pytest.raises(InputError, match=r"was begun with trainer\.seed the default, now 7: name another"):
+    with pytest.raises(InputError, match=r"was started with trainer\.seed the default, now 7: use another"):
         run_search(arguments, ["--seed", "7"], [])
     (tmp_path / "run.yaml").write_text("trainer:\n  learning_rate: 1.0e-4\n")
-    with pytest.raises(InputError, match=r"was begun with trainer\.learning_rate the default, now 0\.0001: name"):
+    with pytest.raises(InputError, match=r"was started with trainer\.learning_rate the default, now 0\.0001: use"):
         run_search(arguments, ["--config", str(tmp_path / "run.yaml")], [])
 
 
@@ -194,7 +194,7 @@ def test_each_trial_is_told_by_what_became_of_it(tmp_path, caplog):
         trial.report(0.5, 1)
         study.tell(trial, values, state=state)
     with caplog.at_level("INFO"):
-        assert Told(2, 0).finished(study)
+        assert TrialLog(2, 0).log_finished(study)
     assert [record.message.split(" (")[0] for record in caplog.records] == ["1 of 2: 0.2500", "2 of 2: pruned"]
 
 
@@ -205,7 +205,7 @@ def test_a_study_keeps_the_precision_it_was_begun_with(tmp_path, monkeypatch):
     monkeypatch.setattr("extrabert_hf.search.runner.start_trial", lambda argv, slot, workers: told.append(argv[-1]))
     monkeypatch.setattr("extrabert_hf.search.runner.PAUSE", 0.0)
     for measured in (True, False):  # as another machine might
-        monkeypatch.setattr("extrabert_hf.training.arguments.choose_bf16", lambda cpu, found=measured: (found, ""))
+        monkeypatch.setattr("extrabert_hf.training.setup.choose_bf16", lambda cpu, found=measured: (found, ""))
         monkeypatch.setattr("extrabert_hf.search.runner.renew_lost", stop_at(3))
         with pytest.raises(KeyboardInterrupt):
             run_search(arguments, [], ["--task", "sts"])

@@ -10,5 +10,5 @@ from extrabert_hf.training.arguments import LoraArguments
 def test_what_does_nothing_without_lora_is_told(given, told, caplog):
     LoraArguments(**given)
     assert [record.message for record in caplog.records] == (
-        [f"without `lora` nothing is done with {told}"] if told else []
+        [f"without `lora`, {told} have no effect"] if told else []
     )

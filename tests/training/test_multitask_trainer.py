@@ -5,6 +5,7 @@ import torch
 
 from extrabert_hf.errors import InputError
 from extrabert_hf.runs.gradient_conflicts import read_conflicts
+from extrabert_hf.training.multitask_trainer import MultiTaskTrainer
 from tests.training.multitask_runs import EVAL_ROWS, make_trainer
 
 TASKS = ("sst", "para", "sts")
@@ -194,3 +195,24 @@ def test_what_splits_gradients_is_refused(enabled, kind, tmp_path, monkeypatch):
     monkeypatch.setattr(Trainer, "create_accelerator_and_postprocess", creating)
     with pytest.raises(InputError, match=f"got {kind}: it does not hold whole gradients of each task"):
         make_trainer(tmp_path)
+
+
+def test_a_second_training_adds_no_callback_and_the_sampler_has_no_effects(tmp_path):
+    plain, trainer = make_trainer(tmp_path, max_steps=1), make_trainer(tmp_path, max_steps=1)
+    plain.train()
+    callbacks = list(trainer.callback_handler.callbacks)
+    trainer._losses["sst"] = kept = [torch.ones(())]
+    trainer._get_train_sampler()
+    assert trainer._losses["sst"] is kept and trainer.callback_handler.callbacks == callbacks
+    trainer.train()
+    assert trainer.state.log_history[0]["loss_sst"] == plain.state.log_history[0]["loss_sst"]  # without earlier losses
+    trainer.train()
+    assert trainer.callback_handler.callbacks == callbacks
+
+
+def test_metrics_of_one_task_are_refused(tmp_path):
+    made = make_trainer(tmp_path)
+    with pytest.raises(InputError, match="`compute_metrics` is for one task: `metrics_of`"):
+        MultiTaskTrainer(
+            made.model, made.args, compute_metrics=lambda _: {}, tasks=made.tasks, multitask=made.multitask
+        )

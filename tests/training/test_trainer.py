@@ -1,12 +1,16 @@
+import inspect
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from datasets import Dataset
+from transformers import Trainer, TrainingArguments
 
 from extrabert_hf import ExtraBertConfig, ExtraBertForSimilarity
 from extrabert_hf.data.collators import DataCollatorForSentences
+from extrabert_hf.data.samplers import LengthBucketSampler
+from extrabert_hf.training.multitask_trainer import MultiTaskTrainer
 from extrabert_hf.training.trainer import ExtraBertTrainer
 from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
 
@@ -44,6 +48,83 @@ def make_trainer(tiny_bert, tmp_path):
         )
 
     return make
+
+
+def test_the_signature_is_that_of_transformers(make_trainer):
+    ours, transformers_own = (inspect.signature(cls.__init__).parameters for cls in (ExtraBertTrainer, Trainer))
+    assert list(ours) == list(transformers_own)
+    assert [entry.default for entry in ours.values()] == [entry.default for entry in transformers_own.values()]
+    multitask = inspect.signature(MultiTaskTrainer.__init__).parameters
+    assert list(multitask)[: len(ours)] == list(ours)
+    assert all(entry.kind == entry.KEYWORD_ONLY for entry in list(multitask.values())[len(ours) :])
+
+
+def test_a_trainer_takes_its_arguments_by_position_and_leaves_the_callers_as_they_are(make_trainer):
+    made = make_trainer(max_steps=2)
+    args = ExtraBertTrainingArguments(
+        output_dir=made.args.output_dir, bf16=False, eval_strategy="no", load_best_model_at_end=False, max_steps=2
+    )
+    before = dict(vars(args))
+    trainer = ExtraBertTrainer(made.model, args, made.data_collator, made.train_dataset)
+    trainer.train()
+    assert trainer.state.global_step == 2
+    assert dict(vars(args)) == before and args.remove_unused_columns is True
+
+
+def test_plain_training_arguments_are_accepted(make_trainer, tmp_path):
+    made = make_trainer()
+    plain = TrainingArguments(output_dir=str(tmp_path / "plain"), max_steps=2, learning_rate=1e-4, use_cpu=True)
+    before = dict(vars(plain))
+    trainer = ExtraBertTrainer(made.model, plain, made.data_collator, made.train_dataset)
+    trainer.train()
+    assert dict(vars(plain)) == before
+    assert isinstance(trainer.get_train_dataloader().batch_sampler.sampler, LengthBucketSampler)
+    assert {group["initial_lr"] for group in trainer.optimizer.param_groups} == {1e-4, 1e-3}
+    assert made.model.unpad is True
+
+
+@pytest.mark.parametrize("arguments", [{}, {"max_tokens_per_batch": 100}, {"length_buckets": False}])
+def test_a_second_training_adds_no_callback_and_loaders_have_no_effects(make_trainer, arguments):
+    trainer = make_trainer(max_steps=2, **arguments)
+    callbacks = list(trainer.callback_handler.callbacks)
+    trainer._get_train_sampler()
+    trainer.get_train_dataloader()
+    assert trainer.callback_handler.callbacks == callbacks
+    trainer.train()
+    trainer.train()
+    assert trainer.callback_handler.callbacks == callbacks
+
+
+def test_every_epoch_has_an_order_of_its_own(make_trainer):
+    trainer = make_trainer(num_train_epochs=3)
+    seen = []
+    trainer.model.register_forward_pre_hook(
+        lambda _, args, kwargs: seen.append(kwargs["input_ids"].flatten().tolist()), with_kwargs=True
+    )
+    trainer.train()
+    orders = [seen[5 * epoch : 5 * (epoch + 1)] for epoch in range(3)]
+    expected = LengthBucketSampler(trainer.train_dataset["length"][:], 8, trainer.args.seed)
+    for epoch, order in enumerate(orders):
+        expected.set_epoch(epoch)
+        rows = [list(expected)[8 * step : 8 * (step + 1)] for step in range(5)]
+        batches = [trainer.data_collator([trainer.train_dataset[row] for row in step]) for step in rows]
+        assert order == [batch["input_ids"].flatten().tolist() for batch in batches]
+
+
+def test_saving_does_not_push(make_trainer, monkeypatch):
+    monkeypatch.setattr(ExtraBertTrainer, "init_hf_repo", lambda self: None)
+    monkeypatch.setattr("extrabert_hf.training.trainer.push_folder", None)
+    trainer = make_trainer(push_to_hub=True)
+    trainer.save_model()
+    assert (Path(trainer.args.output_dir) / "model.safetensors").is_file()
+
+
+def test_a_model_that_the_trainer_builds_is_unpadded_as_the_arguments_say(make_trainer):
+    made = make_trainer()
+    args = ExtraBertTrainingArguments("run", bf16=False, eval_strategy="no", load_best_model_at_end=False, unpad=False)
+    trainer = ExtraBertTrainer(args=args, model_init=lambda: type(made.model)(made.model.config))
+    assert trainer.model.unpad is False
+    assert trainer.call_model_init().unpad is False
 
 
 def weights(trainer):
