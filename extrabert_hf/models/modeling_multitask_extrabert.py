@@ -22,8 +22,8 @@ class ExtraBertForMultiTask(ExtraBertPreTrainedModel):
     One encoder with a pooling and a head for each task (ExTraBERT, Section 4: the multitask rows of Table 1).
 
     `model(task="sts", ...)` scores a batch of one task, `model(task=["sts", "para"], ...)` a batch with rows of
-    several tasks. The tasks are those of the config's `tasks`, by default the paper's three. Only the encoder, `backbone`, is
-    shared. Poolings, heads and adapters belong to one task each.
+    several tasks. The tasks are those of the config's `tasks`, by default the paper's three. Only the encoder,
+    `backbone`, is shared. Poolings, heads and adapters belong to one task each.
 
     Example:
         >>> from transformers import BertConfig

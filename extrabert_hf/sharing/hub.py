@@ -1,4 +1,4 @@
-"""Pushes a trained folder to the Hub in one commit. A failure is an error of one line and leaves the folder as it was."""
+"""Pushes a trained folder to the Hub in one commit. A failure is one line and leaves the folder unchanged."""
 
 import hashlib
 import logging

@@ -15,7 +15,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from extrabert_hf.data.collators import EXTRA_COLUMNS
 from extrabert_hf.data.samplers import LengthBucketSampler, TokenBudgetBatchSampler
 from extrabert_hf.errors import InputError
-from extrabert_hf.sharing.hub import claim_repository, push_folder, hub_errors_in_one_line
+from extrabert_hf.sharing.hub import claim_repository, hub_errors_in_one_line, push_folder
 from extrabert_hf.sharing.model_card import HubArguments, check_templates
 from extrabert_hf.sharing.repository_files import default_name
 from extrabert_hf.training.callbacks import SamplerOfEpochs, _SetSamplerEpoch
