@@ -170,9 +170,7 @@ def test_a_run_that_pushes_is_loaded_by_its_id_without_the_package(
 
 TRAINER = """
 import sys
-from extrabert_hf import ExtraBertForSimilarity
-from extrabert_hf.training.arguments import ExtraBertTrainingArguments
-from extrabert_hf.training.trainer import ExtraBertTrainer
+from extrabert_hf import ExtraBertForSimilarity, ExtraBertTrainer, ExtraBertTrainingArguments
 from transformers import AutoTokenizer
 
 encoder, folder = sys.argv[1:]
