@@ -1,4 +1,4 @@
-"""What a command shows: messages, one-line errors, and nothing of the libraries below it."""
+"""The terminal output of a command: its messages and one-line errors, without those of the libraries it uses."""
 
 import logging
 import os
@@ -13,10 +13,10 @@ from extrabert_hf.errors import InputError
 @contextmanager
 def recipe_console() -> Iterator[None]:
     """
-    Shows the package's messages on stderr while a recipe runs; an [`InputError`] ends it in one line, with status 2.
+    Shows the package's log on stderr while a recipe runs. An [`InputError`] ends it with one line and status 2.
 
-    Of a machine's processes only the first talks. Any other exception passes through: it is a defect of ours and keeps
-    its traceback.
+    Only the first process of a machine shows messages. Other exceptions are defects of this package and keep their
+    traceback.
     """
     is_first = os.environ.get("LOCAL_RANK", "0") == "0"
     handler = logging.StreamHandler(sys.stderr)
@@ -44,7 +44,7 @@ NOISY = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir", "sentence_transf
 
 @contextmanager
 def quiet_packages() -> Iterator[None]:
-    """Keeps back what these packages warn of, which no user can mend, and undoes what they do to the root log."""
+    """Hides warnings of [`NOISY`] packages, which a user cannot act on, and restores the root logger afterwards."""
     root = logging.getLogger()
     handlers, loggers = list(root.handlers), [logging.getLogger(name) for name in NOISY]
     levels = [logger.level for logger in loggers]
@@ -57,4 +57,4 @@ def quiet_packages() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
-        root.handlers[:] = handlers  # a bare `logging.info` adds one, and everything is told twice
+        root.handlers[:] = handlers  # a call of `logging.info` adds a handler, which would repeat each message

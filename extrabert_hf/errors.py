@@ -18,7 +18,7 @@ def one_line(error: BaseException) -> str:
     names the allowed values. An exception without a message is named by its class.
 
     Example:
-        >>> one_line(OSError("no such model:\\n  'bert'")), one_line(KeyError())
+        >>> one_line(OSError("no such model:\n  'bert'")), one_line(KeyError())
         ("no such model: 'bert'", 'KeyError')
     """
     if isinstance(error, StrictDataclassError) and error.__cause__ is not None:

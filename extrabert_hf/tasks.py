@@ -1,4 +1,4 @@
-"""What a task is: its labels, the columns that hold it, its metric; and the three tasks of the paper."""
+"""The description of a task: labels, columns and metric. The three tasks of the paper."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -9,19 +9,19 @@ from extrabert_hf.errors import InputError
 
 Head = Literal["sentiment", "paraphrase", "similarity"]
 SENTENCE_COLUMNS = ("sentence1", "sentence2")
-"""What the columns of a row's sentences are called once it is read."""
+"""Names of the sentence columns of every data set after it is read."""
 COLUMN_FIELDS = ("sentence1_column", "sentence2_column", "label_column", "id_column")
-"""The fields of [`TaskSpec`] that name a file's columns."""
+"""The fields of [`TaskSpec`] that name the columns of a file."""
 
 
 @dataclass(frozen=True)
 class TaskSpec:
     """
-    One task, whatever file its rows stand in.
+    A task, independent of the files that hold its rows.
 
     Args:
         name (`str`):
-            Short id, used in metric prefixes and file names: `sst`, `para`, `sts`, or your own, of letters, digits,
+            Short id, used in metric prefixes and file names: `sst`, `para`, `sts`, or another name of letters, digits,
             `_` and `-`.
         head (`str`):
             `"sentiment"` classifies one sentence, `"paraphrase"` classifies a pair, `"similarity"` scores a pair.
@@ -30,18 +30,19 @@ class TaskSpec:
         label_range (`tuple[float, float]`):
             Smallest and largest score of `"similarity"`; unused by the other heads.
         sentence1_column, sentence2_column, label_column, id_column (`str`, *optional*):
-            Where the rows hold it. `None` takes the first well-known name that is there (see `data/columns.py`).
+            Names of the columns in the files. `None` uses the first well-known name that a file has (see
+            `data/validation.py`).
         remembered_columns (`tuple[str, ...]`):
-            Those of the four column fields, such as `"label_column"`, that a trained model remembers from its own
+            Those of the four column fields, such as `"label_column"`, that a trained model remembers from its training
             rows. A file may lack such a column: then the well-known names are tried.
         metric (`str`):
-            Name of the metric that picks the best checkpoint, as `evaluation/metrics.py` computes it.
+            Metric of `evaluation/metrics.py` that selects the best checkpoint.
         course_stem (`str`, *optional*):
-            What the task's files start with in a CS224N folder (`ids-sst` of `ids-sst-train.csv`).
+            Start of the task's file names in a CS224N folder (`ids-sst` of `ids-sst-train.csv`).
         course_header (`str`, *optional*):
             Header of the prediction column in a CS224N submission file.
         hub_dataset, hub_config (`str`, *optional*):
-            The Hub data set trained on when no `--data` is given.
+            The Hub data set that is used without `--data`.
     """
 
     name: str
@@ -61,7 +62,7 @@ class TaskSpec:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "TaskSpec":
-        """Makes a task of what `dataclasses.asdict` gave, also by way of JSON, which has lists for tuples."""
+        """Builds a task from the result of `dataclasses.asdict`, also after JSON has turned tuples into lists."""
         return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
 
     def __post_init__(self) -> None:
@@ -95,7 +96,7 @@ class TaskSpec:
 
     @property
     def sentence_columns(self) -> tuple[str, ...]:
-        """Which of [`SENTENCE_COLUMNS`] a row has."""
+        """The columns of [`SENTENCE_COLUMNS`] that a row has."""
         return SENTENCE_COLUMNS if self.is_pair else SENTENCE_COLUMNS[:1]
 
     @property
@@ -130,7 +131,7 @@ PAPER_TASKS: dict[str, TaskSpec] = {
         label_range=(0.0, 5.0),
         metric="pearson",
         course_stem="sts",
-        course_header="Predicted_Similiary",  # the course's own spelling, which its grader reads
+        course_header="Predicted_Similiary",  # spelled as the grader of the course expects
         hub_dataset="nyu-mll/glue",
         hub_config="stsb",
     ),

@@ -3,7 +3,7 @@ Pushes finished runs to the Hub: model, code, tokenizer, card, figures and score
 
     python recipes/push_to_hub.py runs/sst runs/para runs/sts --collection "ExTraBERT on MiniLM-L6"
 
-The token is that of `hf auth login` or HF_TOKEN. A push that fails can be tried again as often as one likes.
+The token is that of `hf auth login` or HF_TOKEN. A failed push can be repeated.
 """
 
 import shlex
@@ -19,20 +19,20 @@ from extrabert_hf.training.recipe_parser import RecipeParser
 if __name__ == "__main__":
     with recipe_console():
         parser = RecipeParser(HubArguments, description=__doc__)
-        parser.add_argument("folders", nargs="+", type=Path, help="folders that training recipes have left")
+        parser.add_argument("folders", nargs="+", type=Path, help="output folders of training recipes")
         parser.add_argument(
             "--hub_model_id", help="'owner/name' or 'name'; by default extrabert- and the folder's name"
         )
-        parser.add_argument("--adapter_only", action="store_true", help="of runs with LoRA, the adapter and its head")
-        parser.add_argument("--collection", metavar="TITLE", help="collection to put the models into")
+        parser.add_argument("--adapter_only", action="store_true", help="push adapter and head of runs with LoRA")
+        parser.add_argument("--collection", metavar="TITLE", help="collection to add the models to")
         parser.add_argument("--dry_run", action="store_true", help="write the cards, list the files, push nothing")
-        sharing, told = parser.parse_args_into_dataclasses()
-        check_names(told.folders, told.hub_model_id)
-        options = {"sharing": sharing, "adapter_only": told.adapter_only}
-        if told.dry_run:
-            print(*(preview_push(folder, told.hub_model_id, **options) for folder in told.folders), sep="\n")
+        sharing, arguments = parser.parse_args_into_dataclasses()
+        check_names(arguments.folders, arguments.hub_model_id)
+        options = {"sharing": sharing, "adapter_only": arguments.adapter_only}
+        if arguments.dry_run:
+            print(*(preview_push(folder, arguments.hub_model_id, **options) for folder in arguments.folders), sep="\n")
             sys.exit()
         again = shlex.join(["python", *sys.argv])
-        pushed = [push_folder(folder, told.hub_model_id, again=again, **options) for folder in told.folders]
-        if told.collection is not None:
-            add_to_collection(told.collection, pushed, private=bool(sharing.hub_private_repo), again=again)
+        pushed = [push_folder(folder, arguments.hub_model_id, again=again, **options) for folder in arguments.folders]
+        if arguments.collection is not None:
+            add_to_collection(arguments.collection, pushed, private=bool(sharing.hub_private_repo), again=again)

@@ -11,20 +11,20 @@ from extrabert_hf.evaluation.metrics import (
     checked_rows,
 )
 
-CHUNK_SIZE = 2**20  # weights held at a time, 8 MiB of them; more are no faster
+CHUNK_SIZE = 2**20  # number of weights in memory, 8 MiB; larger chunks are not faster
 
 
 def resampled_weights(counts: np.ndarray, resamples: int, seed: int) -> Iterator[np.ndarray]:
     """
-    Draws samples of the rows with replacement, each as large as the whole, and says how often each row is in them.
+    Resamples the rows with replacement, to samples of the same size, and yields how often each row is drawn.
 
-    One draw serves every formula, and every model that answered the same rows.
+    The same weights can be used for every metric, and for every model that was scored on the rows.
 
     Args:
         counts (`np.ndarray` of shape `(D,)`):
-            How many equal rows each of the D distinct rows stands for.
+            Number of copies of each of the D distinct rows.
         resamples (`int`):
-            How many samples to draw.
+            Number of samples.
         seed (`int`):
             Seed of the draw.
 
@@ -55,20 +55,20 @@ def bootstrap_intervals(
     """
     Percentile bootstrap intervals of several metrics over the same samples of the rows.
 
-    Efron and Tibshirani (1993), An Introduction to the Bootstrap, Section 13.3. Rows that are equal are handled as one
-    with a weight, which changes nothing but the time: class ids have few distinct rows.
+    Efron and Tibshirani (1993), An Introduction to the Bootstrap, Section 13.3. Equal rows are merged into one row
+    with a weight. This saves time, as class ids have few distinct rows, and does not change the result.
 
     Args:
         metric_functions (`dict[str, Formula]`):
-            Formulas of `evaluation/formulas.py`, or others that take weights as they do.
+            Formulas of `evaluation/formulas.py`, or other ones with the same arguments.
         predictions (`np.ndarray` of shape `(N,)`):
-            Class ids or scores, as the formulas want them.
+            Class ids or scores.
         labels (`np.ndarray` of shape `(N,)`):
-            What the predictions should be.
+            The correct values.
         confidence (`float`, defaults to 0.95):
-            Share of such intervals that hold the true value, between 0 and 1.
+            Confidence level of the intervals, between 0 and 1.
         resamples (`int`, defaults to 2000):
-            How many samples to draw, at least 1.
+            Number of samples, 1 or more.
         seed (`int`, defaults to 0):
             Seed of the draw.
     """
@@ -112,17 +112,17 @@ def bootstrap_interval(
 @dataclass(frozen=True)
 class PairedDifference:
     """
-    How much better setting b is than setting a on the same rows.
+    Difference between the scores of settings a and b on the same rows.
 
     Args:
         difference (`float`):
             Score of b minus score of a, in units of the metric.
         low, high (`float`):
-            Bounds of its bootstrap interval.
+            Bounds of the bootstrap interval of the difference.
         p_value (`float`):
-            Two-sided, of no difference; between 1 / resamples and 1.
+            Two-sided p-value of no difference, between 1 / resamples and 1.
         runs_a, runs_b (`int`):
-            How many runs stand on each side, 1 or more.
+            Number of runs of each setting, 1 or more.
     """
 
     difference: float
@@ -144,27 +144,27 @@ def paired_bootstrap(
     seed: int = 0,
 ) -> PairedDifference:
     """
-    Resamples the rows, the same ones for both sides, and looks how the difference of the sides' scores varies.
+    Computes the bootstrap interval of the difference between two settings, with the same samples for both.
 
     Efron and Tibshirani (1993), An Introduction to the Bootstrap: the percentile interval of Section 13.3, and as
-    p-value the level at which that interval begins to hold 0 (Chapters 15 and 16). A side's score is the mean of its
-    runs' scores. The runs are held fixed: the answer is about other rows, not about other seeds.
+    p-value the level at which the interval starts to contain 0 (Chapters 15 and 16). The score of a setting is the
+    mean over its runs. Only rows are resampled: the interval covers the choice of rows, not the choice of seeds.
 
     Args:
         formula (`Formula`):
             A metric of `evaluation/formulas.py`.
         predictions_a (`np.ndarray` of shape `(N,)` or `(runs, N)`):
-            Class ids or scores of setting a; several runs are several seeds of it.
+            Class ids or scores of setting a, of one run or of several seeds.
         predictions_b (`np.ndarray` of shape `(N,)` or `(runs, N)`):
-            Those of setting b, not necessarily of equally many runs.
+            Class ids or scores of setting b; the number of runs may differ.
         labels (`np.ndarray` of shape `(N,)`):
-            What the predictions should be.
+            The correct values.
         confidence (`float`, defaults to 0.95):
-            Share of such intervals that hold the true difference, between 0 and 1.
+            Confidence level of the interval, between 0 and 1.
         resamples (`int`, defaults to 2000):
-            How many samples to draw, at least 1.
+            Number of samples, 1 or more.
         seed (`int`, defaults to 0):
-            Seed of the draw. Comparisons over equally many rows see the same samples.
+            Seed of the draw. Comparisons over the same number of rows use the same samples.
 
     Example:
         >>> from extrabert_hf.evaluation.formulas import accuracy
@@ -177,9 +177,11 @@ def paired_bootstrap(
         _checked_runs("predictions_b", predictions_b, labels),  # (runs_b, N)
     ]
     labels = np.asarray(labels)
-    unmerged = np.ones(len(labels), dtype=int)  # merging equal rows would make the draw depend on which side is a
+    unmerged = np.ones(
+        len(labels), dtype=int
+    )  # if equal rows were merged, the draw would depend on the order of a and b
     scores_a, scores_b = _resampled_scores(formula, sides, labels, unmerged, resamples, seed)
-    differences = (scores_b - scores_a).round(12)  # equal means of runs stay equal, however they were rounded
+    differences = (scores_b - scores_a).round(12)  # so that rounding does not make equal means differ
     low, high = _percentile_interval(differences, confidence)
     p_value = 2 * min(np.mean(differences <= 0), np.mean(differences >= 0))
     score_a, score_b = (_mean_score(formula, runs, labels) for runs in sides)
@@ -203,9 +205,9 @@ def mean_interval(
     seed: int = 0,
 ) -> tuple[float, float]:
     """
-    Percentile bootstrap interval of the mean of several runs' scores, each sample of the rows serving all runs.
+    Percentile bootstrap interval of the mean score of several runs, with the same samples for all runs.
 
-    Of one run it is the interval of [`bootstrap_interval`], to the last digit; arguments as for [`paired_bootstrap`].
+    For one run it equals [`bootstrap_interval`] exactly. Arguments as for [`paired_bootstrap`].
     """
     runs = _checked_runs("predictions", predictions, labels)
     distinct, counts = np.unique(np.vstack([runs, labels]), axis=1, return_counts=True)  # (runs + 1, D), (D,)
@@ -231,7 +233,7 @@ def _mean_score(
 def _resampled_scores(
     formula: Formula, sides: list[np.ndarray], labels: np.ndarray, counts: np.ndarray, resamples: int, seed: int
 ) -> np.ndarray:
-    """Scores `(sides, resamples)` of sides `(runs, D)` that all meet the same samples of the D distinct rows."""
+    """Scores `(sides, resamples)` of sides `(runs, D)` on the same samples of the D distinct rows."""
     if resamples < 1:
         raise InputError(f"`resamples` must be 1 or more, got {resamples}.")
     chunks = resampled_weights(counts, resamples, seed)

@@ -1,11 +1,11 @@
 """
-The formulas of the metrics: predictions and labels in, a number out, and any row may count several times.
+The formulas of the metrics, for weighted rows.
 
-Every formula takes `weights`, how often each row counts. Without them each row counts once. With weights of shape
-`(R, N)` the result has shape `(R,)`: the metric of R resamples at a time, which is all that a bootstrap needs. A row
-of weight 3 is worth exactly three equal rows; a row of weight 0 is not there.
+Every formula has an argument `weights`: how often each row counts. By default each row counts once. With weights of
+shape `(R, N)` the result has shape `(R,)`: the metric of R resamples, as a bootstrap needs it. A row of weight 3
+counts like three equal rows; a row of weight 0 does not count.
 
-Where a formula has no value (0 / 0) it is 0.0, never NaN.
+A formula that is undefined (0 / 0) returns 0.0, never NaN.
 """
 
 from collections.abc import Callable
@@ -17,12 +17,12 @@ Formula = Callable[[np.ndarray, np.ndarray, np.ndarray | None], np.ndarray]
 
 
 def accuracy(predictions: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    """Share of rows whose predicted class is the labelled one."""
+    """Share of rows with the correct predicted class."""
     return _mean(predictions == labels, weights)
 
 
 def within_1_accuracy(predictions: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    """Share of rows whose predicted class is the labelled one or next to it: classes are steps of a scale."""
+    """Share of rows with a predicted class at most 1 from the label; the classes are ordered."""
     return _mean(np.abs(predictions - labels) <= 1, weights)
 
 
@@ -32,7 +32,7 @@ def f1(
     """
     Harmonic mean of precision and recall of one class, `2 TP / (predicted + labelled)`.
 
-    0.0 where the class is neither predicted nor labelled.
+    It is 0.0 if no row has the class as prediction or label.
     """
     predicted, labelled = predictions == positive_class, labels == positive_class  # (N,)
     return _ratio(2 * _total(predicted & labelled, weights), _total(predicted, weights) + _total(labelled, weights))
@@ -40,10 +40,9 @@ def f1(
 
 def macro_f1(predictions: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
     """
-    Plain mean of the classes' [`f1`], so a rare class counts as much as a frequent one.
+    Unweighted mean of the [`f1`] of each class, so that a rare class counts as much as a frequent one.
 
-    A class that is neither predicted nor labelled is left out of the mean; one that is only predicted or only labelled
-    is in it with 0.0.
+    The mean is over the classes that some row has as prediction or label.
     """
     classes = np.union1d(predictions, labels)  # (C,)
     scores = np.stack([f1(predictions, labels, weights, positive_class=c) for c in classes])  # (C, ...)
@@ -56,9 +55,9 @@ def quadratic_kappa(predictions: np.ndarray, labels: np.ndarray, weights: np.nda
     Agreement beyond chance where an error counts by the square of its distance: `1 - observed / expected`.
 
     Weighted kappa of Cohen (1968), https://doi.org/10.1037/h0026256, with weights `(prediction - label)^2`. `observed`
-    is their mean over the rows, `expected` their mean had predictions and labels been paired at random. Both are held
-    times `N^2`, whole numbers for class ids, so that chance agreement is 0.0 exactly. 0.0 where predictions and labels
-    are all one class.
+    is the mean weight over the rows, `expected` the mean weight over all pairs of a prediction and a label. Both are
+    computed times `N^2`, as whole numbers, so that chance agreement is exactly 0.0. The result is also 0.0 if all
+    predictions and labels are one class.
     """
     rows = _total(np.ones(len(labels)), weights)
     observed = rows * _total((predictions - labels) ** 2, weights)
@@ -68,14 +67,14 @@ def quadratic_kappa(predictions: np.ndarray, labels: np.ndarray, weights: np.nda
 
 
 def pearson(predictions: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    """Linear correlation, -1 to 1; 0.0 where predictions or labels differ by no more than rounding."""
+    """Linear correlation, -1 to 1; 0.0 if predictions or labels are constant up to rounding."""
     x, y = _deviations(predictions, weights), _deviations(labels, weights)  # (..., N)
     spread = _root_mean_square(x, weights) * _root_mean_square(y, weights)
     return np.clip(_ratio(_mean(x * y, weights), spread), -1.0, 1.0)
 
 
 def spearman(predictions: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    """Correlation of the ranks, -1 to 1; ties share the mean of their ranks, also those made by a row's weight."""
+    """Correlation of the ranks, -1 to 1; ties get their mean rank, and so do the copies of a row with a weight."""
     return pearson(_ranks(predictions, weights), _ranks(labels, weights), weights)
 
 
@@ -96,7 +95,7 @@ def _mean(values: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
 
 
 def _deviations(values: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
-    """Distances from the mean, `(..., N)`, in units of the largest value; those within rounding are 0 exactly."""
+    """Distances from the mean, `(..., N)`, in units of the largest value; deviations within rounding are exactly 0."""
     values = values / (np.abs(values).max() or 1.0)
     deviations = values - np.expand_dims(_mean(values, weights), -1)
     deviations[np.abs(deviations) <= 1e-14] = 0.0  # 45 times the spacing of float64 at 1
@@ -112,12 +111,12 @@ def _ranks(values: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
     weights = np.ones(len(values)) if weights is None else weights
     _, tie = np.unique(values, return_inverse=True)  # (N,) which of the U distinct values
     order = np.argsort(tie, kind="stable")
-    first = np.flatnonzero(np.diff(tie[order], prepend=-1))  # (U,) where each tie starts in that order
+    first = np.flatnonzero(np.diff(tie[order], prepend=-1))  # (U,) start of each tie in that order
     size = np.add.reduceat(np.take(weights, order, axis=-1), first, axis=-1)  # (..., U) rows in each tie
     middle = np.cumsum(size, axis=-1) - (size - 1) / 2  # (..., U)
     return np.take(middle, tie, axis=-1)  # (..., N)
 
 
 def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """Quotient, 0.0 where the denominator is 0."""
+    """Quotient, 0.0 if the denominator is 0."""
     return np.divide(numerator, denominator, out=np.zeros(np.shape(denominator)), where=denominator != 0)

@@ -1,4 +1,4 @@
-"""The metrics as `evaluate.Metric` classes, which need no network; apart, for `evaluate` takes a second to import."""
+"""The metrics as `evaluate.Metric` classes that need no network, in their own module: `evaluate` is slow to import."""
 
 from typing import Any, ClassVar
 
@@ -11,12 +11,12 @@ from extrabert_hf.evaluation.metrics import CLASS_FORMULAS, checked_rows, comput
 
 class FormulaMetric(evaluate.Metric):
     """
-    Base of our metrics: checks the rows as they come, keeps them in memory, applies one formula.
+    Base class of the metrics: checks the rows when they are added, keeps them in memory, applies one formula.
 
     Args:
         **kwargs:
-            As for `evaluate.Metric`. `keep_in_memory` defaults to `True` in a single process, where nothing is then
-            written to the cache folder, so that processes side by side cannot meet there.
+            As for `evaluate.Metric`. `keep_in_memory` defaults to `True` in a single process. Nothing is then written
+            to the cache folder, so that two runs at the same time cannot conflict there.
     """
 
     key: ClassVar[str]  # of FORMULAS, and of the result
@@ -48,7 +48,7 @@ class FormulaMetric(evaluate.Metric):
         super().add_batch(predictions=columns[0], references=columns[1])
 
     def compute(self, *, predictions: Any = None, references: Any = None) -> dict[str, float] | None:
-        """Applies the formula to the rows given and those added before, then forgets them."""
+        """Applies the formula to these rows and those added before, then removes all rows."""
         if predictions is None and references is None and len(self) == 0:
             raise InputError("`predictions` must have shape (N,) with N of 1 or more, got no rows.")
         return super().compute(predictions=predictions, references=references)
@@ -58,31 +58,31 @@ class FormulaMetric(evaluate.Metric):
 
 
 class Accuracy(FormulaMetric):
-    """Share of rows whose predicted class is the labelled one."""
+    """Share of rows with the correct predicted class."""
 
     key = "accuracy"
 
 
 class F1(FormulaMetric):
-    """Harmonic mean of precision and recall of class 1; 0.0 where it is neither predicted nor labelled."""
+    """Harmonic mean of precision and recall of class 1; 0.0 if no row has this class as prediction or label."""
 
     key = "f1"
 
 
 class MacroF1(FormulaMetric):
-    """Plain mean of the F1 of each class that is predicted or labelled."""
+    """Unweighted mean of the F1 of each class that some row has as prediction or label."""
 
     key = "macro_f1"
 
 
 class WithinOneAccuracy(FormulaMetric):
-    """Share of rows whose predicted class is the labelled one or next to it."""
+    """Share of rows with a predicted class at most 1 from the label."""
 
     key = "within_1_accuracy"
 
 
 class QuadraticKappa(FormulaMetric):
-    """Agreement beyond chance, an error counting by the square of its distance; at most 1, 0 for chance."""
+    """Agreement beyond chance with squared distances as weights of errors; at most 1, 0 for chance."""
 
     key = "quadratic_kappa"
 

@@ -1,4 +1,4 @@
-"""Several tasks' scores -> one number."""
+"""The metrics of a task from checked predictions and labels, and aggregate scores of several tasks."""
 
 import warnings
 from collections.abc import Mapping
@@ -14,17 +14,17 @@ from extrabert_hf.tasks import TaskSpec
 
 def checked_column(name: str, values: Any, *, class_ids: bool, num_classes: int | None = None) -> np.ndarray:
     """
-    Turns numbers into an array of shape `(N,)`, N of 1 or more: int64 class ids, or float64 scores.
+    Converts numbers to an array of shape `(N,)`, N of 1 or more: int64 class ids, or float64 scores.
 
     Args:
         name (`str`):
-            What an error message calls the values.
+            Name of the values in an error message.
         values (array-like of shape `(N,)`):
             Finite numbers.
         class_ids (`bool`):
-            Whether they must be class ids: of a whole-number type, 0 or more.
+            Whether the values must be class ids: integers, 0 or more.
         num_classes (`int`, *optional*):
-            What class ids must stay below.
+            Class ids must be below this number.
     """
     column = np.asarray(values)
     if column.ndim != 1 or len(column) == 0:
@@ -52,7 +52,7 @@ def checked_rows(
     names: tuple[str, str] = ("predictions", "labels"),
 ) -> tuple[np.ndarray, np.ndarray]:
     """
-    Turns predictions and labels into arrays of the same shape `(N,)`, each as [`checked_column`] does.
+    Converts predictions and labels to arrays of the same shape `(N,)`, each as [`checked_column`] does.
 
     Args:
         predictions (array-like of shape `(N,)`):
@@ -60,11 +60,11 @@ def checked_rows(
         labels (array-like of shape `(N,)`):
             Finite numbers.
         class_ids (`bool`):
-            Whether they must be class ids.
+            Whether the values must be class ids.
         num_classes (`int`, *optional*):
-            What class ids must stay below.
+            Class ids must be below this number.
         names (`tuple[str, str]`, *optional*):
-            What an error message calls the two.
+            Names of the two arrays in an error message.
     """
     first = checked_column(names[0], predictions, class_ids=class_ids, num_classes=num_classes)
     second = checked_column(names[1], labels, class_ids=class_ids, num_classes=num_classes)
@@ -82,28 +82,28 @@ CLASS_FORMULAS: dict[str, Formula] = {
     "within_1_accuracy": formulas.within_1_accuracy,
     "quadratic_kappa": formulas.quadratic_kappa,
 }
-"""Formulas over class ids, by the name they are reported under."""
+"""Formulas for class ids, by the name of the metric."""
 
 SCORE_FORMULAS: dict[str, Formula] = {
     "pearson": formulas.pearson,
     "spearman": formulas.spearman,
     "mse": formulas.mean_squared_error,
 }
-"""Formulas over real scores, by the name they are reported under."""
+"""Formulas for scores, by the name of the metric."""
 
 FORMULAS = CLASS_FORMULAS | SCORE_FORMULAS
 
 NEEDS_VARIATION = ("quadratic_kappa", "pearson", "spearman")
-"""Metrics of how predictions and labels vary together."""
+"""Metrics that are undefined for constant predictions or labels."""
 
 
 class ConstantInputWarning(UserWarning):
-    """Predictions or labels are all the same, so a metric of how the two vary together has no meaning and is 0.0."""
+    """Predictions or labels are constant, so that a correlation is undefined and reported as 0.0."""
 
 
 def compute_metric(name: str, predictions: np.ndarray, labels: np.ndarray) -> float:
     """
-    One metric; a constant input that leaves it without meaning is told by a [`ConstantInputWarning`].
+    Computes one metric; warns with [`ConstantInputWarning`] if a constant input makes it undefined.
 
     Args:
         name (`str`):
@@ -111,19 +111,19 @@ def compute_metric(name: str, predictions: np.ndarray, labels: np.ndarray) -> fl
         predictions (`np.ndarray` of shape `(N,)`):
             Class ids for a key of `CLASS_FORMULAS`, scores for one of `SCORE_FORMULAS`.
         labels (`np.ndarray` of shape `(N,)`):
-            What the predictions should be.
+            The correct values.
     """
     predictions, labels = checked_rows(predictions, labels, class_ids=name in CLASS_FORMULAS)
     if name in NEEDS_VARIATION:
         for side, values in (("predictions", predictions), ("labels", labels)):
             if (values == values[0]).all():
-                message = f"`{name}` is 0.0, for the {side} are constant: all {len(values)} are {values[0]}."
+                message = f"`{name}` is 0.0 because the {side} are constant: all {len(values)} are {values[0]}."
                 warnings.warn(message, ConstantInputWarning, stacklevel=2)
     return float(FORMULAS[name](predictions, labels, None))
 
 
 def metric_names(task: TaskSpec) -> tuple[str, ...]:
-    """Names of the metrics that judge a task, keys of `FORMULAS`."""
+    """Returns the names of the metrics of a task, keys of `FORMULAS`."""
     if task.head == "similarity":
         return ("pearson", "spearman", "mse")
     if task.head == "sentiment":
@@ -132,21 +132,21 @@ def metric_names(task: TaskSpec) -> tuple[str, ...]:
 
 
 def allowed_labels(task: TaskSpec) -> dict[str, Any]:
-    """What [`checked_rows`] must hold a task's predictions and labels to."""
+    """Returns the arguments of [`checked_rows`] for the predictions and labels of a task."""
     return {"class_ids": not task.is_regression, "num_classes": len(task.class_names) or None}
 
 
 def compute_metrics(task: TaskSpec, predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """
-    The metrics that judge a task, by name.
+    Computes the metrics of a task, by name.
 
     Args:
         task ([`TaskSpec`]):
-            Picks the metrics, see [`metric_names`].
+            Its head selects the metrics, see [`metric_names`].
         predictions (`np.ndarray` of shape `(N,)`):
-            Class ids, or scores where the task is a regression.
+            Class ids, or scores for a regression.
         labels (`np.ndarray` of shape `(N,)`):
-            What the predictions should be.
+            The correct values.
 
     Example:
         >>> from extrabert_hf.tasks import PAPER_TASKS
@@ -159,11 +159,11 @@ def compute_metrics(task: TaskSpec, predictions: np.ndarray, labels: np.ndarray)
 
 def predictions_from_logits(task: TaskSpec, logits: np.ndarray) -> np.ndarray:
     """
-    What a head's logits say: the class of the largest one, the first of equals, or the score itself.
+    Converts logits to predictions: the class of the largest logit, the first of equal ones, or the score.
 
     Args:
         task ([`TaskSpec`]):
-            The task whose head gave the logits.
+            The task of the head.
         logits (`np.ndarray` of shape `(N, C)` for C classes, `(N, 1)` or `(N,)` for a regression):
             Finite numbers.
 
@@ -188,20 +188,20 @@ ERRORS = ("mse",)
 
 def aggregate_scores(tasks: Mapping[str, TaskSpec], metrics: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     """
-    Joins the tasks' main metrics.
+    Aggregates the main metric of each task.
 
     Args:
         tasks (`Mapping[str, TaskSpec]`):
-            The tasks; each one's `metric` is its main one, and more of it is better.
+            The tasks. The `metric` of each is its main metric; higher must be better.
         metrics (`Mapping[str, Mapping[str, float]]`):
-            By task, its metrics by name.
+            The metrics of each task, by name.
 
     Returns:
-        `dict[str, float]`: `"mean"`, the plain mean (CS224N 2023, and the paper); `"cs224n_2024"`, the mean with
-        correlations `r` as `(r + 1) / 2`, so that all are in [0, 1]; `"worst"`, the smallest.
+        `dict[str, float]`: `"mean"`, the mean (CS224N 2023, and the paper); `"cs224n_2024"`, the mean in which a
+        correlation `r` counts as `(r + 1) / 2`, so that all values are in [0, 1]; `"worst"`, the minimum.
 
     Raises:
-        [`InputError`]: if a task's metric is an error, less of which is better.
+        [`InputError`]: if the metric of a task is an error, for which lower is better.
 
     Example:
         >>> from extrabert_hf.tasks import PAPER_TASKS
@@ -212,7 +212,7 @@ def aggregate_scores(tasks: Mapping[str, TaskSpec], metrics: Mapping[str, Mappin
     scores, unit_scores = [], []
     for name, task in tasks.items():
         if task.metric in ERRORS:
-            raise InputError(f"`metric` of {name} must be one of which more is better, got {task.metric!r}.")
+            raise InputError(f"`metric` of {name} must be a metric for which higher is better, got {task.metric!r}.")
         value = metrics[name][task.metric]
         scores.append(value)
         unit_scores.append((value + 1) / 2 if task.metric in CORRELATIONS else value)

@@ -1,4 +1,4 @@
-"""Tests of whether two models on the same rows really differ, and the correction for many tests."""
+"""Significance tests for two models on the same rows, and the correction for multiple tests."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ def williams_test(r_ay: float, r_by: float, r_ab: float, rows: int) -> tuple[flo
     """
     Tests whether a and b correlate equally well with y, all three measured on the same rows.
 
-    Williams (1959), as given by Steiger (1980), Psychological Bulletin 87, equation 7, there T2.
+    Williams (1959), in the form of Steiger (1980), Psychological Bulletin 87, equation 7 (T2).
 
     Args:
         r_ay (`float`):
@@ -24,10 +24,10 @@ def williams_test(r_ay: float, r_by: float, r_ab: float, rows: int) -> tuple[flo
         r_ab (`float`):
             Pearson correlation of a with b, -1 to 1.
         rows (`int`):
-            How many rows they were measured on, at least 4.
+            Number of rows, 4 or more.
 
     Returns:
-        `tuple[float, float]`: t with `rows - 3` degrees of freedom, positive where b correlates better, and the
+        `tuple[float, float]`: t with `rows - 3` degrees of freedom, positive if b correlates better, and the
         two-sided p-value.
 
     Example:
@@ -41,7 +41,7 @@ def williams_test(r_ay: float, r_by: float, r_ab: float, rows: int) -> tuple[flo
         if not -1 <= r <= 1:
             raise InputError(f"`{name}` must be a correlation from -1 to 1, got {r}.")
     determinant = 1 - r_ay**2 - r_by**2 - r_ab**2 + 2 * r_ay * r_by * r_ab
-    determinant = max(determinant, np.finfo(float).eps)  # rounding takes that of equal a and b to 0 or below
+    determinant = max(determinant, np.finfo(float).eps)  # for equal a and b, rounding can make it 0 or negative
     mean = (r_ay + r_by) / 2
     variance = 2 * (rows - 1) / (rows - 3) * determinant + mean**2 * (1 - r_ab) ** 3
     t = (r_by - r_ay) * math.sqrt((rows - 1) * (1 + r_ab) / variance)
@@ -50,18 +50,18 @@ def williams_test(r_ay: float, r_by: float, r_ab: float, rows: int) -> tuple[flo
 
 def mcnemar_test(correct_a: np.ndarray, correct_b: np.ndarray) -> float:
     """
-    Tests whether a and b are right equally often, by the rows that only one of them gets right.
+    Tests whether a and b have the same accuracy, from the rows on which only one of them is correct.
 
-    McNemar (1947), Psychometrika 12, in its exact form: under no difference each such row is a fair coin.
+    Exact test of McNemar (1947), Psychometrika 12: without a difference each such row is a fair coin toss.
 
     Args:
         correct_a (`np.ndarray` of shape `(N,)`):
-            Whether a has the row right.
+            Whether the prediction of a is correct.
         correct_b (`np.ndarray` of shape `(N,)`):
-            Whether b has.
+            Whether the prediction of b is correct.
 
     Returns:
-        `float`: the two-sided p-value, 1.0 where both are right on the same rows.
+        `float`: the two-sided p-value, 1.0 if both are correct on the same rows.
 
     Example:
         >>> mcnemar_test(np.array([1, 1, 0, 0, 0, 0, 0], bool), np.array([1, 0, 1, 1, 1, 1, 1], bool))
@@ -75,16 +75,16 @@ def mcnemar_test(correct_a: np.ndarray, correct_b: np.ndarray) -> float:
 
 def holm_adjusted(p_values: Sequence[float]) -> np.ndarray:
     """
-    P-values corrected for how many there are: rejecting those below 5 % errs anywhere in at most 5 % of such tables.
+    Adjusts p-values for multiple tests: rejecting those below 5 % limits the family-wise error rate to 5 %.
 
     Holm (1979), Scandinavian Journal of Statistics 6.
 
     Args:
         p_values (`Sequence[float]`):
-            Of the T tests of one table, each 0 to 1.
+            P-values of the T tests of one table, each in `[0, 1]`.
 
     Returns:
-        `np.ndarray` of shape `(T,)`, in the order they came.
+        `np.ndarray` of shape `(T,)`, in the same order.
 
     Example:
         >>> holm_adjusted([0.01, 0.5, 0.02]).tolist()

@@ -1,4 +1,4 @@
-"""Low-rank adapters of several tasks in one frozen encoder: each sentence of a batch goes through its task's own."""
+"""LoRA adapters of several tasks in one frozen encoder. Each sentence of a batch uses the adapter of its task."""
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,11 +15,11 @@ _PARTS: ContextVar[Sequence[tuple[str, int]]] = ContextVar("parts of the batch")
 @contextmanager
 def sentences_of_tasks(parts: Sequence[tuple[str, int]]) -> Iterator[None]:
     """
-    Says whose the sentences are that go through an encoder with adapters, for this thread.
+    Sets the tasks of the sentences that this thread passes through an encoder with adapters.
 
     Args:
         parts (`Sequence[tuple[str, int]]`):
-            Tasks in the order of their sentences in the batch, and how many sentences each has.
+            Each task and its number of sentences, in the order of the sentences in the batch.
     """
     token = _PARTS.set(parts)
     try:
@@ -34,11 +34,11 @@ class LowRankAdapter(nn.Module):
 
     Args:
         in_features, out_features (`int`):
-            Those of the linear layer beside it.
+            Sizes of the linear layer that is adapted.
         r (`int`):
             Rank of `B A`.
         lora_alpha (`float`):
-            `alpha`.
+            Scale `alpha`.
     """
 
     def __init__(self, in_features: int, out_features: int, r: int, lora_alpha: float) -> None:
@@ -53,19 +53,19 @@ class LowRankAdapter(nn.Module):
         return self.lora_B(self.lora_A(inputs)) * self.scaling
 
     def weight(self) -> torch.Tensor:
-        """Gives `(alpha / r) B A`, `(out_features, in_features)`."""
+        """Returns `(alpha / r) B A`, of shape `(out_features, in_features)`."""
         return self.lora_B.weight @ self.lora_A.weight * self.scaling
 
 
 class LinearWithAdapters(nn.Linear):
     """
-    A frozen linear layer, and beside it an adapter for each of some tasks.
+    A frozen linear layer with an adapter for each of several tasks, added to its output.
 
     Args:
         linear (`nn.Linear`):
-            Its weights are taken over, not copied.
+            The layer. Its weights are shared, not copied.
         adapters (`Mapping[str, Mapping[str, Any]]`):
-            By task, the arguments of its adapter, as in the config.
+            `r` and `lora_alpha` of the adapter, by task.
     """
 
     def __init__(self, linear: nn.Linear, adapters: Mapping[str, Mapping[str, Any]]) -> None:
@@ -80,27 +80,27 @@ class LinearWithAdapters(nn.Linear):
         )
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """`(sentences, ..., in_features)`, task after task -> `(sentences, ..., out_features)`."""
+        """`(sentences, ..., in_features)`, grouped by task -> `(sentences, ..., out_features)`."""
         parts = _PARTS.get(None)
         if parts is None:
-            raise ValueError("an encoder with adapters must be called through its model, which says the `task`.")
+            raise ValueError("an encoder with adapters must be called by its model, which passes the `task`.")
         outputs = super().forward(inputs)
         if len(parts) == 1:
             return self._adapt(parts[0][0], inputs, outputs)
         sizes = [size for _, size in parts]
         if len(inputs) != sum(sizes):
             raise ValueError(
-                f"`task` must be one for the whole batch with this encoder, a layer of which takes {len(inputs)} rows "
-                f"for {sum(sizes)} sentences."
+                f"`task` must be a single task for this encoder: one of its layers gets {len(inputs)} rows for "
+                f"{sum(sizes)} sentences."
             )
         pieces = zip(parts, inputs.split(sizes), outputs.split(sizes), strict=True)
-        return torch.cat([self._adapt(task, these, out) for (task, _), these, out in pieces])
+        return torch.cat([self._adapt(task, part, output) for (task, _), part, output in pieces])
 
     def _adapt(self, task: str, inputs: torch.Tensor, outputs: torch.Tensor) -> torch.Tensor:
         return outputs + self.adapters[task](inputs) if task in self.adapters else outputs
 
     def merged(self, task: str) -> nn.Linear:
-        """Gives the plain layer `W + (alpha / r) B A` of a task."""
+        """Returns the linear layer with the weight `W + (alpha / r) B A` of a task."""
         linear = nn.Linear(self.in_features, self.out_features, bias=self.bias is not None, device="meta")
         added = self.adapters[task].weight() if task in self.adapters else torch.zeros_like(self.weight)
         linear.weight = nn.Parameter((self.weight + added).detach())
@@ -109,7 +109,7 @@ class LinearWithAdapters(nn.Linear):
 
 
 def adaptable_layers(backbone: nn.Module) -> dict[str, nn.Linear]:
-    """Gives the linear layers of an encoder by their names, but for those of a pooler."""
+    """Returns the linear layers of an encoder by name, without those of its pooler and of adapters."""
     return {
         name: module
         for name, module in backbone.named_modules()
@@ -119,41 +119,41 @@ def adaptable_layers(backbone: nn.Module) -> dict[str, nn.Linear]:
 
 def add_adapters(backbone: nn.Module, adapters: Mapping[str, Mapping[str, Any]]) -> None:
     """
-    Puts adapters into an encoder.
+    Adds adapters to an encoder, in place.
 
     Args:
         backbone (`nn.Module`):
-            The encoder; its linear layers that any task adapts are replaced, and all of its weights frozen.
+            The encoder. Each linear layer that a task adapts is replaced, and all weights are frozen.
         adapters (`Mapping[str, Mapping[str, Any]]`):
-            By task, the config's `adapter`.
+            The config's `adapter` of each task.
 
     Raises:
-        `ValueError`: if a task names a layer that the encoder has not.
+        `ValueError`: if a task names a layer that the encoder does not have.
     """
     layers = adaptable_layers(backbone)
     known = {name.rpartition(".")[2] for name in layers}
     for task, adapter in adapters.items():
         if not set(adapter["target_modules"]) <= known:
             raise ValueError(
-                f"`tasks` must have `target_modules` of {sorted(known)} in an `adapter`, {task!r} has "
-                f"{list(adapter['target_modules'])}."
+                f"`target_modules` of an `adapter` must be some of {sorted(known)}, got "
+                f"{list(adapter['target_modules'])} for {task!r}."
             )
     for name, layer in layers.items():
         parent, _, last_name = name.rpartition(".")
-        here = {task: adapter for task, adapter in adapters.items() if last_name in adapter["target_modules"]}
-        if here:
-            setattr(backbone.get_submodule(parent), last_name, LinearWithAdapters(layer, here))
+        adapting = {task: adapter for task, adapter in adapters.items() if last_name in adapter["target_modules"]}
+        if adapting:
+            setattr(backbone.get_submodule(parent), last_name, LinearWithAdapters(layer, adapting))
     freeze_encoder(backbone)
 
 
 def freeze_encoder(backbone: nn.Module) -> None:
-    """Leaves only its adapters to train."""
+    """Freezes all weights of an encoder except those of adapters."""
     for name, parameter in backbone.named_parameters():
         parameter.requires_grad_("adapters" in name.split("."))
 
 
 def merge_adapters(backbone: nn.Module, task: str) -> nn.Module:
-    """Gives a plain copy of an encoder, with the adapters of `task` in its weights."""
+    """Returns a copy of an encoder with the adapters of `task` merged into its weights."""
     plain = copy.deepcopy(backbone)
     for name, layer in adaptable_layers(plain).items():
         if isinstance(layer, LinearWithAdapters):

@@ -87,7 +87,7 @@ class ExtraBertPreTrainedModel(PreTrainedModel):
     def from_pretrained(
         cls, pretrained_model_name_or_path: str | None, *model_args: Any, config: Any = None, **kwargs: Any
     ) -> "ExtraBertPreTrainedModel":
-        """As in transformers. For a repository with a LoRA adapter only, loads the encoder and merges the adapter."""
+        """As in transformers. If the repository holds a LoRA adapter only, merges it into its encoder."""
         if pretrained_model_name_or_path is None:
             return super().from_pretrained(None, *model_args, config=config, **kwargs)
         hub_arguments = {name: kwargs[name] for name in HUB_ARGUMENTS if name in kwargs}
@@ -196,7 +196,7 @@ class ExtraBertPreTrainedModel(PreTrainedModel):
     def _pool(
         self, pooling: nn.Module | None, input_ids: torch.Tensor, attention_mask: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Sentences `(S, T)`, or pairs `(S, 2, T)` of a cross-encoder -> vectors `(S, d)` and the tokens' weights."""
+        """Sentences `(S, T)`, or pairs `(S, 2, T)` of a cross-encoder -> vectors `(S, d)`, weights of the tokens."""
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
         pairs = CrossEncoderInputs.of(input_ids, attention_mask) if input_ids.dim() == 3 else None

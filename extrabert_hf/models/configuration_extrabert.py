@@ -219,8 +219,7 @@ class ExtraBertConfig(PreTrainedConfig):
         for name, task in (self.tasks or {}).items():
             if not name.isidentifier() or hasattr(nn.ModuleDict(), name):
                 raise ValueError(
-                    "`tasks` must have names of letters, digits and _, and not of an attribute of `nn.ModuleDict`, "
-                    f"got {name!r}."
+                    f"`tasks` must have names of letters, digits and _, not of an attribute of a module, got {name!r}."
                 )
             if task.get("head") not in get_args(HeadKind):
                 kinds = ", ".join(map(repr, get_args(HeadKind)))

@@ -11,8 +11,8 @@ class FeedForward(nn.Module):
     r"""
     `depth` layers `d -> d` with GELU, dropout between them; the identity at depth 0.
 
-    The paper's "3-layer feed-forward neural network" between pooling and classifier. With `feed_forward_residual` a
-    layer adds to its input, so that a fresh network changes the pretrained vectors little.
+    The paper's "3-layer feed-forward neural network" between pooling and classifier. With `feed_forward_residual` each
+    layer adds to its input, so that an untrained network changes the pretrained vectors little.
     """
 
     def __init__(self, config: ExtraBertConfig) -> None:
@@ -45,11 +45,11 @@ PAIR_FEATURES = {
 
 class PairFeatures(nn.Module):
     """
-    Two vectors -> the features a linear layer sees, `[u, v, (u + v)^2, (u - v)^2, cos(u, v)]` in the paper's best row.
+    Two vectors -> features for a linear layer; in the paper's best row `[u, v, (u + v)^2, (u - v)^2, cos(u, v)]`.
 
     Args:
         config (`ExtraBertConfig`):
-            Its `pair_features` say which, and in which order.
+            `pair_features` are the features, in this order.
     """
 
     def __init__(self, config: ExtraBertConfig) -> None:
@@ -63,10 +63,10 @@ class PairFeatures(nn.Module):
 
 
 class ClassificationHead(nn.Module):
-    """Base of the heads with classes."""
+    """Base class of the heads that classify."""
 
     sentences_per_row = 1
-    is_cross_encoder = False  # of a pair: whether both sentences have one vector
+    is_cross_encoder = False  # whether a pair has one vector, instead of one per sentence
     default_class_names: tuple[str, ...] = ()
 
     def loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -75,7 +75,7 @@ class ClassificationHead(nn.Module):
 
 
 class SentimentHead(ClassificationHead):
-    """A sentence vector -> one logit a class: feed-forward, dropout, linear."""
+    """A sentence vector -> one logit per class: feed-forward, dropout, linear."""
 
     default_class_names = ("very negative", "negative", "neutral", "positive", "very positive")
 
@@ -92,9 +92,9 @@ class SentimentHead(ClassificationHead):
 
 class ParaphraseHead(ClassificationHead):
     """
-    A pair of sentence vectors -> one logit a class: the same feed-forward for both, pair features, linear.
+    A pair of sentence vectors -> one logit per class: the same feed-forward for both, pair features, linear.
 
-    Jointly encoded, a pair is one vector, which stands in the place of the features.
+    A cross-encoder has one vector per pair, which replaces the pair features.
     """
 
     sentences_per_row = 2
@@ -111,7 +111,7 @@ class ParaphraseHead(ClassificationHead):
         )
 
     def forward(self, vectors: torch.Tensor) -> torch.Tensor:
-        """`(batch, 2, d)`, joint `(batch, d)` -> `(batch, num_labels)`."""
+        """`(batch, 2, d)`, of a cross-encoder `(batch, d)` -> `(batch, num_labels)`."""
         vectors = self.feed_forward(vectors)
         if not self.is_cross_encoder:
             vectors = self.features(*vectors.unbind(dim=1))
@@ -119,7 +119,7 @@ class ParaphraseHead(ClassificationHead):
 
 
 class RegressionHead(nn.Module):
-    """Base of the heads that score a pair."""
+    """Base class of the heads that score a pair."""
 
     sentences_per_row = 2
     is_cross_encoder = False
@@ -159,7 +159,7 @@ class LinearSimilarityHead(RegressionHead):
     """
     A pair of sentence vectors -> one score, linear in the pair features: the paper's rows without cosine.
 
-    Jointly encoded, a pair is one vector, which stands in the place of the features.
+    A cross-encoder has one vector per pair, which replaces the pair features.
     """
 
     def __init__(self, config: ExtraBertConfig) -> None:
@@ -172,7 +172,7 @@ class LinearSimilarityHead(RegressionHead):
         self.classifier = nn.Linear(config.hidden_size if self.is_cross_encoder else self.features.width, 1)
 
     def forward(self, vectors: torch.Tensor) -> torch.Tensor:
-        """`(batch, 2, d)`, joint `(batch, d)` -> `(batch, 1)`."""
+        """`(batch, 2, d)`, of a cross-encoder `(batch, d)` -> `(batch, 1)`."""
         if not self.is_cross_encoder:
             vectors = self.features(*vectors.unbind(dim=1))
         score = self.classifier(self.dropout(vectors))
@@ -191,7 +191,7 @@ def build_head(kind: str, config: ExtraBertConfig) -> ClassificationHead | Regre
         kind (`str`):
             `"sentiment"`, `"paraphrase"` or `"similarity"`.
         config (`ExtraBertConfig`):
-            Its fields shape the head; its labels are named after the head where it names none.
+            Fields of the head. If it has no class names, it gets the default names of the head.
     """
     if kind == "similarity":
         two_vectors = config.pair_encoding == "bi_encoder"

@@ -9,11 +9,11 @@ from .pooling_extrabert import build_pooling
 
 
 class ExtraBertForOneTask(ExtraBertPreTrainedModel):
-    """An encoder, a pooling and a head; the subclasses say which head."""
+    """An encoder, a pooling and a head. Each subclass has another head."""
 
     def __init__(self, config: ExtraBertConfig) -> None:
         if config.tasks is not None:
-            raise ValueError(f"`config` must be of one task, as `config.for_task` gives it, got {list(config.tasks)}.")
+            raise ValueError(f"`config` must be of one task, as from `config.for_task`, got {list(config.tasks)}.")
         super().__init__(config)
         self.pooling = build_pooling(self.config)
         self.head = build_head(self.head_kind, self.config)
@@ -23,17 +23,17 @@ class ExtraBertForOneTask(ExtraBertPreTrainedModel):
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """
-        Encodes sentences, each for itself, or pairs jointly where `pair_encoding` says so.
+        Encodes sentences into one vector each, or with a cross-encoder pairs into one vector each.
 
         Args:
-            input_ids (`torch.Tensor` of shape `(rows, seq)`, for joint pairs `(rows, 2, seq)`):
+            input_ids (`torch.Tensor` of shape `(rows, seq)`, for pairs of a cross-encoder `(rows, 2, seq)`):
                 Token ids.
             attention_mask (`torch.Tensor` of the same shape, *optional*):
                 1 for a token, 0 for padding; `None` means no padding.
 
         Returns:
-            `tuple[torch.Tensor, torch.Tensor | None]`: vectors `(rows, d)`, and the pooling's weight of each token,
-            `None` for the encoder's own pooler.
+            `tuple[torch.Tensor, torch.Tensor | None]`: vectors `(rows, d)`, and the weights of the tokens in the
+            pooling, `None` for the encoder's own pooler.
         """
         return self._pool(self.pooling, input_ids, attention_mask)
 
@@ -46,7 +46,7 @@ class ExtraBertForOneTask(ExtraBertPreTrainedModel):
         output_pooling_weights: bool = False,
     ) -> ExtraBertOutput:
         """
-        Scores a batch of sentences or of pairs; both sentences of a pair go through the encoder in one forward.
+        Scores a batch of sentences or of pairs. All sentences go through the encoder in one forward.
 
         Args:
             input_ids (`torch.Tensor` of shape `(batch, seq)`, for pairs `(batch, 2, seq)`):
@@ -61,7 +61,7 @@ class ExtraBertForOneTask(ExtraBertPreTrainedModel):
                 Whether to return the weight of each token; `None` for the encoder's own pooler.
 
         Raises:
-            `ValueError`: if `input_ids` or `labels` have another shape.
+            `ValueError`: if `input_ids` or `labels` have the wrong shape.
         """
         return self._score(
             self.pooling, self.head, input_ids, attention_mask, labels, output_embeddings, output_pooling_weights
@@ -89,4 +89,4 @@ class ExtraBertForSimilarity(ExtraBertForOneTask):
 MODEL_FOR_HEAD: dict[str, type[ExtraBertForOneTask]] = {
     model.head_kind: model for model in (ExtraBertForSentiment, ExtraBertForParaphrase, ExtraBertForSimilarity)
 }
-"""The class behind a task's `head`."""
+"""The model class of each kind of head."""

@@ -1,4 +1,4 @@
-"""The model of several tasks: one encoder with a pooling and a head for each."""
+"""The multitask model: one encoder, and a pooling and a head for each task."""
 
 import copy
 import functools
@@ -21,9 +21,9 @@ class ExtraBertForMultiTask(ExtraBertPreTrainedModel):
     """
     One encoder with a pooling and a head for each task (ExTraBERT, Section 4: the multitask rows of Table 1).
 
-    `model(task="sts", ...)` scores a batch of one task, `model(task=["sts", "para"], ...)` one whose rows are of
-    several. The tasks are those of the config's `tasks`, without it the paper's three. Only the encoder, `backbone`,
-    is shared; poolings and heads belong to their task, and so do the adapters in the encoder where it has some.
+    `model(task="sts", ...)` scores a batch of one task, `model(task=["sts", "para"], ...)` a batch with rows of
+    several tasks. The tasks are those of the config's `tasks`, by default the paper's three. Only the encoder,
+    `backbone`, is shared. Poolings, heads and adapters belong to one task each.
 
     Example:
         >>> from transformers import BertConfig
@@ -49,7 +49,7 @@ class ExtraBertForMultiTask(ExtraBertPreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, *args: Any, **kwargs: Any) -> "ExtraBertForMultiTask":
-        """As that of transformers; an encoder with adapters is frozen, which loading forgets."""
+        """As in transformers; also freezes an encoder with adapters again."""
         loaded = super().from_pretrained(*args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded  # with `output_loading_info`
         if model.adapters:
@@ -60,11 +60,11 @@ class ExtraBertForMultiTask(ExtraBertPreTrainedModel):
         self.backbone = backbone
         if self.adapters:
             add_adapters(backbone, self.adapters)
-            self.supports_gradient_checkpointing = False  # the second forward would not know the rows' tasks
+            self.supports_gradient_checkpointing = False  # the recomputed forward would not have the tasks of the rows
 
     @property
     def adapters(self) -> dict[str, dict[str, Any]]:
-        """By task, the config's `adapter`, where the encoder has one for it."""
+        """The `adapter` of each task that has one in the encoder."""
         return {task: entry["adapter"] for task, entry in self.config.tasks.items() if "adapter" in entry}
 
     def forward(
@@ -77,7 +77,7 @@ class ExtraBertForMultiTask(ExtraBertPreTrainedModel):
         output_pooling_weights: bool = False,
     ) -> ExtraBertOutput:
         """
-        Scores a batch of one task, or of several: the encoder runs once for all of it, once more for a joint task.
+        Scores a batch of one task or of several. The encoder runs once, and once more for each cross-encoder task.
 
         Args:
             input_ids (`torch.Tensor` of shape `(batch, seq)`, for a task of pairs `(batch, 2, seq)`):
@@ -87,23 +87,23 @@ class ExtraBertForMultiTask(ExtraBertPreTrainedModel):
             labels (`torch.Tensor` of shape `(batch,)`, *optional*):
                 Class ids, or scores for a similarity head.
             task (`str` or `Sequence[str]`):
-                The batch's task, or one a row; always needed. Of a pair, a task of one sentence reads the first. It
-                stands behind the tensors to leave them their usual places.
+                The task of the batch, or a task for each row; required. A task of single sentences reads the first
+                sentence of a pair. It is not the first argument, so that the tensors keep their usual order.
             output_embeddings (`bool`, defaults to `False`):
                 Whether to return the sentence vectors.
             output_pooling_weights (`bool`, defaults to `False`):
                 Whether to return the weight of each token; `None` for the encoder's own pooler.
 
         Returns:
-            [`ExtraBertOutput`]: with rows of several tasks only `logits`, `(batch, C)` for the most classes `C` of any
-            of them, where a row has `-inf` behind its own task's.
+            [`ExtraBertOutput`]: for rows of several tasks `logits` only, of shape `(batch, C)` for the largest number
+            `C` of logits of a task; rows of tasks with fewer logits end with `-inf`.
 
         Raises:
-            `ValueError`: if `task` is not one of the model's, or a tensor has another shape.
+            `ValueError`: if `task` is not a task of the model, or a tensor has the wrong shape.
         """
         if task is not None and not isinstance(task, str):
             if labels is not None or output_embeddings or output_pooling_weights:
-                raise ValueError("`task` must be one for the whole batch where more than the logits are wanted.")
+                raise ValueError("`task` must be a single task to compute a loss, embeddings or pooling weights.")
             return ExtraBertOutput(logits=self._logits_of_rows(list(task), input_ids, attention_mask))
         self._check_task(task)
         sequences = len(input_ids) if self.heads[task].is_cross_encoder else input_ids[..., 0].numel()
@@ -122,21 +122,24 @@ class ExtraBertForMultiTask(ExtraBertPreTrainedModel):
         self, tasks: list[str], input_ids: torch.Tensor, attention_mask: torch.Tensor | None
     ) -> torch.Tensor:
         if len(tasks) != len(input_ids) or not tasks:
-            raise ValueError(f"`task` must be one task, or one a row, {len(input_ids)}, got {len(tasks)}.")
+            raise ValueError(f"`task` must be one task, or one for each of {len(input_ids)} rows, got {len(tasks)}.")
         attention_mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-        rows = {task: [row for row, its in enumerate(tasks) if its == task] for task in dict.fromkeys(tasks)}
+        rows = {task: [row for row, other in enumerate(tasks) if other == task] for task in dict.fromkeys(tasks)}
         for task in rows:
             self._check_task(task)
-        joint = {task: numbers for task, numbers in rows.items() if self.heads[task].is_cross_encoder}
-        by_task = {task: self(input_ids[its], attention_mask[its], task=task).logits for task, its in joint.items()}
-        if one_pass := {task: numbers for task, numbers in rows.items() if task not in by_task}:
-            by_task |= self._logits_in_one_pass(one_pass, input_ids, attention_mask)
+        by_task = {
+            task: self(input_ids[numbers], attention_mask[numbers], task=task).logits
+            for task, numbers in rows.items()
+            if self.heads[task].is_cross_encoder
+        }
+        if bi_encoders := {task: numbers for task, numbers in rows.items() if task not in by_task}:
+            by_task |= self._logits_in_one_pass(bi_encoders, input_ids, attention_mask)
         width = max(logits.shape[-1] for logits in by_task.values())
         dtype = functools.reduce(torch.promote_types, [logits.dtype for logits in by_task.values()])
-        joined = torch.full((len(tasks), width), float("-inf"), dtype=dtype, device=input_ids.device)
+        padded = torch.full((len(tasks), width), float("-inf"), dtype=dtype, device=input_ids.device)
         for task, logits in by_task.items():
-            joined[rows[task], : logits.shape[-1]] = logits.to(dtype)
-        return joined  # (B, C)
+            padded[rows[task], : logits.shape[-1]] = logits.to(dtype)
+        return padded  # (B, C)
 
     def _logits_in_one_pass(
         self, rows: dict[str, list[int]], input_ids: torch.Tensor, attention_mask: torch.Tensor
@@ -152,35 +155,37 @@ class ExtraBertForMultiTask(ExtraBertPreTrainedModel):
         mask = torch.cat([mask for _, mask in batches])
         with sentences_of_tasks(list(zip(rows, sizes, strict=True))):
             ids = torch.cat([ids for ids, _ in batches])
-            states, pooler_output = self._encode(ids, mask, may_unpad=not self.adapters)  # which go by whole sentences
+            states, pooler_output = self._encode(
+                ids, mask, may_unpad=not self.adapters
+            )  # adapters need whole sentences
         states, masks = states.split(sizes), mask.split(sizes)
         poolers = states if pooler_output is None else pooler_output.split(sizes)
         by_task = {}
-        for task, state, its_mask, pooler_output in zip(rows, states, masks, poolers, strict=True):
+        for task, task_states, task_mask, pooler_output in zip(rows, states, masks, poolers, strict=True):
             pooling, head = self.poolings[task], self.heads[task]
-            vectors = pooler_output if pooling is None else pooling(state, its_mask)[0]  # (n, d) or (2n, d)
+            vectors = pooler_output if pooling is None else pooling(task_states, task_mask)[0]  # (n, d) or (2n, d)
             by_task[task] = head(vectors if head.sentences_per_row == 1 else vectors.view(len(rows[task]), 2, -1))
         return by_task
 
     def extract(self, task: str) -> ExtraBertForOneTask:
         """
-        Gives the model of one task, the same logits by value.
+        Returns the model of one task, with the same logits.
 
-        It shares its weights with this one and costs no memory; `copy.deepcopy` it to train it on its own. Only where
-        the task has an adapter the encoder is a copy, with the adapter in its weights.
+        The model shares its weights with this one; use `copy.deepcopy` before you train it. If the multitask model has
+        adapters, the encoder is a copy with the adapter of the task merged.
 
         Args:
             task (`str`):
                 One of the model's tasks.
         """
         self._check_task(task)
-        with torch.device("meta"):  # nothing is drawn or allocated: every module is replaced below
+        with torch.device("meta"):  # nothing is allocated: every module is replaced below
             model = MODEL_FOR_HEAD[self.config.tasks[task]["head"]](self.config.for_task(task))
         model.backbone = merge_adapters(self.backbone, task) if self.adapters else self.backbone
         if self.poolings[task] is not None and getattr(self.backbone, "pooler", None) is not None:
             model.backbone = copy.copy(model.backbone)
             model.backbone._modules = dict(model.backbone._modules)
-            drop_pooler(model.backbone)  # of another task, which keeps it
+            drop_pooler(model.backbone)  # a pooler that another task uses; it stays in this model
         model.pooling, model.head = self.poolings[task], self.heads[task]
         return model.train(self.training)
 
@@ -189,17 +194,18 @@ class ExtraBertForMultiTask(ExtraBertPreTrainedModel):
         cls, models: Mapping[str, ExtraBertForOneTask], *, encoder_from: str | None = None
     ) -> "ExtraBertForMultiTask":
         """
-        Joins models of one task each over one encoder; the inverse of [`extract`].
+        Combines models of one task each into a multitask model; the inverse of [`extract`].
 
         Args:
             models (`Mapping[str, ExtraBertForOneTask]`):
-                The models by the names of their tasks. The joined model shares its weights with them.
+                The models by name of their tasks. The multitask model shares their weights.
             encoder_from (`str`, *optional*):
-                Whose encoder to take where they differ; the heads of the others then need training.
+                Task of the model that provides the encoder if the encoders differ. The heads of the other tasks then
+                need training.
 
         Raises:
-            `ValueError`: if the encoders differ and `encoder_from` names none of the tasks, or one whose encoder
-            lacks the pooler that another needs.
+            `ValueError`: if the encoders differ and `encoder_from` is `None`, or if the chosen encoder has no pooler
+            and a task uses the pooler.
         """
         if not models:
             raise ValueError("`models` must hold the model of at least one task, got none.")
@@ -212,19 +218,19 @@ class ExtraBertForMultiTask(ExtraBertPreTrainedModel):
         for task, model in models.items():
             if encoder_from is None and not _same_weights(source.backbone, model.backbone):
                 raise ValueError(
-                    f"`models` must have the same encoder, that of {task!r} differs: fine-tuned together or as "
-                    "adapters they have, else `encoder_from` says whose to take."
+                    f"`models` must have the same encoder, that of {task!r} differs: choose one with `encoder_from`, "
+                    "or train the models together or with adapters."
                 )
         tasks = {
             task: {"head": model.head_kind} | {name: getattr(model.config, name) for name in TASK_FIELDS}
             for task, model in models.items()
         }
         with torch.device("meta"):
-            joined = cls(ExtraBertConfig(backbone_config=source.config.backbone_config, tasks=tasks))
-        joined.backbone = source.backbone
+            multitask = cls(ExtraBertConfig(backbone_config=source.config.backbone_config, tasks=tasks))
+        multitask.backbone = source.backbone
         for task, model in models.items():
-            joined.poolings[task], joined.heads[task] = model.pooling, model.head
-        return joined.train(source.training)
+            multitask.poolings[task], multitask.heads[task] = model.pooling, model.head
+        return multitask.train(source.training)
 
     def _check_task(self, task: str | None) -> None:
         if task not in self.config.tasks:
@@ -236,11 +242,11 @@ PAPER_TASKS: dict[str, dict[str, Any]] = {
     "para": {"head": "paraphrase"},
     "sts": {"head": "similarity"},
 }
-"""The tasks of a multitask model whose config names none: the paper's (Section 4)."""
+"""The default tasks of a multitask model: those of the paper (Section 4)."""
 
 
 def _same_weights(a: nn.Module, b: nn.Module) -> bool:
-    """Whether two encoders agree in all weights; a pooler counts where both have one."""
+    """Whether two encoders have equal weights; a pooler is compared only if both have one."""
     first, second = a.state_dict(), b.state_dict()
     only_one_has = first.keys() ^ second.keys()
     return all(name.startswith("pooler.") for name in only_one_has) and all(

@@ -1,4 +1,4 @@
-"""`pipeline()` for sentences and for pairs of them; goes with a saved model, so that it needs no package."""
+"""`pipeline()` for sentences and pairs. The file is saved with a model, so that it works without the package."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -17,11 +17,11 @@ PIPELINE_FOR_HEAD = {
     "paraphrase": "text-classification",
     "similarity": "sentence-similarity",
 }
-"""What `pipeline()` calls the work of a model of one task; that of a multitask model has the tasks' names."""
+"""Name of the `pipeline()` task for a model of one task; a multitask model has a pipeline for each of its tasks."""
 
 
 def custom_pipelines(names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Gives the config's entry that leads `pipeline(model=..., trust_remote_code=True)` to this file."""
+    """Returns the config entry with which `pipeline(model=..., trust_remote_code=True)` finds this file."""
     return {name: {"impl": "pipelines_extrabert.ExtraBertPipeline", "pt": ["AutoModel"]} for name in names}
 
 
@@ -29,14 +29,14 @@ class ExtraBertPipeline(Pipeline):
     """
     Scores sentences or pairs, in batches.
 
-    `pipeline(model=..., trust_remote_code=True)` makes it. Of a model of several tasks it does the one that is its
-    name, `pipeline("sts", model=...)`, or that a call names, `pipe(pairs, head="sts")`.
+    `pipeline(model=..., trust_remote_code=True)` creates it. For a multitask model the task is the name of the
+    pipeline, `pipeline("sts", model=...)`, or an argument of a call, `pipe(pairs, head="sts")`.
 
     Args:
         top_k (`int`, *optional*, defaults to 1):
-            How many classes to give of each row, the likeliest first; `None` is all of them.
+            Number of classes to return per row, the most probable first; `None` is all of them.
         head (`str`, *optional*):
-            Which task of a model of several.
+            Task of a multitask model.
     """
 
     _load_processor = False
@@ -52,7 +52,7 @@ class ExtraBertPipeline(Pipeline):
 
     def __call__(self, inputs: Any, batch_size: int | None = None, **kwargs: Any) -> Any:
         """
-        Scores what it is given.
+        Scores sentences or pairs.
 
         Args:
             inputs (`str`, `tuple`, `dict`, a `list` of these, a data set or a generator):
@@ -60,18 +60,18 @@ class ExtraBertPipeline(Pipeline):
                 or a dict with `"text"` and `"text_pair"`, `"sentence1"` and `"sentence2"`, or `"question1"` and
                 `"question2"`.
             batch_size (`int`, *optional*):
-                Rows scored together; 64 unless the pipeline was made with another.
+                Number of rows in a batch; by default that of the pipeline, or 64.
             kwargs:
                 `top_k`, `head`, `num_workers`.
 
         Returns:
-            `dict` for a row, a `list` of them for a list or a single string, as from transformers' own pipeline for
-            text classification; a generator for a data set or a generator. Each has `label` and `score`: a class and
-            its probability, or the name of the score and its value in the config's `score_range`. With `top_k` each
-            row has a list of such dicts.
+            A `dict` with `label` and `score` for each row: a class and its probability, or the name of the score and
+            its value in the config's `score_range`. With `top_k` each row has a list of such dicts. The results are a
+            `list` for a list or a single string, as in transformers' pipeline for text classification, and a generator
+            for a data set or a generator.
 
         Raises:
-            `ValueError`: if a row has another form than those above, or `head` is not one of the model's.
+            `ValueError`: if a row has none of these forms, or `head` is not a task of the model.
         """
         size = batch_size or self._batch_size or BATCH_SIZE
         is_pair = self._kind(kwargs.get("head", self._forward_params.get("head")))[0] != "sentiment"
@@ -82,7 +82,7 @@ class ExtraBertPipeline(Pipeline):
             try:
                 stream = iter(inputs)
             except TypeError:
-                stream = iter([_sentences_of(inputs, is_pair)])  # which says what a row is
+                stream = iter([_sentences_of(inputs, is_pair)])  # raises the error that names the allowed forms
             return self._stream(stream, is_pair, size, kwargs)
         rows = [_sentences_of(row, is_pair) for row in inputs]
         if not rows:
@@ -91,8 +91,8 @@ class ExtraBertPipeline(Pipeline):
         batches = [longest_first[start : start + size] for start in range(0, len(rows), size)]
         results: list[Any] = [None] * len(rows)
         scored = super().__call__([[rows[i] for i in batch] for batch in batches], batch_size=1, **kwargs)
-        for batch, of_batch in zip(batches, scored, strict=True):
-            for index, result in zip(batch, of_batch, strict=True):
+        for batch, batch_results in zip(batches, scored, strict=True):
+            for index, result in zip(batch, batch_results, strict=True):
                 results[index] = result
         return results
 
@@ -107,8 +107,8 @@ class ExtraBertPipeline(Pipeline):
             if batch:
                 yield batch
 
-        for of_batch in super().__call__(batches(), batch_size=1, **kwargs):
-            yield from of_batch
+        for batch_results in super().__call__(batches(), batch_size=1, **kwargs):
+            yield from batch_results
 
     def preprocess(self, batch: list[tuple[str, ...]], head: str | None = None) -> dict[str, torch.Tensor]:
         """Rows of one sentence or of two -> token ids and mask, `(rows, seq)` or `(rows, 2, seq)`."""
@@ -123,7 +123,7 @@ class ExtraBertPipeline(Pipeline):
         return self.model(**inputs) if config.tasks is None else self.model(task=head or self.task, **inputs)
 
     def postprocess(self, outputs: Any, top_k: int | str | None = "", head: str | None = None) -> list[Any]:
-        """Logits `(rows, num_labels)` -> what each row is given."""
+        """Logits `(rows, num_labels)` -> labels and scores of each row."""
         kind, config = self._kind(head)
         logits = outputs["logits"].float()
         scores = logits.clamp(*config.score_range) if kind == "similarity" else logits.softmax(dim=-1)
@@ -135,11 +135,11 @@ class ExtraBertPipeline(Pipeline):
         return [row[0] for row in labelled] if top_k == "" else [row[:top_k] for row in labelled]
 
     def _kind(self, head: str | None) -> tuple[str, Any]:
-        """Gives the kind of head that answers, and its config."""
+        """Returns the kind of the head that is used, and its config."""
         config = self.model.config
         if config.tasks is None:
             if head is not None:
-                raise ValueError(f"`head` is for a model of several tasks, this one has one, got {head!r}.")
+                raise ValueError(f"`head` is for a multitask model, this model has one task, got {head!r}.")
             return self.model.head_kind, config
         name = head or self.task
         if name not in config.tasks:
@@ -152,7 +152,7 @@ def _is_two_strings(row: Any) -> bool:
 
 
 def _sentences_of(row: Any, is_pair: bool) -> tuple[str, ...]:
-    """Gives the one string or the two that a row holds."""
+    """Returns the one or two strings of a row."""
     if is_pair and _is_two_strings(row):
         return tuple(row)
     if isinstance(row, str) and not is_pair:
@@ -161,10 +161,10 @@ def _sentences_of(row: Any, is_pair: bool) -> tuple[str, ...]:
         for names in PAIR_KEYS if is_pair else [(key,) for key in TEXT_KEYS]:
             if all(isinstance(row.get(name), str) for name in names):
                 return tuple(row[name] for name in names)
-    forms = _told(PAIR_KEYS) if is_pair else _told([(key,) for key in TEXT_KEYS])
+    forms = _listed(PAIR_KEYS) if is_pair else _listed([(key,) for key in TEXT_KEYS])
     what = "two strings" if is_pair else "a string"
     raise ValueError(f"a row must be {what}, or a dict of strings with {forms}, got {str(row)[:100]!r}.")
 
 
-def _told(forms: Sequence[Sequence[str]]) -> str:
+def _listed(forms: Sequence[Sequence[str]]) -> str:
     return " or ".join(" and ".join(map(repr, names)) for names in forms)

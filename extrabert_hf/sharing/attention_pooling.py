@@ -1,4 +1,4 @@
-"""Attention pooling for sentence-transformers; an exported folder holds this file and needs nothing else of ours."""
+"""Attention pooling for sentence-transformers. This file is copied into exported folders."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ class AttentionPooling(nn.Module):
         hidden_size (`int`):
             Width `d` of the token states.
         learned (`bool`):
-            Whether `q` is a parameter; else it is the state of the first token, over `sqrt(d)`.
+            Whether `q` is a parameter. Otherwise `q` is the state of the first token, divided by `sqrt(d)`.
     """
 
     def __init__(self, hidden_size: int, learned: bool) -> None:
@@ -35,11 +35,11 @@ class AttentionPooling(nn.Module):
         return features
 
     def get_embedding_dimension(self) -> int:
-        """Gives `d`."""
+        """Returns `d`."""
         return self.hidden_size
 
     def save(self, output_path: str, safe_serialization: bool = True) -> None:
-        """Writes `config.json` and, where `q` is learned, `model.safetensors`."""
+        """Writes `config.json` and, if `q` is learned, `model.safetensors`."""
         config = {"hidden_size": self.hidden_size, "learned": self.learned}
         Path(output_path, "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         if self.learned:
@@ -47,7 +47,7 @@ class AttentionPooling(nn.Module):
 
     @staticmethod
     def load(input_path: str) -> "AttentionPooling":
-        """Reads what [`save`] wrote."""
+        """Loads a module that [`save`] wrote."""
         module = AttentionPooling(**json.loads(Path(input_path, "config.json").read_text(encoding="utf-8")))
         if module.learned:
             module.load_state_dict(load_file(Path(input_path, "model.safetensors")))

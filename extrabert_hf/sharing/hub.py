@@ -1,9 +1,10 @@
-"""A trained folder -> a repository on the Hub, in one commit; a failure is told in one line and loses nothing."""
+"""Pushes a trained folder to the Hub in one commit. A failure is one line and leaves the folder unchanged."""
 
 import hashlib
 import logging
 import re
 import shlex
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
@@ -11,9 +12,8 @@ from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd, HfApi, get_token
 from huggingface_hub.errors import HFValidationError, HTTPError
-from tqdm import tqdm
 
-from extrabert_hf.errors import InputError
+from extrabert_hf.errors import InputError, one_line
 from extrabert_hf.sharing.model_card import HubArguments
 from extrabert_hf.sharing.repository_files import default_name, described, files_to_push, hub_encoder
 from extrabert_hf.sharing.shared_run import SharedRun
@@ -21,7 +21,7 @@ from extrabert_hf.sharing.shared_run import SharedRun
 logger = logging.getLogger(__name__)
 
 NEW_REPOSITORY = {".gitattributes"}
-"""What the Hub itself puts into a repository."""
+"""Files that the Hub adds to a new repository."""
 
 
 def push_folder(
@@ -37,46 +37,46 @@ def push_folder(
     """
     Pushes a trained model with its code, tokenizer, card, figures and scores.
 
-    The card is rendered into the folder first, where no one has written one by hand. All files go up in one commit: a
-    push that fails leaves the repository as it was, and one that is tried again sends only what is not there yet.
+    Renders the card into the folder first, unless the folder has a card that was written by hand. All files are pushed
+    in one commit, so a failed push leaves the repository unchanged. Another try uploads only the missing files.
 
     Args:
         folder (`str` or `Path`):
-            What a training recipe has left, or any folder with a saved model of this package.
+            Output folder of a training recipe, or any folder with a saved model of this package.
         name (`str`, *optional*):
-            `"owner/name"`, or a name alone for the owner of the token; `extrabert-` and the folder's name by default.
+            `"owner/name"`, or a name for the owner of the token; by default `extrabert-` and the folder's name.
         sharing ([`HubArguments`], *optional*):
-            Who sees it, licence, language, and whether a repository that holds another model gets a new version.
+            Visibility, licence, language, and whether to update a repository that holds another model.
         adapter_only (`bool`, defaults to `False`):
-            Of a run with LoRA, push the adapter and what was trained in full; the encoder stays where it is.
+            Whether to push, of a run with LoRA, the adapter with pooling and head, without the encoder.
         message (`str`, *optional*):
-            Of the commit.
+            Message of the commit.
         claimed (`bool`, defaults to `False`):
-            Whether [`claim_repository`] has seen that the repository is free.
+            Whether [`claim_repository`] was called for this repository.
         again (`str`, *optional*):
-            The command that a failure tells to try again; by default the one that pushes this folder.
+            The command that the error names for another try; by default the one that pushes this folder.
 
     Returns:
         `str`: the repository's id, `"owner/name"`.
 
     Raises:
-        [`InputError`]: for anything that keeps the push from its end.
+        [`InputError`]: if the push fails.
     """
     sharing = sharing or HubArguments()
     run = SharedRun(Path(folder))
-    files = files_to_push(run, adapter_only=adapter_only)  # before anything is asked of the Hub
+    files = files_to_push(run, adapter_only=adapter_only)  # before the first request to the Hub
     name = name or default_name(run.path)
-    told = {field.name: getattr(sharing, field.name) for field in fields(HubArguments)}
-    flags = [f"--{field} {value}" for field, value in told.items() if value != getattr(HubArguments, field)]
+    values = {field.name: getattr(sharing, field.name) for field in fields(HubArguments)}
+    flags = [f"--{field} {value}" for field, value in values.items() if value != getattr(HubArguments, field)]
     flags += ["--adapter_only"] * adapter_only
     words = ["python", "recipes/push_to_hub.py", str(folder), "--hub_model_id", name, *" ".join(flags).split()]
     again = again or shlex.join(words)
     api = HfApi()
-    with told_in_one_line(name, again):
+    with hub_errors_in_one_line(name, again):
         repo_id = name if claimed else claim_repository(name, sharing, run)
     files |= described(run, repo_id, sharing, hub_encoder(run) if adapter_only else None)
     operations = [CommitOperationAdd(path, content) for path, content in sorted(files.items())]
-    with told_in_one_line(name, again):
+    with hub_errors_in_one_line(name, again):
         api.create_commit(repo_id, operations, commit_message=message)
     logger.info("the model is at %s/%s", api.endpoint, repo_id)
     return repo_id
@@ -84,33 +84,33 @@ def push_folder(
 
 def claim_repository(name: str, sharing: HubArguments, run: SharedRun | None = None) -> str:
     """
-    Makes a repository, or finds one that is empty or holds this very model.
+    Creates a repository, or accepts one that is empty or holds the same model.
 
     Args:
         name (`str`):
             As for [`push_folder`].
         sharing ([`HubArguments`]):
-            Says who sees it, and whether it may hold another model.
+            Visibility, and whether the repository may hold another model.
         run ([`SharedRun`], *optional*):
-            What is to be pushed; without it, as before training, there must be nothing yet.
+            The run to push; without one, as before training, the repository must be empty.
 
     Returns:
         `str`: the repository's id, `"owner/name"`.
 
     Raises:
-        [`InputError`]: if it holds another model; what the Hub's client raises passes.
+        [`InputError`]: if it holds another model. Errors of the Hub's client are not converted.
     """
     api = HfApi()
     repo_id = api.create_repo(name, private=sharing.hub_private_repo, exist_ok=True).repo_id
-    there = {entry.path: entry for entry in api.list_repo_tree(repo_id, recursive=True)}
+    existing = {entry.path: entry for entry in api.list_repo_tree(repo_id, recursive=True)}
     is_retry = run is not None and any(
         path.endswith(".safetensors")
         and (run.path / path).is_file()
         and entry.lfs is not None
         and entry.lfs.sha256 == _sha256(run.path / path)
-        for path, entry in there.items()
+        for path, entry in existing.items()
     )
-    if there.keys() - NEW_REPOSITORY and not sharing.hub_update and not is_retry:
+    if existing.keys() - NEW_REPOSITORY and not sharing.hub_update and not is_retry:
         raise InputError(
             f"`hub_model_id` must be new, {repo_id} holds another model: choose another name, or --hub_update true to "
             "add a new version to it."
@@ -120,20 +120,20 @@ def claim_repository(name: str, sharing: HubArguments, run: SharedRun | None = N
 
 def add_to_collection(title: str, repo_ids: Sequence[str], *, private: bool = False, again: str | None = None) -> str:
     """
-    Puts models into a collection of the first one's owner, made where there is none of that title; gives its address.
+    Adds models to a collection of the first model's owner and returns its address; creates the collection if needed.
 
     Args:
         title (`str`):
-            The collection's.
+            Title of the collection.
         repo_ids (`Sequence[str]`):
-            The models, at least one.
+            Ids of the models, one or more.
         private (`bool`, defaults to `False`):
-            Whether only the owner sees it, where it is made anew.
+            Whether a new collection is private.
         again (`str`, *optional*):
-            The command that a failure tells to try again.
+            The command that the error names for another try.
     """
     api = HfApi()
-    with told_in_one_line(title, again):
+    with hub_errors_in_one_line(title, again):
         owner = repo_ids[0].split("/")[0]
         collection = api.create_collection(title, namespace=owner, private=private, exists_ok=True)
         for repo_id in repo_ids:
@@ -143,49 +143,50 @@ def add_to_collection(title: str, repo_ids: Sequence[str], *, private: bool = Fa
 
 
 @contextmanager
-def told_in_one_line(name: str, again: str | None = None) -> Iterator[None]:
-    """Turns what the Hub's client raises into an [`InputError`] that says what to do; no token stands in it."""
+def hub_errors_in_one_line(name: str, again: str | None = None) -> Iterator[None]:
+    """Converts errors of the Hub's client to an [`InputError`] that says what to do and never contains the token."""
     try:
         yield
         return
     except InputError:
         raise
     except HFValidationError as error:
-        reason = f"`hub_model_id` must be 'name' or 'owner/name', got {name!r}: {_line(error)}"
+        reason = f"`hub_model_id` must be 'name' or 'owner/name', got {name!r}: {_message(error)}"
     except (HTTPError, OSError, RuntimeError, ValueError) as error:
         cause = error.__cause__ if isinstance(error, RuntimeError) else error  # of one of several uploads
         if not isinstance(cause, (HTTPError, OSError, ValueError)):
             raise
-        kept = "" if again is None else f" The folder has everything still; to try again: {again}"
+        kept = "" if again is None else f" The folder is unchanged; to try again: {again}"
         reason = _reason(cause, name) + kept
-    for bar in list(tqdm._instances):  # those of the uploads: they would write behind our line when they end
-        bar.close()
+        for failed in {error, cause}:
+            traceback.clear_frames(failed.__traceback__)  # ends the progress bars of the uploads before the error line
     raise InputError(reason)
 
 
 def _reason(error: Exception, name: str) -> str:
-    told = _line(error)
+    message = _message(error)
     status = getattr(getattr(error, "response", None), "status_code", None)
-    if status is None and (found := re.search(r"\b(401|403|500|502|503|504)\b", told)):
+    if status is None and (found := re.search(r"\b(401|403|500|502|503|504)\b", message)):
         status = int(found[1])  # the transfer of large files raises errors without a response
     if status == 401 and get_token() is None:
         return f"the Hub needs a token to push {name!r}: `hf auth login`, or HF_TOKEN."
     if status == 401:
-        return f"the Hub does not take the token (401) for {name!r}: `hf auth login`, or another HF_TOKEN."
+        return f"the Hub does not accept the token (401) for {name!r}: `hf auth login`, or another HF_TOKEN."
     if status == 403:
-        return f"the token must have the right to write to {name!r}, the Hub refused it (403): {told}."
+        return f"the token must have the right to write to {name!r}, the Hub refused it (403): {message}."
     if status is not None:
-        return f"the Hub failed on {name!r} with status {status}: {told}."
+        return f"the Hub failed on {name!r} with status {status}: {message}."
     if isinstance(error, ValueError):
-        return f"the Hub does not take {name!r}: {told}."
-    return f"the connection to the Hub broke off on {name!r}: {told}."
+        return f"the Hub does not accept {name!r}: {message}."
+    return f"the connection to the Hub broke off on {name!r}: {message}."
 
 
-def _line(error: Exception) -> str:
-    """Gives what an error says as one line of 200 characters, without the token."""
-    told = " ".join(str(getattr(error, "server_message", None) or error).split()) or type(error).__name__
+def _message(error: Exception) -> str:
+    """Returns the message of the server, or of the error, on one line of at most 200 characters without the token."""
+    server_message = getattr(error, "server_message", None)
+    message = " ".join(server_message.split()) if server_message else one_line(error)
     token = get_token()
-    return (told.replace(token, "...") if token else told)[:200].rstrip(".")
+    return (message.replace(token, "...") if token else message)[:200].rstrip(".")
 
 
 def _sha256(path: Path) -> str:

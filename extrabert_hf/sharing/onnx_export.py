@@ -1,4 +1,4 @@
-"""A model -> one ONNX file with all its heads, and the same with 8-bit weights."""
+"""Exports a model with all heads to one ONNX file, in float32 and with 8-bit weights."""
 
 import copy
 import logging
@@ -17,17 +17,17 @@ from extrabert_hf.models import ExtraBertForMultiTask, ExtraBertForOneTask, Extr
 logger = logging.getLogger(__name__)
 
 OPSET = 20
-"""The first opset with GELU as one operator."""
+"""The first opset with a GELU operator."""
 
 TOLERANCE = 1e-3
-"""Largest difference of a logit that is taken for rounding; float32 graphs are seen to differ by 1e-5 or less."""
+"""Largest accepted difference of a logit; exported float32 graphs usually differ by 1e-5 or less."""
 
 MODEL_FILE, INT8_FILE = "model.onnx", "model_int8.onnx"
 
 
 class LogitsOfAllTasks(nn.Module):
     """
-    Pairs of sentences -> the logits of each task, over one pass of the encoder: what the graph holds.
+    The exported graph: pairs of sentences -> the logits of each task, with one pass of the encoder.
 
     Args:
         model ([`ExtraBertPreTrainedModel`]):
@@ -46,7 +46,7 @@ class LogitsOfAllTasks(nn.Module):
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """
-        Scores a batch; of several tasks, one of single sentences scores both sentences of a pair.
+        Scores a batch. In a multitask model a task of single sentences scores both sentences of a pair.
 
         Args:
             input_ids (`torch.Tensor` of shape `(batch, 2, seq)`, for a model of single sentences `(batch, seq)`):
@@ -55,8 +55,8 @@ class LogitsOfAllTasks(nn.Module):
                 1 for a token, 0 for padding.
 
         Returns:
-            `tuple[torch.Tensor, ...]`: logits `(batch, C)` of each task, `(batch, 2, C)` of one of single sentences
-            beside others.
+            `tuple[torch.Tensor, ...]`: logits of each task, `(batch, C)`; in a multitask model `(batch, 2, C)` for a
+            task of single sentences.
         """
         if isinstance(self.model, ExtraBertForOneTask):
             return (self.model(input_ids, attention_mask).logits,)
@@ -73,31 +73,31 @@ class LogitsOfAllTasks(nn.Module):
 
 def export_onnx(model: ExtraBertPreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> Path:
     """
-    Writes `model.onnx`, any batch size and length, with the tokenizer and `config.json` beside it, and checks it.
+    Writes and checks `model.onnx`, for any batch size and length, with the tokenizer and `config.json`.
 
-    Inputs are `input_ids` and `attention_mask`, int64, as in [`LogitsOfAllTasks`]; the output is `logits`, of a model
-    of several tasks `logits_TASK` for each.
+    Inputs are `input_ids` and `attention_mask`, int64, as in [`LogitsOfAllTasks`]; the output is `logits`, or
+    `logits_TASK` for each task of a multitask model.
 
     Args:
         model ([`ExtraBertPreTrainedModel`]):
-            Exported in float32; it stays as it is.
+            The model; it is exported in float32 and not changed.
         tokenizer (`PreTrainedTokenizerBase`):
-            The model's.
+            Tokenizer of the model.
         folder (`str` or `Path`):
-            Where to write.
+            Folder to write to.
 
     Returns:
         `Path`: the file.
 
     Raises:
-        [`InputError`]: if a package is missing, the tasks have adapters of their own in the encoder, or the graph
-        disagrees with PyTorch on random sentences.
+        [`InputError`]: if a package is missing, the tasks have adapters in the encoder, or the graph differs from
+        PyTorch on random sentences.
     """
     need_packages("the export", "export", "onnx", "onnxscript", "onnxruntime")
     import onnx
 
     if isinstance(model, ExtraBertForMultiTask) and "cross_encoder" in model.config.pair_encodings:
-        raise InputError("`task` must be given to export a model that encodes pairs jointly: one task at a time.")
+        raise InputError("`task` must be given to export a model with a cross-encoder: one task at a time.")
     if getattr(model, "adapters", None):
         raise InputError("`task` must be given to export a model with an adapter for each task: one task at a time.")
     folder = Path(folder)
@@ -121,7 +121,7 @@ def export_onnx(model: ExtraBertPreTrainedModel, tokenizer: PreTrainedTokenizerB
             dynamic_shapes={name: dynamic for name in sample},
             verbose=False,
         )
-    _forget_the_source(folder / MODEL_FILE)
+    _remove_source_paths(folder / MODEL_FILE)
     onnx.checker.check_model(folder / MODEL_FILE, full_check=True)
     tokenizer.save_pretrained(folder)
     save_config(model, folder)
@@ -137,14 +137,14 @@ def export_onnx(model: ExtraBertPreTrainedModel, tokenizer: PreTrainedTokenizerB
 
 def quantize_onnx(path: str | Path) -> Path:
     """
-    Writes `model_int8.onnx` beside a `model.onnx`: weights in 8 bits, activations quantised as they come.
+    Writes `model_int8.onnx` beside a `model.onnx`: 8-bit weights, and dynamically quantized activations.
 
-    A scale for each output channel and 7 of the 8 bits, so that sums do not saturate on processors without VNNI.
-    Products of activations alone, such as attention's, and a pooling's query stay in float32.
+    Each output channel has a scale. Only 7 of the 8 bits are used, so that sums do not saturate on processors without
+    VNNI. Products of two activations, as in attention, and the query of a pooling stay in float32.
 
     Args:
         path (`str` or `Path`):
-            What [`export_onnx`] wrote.
+            The file that [`export_onnx`] wrote.
 
     Returns:
         `Path`: the file.
@@ -176,7 +176,7 @@ def quantize_onnx(path: str | Path) -> Path:
 
 
 def open_session(path: str | Path, threads: int = 0) -> Any:
-    """Opens an ONNX file as an `onnxruntime.InferenceSession` on the CPU; 0 threads are as many as there are cores."""
+    """Opens an ONNX file as an `onnxruntime.InferenceSession` on the CPU; 0 threads means one per core."""
     need_packages("the export", "export", "onnxruntime")
     import onnxruntime
 
@@ -186,14 +186,14 @@ def open_session(path: str | Path, threads: int = 0) -> Any:
 
 
 def run_session(session: Any, batch: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
-    """Gives the logits of a batch by the names of the outputs, shapes as in [`LogitsOfAllTasks`]."""
+    """Returns the logits of a batch by output name, with the shapes of [`LogitsOfAllTasks`]."""
     names = [output.name for output in session.get_outputs()]
     feed = {name: tensor.numpy() for name, tensor in batch.items()}
     return dict(zip(names, session.run(names, feed), strict=True))
 
 
 def random_sentences(graph: LogitsOfAllTasks, *, rows: int, seq: int, padded: bool = True) -> dict[str, torch.Tensor]:
-    """Draws token ids of the shape that a graph takes, the same ones each time; the last sentence has one token."""
+    """Draws token ids as inputs of a graph, with a fixed seed; the last sentence has one token."""
     generator = torch.Generator().manual_seed(rows * 1000 + seq)
     shape = (rows, 2, seq) if graph.is_pair else (rows, seq)
     vocabulary = graph.model.config.backbone_config.vocab_size
@@ -205,7 +205,7 @@ def random_sentences(graph: LogitsOfAllTasks, *, rows: int, seq: int, padded: bo
 
 @torch.inference_mode()
 def largest_difference(graph: LogitsOfAllTasks, path: str | Path) -> float:
-    """Gives the largest difference of a logit between a graph and its file, over batches of 1, 4 and 5."""
+    """Returns the largest difference of a logit between a graph and its file, for batches of 1, 4 and 5 rows."""
     session = open_session(path)
     differences = []
     for rows, seq, padded in ((1, 5, False), (4, 8, False), (5, 13, True)):
@@ -213,11 +213,11 @@ def largest_difference(graph: LogitsOfAllTasks, path: str | Path) -> float:
         expected = dict(zip(graph.output_names, graph(**batch), strict=True))
         for name, logits in run_session(session, batch).items():
             differences.append(np.abs(logits - expected[name].numpy()).max())
-    return float(np.max(differences))  # nan if any is
+    return float(np.max(differences))  # nan if any difference is nan
 
 
-def _forget_the_source(path: Path) -> None:
-    """Takes the exporter's notes, with the paths of this machine's code, off the nodes of a graph."""
+def _remove_source_paths(path: Path) -> None:
+    """Removes the exporter's metadata, which holds paths of this machine, from a graph."""
     import onnx
 
     model = onnx.load(path)
@@ -227,7 +227,7 @@ def _forget_the_source(path: Path) -> None:
 
 
 def save_config(model: ExtraBertPreTrainedModel, folder: Path) -> None:
-    """Writes the `config.json` of a model whose code and weights do not stand beside it."""
+    """Writes the `config.json` of a model to a folder without the model's code and weights."""
     config = copy.deepcopy(model.config)
     config.architectures = [type(model).__name__]
     config.backbone_config.name_or_path = ""  # a folder of this machine

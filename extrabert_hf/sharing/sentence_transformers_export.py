@@ -1,4 +1,4 @@
-"""A similarity model's encoder and pooling -> a folder of sentence-transformers, which gives the same cosine."""
+"""Exports encoder and pooling of a similarity model to sentence-transformers, with equal cosines."""
 
 import copy
 import inspect
@@ -24,20 +24,20 @@ from extrabert_hf.sharing.attention_pooling import AttentionPooling
 logger = logging.getLogger(__name__)
 
 TOLERANCE = 1e-5
-"""Largest difference of a cosine that is taken for rounding."""
+"""Largest accepted difference of a cosine."""
 
 SMALL_SIGMOID = 17.0
-"""From here down `sigmoid(-x)` is `exp(-x)` to float32's last digit."""
+"""For `x` from here on, `sigmoid(-x)` equals `exp(-x)` in float32."""
 
 LARGEST_SCORE = 20.0
-"""Of attention, up to which `exp` of a score and of its opposite is far from the ends of float32."""
+"""Largest attention score for which `exp` of it and of its negative are far from the limits of float32."""
 
 PROBES = (
     ("a", "b"),
     ("One short sentence.", "Another, a little longer sentence than that one."),
     ("Why?", "Why not?"),
 )
-"""Pairs that a written folder is tried on."""
+"""Pairs with which an exported folder is checked."""
 
 
 def export_sentence_transformers(
@@ -47,25 +47,25 @@ def export_sentence_transformers(
     Writes a folder that `SentenceTransformer(folder)` loads, and checks its cosines.
 
     Poolings `"cls"` and `"mean"` are sentence-transformers' own; `"pooler"` is its `Dense` layer on the first token.
-    `"multiplicative"` attention is made of its layers too: `softmax_i(z_i) h_i` summed over the tokens, but for the
-    length `sum_i exp(z_i) h_i`, is the mean of `e^c h_i sigmoid(z_i - c)`, a gated linear unit, for `c` well above
-    the scores `z_i`. Its vectors come out with length 1. `"dot"` attention, and multiplicative of uncommonly
-    large scores, need a file of code in the folder and `trust_remote_code=True`.
+    `"multiplicative"` attention is built from layers of sentence-transformers: up to its length, the sum of
+    `softmax_i(z_i) h_i` over the tokens is the mean of `e^c h_i sigmoid(z_i - c)`, a gated linear unit, for `c` well
+    above the scores `z_i`. The exported vectors have length 1. `"dot"` attention, and multiplicative attention with
+    very large scores, need a code file in the folder and `trust_remote_code=True`.
 
     Args:
         model ([`ExtraBertForSimilarity`]):
-            With `similarity="cosine"`. Written in float32; it stays as it is.
+            A model with `similarity="cosine"`; it is exported in float32 and not changed.
         tokenizer (`PreTrainedTokenizerBase`):
-            The model's.
+            Tokenizer of the model.
         folder (`str` or `Path`):
-            Where to write.
+            Folder to write to.
 
     Returns:
         `bool`: whether loading needs `trust_remote_code=True`.
 
     Raises:
-        [`InputError`]: if a package is missing, the model's score is no cosine, its encoder's pooler is no linear
-        layer with tanh, or the folder's cosine differs.
+        [`InputError`]: if a package is missing, the score of the model is no cosine, the encoder's pooler is not a
+        linear layer with tanh, or the cosines of the folder differ.
     """
     need_packages("the export", "export", "sentence_transformers")
     if not isinstance(model, ExtraBertForSimilarity) or not isinstance(model.head, CosineSimilarityHead):
@@ -117,7 +117,7 @@ def load_sentence_transformer(folder: str | Path, *, trust_remote_code: bool = F
 
 
 def _modules(model: ExtraBertForSimilarity) -> list[tuple[str, dict[str, Any], dict[str, torch.Tensor]]]:
-    """Gives the class, the config and the weights of each module behind the encoder."""
+    """Returns class, config and weights of each module after the encoder."""
     width = model.config.hidden_size
     if model.config.pooling == "pooler":
         dense, activation = (getattr(model.backbone.pooler, name, None) for name in ("dense", "activation"))
@@ -170,7 +170,7 @@ def _dense(
 
 @torch.inference_mode()
 def _largest_score(model: ExtraBertForSimilarity, query: torch.Tensor) -> float:
-    """Bounds `|q . h_i|`: twice what Cauchy and Schwarz give for the largest state of random sentences."""
+    """Bounds `|q . h_i|`: twice the Cauchy-Schwarz bound for the largest token state of random sentences."""
     generator = torch.Generator().manual_seed(0)
     input_ids = torch.randint(model.config.backbone_config.vocab_size, (64, 16), generator=generator)
     states = model.backbone(input_ids=input_ids, attention_mask=torch.ones_like(input_ids)).last_hidden_state

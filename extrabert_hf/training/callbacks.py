@@ -21,8 +21,8 @@ class KeepBestPerTask(TrainerCallback):
     """
     Saves the model of a single task whenever an evaluation has the best score of that task so far.
 
-    [`RunFolder.best_of`] names the folder. A file in the same folder holds the step and the score. Earlier scores are read from the trainer's state, so a
-    resumed run also compares with the evaluations before the interruption.
+    [`RunFolder.best_of`] names the folder. A file in the same folder holds the step and the score. Earlier scores are
+    read from the trainer's state, so a resumed run also compares with the evaluations before the interruption.
 
     Args:
         tasks (`Mapping[str, TaskSpec]`):

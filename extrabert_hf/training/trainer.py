@@ -25,7 +25,7 @@ from extrabert_hf.data.collators import EXTRA_COLUMNS
 from extrabert_hf.data.samplers import LengthBucketSampler, TokenBudgetBatchSampler
 from extrabert_hf.errors import InputError
 from extrabert_hf.runs.folder import RunFolder
-from extrabert_hf.sharing.hub import claim_repository, push_folder, told_in_one_line
+from extrabert_hf.sharing.hub import claim_repository, hub_errors_in_one_line, push_folder
 from extrabert_hf.sharing.model_card import HubArguments
 from extrabert_hf.sharing.repository_files import default_name
 from extrabert_hf.training.callbacks import SetSamplerEpoch
@@ -187,7 +187,7 @@ class ExtraBertTrainer(Trainer):
         """Checks before training that the token may push and that the repository is free."""
         if self.is_world_process_zero():
             name = self.args.hub_model_id or default_name(Path(self.args.output_dir))
-            with told_in_one_line(name):
+            with hub_errors_in_one_line(name):
                 self.hub_model_id = claim_repository(name, self._sharing(private))
 
     def push_to_hub(

@@ -112,7 +112,7 @@ print(json.dumps(Accuracy().compute(**rows) | Pearson().compute(**rows)))
 @pytest.mark.parametrize("side", ["predictions", "labels"])
 def test_a_constant_input_is_told_and_scores_zero(name, side):
     rows = {"predictions": [0, 1, 2], "labels": [2, 1, 1], side: [2, 2, 2]}
-    with pytest.warns(ConstantInputWarning, match=rf"`{name}` is 0\.0, for the {side} are constant: all 3 are 2"):
+    with pytest.warns(ConstantInputWarning, match=rf"`{name}` is 0\.0 because the {side} are constant: all 3 are 2"):
         assert compute_metric(name, **rows) == 0.0
 
 

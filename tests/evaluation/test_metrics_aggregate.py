@@ -23,5 +23,5 @@ def test_the_main_metric_counts_whatever_else_there_is():
 
 def test_an_error_has_no_place_in_a_mean_of_scores():
     task = replace(PAPER_TASKS["sts"], metric="mse")
-    with pytest.raises(InputError, match="`metric` of sts must be one of which more is better, got 'mse'"):
+    with pytest.raises(InputError, match="`metric` of sts must be a metric for which higher is better, got 'mse'"):
         aggregate_scores({"sts": task}, {"sts": {"mse": 1.0}})

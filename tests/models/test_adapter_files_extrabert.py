@@ -7,7 +7,10 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModel
 
 from extrabert_hf import ExtraBertConfig, ExtraBertForMultiTask, ExtraBertForParaphrase, ExtraBertForSimilarity
+from extrabert_hf.errors import InputError
+from extrabert_hf.pretrained.adapters import load_adapter
 from extrabert_hf.pretrained.lora import merge_lora, save_adapter, with_lora
+from extrabert_hf.sharing.composition import compose_adapters
 
 MODELS = [ExtraBertForParaphrase, ExtraBertForMultiTask]
 
@@ -87,3 +90,16 @@ def test_a_missing_adapter_is_an_error(tiny_encoder, tmp_path):
     shutil.rmtree(tmp_path / "adapter")
     with pytest.raises(OSError, match="adapter_config"):
         AutoModel.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("option", ["use_rslora", "use_dora", "rank_pattern"])
+def test_an_adapter_that_is_not_plain_lora_is_refused_by_each_loader(option, tiny_encoder, tmp_path):
+    adapter_repository(ExtraBertForParaphrase, tiny_encoder, tmp_path)
+    path = tmp_path / "adapter" / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {option: {"query": 1} if "pattern" in option else True}))
+    with pytest.raises(ValueError, match=rf"must hold a plain LoRA adapter, got one with {option}"):
+        AutoModel.from_pretrained(tmp_path)
+    with pytest.raises(InputError, match=rf"must hold a plain LoRA adapter, got one with {option}"):
+        load_adapter(tmp_path / "adapter")
+    with pytest.raises(InputError, match=rf"`folders` must hold a plain LoRA adapter: .* got one with {option}"):
+        compose_adapters({"para": tmp_path})

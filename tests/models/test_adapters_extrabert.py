@@ -104,7 +104,7 @@ def test_two_threads_have_their_own_tasks(model, random_batch):
 
 
 def test_the_encoder_alone_does_not_run_silently_without_an_adapter(model, random_batch):
-    with pytest.raises(ValueError, match="must be called through its model, which says the `task`"):
+    with pytest.raises(ValueError, match="must be called by its model, which passes the `task`"):
         model.backbone(**random_batch(2, pair=False))
 
 
@@ -134,13 +134,13 @@ def test_gradient_checkpointing_is_refused(model):
 
 
 def test_no_further_adapter_is_put_on_it(model):
-    with pytest.raises(InputError, match="must have a model without adapters of its own"):
+    with pytest.raises(InputError, match="must have a model without adapters"):
         with_lora(model)
 
 
 def test_an_unknown_layer_is_named_with_those_there_are(tiny_bert):
     tasks = {"sst": {"head": "sentiment", "adapter": {"r": 2, "lora_alpha": 2, "target_modules": ["qury"]}}}
-    with pytest.raises(ValueError, match=r"`target_modules` of \['dense', 'key', 'query', 'value'\].*'qury'"):
+    with pytest.raises(ValueError, match=r"`target_modules` .* some of \['dense', 'key', 'query', 'value'\].*'qury'"):
         ExtraBertForMultiTask(ExtraBertConfig(backbone_config=tiny_bert, tasks=tasks))
     with pytest.raises(Exception, match="must give an `adapter` `r`, `lora_alpha` and `target_modules`"):
         ExtraBertConfig(backbone_config=tiny_bert, tasks={"sst": {"head": "sentiment", "adapter": {"r": 2}}})

@@ -12,7 +12,17 @@ from transformers import AutoModel, AutoTokenizer
 from extrabert_hf import ExtraBertConfig, ExtraBertForMultiTask
 from extrabert_hf.models import MODEL_FOR_HEAD
 
-CODE = ("adapter_files", "base", "configuration", "heads", "joining", "modeling", "unpadding", "pipelines", "pooling")
+CODE = (
+    "adapter_files",
+    "base",
+    "configuration",
+    "heads",
+    "cross_encoding",
+    "modeling",
+    "unpadding",
+    "pipelines",
+    "pooling",
+)
 LIBRARIES = sysconfig.get_path("purelib")
 CLEAN_PROCESS = f"""
 import sys

@@ -53,10 +53,10 @@ def test_without_a_mask_every_token_counts(model, random_batch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"task": ["sst", "sts"]}, "one a row, 3, got 2"),
-        ({"task": ["sst", "sts", "para"], "labels": torch.zeros(3)}, "one for the whole batch where more than"),
+        ({"task": ["sst", "sts"]}, "one for each of 3 rows, got 2"),
+        ({"task": ["sst", "sts", "para"], "labels": torch.zeros(3)}, "must be a single task to compute a loss"),
         ({"task": ["sst", "sts", "nil"]}, "must be one of 'sst', 'para', 'sts', got 'nil'"),
-        ({"task": []}, "one a row, 3, got 0"),
+        ({"task": []}, "one for each of 3 rows, got 0"),
     ],
 )
 def test_tasks_that_do_not_fit_the_rows_are_named(arguments, message, model, random_batch):

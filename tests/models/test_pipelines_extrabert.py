@@ -122,7 +122,7 @@ def test_a_row_of_another_form_is_told_with_the_forms_there_are(sentiment, parap
         sentiment(7)
     with pytest.raises(ValueError, match="`top_k` must be 1 or more"):
         sentiment(SENTENCES, top_k=0)
-    with pytest.raises(ValueError, match="`head` is for a model of several tasks"):
+    with pytest.raises(ValueError, match="`head` is for a multitask model"):
         sentiment(SENTENCES, head="sst")
 
 

@@ -170,9 +170,7 @@ def test_a_run_that_pushes_is_loaded_by_its_id_without_the_package(
 
 TRAINER = """
 import sys
-from extrabert_hf import ExtraBertForSimilarity
-from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
-from extrabert_hf.training.trainer import ExtraBertTrainer
+from extrabert_hf import ExtraBertForSimilarity, ExtraBertTrainer, ExtraBertTrainingArguments
 from transformers import AutoTokenizer
 
 encoder, folder = sys.argv[1:]
@@ -224,7 +222,7 @@ api.upload_folder(repo_id='tester/encoder', folder_path={tiny_encoder!r})"
 
 
 FAULTS = {
-    "wrong token": ({"HF_TOKEN": "hf_wrong"}, None, r"the Hub does not take the token \(401\) for 'new'"),
+    "wrong token": ({"HF_TOKEN": "hf_wrong"}, None, r"the Hub does not accept the token \(401\) for 'new'"),
     "no token": ({"HF_TOKEN": ""}, None, r"the Hub needs a token to push 'new': `hf auth login`, or HF_TOKEN"),
     "no right": (
         {},
@@ -295,7 +293,7 @@ def test_a_card_that_the_hub_does_not_take_is_told(hub, push, run_of):
     hub.card_errors = ["license must be one of mit, ..."]
     done = push(run_of("sts"), "--hub_license", "mine", "--hub_model_id", "new")
     assert done.returncode == 2
-    assert "error: the Hub does not take 'new': Invalid metadata in README.md" in last_line(done)
+    assert "error: the Hub does not accept 'new': Invalid metadata in README.md" in last_line(done)
     assert "license must be one of mit" in last_line(done)
 
 
@@ -339,7 +337,7 @@ def test_a_run_that_could_not_push_says_so_before_it_trains(hub, recipe, tiny_en
     words = ["--model_name_or_path", tiny_encoder, "--data", "sample", "--output_dir", tmp_path / "run"]
     done = recipe("recipes/sft_sts.py", *words, "--push_to_hub", "true", HF_TOKEN="hf_wrong")
     assert done.returncode == 2
-    assert re.match(r"error: the Hub does not take the token \(401\) for 'extrabert-run'", last_line(done))
+    assert re.match(r"error: the Hub does not accept the token \(401\) for 'extrabert-run'", last_line(done))
     assert not (tmp_path / "run" / "model.safetensors").exists()
 
 
