@@ -4,7 +4,6 @@ import hashlib
 import logging
 import re
 import shlex
-import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd, HfApi, get_token
 from huggingface_hub.errors import HFValidationError, HTTPError
+from tqdm import tqdm
 
 from extrabert_hf.errors import InputError, one_line
 from extrabert_hf.sharing.model_card import HubArguments
@@ -158,8 +158,8 @@ def hub_errors_in_one_line(name: str, again: str | None = None) -> Iterator[None
             raise
         kept = "" if again is None else f" The folder is unchanged; to try again: {again}"
         reason = _reason(cause, name) + kept
-        for failed in {error, cause}:
-            traceback.clear_frames(failed.__traceback__)  # ends the progress bars of the uploads before the error line
+    for bar in list(tqdm._instances):  # bars of uploads would print after the error; no public list
+        bar.close()
     raise InputError(reason)
 
 
