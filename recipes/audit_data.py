@@ -34,8 +34,7 @@ if __name__ == "__main__":
             tokenizer = load_tokenizer(arguments.tokenizer, data.max_length or DEFAULT_MAX_LENGTH)
         reports = {}
         for spec in [task.apply_to(PAPER_TASKS[name]) for name in names]:
-            rows = data.load(spec, seed=42)
-            reports[spec.name] = audit(rows, spec, tokenizer, majority_baseline=majority_baseline)
+            reports[spec.name] = audit(data.load(spec, seed=42), spec, tokenizer, majority_baseline=majority_baseline)
             print(audit_page(reports[spec.name]), end="\n\n")
         if arguments.json is not None:
             write_audit(arguments.json, reports)

@@ -142,7 +142,7 @@ def onnx_variant(name: str, session: Any, size: int, tokenizer: PreTrainedTokeni
 
 
 def sentence_transformers_variant(name: str, loaded: Any, model: ExtraBertForSimilarity, size: int) -> Variant:
-    """Makes the variant of a loaded `SentenceTransformer`; the head of `model` computes scores from its vectors."""
+    """Makes the variant of a loaded `SentenceTransformer`. The head of `model` computes scores from the vectors."""
 
     def logits(columns: Columns) -> np.ndarray:
         vectors = [

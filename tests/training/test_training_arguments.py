@@ -37,7 +37,7 @@ def test_model_arguments_are_described_by_the_config_alone():
     shown = {field.name: field for field in dataclasses.fields(ModelArguments)}
     for name in set(TASK_FIELDS) - {"score_range", "class_names"}:
         assert shown[name].metadata["help"].replace("%%", "%") == described[name]
-    assert "learns badly" in described["similarity_bounds"]
+    assert "trains badly" in described["similarity_bounds"]
     assert "`" not in "".join(described.values()) and "[" not in described["pooling"]
     assert set(described) <= {field.name for field in dataclasses.fields(ExtraBertConfig)}
     text = " ".join(RecipeParser(ModelArguments).format_help().split())
