@@ -49,7 +49,7 @@ __all__ = [
     "finetune",
     "parse_run",
 ]
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _MODULES = {
     "PAPER_TASKS": "tasks",
