@@ -15,6 +15,10 @@ from extrabert_hf.training.recipe_parser import described_arguments
 logger = logging.getLogger(__name__)
 
 
+MODEL_FIELDS = tuple(name for name in TASK_FIELDS if name not in ("score_range", "class_names", "columns"))
+"""Fields of [`ExtraBertConfig`] that a run sets by flags. The others come from the task."""
+
+
 @dataclass
 class EncoderArguments:
     """The encoder of a model: the part of [`ModelArguments`] that is not in [`ExtraBertConfig`]."""
@@ -34,7 +38,7 @@ class EncoderArguments:
 
     def config_fields(self) -> dict[str, Any]:
         """Returns the fields that go to [`ExtraBertConfig`]."""
-        return {name: value for name, value in dataclasses.asdict(self).items() if name in TASK_FIELDS}
+        return {name: value for name, value in dataclasses.asdict(self).items() if name in MODEL_FIELDS}
 
 
 def _argument_from_config(name: str) -> tuple[str, Any, Any]:
@@ -49,8 +53,7 @@ def _argument_from_config(name: str) -> tuple[str, Any, Any]:
 
 ModelArguments = make_dataclass(
     "ModelArguments",
-    # labels come from the task
-    [_argument_from_config(name) for name in TASK_FIELDS if name not in ("score_range", "class_names")],
+    [_argument_from_config(name) for name in MODEL_FIELDS],
     bases=(EncoderArguments,),
     namespace={"__module__": __name__, "__doc__": "The encoder, and the fields of [`ExtraBertConfig`] for its head."},
 )

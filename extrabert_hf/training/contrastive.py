@@ -105,11 +105,12 @@ class ContrastiveTrainer(ExtraBertTrainer):
         args: ExtraBertTrainingArguments,
         data_collator: DataCollator,
         train_dataset: Dataset,
-        processing_class: PreTrainedTokenizerBase,
+        eval_dataset: None = None,
+        processing_class: PreTrainedTokenizerBase | None = None,
         *,
         temperature: float,
     ) -> None:
-        super().__init__(model, args, data_collator, train_dataset, processing_class=processing_class)
+        super().__init__(model, args, data_collator, train_dataset, eval_dataset, processing_class)
         self.temperature = temperature
 
     def compute_loss(
@@ -182,7 +183,7 @@ def pretrain(arguments: ContrastiveArguments, training: ExtraBertTrainingArgumen
         training,
         DataCollatorForSentences(tokenizer.pad_token_id),
         tokenize_dataset(Dataset.from_dict({"sentence1": first, "sentence2": second}), tokenizer),
-        tokenizer,
+        processing_class=tokenizer,
         temperature=arguments.temperature,
     )
     folder = Path(training.output_dir)

@@ -33,13 +33,16 @@ def prepare_process(args: TrainingArguments) -> ExtraBertTrainingArguments:
     Raises:
         [`InputError`]: if the processes that a launcher started form no group, or decide on different precisions.
     """
-    if not isinstance(args, ExtraBertTrainingArguments):
+    is_plain = not isinstance(args, ExtraBertTrainingArguments)
+    if is_plain:
         args = _with_our_fields(args)
     if args.precision_reason is not None:
         return args
     if args.hub_token is not None:
         os.environ["HF_TOKEN"] = args.hub_token  # the Hub's client reads it; the arguments are written to files
     bf16, reason = choose_precision(args)
+    if is_plain:
+        reason = "set by TrainingArguments"
     prepared = replace(args, bf16=bf16, hub_token=None)
     prepared.precision_reason = reason
     check_group(prepared.world_size)
@@ -74,6 +77,8 @@ def choose_precision(args: ExtraBertTrainingArguments) -> tuple[bool, str]:
 
 def _with_our_fields(args: TrainingArguments) -> ExtraBertTrainingArguments:
     values = {entry.name: getattr(args, entry.name) for entry in fields(TrainingArguments) if entry.init}
-    if not args.push_to_hub:
-        values["hub_strategy"] = "end"  # the default of transformers, 'every_save', has no effect without a push
+    if values["hub_strategy"] == TrainingArguments.hub_strategy:
+        values["hub_strategy"] = (
+            ExtraBertTrainingArguments.hub_strategy
+        )  # the default of transformers pushes checkpoints
     return ExtraBertTrainingArguments(**values)

@@ -43,10 +43,14 @@ class ExtraBertTrainer(Trainer):
     Args:
         args (`TrainingArguments`, *optional*):
             The trainer works with a copy that [`prepare_process`] makes. A plain `TrainingArguments` gets the defaults
-            of the fields that [`ExtraBertTrainingArguments`] adds, such as `head_learning_rate`.
-            `None` is `ExtraBertTrainingArguments("tmp_trainer")`.
+            of the fields that [`ExtraBertTrainingArguments`] adds, such as `head_learning_rate`; `length_buckets` is
+            `False` if `train_dataset` has no column `length`. `None` is `ExtraBertTrainingArguments("tmp_trainer")`,
+            without evaluation if there is no `eval_dataset`.
         train_dataset (`Dataset`, *optional*):
             `length_buckets` and `max_tokens_per_batch` need a column `length` (see [`tokenize_dataset`]).
+
+    Raises:
+        [`InputError`]: if the column `length` is missing, in [`get_train_dataloader`].
     """
 
     def __init__(
@@ -65,7 +69,12 @@ class ExtraBertTrainer(Trainer):
         optimizer_cls_and_kwargs: tuple[type[torch.optim.Optimizer], dict[str, Any]] | None = None,
         preprocess_logits_for_metrics: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
     ) -> None:
-        own_args = copy.copy(prepare_process(args or ExtraBertTrainingArguments("tmp_trainer")))
+        if args is None:
+            without_evaluation = {"eval_strategy": "no", "load_best_model_at_end": False}
+            args = ExtraBertTrainingArguments("tmp_trainer", **({} if eval_dataset else without_evaluation))
+        own_args = copy.copy(prepare_process(args))
+        if not isinstance(args, ExtraBertTrainingArguments) and not has_lengths(train_dataset):
+            own_args.length_buckets = False  # plain arguments do not ask for it
         own_args.remove_unused_columns = False  # the collator takes the columns that it needs
         super().__init__(
             model,
@@ -156,7 +165,7 @@ class ExtraBertTrainer(Trainer):
         passes = 2 if self.args.r_drop else 1
         step = self.data_collator.pad_to_multiple_of or 1
         sampler = TokenBudgetBatchSampler(
-            [passes * sentences * step * -(-length // step) for length in rows["length"][:]],
+            [passes * sentences * step * -(-length // step) for length in self._lengths("max_tokens_per_batch")],
             self.args.max_tokens_per_batch,
             self.data_seed,
             multiple_of=self.args.world_size * self.args.gradient_accumulation_steps,
@@ -180,8 +189,15 @@ class ExtraBertTrainer(Trainer):
     def _get_train_sampler(self, train_dataset: Any = None) -> torch.utils.data.Sampler | None:
         if not self.args.length_buckets:
             return super()._get_train_sampler(train_dataset)
-        lengths = self.train_dataset["length"][:]
-        return LengthBucketSampler(lengths, self.global_batch_size, self.data_seed)
+        return LengthBucketSampler(self._lengths("length_buckets"), self.global_batch_size, self.data_seed)
+
+    def _lengths(self, argument: str) -> list[int]:
+        if not has_lengths(self.train_dataset):
+            raise InputError(
+                f"`{argument}` needs a column `length` in `train_dataset`, which tokenize_dataset adds, "
+                f"got the columns {getattr(self.train_dataset, 'column_names', [])}."
+            )
+        return self.train_dataset["length"][:]
 
     def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
         """Checks before training that the token may push and that the repository is free."""
@@ -256,6 +272,11 @@ class ExtraBertTrainer(Trainer):
     def data_seed(self) -> int:
         """Seed of the order of the rows."""
         return self.args.seed if self.args.data_seed is None else self.args.data_seed
+
+
+def has_lengths(dataset: Any) -> bool:
+    """Returns whether a data set, of one task or of several, knows the lengths of its rows in tokens."""
+    return "length" in (getattr(dataset, "column_names", None) or ()) or hasattr(dataset, "lengths")
 
 
 def plain_model(model: torch.nn.Module) -> torch.nn.Module:

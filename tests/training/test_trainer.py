@@ -10,7 +10,9 @@ from transformers import Trainer, TrainingArguments
 from extrabert_hf import ExtraBertConfig, ExtraBertForSimilarity
 from extrabert_hf.data.collators import DataCollatorForSentences
 from extrabert_hf.data.samplers import LengthBucketSampler
+from extrabert_hf.errors import InputError
 from extrabert_hf.training.multitask_trainer import MultiTaskTrainer
+from extrabert_hf.training.setup import prepare_process
 from extrabert_hf.training.trainer import ExtraBertTrainer
 from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
 
@@ -81,6 +83,30 @@ def test_plain_training_arguments_are_accepted(make_trainer, tmp_path):
     assert isinstance(trainer.get_train_dataloader().batch_sampler.sampler, LengthBucketSampler)
     assert {group["initial_lr"] for group in trainer.optimizer.param_groups} == {1e-4, 1e-3}
     assert made.model.unpad is True
+
+
+def test_rows_without_lengths_are_trained_in_random_order_by_plain_arguments_only(make_trainer, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # of the default output folder
+    made = make_trainer()
+    rows = made.train_dataset.remove_columns("length")
+    plain = TrainingArguments(output_dir=str(tmp_path / "plain"), max_steps=1, use_cpu=True)
+    trainer = ExtraBertTrainer(made.model, plain, made.data_collator, rows)
+    trainer.train()
+    assert not isinstance(trainer.get_train_dataloader().batch_sampler.sampler, LengthBucketSampler)
+    for argument in ({}, {"max_tokens_per_batch": 100}):
+        ours = ExtraBertTrainer(made.model, make_trainer(**argument).args, made.data_collator, rows)
+        name = next(iter(argument), "length_buckets")
+        with pytest.raises(
+            InputError, match=rf"`{name}` needs a column `length` .* got the columns \['input_ids', 'lab"
+        ):
+            ours.train()
+    assert ExtraBertTrainer(made.model, train_dataset=rows).args.eval_strategy == "no"
+
+
+def test_plain_arguments_that_push_are_accepted_with_one_push_at_the_end(tmp_path):
+    prepared = prepare_process(TrainingArguments(output_dir=str(tmp_path), push_to_hub=True, use_cpu=True))
+    assert prepared.hub_strategy == "end"
+    assert prepared.precision_reason == "set by TrainingArguments"
 
 
 @pytest.mark.parametrize("arguments", [{}, {"max_tokens_per_batch": 100}, {"length_buckets": False}])
