@@ -143,6 +143,11 @@ def _modules(model: ExtraBertForSimilarity) -> list[tuple[str, dict[str, Any], d
                 _pooling("mean", width),
                 ("sentence_transformers.models.Normalize", {}, {}),
             ]
+    elif model.config.pooling != "dot":
+        raise InputError(
+            "`pooling` must be one of 'pooler', 'cls', 'mean', 'dot', 'multiplicative' for sentence-transformers, "
+            f"got {model.config.pooling!r}."
+        )
     config = {"hidden_size": width, "learned": query is not None}
     class_name = f"{Path(attention_pooling.__file__).stem}.{AttentionPooling.__name__}"
     return [(class_name, config, {} if query is None else {"query": query.contiguous()})]

@@ -77,8 +77,6 @@ def choose_precision(args: ExtraBertTrainingArguments) -> tuple[bool, str]:
 
 def _with_our_fields(args: TrainingArguments) -> ExtraBertTrainingArguments:
     values = {entry.name: getattr(args, entry.name) for entry in fields(TrainingArguments) if entry.init}
-    if values["hub_strategy"] == TrainingArguments.hub_strategy:
-        values["hub_strategy"] = (
-            ExtraBertTrainingArguments.hub_strategy
-        )  # the default of transformers pushes checkpoints
+    if values["hub_strategy"] == TrainingArguments.hub_strategy:  # the default, which would push checkpoints
+        values["hub_strategy"] = ExtraBertTrainingArguments.hub_strategy
     return ExtraBertTrainingArguments(**values)
