@@ -39,7 +39,7 @@ def rates_in_turn(
 
     Args:
         contenders (`Mapping[str, Callable]`):
-            By name, what sets up a contender's work.
+            By name, the function that sets up the work of a contender.
         rows (`Mapping[str, Dataset]`):
             Rows by task, the same number for each task.
         rounds (`int`):
@@ -50,7 +50,7 @@ def rates_in_turn(
             `"rows/s"`, rows of one task a second, or `"steps/s"`, training steps a second.
 
     Returns:
-        `dict[str, list[float]]`: by contender, one rate a round.
+        `dict[str, list[float]]`: by contender, one rate per round.
     """
     count = min(map(len, rows.values()))
     amount = {"rows/s": count, "steps/s": -(-count // batch_size)}[unit]
@@ -85,7 +85,7 @@ def in_turn(names: list[str], measure: Callable[[str], float], rounds: int) -> d
 
 
 def seconds_of(work: Work) -> float:
-    """Returns the seconds that work takes; loading the model and the rows is done before and not counted."""
+    """Returns the seconds that work takes; the time to load the model and the rows is not counted."""
     run = function_of(work)
     gc.collect()  # frees the model of the measurement before
     start = time.perf_counter()
@@ -161,7 +161,7 @@ def measure_scaling(contenders: Mapping[str, Contender], rows: Rows) -> Scaling:
 
     Args:
         contenders (`Mapping[str, Callable]`):
-            What sets up the work of `"ours"` and of `"peer"`.
+            The functions that set up the work of `"ours"` and of `"peer"`.
         rows (`Mapping[str, Dataset]`):
             Rows by task. A quarter of them is used to measure sentences of a given number of words.
     """
@@ -261,7 +261,7 @@ MEMORY_STEPS = 3
 
 
 def can_measure_memory() -> bool:
-    """Whether peak memory can be read: CUDA counts it, and so does Linux for each process."""
+    """Whether peak memory can be measured: CUDA counts it, and Linux counts it for each process."""
     return torch.cuda.is_available() or PROCESS_STATUS.is_file()
 
 
@@ -293,7 +293,7 @@ def longest_rows(rows: Dataset, batch_size: int) -> Dataset:
 
 
 def memory_of_work(build: Contender, rows: Rows) -> float:
-    """Does the work once in this process; returns what [`memory_in_own_process`] returns."""
+    """Does the work once in this process; returns the result of [`memory_in_own_process`]."""
     keep_freed_memory()
     with quiet_libraries():
         run = function_of(build(rows))

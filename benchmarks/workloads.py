@@ -49,7 +49,7 @@ Contender = Callable[[Rows], Work]
 @dataclass(frozen=True)
 class Setting:
     """
-    What all contenders of a comparison share.
+    The settings that all contenders of a comparison share.
 
     Args:
         model_name_or_path (`str`):
@@ -101,7 +101,7 @@ def our_trainer(setting: Setting, rows: Rows, *, two_forwards: bool = False, **f
 
     Args:
         setting ([`Setting`]):
-            What all contenders share.
+            The settings that all contenders share.
         rows (`Mapping[str, Dataset]`):
             The training rows of one task.
         two_forwards (`bool`, defaults to `False`):
@@ -125,7 +125,7 @@ def our_trainer(setting: Setting, rows: Rows, *, two_forwards: bool = False, **f
 
 
 class TwoForwards:
-    """Mixin for models of pairs: encodes the first and the second sentences separately, each padded on their own."""
+    """Mixin for models of pairs: encodes and pads the first and the second sentences separately."""
 
     def _pool(
         self, pooling: nn.Module | None, input_ids: torch.Tensor, attention_mask: torch.Tensor
@@ -228,7 +228,7 @@ def our_scoring(setting: Setting, rows: Rows) -> Callable[[], Any]:
 
     Args:
         setting ([`Setting`]):
-            What all contenders share.
+            The settings that all contenders share.
         rows (`Mapping[str, Dataset]`):
             The pairs of one task.
 

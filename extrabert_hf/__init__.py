@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from wrapt import register_post_import_hook
 
-if TYPE_CHECKING:  # for type checkers; `_MODULES` below is what is imported
+if TYPE_CHECKING:  # for type checkers; at run time `_MODULES` below selects what is imported
     from extrabert_hf.errors import InputError
     from extrabert_hf.inference.predictor import Predictions, Predictor
     from extrabert_hf.models.configuration_extrabert import ExtraBertConfig
@@ -87,8 +87,8 @@ class _ModelClasses(tuple):
     """
     The model classes, imported when transformers reads this tuple.
 
-    The auto classes get a tuple, so that `from_pretrained` picks the class by the config's `architectures`. With one
-    class registered, or one after the other, the last one would load every folder.
+    The auto classes get a tuple, so that `from_pretrained` picks the class by the config's `architectures`. If classes
+    were registered one by one, the last one would load every folder.
     """
 
     def __iter__(self) -> Iterator[type]:

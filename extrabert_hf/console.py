@@ -1,4 +1,4 @@
-"""The terminal output of a command: its messages and one-line errors, without those of the libraries it uses."""
+"""The terminal output of a command: messages and one-line errors of this package, without messages of libraries."""
 
 import logging
 import os
@@ -15,8 +15,8 @@ def recipe_console() -> Iterator[None]:
     """
     Shows the package's log on stderr while a recipe runs. An [`InputError`] ends it with one line and status 2.
 
-    Only the first process of a machine shows messages. Other exceptions are defects of this package and keep their
-    traceback.
+    Only the first process of a machine shows messages. Other exceptions are defects of this package and are shown with
+    the traceback.
     """
     is_first = os.environ.get("LOCAL_RANK", "0") == "0"
     handler = logging.StreamHandler(sys.stderr)

@@ -1,4 +1,4 @@
-"""The error that a user can correct, and any other error as one line."""
+"""The error for wrong input of a user, and functions that format and raise errors."""
 
 import importlib.util
 from pathlib import Path
@@ -7,15 +7,15 @@ from huggingface_hub.errors import StrictDataclassError
 
 
 class InputError(ValueError):
-    """The user passed something that cannot be used. The message names it, the allowed form, and what was passed."""
+    """Input of a user that cannot be used. The message names the argument, the allowed form, and the value."""
 
 
 def one_line(error: BaseException) -> str:
     r"""
     Returns the message of an exception on one line.
 
-    For an error of a config's field (huggingface_hub's `StrictDataclassError`) it is the message of the cause, which
-    names the allowed values. An exception without a message is named by its class.
+    For an error of a config's field (huggingface_hub's `StrictDataclassError`) the result is the message of the cause,
+    which names the allowed values. For an exception without a message, the result is the name of the class.
 
     Example:
         >>> one_line(OSError("no such model:\n  'bert'")), one_line(KeyError())
@@ -32,11 +32,11 @@ def missing_package(what: str, extra: str, package: str) -> InputError:
 
     Args:
         what (`str`):
-            The feature that needs the package, as in "the export".
+            The feature that needs the package, such as "the export".
         extra (`str`):
-            The extra of this package that installs it.
+            The extra of `extrabert_hf` that installs the package.
         package (`str`):
-            The name to import it by.
+            Import name of the package.
 
     Example:
         >>> missing_package("the export", "export", "onnx")
@@ -53,7 +53,7 @@ def need_packages(what: str, extra: str, *packages: str) -> None:
 
 
 def refuse_file(argument: str, path: Path) -> None:
-    """Raises an [`InputError`] if the path that must become a folder is a file."""
+    """Raises an [`InputError`] if the path of a folder is a file."""
     if path.exists() and not path.is_dir():
         raise InputError(f"`{argument}` must be a folder, got the file {path}.")
 
@@ -70,7 +70,7 @@ def need_folder(argument: str, path: Path) -> None:
 
 
 def need_place_for_file(argument: str, path: Path) -> None:
-    """Creates the parent folder of the file that an argument names; raises an [`InputError`] if it cannot."""
+    """Creates the parent folder of the file that an argument names; raises an [`InputError`] if that fails."""
     if path.is_dir():
         raise InputError(f"`{argument}` must be a file, got the folder {path}.")
     need_folder(argument, path.parent)

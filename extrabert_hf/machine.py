@@ -19,7 +19,7 @@ CPU_INFO = Path("/proc/cpuinfo")
 
 
 def describe_machine() -> dict[str, Any]:
-    """Names the processor, PyTorch's threads and version, and the accelerator where there is one."""
+    """Returns the processor, PyTorch's threads and version, and the accelerator if the machine has one."""
     machine = {"cpu": _cpu_model(), "threads": torch.get_num_threads(), "torch": torch.__version__}
     if torch.accelerator.is_available():
         device = torch.accelerator.current_accelerator()
@@ -28,7 +28,7 @@ def describe_machine() -> dict[str, Any]:
 
 
 def _cpu_model() -> str:
-    """Returns the processor's name on Linux; the architecture elsewhere, and where Linux has no name (ARM)."""
+    """Returns the processor's name on Linux; the architecture on other systems, or if Linux has no name (ARM)."""
     text = CPU_INFO.read_text() if CPU_INFO.exists() else ""
     found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
     return found[1] if found else platform.machine()
@@ -48,7 +48,7 @@ def keep_freed_memory() -> bool:
     step 47 MB for the gradient of MiniLM's word embeddings alone.
 
     Returns:
-        `bool`: whether the setting was made.
+        `bool`: whether glibc accepted the setting.
     """
     if platform.libc_ver()[0] != "glibc":
         return False
@@ -60,7 +60,7 @@ def join_processes() -> PartialState:
     """
     Joins this process to the process group of `accelerate launch`, where each process has its own device.
 
-    Processes wait for each other for up to a week: one may work hours longer than another.
+    The time-out is a week, because one process may work hours longer than another.
 
     Raises:
         [`InputError`]: if the launched processes do not form one group.
@@ -71,7 +71,7 @@ def join_processes() -> PartialState:
 
 
 def check_group(size: int) -> None:
-    """Raises [`InputError`] for a group that is smaller than the launcher's; leaves the group at exit."""
+    """Raises [`InputError`] if the group has fewer processes than the launcher started; leaves the group at exit."""
     started = int(os.environ.get("WORLD_SIZE", "1"))
     if size != started:
         raise InputError(
@@ -104,7 +104,7 @@ def choose_bf16(use_cpu: bool = False) -> tuple[bool, str]:
 
     Args:
         use_cpu (`bool`, defaults to `False`):
-            Whether training runs on the CPU although there is an accelerator.
+            Whether training runs on the CPU although the machine has an accelerator.
 
     Returns:
         `tuple[bool, str]`: the choice, and its reason in a few words.

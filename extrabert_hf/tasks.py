@@ -33,8 +33,8 @@ class TaskSpec:
             Names of the columns in the files. `None` uses the first well-known name that a file has (see
             `data/validation.py`).
         remembered_columns (`tuple[str, ...]`):
-            Those of the four column fields, such as `"label_column"`, that a trained model remembers from its training
-            rows. A file may lack such a column: then the well-known names are tried.
+            The column fields, such as `"label_column"`, that a trained model remembers from its training rows. If a
+            file lacks such a column, the well-known names are tried.
         metric (`str`):
             Metric of `evaluation/metrics.py` that selects the best checkpoint.
         course_stem (`str`, *optional*):

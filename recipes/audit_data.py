@@ -1,6 +1,6 @@
 """
-Checks rows before training: duplicates, texts in two splits or with several labels, the distribution of labels and
-lengths, and the score of a constant prediction.
+Checks rows before training: duplicates, texts in two splits, texts with several labels, the distribution of labels
+and of lengths, and the score of a constant prediction.
 
     python recipes/audit_data.py --data sample --json audit.json
 """
@@ -22,7 +22,7 @@ from extrabert_hf.training.recipe_parser import RecipeParser
 if __name__ == "__main__":
     with recipe_console():
         parser = RecipeParser([TaskArguments, DataArguments], description=__doc__)
-        parser.add_argument("--like", choices=[*PAPER_TASKS], help="the paper's task with the form of your own rows")
+        parser.add_argument("--like", choices=[*PAPER_TASKS], help="task of the paper with rows of the same form")
         parser.add_argument("--tokenizer", help="model whose tokenizer counts truncated sentences, such as minilm")
         parser.add_argument("--json", type=Path, help="file to write the audit to")
         task, data, arguments = parser.parse_args_into_dataclasses()

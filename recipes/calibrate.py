@@ -20,9 +20,9 @@ if __name__ == "__main__":
     with recipe_console():
         parser = RecipeParser(ColumnArguments, description=__doc__)
         parser.add_argument("model", help="folder or Hub id")
-        parser.add_argument("--task", help="which task of a multitask model; only this task is written")
-        parser.add_argument("--data", required=True, help="'sample', a folder, a file (all of it) or a Hub id")
-        parser.add_argument("--dataset_config", help="config name of a Hub data set")
+        parser.add_argument("--task", help="task of a multitask model; only the model of this task is written")
+        parser.add_argument("--data", required=True, help="'sample', a folder, a file (all rows) or a Hub id")
+        parser.add_argument("--dataset_config", help="configuration of a Hub data set")
         parser.add_argument("--split", default="dev", choices=["dev", "test"], help="rows not used in training")
         parser.add_argument("--output_dir", required=True, type=Path, help="folder for the calibrated model")
         columns, arguments = parser.parse_args_into_dataclasses()

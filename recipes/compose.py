@@ -1,5 +1,6 @@
 """
-Joins models of one task each, fine-tuned apart with --lora true, into one: one encoder, an adapter and a head a task.
+Combines models of one task each, fine-tuned separately with --lora true, into one model: one encoder, and an adapter
+and a head for each task.
 
     python recipes/compose.py runs/sst runs/para runs/sts --output_dir runs/composed
 """
@@ -11,8 +12,8 @@ from extrabert_hf.training.recipe_parser import RecipeParser
 if __name__ == "__main__":
     with recipe_console():
         parser = RecipeParser([], description=__doc__)
-        parser.add_argument("folders", nargs="+", help="folders that training recipes have left")
-        parser.add_argument("--output_dir", required=True, help="folder to write the joined model to")
+        parser.add_argument("folders", nargs="+", help="output folders of training recipes")
+        parser.add_argument("--output_dir", required=True, help="folder for the combined model")
         arguments = parser.parse_args()
         print(compose_runs(arguments.folders, arguments.output_dir), end="\n\n")
-        print(f"the model is in {arguments.output_dir}, its tasks under --task of evaluate_model.py and predict.py")
+        print(f"the model is in {arguments.output_dir}: select a task with --task in evaluate_model.py and predict.py")

@@ -19,10 +19,10 @@ from extrabert_hf.training.recipe_parser import RecipeParser
 if __name__ == "__main__":
     with recipe_console():
         parser = RecipeParser(ColumnArguments, description=__doc__)
-        parser.add_argument("model", help="folder or Hub id; several, separated by commas, are an ensemble")
-        parser.add_argument("--task", help="which task of a multitask model")
-        parser.add_argument("--data", required=True, help="'sample', a folder, a file (all of it) or a Hub id")
-        parser.add_argument("--dataset_config", help="config name of a Hub data set")
+        parser.add_argument("model", help="folder or Hub id; several, separated by commas, form an ensemble")
+        parser.add_argument("--task", help="task of a multitask model")
+        parser.add_argument("--data", required=True, help="'sample', a folder, a file (all rows) or a Hub id")
+        parser.add_argument("--dataset_config", help="configuration of a Hub data set")
         parser.add_argument("--split", default="dev", choices=["train", "dev", "test"], help="which rows")
         parser.add_argument("--output", help="JSON file to write the scores to")
         columns, arguments = parser.parse_args_into_dataclasses()

@@ -18,7 +18,7 @@ if __name__ == "__main__":
         parser = RecipeParser([], description=__doc__)
         parser.add_argument("model", help="folder or Hub id of a model trained with this package")
         parser.add_argument("sentences", nargs="+", help="one sentence, or two for a model of pairs")
-        parser.add_argument("--task", help="which task of a multitask model")
+        parser.add_argument("--task", help="task of a multitask model")
         parser.add_argument("--html", type=Path, help="HTML page to write")
         arguments = parser.parse_args()
         explanation = explain(load_model(arguments.model, arguments.task), arguments.sentences)

@@ -1,5 +1,5 @@
 """
-Exports a trained model as ONNX with all its heads, as a folder of sentence-transformers, or as merged safetensors, and
+Exports a trained model as ONNX with all heads, as a folder for sentence-transformers, or as merged safetensors, and
 compares the export with the model on labelled rows. It needs the extra `export`.
 
     python recipes/export.py runs/sts --format onnx --int8 true --data sample --split dev

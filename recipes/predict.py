@@ -1,10 +1,10 @@
 """
-Predicts each sentence or pair of a file (csv, tsv, json, jsonl, parquet, txt; - for standard input) of any size.
+Predicts each sentence or pair of a file (csv, tsv, json, jsonl, parquet or txt) of any size, or of standard input.
 
     python recipes/predict.py runs/sts pairs.csv --output predictions.csv
     accelerate launch recipes/predict.py runs/sts pairs.csv --output predictions.csv
 
-Several processes share the file. The same command continues an interrupted call.
+Several processes share the work. To continue an interrupted call, repeat the same command.
 """
 
 import sys
@@ -19,12 +19,14 @@ from extrabert_hf.training.recipe_parser import RecipeParser
 if __name__ == "__main__":
     with recipe_console():
         parser = RecipeParser(ColumnArguments, description=__doc__)
-        parser.add_argument("model", help="folder or Hub id; several, separated by commas, are an ensemble")
-        parser.add_argument("--task", help="which task of a multitask model")
-        parser.add_argument("input", help="file of sentences or pairs, - for standard input")
-        parser.add_argument("--output", required=True, help="file ending in .csv or .jsonl, - for standard output")
-        parser.add_argument("--batch_size", type=int, default=64, help="sentences encoded together")
-        parser.add_argument("--bf16", action="store_true", help="encode in bfloat16: faster on some machines")
+        parser.add_argument("model", help="folder or Hub id; several, separated by commas, form an ensemble")
+        parser.add_argument("--task", help="task of a multitask model")
+        parser.add_argument("input", help="file of sentences or pairs; - for standard input")
+        parser.add_argument(
+            "--output", required=True, help="file to write, ending in .csv or .jsonl; - for standard output"
+        )
+        parser.add_argument("--batch_size", type=int, default=64, help="number of sentences in a batch")
+        parser.add_argument("--bf16", action="store_true", help="encode in bfloat16, which is faster on some machines")
         columns, arguments = parser.parse_args_into_dataclasses()
         state = join_processes()  # gives each process its own device before a model is loaded
         predictor = Predictor.load(

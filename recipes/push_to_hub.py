@@ -1,9 +1,9 @@
 """
-Pushes finished runs to the Hub: model, code, tokenizer, card, figures and scores, each run a repository of its own.
+Pushes finished runs to the Hub: model, code, tokenizer, card, figures and scores, one repository per run.
 
     python recipes/push_to_hub.py runs/sst runs/para runs/sts --collection "ExTraBERT on MiniLM-L6"
 
-The token is that of `hf auth login` or HF_TOKEN. A failed push can be repeated.
+The token is from `hf auth login` or HF_TOKEN. A failed push can be repeated.
 """
 
 import shlex
@@ -21,11 +21,13 @@ if __name__ == "__main__":
         parser = RecipeParser(HubArguments, description=__doc__)
         parser.add_argument("folders", nargs="+", type=Path, help="output folders of training recipes")
         parser.add_argument(
-            "--hub_model_id", help="'owner/name' or 'name'; by default extrabert- and the folder's name"
+            "--hub_model_id", help="'owner/name' or 'name' of the repository; the default is extrabert-FOLDER"
         )
-        parser.add_argument("--adapter_only", action="store_true", help="push adapter and head of runs with LoRA")
+        parser.add_argument(
+            "--adapter_only", action="store_true", help="push only adapter, pooling and head of runs with LoRA"
+        )
         parser.add_argument("--collection", metavar="TITLE", help="collection to add the models to")
-        parser.add_argument("--dry_run", action="store_true", help="write the cards, list the files, push nothing")
+        parser.add_argument("--dry_run", action="store_true", help="write the cards and list the files without a push")
         sharing, arguments = parser.parse_args_into_dataclasses()
         check_names(arguments.folders, arguments.hub_model_id)
         options = {"sharing": sharing, "adapter_only": arguments.adapter_only}

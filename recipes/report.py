@@ -1,11 +1,11 @@
 """
-Writes the report of a finished run, or of several side by side with paired tests: scores, figures, and the worst
-errors to sort and filter, in one page; what it draws as PNG and SVG beside it.
+Writes the report of a finished run, or of several runs side by side with paired tests: one HTML page with scores,
+figures and a table of the worst errors. The figures are also written as PNG and SVG into a folder beside the page.
 
     python recipes/report.py runs/sts
     python recipes/report.py runs/sts mean=runs/sts_mean --output runs/both.html
 
-Each training run leaves its own as report.html.
+Each training run writes its report to report.html.
 """
 
 from extrabert_hf.console import recipe_console
@@ -19,8 +19,10 @@ if __name__ == "__main__":
             "runs",
             nargs="+",
             metavar="RUN",
-            help="folder that a training recipe has left, its rows where they were; or NAME=FOLDER",
+            help="FOLDER or NAME=FOLDER: output folder of a training recipe; its data must be unchanged",
         )
-        parser.add_argument("--output", help="page to write; by default report.html in the folder of a single run")
-        told = parser.parse_args()
-        print(report_finished(told.runs, told.output))
+        parser.add_argument(
+            "--output", help="page to write; the default for a single run is report.html in its folder"
+        )
+        arguments = parser.parse_args()
+        print(report_finished(arguments.runs, arguments.output))

@@ -15,13 +15,14 @@ EXTRA_COLUMNS = ("weights", "teacher_logits")
 @dataclass
 class DataCollatorForSentences:
     """
-    Pads the sentences of a batch to the length of the longest; a batch of pairs is one tensor `(batch, 2, seq)`.
+    Pads the sentences of a batch to the length of the longest one; a batch of pairs is one tensor `(batch, 2, seq)`.
 
     Args:
         pad_token_id (`int`):
             Id of the tokenizer's padding token.
         pad_to_multiple_of (`int`, *optional*):
-            Rounds `seq` up to a multiple, such as 8 for tensor cores, or to get fewer shapes under `torch.compile`.
+            Rounds `seq` up to a multiple of this number, such as 8 for tensor cores. `torch.compile` then compiles
+            fewer shapes.
 
     Example:
         >>> collate = DataCollatorForSentences(pad_token_id=0)

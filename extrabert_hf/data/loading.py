@@ -1,7 +1,7 @@
 """
 Loads a task's splits from any source: a `DatasetDict` with the columns sentence1, sentence2, label and id.
 
-Here is the end of the chain of readers: [`read_split`] separates good rows from rejected rows and counts them.
+[`read_split`] reads all rows of a split, separates good rows from rejected rows, and counts both.
 """
 
 import logging
@@ -36,13 +36,13 @@ class LoadedData:
 
     Args:
         splits (`DatasetDict`):
-            Those of `train`, `dev` and `test` that exist, with the columns `sentence1`, `sentence2` (pairs only),
-            `label` (`int64` class or `float64` score; not in an unlabelled test split) and `id` (`string`).
+            The existing splits among `train`, `dev` and `test`, with the columns `sentence1`, `sentence2` (pairs
+            only), `label` (`int64` class or `float64` score; not in an unlabelled test split) and `id` (`string`).
         rejected (`list[RejectedRow]`):
             The rows that are not used.
         notices (`list[str]`):
-            One line each for the user: the columns used, rejected rows, a dev split cut off the train split, a test
-            split without labels.
+            Messages for the user, one line each: the columns used, rejected rows, a dev split cut off the train split,
+            a test split without labels.
     """
 
     splits: DatasetDict
@@ -119,8 +119,8 @@ def load_split(
         task (`TaskSpec`):
             The task.
         data (`str`, *optional*):
-            `"sample"`, a folder, a Hub id, `None` for the task's own data set on the Hub, or a file, which is the
-            split itself.
+            `"sample"`, a folder, a Hub id, `None` for the task's own data set on the Hub, or a file with the rows of
+            the split.
         split (`str`, *optional*, defaults to `"dev"`):
             `"train"`, `"dev"` or `"test"`.
         dataset_config (`str`, *optional*):
@@ -145,8 +145,8 @@ def stream_sentences(task: TaskSpec, source: str | Path) -> Rows:
             The file, or `"-"` for standard input; see [`read_rows`] for the formats.
 
     Returns:
-        Iterator over `(line, row)`, where `row` is a dictionary of `sentence1`, `sentence2` of a pair, and `id`, and
-        [`RejectedRow`]s. [`good_rows`] raises an error at the first rejected row.
+        Iterator over `(line, row)` and [`RejectedRow`]s, where `row` is a dictionary with `sentence1`, for pairs
+        `sentence2`, and `id`. [`good_rows`] raises an error at the first rejected row.
     """
     file = file_source(task, source)
     columns, rows = _open_rows(file, task, label_required=False)
@@ -165,11 +165,11 @@ class LoadedSplit:
         columns (`Columns`):
             Names of the task's columns in the source.
         dataset (`Dataset`):
-            The good rows: `sentence1`, `sentence2` of a pair, `label` unless the split is unlabelled, `id`.
+            The good rows with `sentence1`, for pairs `sentence2`, `id`, and `label` unless the split is unlabelled.
         rejected (`list[RejectedRow]`, *optional*):
             The rejected rows, in the order of the source.
         notices (`list[str]`, *optional*):
-            One line each for the user.
+            Messages for the user, one line each.
     """
 
     source: str
@@ -220,7 +220,7 @@ def _open_rows(source: Source, task: TaskSpec, *, label_required: bool) -> tuple
 
 
 def _check_rejected_share(rejected: list[RejectedRow], good: int, file: str, strict: bool) -> None:
-    """Raises an error if too many rows of a split are rejected: all of them or, with `strict`, one."""
+    """Raises an error if all rows of a split are rejected or, with `strict`, if one row is rejected."""
     if not rejected or (good and not strict):
         return
     if strict:
@@ -239,7 +239,7 @@ def _drop_missing_labels(values: dict[str, list[Any]], file: str) -> list[str]:
     values["label"] = []
     if not labelled:
         return [f"{file} has no labels"]
-    return [f"{labelled:,} rows of {file} have a label and {missing:,} have none: taken as a split without labels"]
+    return [f"{labelled:,} rows of {file} have a label and {missing:,} have none: the split is used without labels"]
 
 
 def _repeated_ids(ids: list[str], file: str) -> list[str]:
@@ -257,11 +257,11 @@ def _to_dataset(values: dict[str, list[Any]], task: TaskSpec) -> Dataset:
 
 def cut_dev(train: LoadedSplit, fraction: float, seed: int) -> tuple[LoadedSplit, LoadedSplit]:
     """
-    Cuts a dev split off a train split.
+    Splits rows into a train split and a dev split.
 
     Args:
         train (`LoadedSplit`):
-            The rows of both splits.
+            The rows to split.
         fraction (`float`):
             Share of the rows, above 0 and below 1, for the dev split. Each of the two splits gets at least one row.
         seed (`int`):

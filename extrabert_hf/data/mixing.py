@@ -72,8 +72,8 @@ def task_counts(shares: Mapping[str, float], steps: int) -> dict[str, int]:
     """
     Converts shares into whole numbers of steps by the largest remainder method.
 
-    Each task gets its quota rounded down, and the tasks with the largest remainders get one more. Of equal remainders,
-    the task named first comes first.
+    Each task gets its quota rounded down, and the tasks with the largest remainders get one more. If remainders are
+    equal, the task that is named first gets the step.
 
     Args:
         shares (`Mapping[str, float]`):
@@ -82,14 +82,14 @@ def task_counts(shares: Mapping[str, float], steps: int) -> dict[str, int]:
             Number of all steps, 0 or more.
 
     Returns:
-        `dict[str, int]`: the steps of each task, in the order of `shares`; they sum to `steps`.
+        `dict[str, int]`: the steps of each task, in the order of `shares`; the sum is `steps`.
 
     Example:
         >>> task_counts({"sst": 0.25, "para": 0.6, "sts": 0.15}, steps=6)
         {'sst': 1, 'para': 4, 'sts': 1}
     """
     counts = {task: math.floor(share * steps) for task, share in shares.items()}
-    # rounding makes remainders equal that differ only by floating-point error; the sort keeps their order
+    # rounding removes differences by floating-point error; the sort keeps the order of equal remainders
     remainders = {task: round(share * steps - counts[task], 9) for task, share in shares.items()}
     by_remainder = sorted(remainders, key=remainders.__getitem__, reverse=True)
     for task in by_remainder[: steps - sum(counts.values())]:
@@ -146,7 +146,7 @@ class MixingSampler(StepSampler):
     def tasks_of_steps(self, epoch: int) -> list[tuple[str, ...]]:
         """Returns one task for each step, in random order."""
         turns = [(task,) for task, count in self.counts(epoch).items() for _ in range(count)]
-        generator = mixed_generator(self.seed, len(self.streams), epoch)  # a number that no stream uses
+        generator = mixed_generator(self.seed, len(self.streams), epoch)  # a seed that no stream uses
         return [turns[index] for index in torch.randperm(self.steps, generator=generator).tolist()]
 
 

@@ -79,7 +79,7 @@ class StepSampler(Sampler[Item], ABC):
         examples_per_item (`Mapping[str, int]`, *optional*):
             Rows of each task in an item; 1 for a task that is not named.
         lengths (`Mapping[str, Sequence[int]]`, *optional*):
-            Number of tokens of each row; a task named here gets steps of rows of similar length.
+            Number of tokens of each row; the steps of a task that is named here have rows of similar length.
     """
 
     steps: int

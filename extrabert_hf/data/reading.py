@@ -1,8 +1,8 @@
 """
 Reads files into rows: csv, tsv, json, jsonl, parquet, plain text and standard input.
 
-A reader is an iterator over [`ReadRow`]s: a row that can be parsed comes as `(line, row)`, any other row as a
-[`RejectedRow`]. Each row of a file is one or the other, in the order of the file.
+A reader is an iterator over [`ReadRow`]s, in the order of the file. It yields `(line, row)` for a row that can be
+parsed, and a [`RejectedRow`] for any other row.
 """
 
 import csv
@@ -29,7 +29,7 @@ FIELD_LIMIT = 2**24
 
 
 def shorten(text: str, length: int = 200) -> str:
-    """Cuts a text to `length` characters; the last character of a text that was cut is an ellipsis."""
+    """Cuts a text to `length` characters; a text that is cut ends with an ellipsis."""
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
@@ -57,7 +57,7 @@ class RejectedRow:
 
     @classmethod
     def of(cls, file: str, line: int, reason: str, row: str | Mapping[str, Any]) -> "RejectedRow":
-        """Rejects a row, given as text or by column name, and keeps the start of each of its values."""
+        """Makes a rejected row from a text, or from values by column name; long values are cut."""
         texts = {"text": row} if isinstance(row, str) else row
         return cls(file, line, reason, {name: shorten(str(text)) for name, text in texts.items()})
 
@@ -76,8 +76,8 @@ def read_rows(source: str | Path, text_columns: Sequence[str] = ("sentence1",)) 
 
     The suffix decides the format. The separator of `.tsv` is the tab, the separator of `.csv` is the most frequent of
     tab, comma and semicolon in the header line. `.json` is a list of objects or `{"data": [...]}`, `.jsonl` has one
-    object a line, and `.txt` has one row a line, without a header, its columns separated by tabs. A blank line is a
-    row in `.txt` only.
+    object per line. `.txt` has one row per line and no header; tabs separate the columns. A blank line counts as a row
+    only in `.txt`.
 
     Args:
         source (`str` or `Path`):
@@ -86,7 +86,7 @@ def read_rows(source: str | Path, text_columns: Sequence[str] = ("sentence1",)) 
             Names of the columns of a `.txt` file.
 
     Returns:
-        Iterator over `(line, row)`, where `row` is a dictionary by column name, and [`RejectedRow`]s.
+        Iterator over `(line, row)` and [`RejectedRow`]s, where `row` is a dictionary by column name.
 
     Raises:
         [`InputError`]: if the file as a whole cannot be read, such as a file that is not UTF-8.

@@ -39,7 +39,8 @@ def order_by_length(
             Generator for the order of the batches.
 
     Returns:
-        `torch.Tensor` of shape `(rows of all pools,)`: the same rows, batch after batch, longest row first in each.
+        `torch.Tensor` of shape `(rows of all pools,)`: the same rows, batch after batch; each batch starts with its
+        longest row.
     """
     by_length = torch.cat([pool[lengths[pool].argsort(descending=True, stable=True)] for pool in pools])
     full = len(by_length) // batch_size * batch_size
@@ -53,9 +54,9 @@ class LengthBucketSampler(Sampler[int]):
     Shuffles rows so that each global batch has sentences of similar length.
 
     The order is a pure function of `(seed, epoch)` and of the global batch size: it is the same for one process with a
-    batch size of 16, for two processes with 8 each, and for 8 with accumulation over 2 steps, and a resumed run
-    continues it exactly. A short last batch stays last; with several processes, accelerate fills it up with rows of
-    the first batch.
+    batch size of 16, for two processes with 8 each, and for one process with 8 and accumulation over 2 steps. A
+    resumed run continues the order exactly. A short last batch stays last; with several processes, accelerate fills it
+    up with rows of the first batch.
 
     Args:
         lengths (`Sequence[int]`):
@@ -102,9 +103,9 @@ class RowStream:
 
     Args:
         size (`int`):
-            Rows N of the task, 1 or more.
+            Number N of rows of the task, 1 or more.
         batch_size (`int`):
-            Rows B of the task in one optimizer step.
+            Number B of rows of the task in one optimizer step.
         seed (`Sequence[int]`):
             Seed of this stream: numbers, each 0 or more.
         lengths (`Sequence[int]`, *optional*):
@@ -134,7 +135,7 @@ class RowStream:
 
         Args:
             first (`int`):
-                Number of batches before the first one returned.
+                Index of the first batch to return, from 0.
             count (`int`):
                 Number of batches, 1 or more.
 
@@ -154,7 +155,7 @@ class RowStream:
         return torch.randperm(self.size, generator=mixed_generator(*self.seed, 0, cycle))  # (N,)
 
     def _pools(self, rows: torch.Tensor, start: int) -> list[torch.Tensor]:
-        """Splits rows into pools within one cycle: a pool of two cycles could have a row twice in one batch."""
+        """Splits rows into pools within one cycle: a pool of two cycles could put a row into one batch twice."""
         first_rows = torch.arange(start, start + len(rows), self.batch_size)  # (count,)
         last_rows = first_rows + self.batch_size - 1
         cycles = first_rows // self.size + last_rows // self.size  # equal for two batches only within one cycle
@@ -179,17 +180,17 @@ class TokenBudgetBatchSampler(Sampler[list[int]]):
 
     Args:
         lengths (`Sequence[int]`):
-            Number of tokens of each row; of a pair, twice the tokens of the longer sentence, because of padding.
+            Number of tokens of each row; for a pair, twice the tokens of the longer sentence, because of padding.
         max_tokens (`int`):
             Maximum number of tokens of a batch.
         seed (`int`):
             Seed of the order.
         multiple_of (`int`, *optional*, defaults to 1):
-            Divisor of the number of batches: processes, times accumulation steps. The batches with the most rows are
-            halved until it divides the number of batches.
+            The number of batches is a multiple of this number: processes times accumulation steps. To reach a
+            multiple, the batches with the most rows are halved.
 
     Raises:
-        [`InputError`]: if a row is longer than `max_tokens`, or there are fewer rows than `multiple_of`.
+        [`InputError`]: if a row is longer than `max_tokens`, or the number of rows is below `multiple_of`.
 
     Example:
         >>> sampler = TokenBudgetBatchSampler([3, 9, 3, 9, 3], max_tokens=10, seed=0)

@@ -52,15 +52,16 @@ class Source:
 @dataclass(frozen=True)
 class Sources:
     """
-    The splits found under one `--data`.
+    The splits that `--data` names.
 
     Args:
         splits (`dict[str, Source]`):
-            The sources of those of `train`, `dev` and `test` that exist.
+            The sources of the existing splits among `train`, `dev` and `test`.
         searched (`str`):
             Where the splits were searched and what was found, for the error about a missing split.
         has_own_dev (`bool`):
-            Whether a missing dev split is an error, as in a CS224N folder, rather than cut off the train split.
+            Whether the dev split must exist, as in a CS224N folder. Otherwise some train rows replace a missing dev
+            split.
     """
 
     splits: dict[str, Source]

@@ -13,7 +13,7 @@ DEFAULT_MAX_LENGTH = 128
 
 def tokenize_sentences(tokenizer: PreTrainedTokenizerBase, sentences: Sequence[str]) -> list[list[int]]:
     """
-    Tokenizes each sentence on its own, with special tokens, truncated to `tokenizer.model_max_length` tokens.
+    Tokenizes each sentence separately, with special tokens, truncated to `tokenizer.model_max_length` tokens.
 
     Args:
         tokenizer (`PreTrainedTokenizerBase`):

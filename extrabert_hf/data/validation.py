@@ -1,7 +1,8 @@
 """
 Checks rows: finds a task's columns, reads labels, and turns each row into a good row or a [`RejectedRow`].
 
-A good row is a dictionary of `sentence1`, `sentence2` of a pair, `label` and `id`, whatever the file's own names.
+A good row is a dictionary of `sentence1`, for pairs `sentence2`, `label` and `id`. The column names of the file do not
+matter.
 """
 
 import json
@@ -57,9 +58,9 @@ def find_columns(present: Sequence[str], task: TaskSpec, source: str, *, label_r
     """
     Finds a task's columns among the columns of a file.
 
-    A column that the task names must have exactly this name; a column that the task only remembers from its training
-    rows may be missing. For any other column, the first of `WELL_KNOWN_NAMES` that the file has is used, ignoring
-    case. Only the id, and a label that is not required, may be missing.
+    If the task names a column, the file must have this column; only a column name that the task remembers from
+    training rows may be missing in the file. Otherwise the first of `WELL_KNOWN_NAMES` that the file has is used,
+    ignoring case. The id may be missing, and a label that is not required may be missing, too.
 
     Args:
         present (`Sequence[str]`):
@@ -227,7 +228,7 @@ REASONS_SHOWN = 4
 
 def valid_rows(rows: Rows, columns: Columns, file: str, read_label: LabelReader | None) -> Rows:
     """
-    Checks rows and renames their columns to `sentence1`, `sentence2` of a pair, `label` and `id`.
+    Checks rows and renames the columns to `sentence1`, for pairs `sentence2`, `label` and `id`.
 
     Text is stripped and must not be empty. A row without an id gets its line as id. A row that is already rejected
     passes through unchanged.

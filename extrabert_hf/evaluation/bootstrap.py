@@ -29,7 +29,7 @@ def resampled_weights(counts: np.ndarray, resamples: int, seed: int) -> Iterator
             Seed of the draw.
 
     Yields:
-        `np.ndarray` of shape `(R, D)`: weights of the next R samples; each row of it sums to the sum of `counts`.
+        `np.ndarray` of shape `(R, D)`: weights of the next R samples; each of the R rows sums to the sum of `counts`.
     """
     generator = np.random.default_rng(seed)
     distinct_of_row = np.repeat(np.arange(len(counts)), counts)  # (N,)
@@ -60,7 +60,7 @@ def bootstrap_intervals(
 
     Args:
         metric_functions (`dict[str, Formula]`):
-            Formulas of `evaluation/formulas.py`, or other ones with the same arguments.
+            Formulas of `evaluation/formulas.py`, or other functions with the same arguments.
         predictions (`np.ndarray` of shape `(N,)`):
             Class ids or scores.
         labels (`np.ndarray` of shape `(N,)`):
@@ -146,9 +146,10 @@ def paired_bootstrap(
     """
     Computes the bootstrap interval of the difference between two settings, with the same samples for both.
 
-    Efron and Tibshirani (1993), An Introduction to the Bootstrap: the percentile interval of Section 13.3, and as
-    p-value the level at which the interval starts to contain 0 (Chapters 15 and 16). The score of a setting is the
-    mean over its runs. Only rows are resampled: the interval covers the choice of rows, not the choice of seeds.
+    Efron and Tibshirani (1993), An Introduction to the Bootstrap. The interval is the percentile interval of Section
+    13.3. The p-value is the level at which the interval starts to contain 0 (Chapters 15 and 16). The score of a
+    setting is the mean over its runs. Only rows are resampled: the interval covers the choice of rows, not the choice
+    of seeds.
 
     Args:
         formula (`Formula`):
@@ -207,7 +208,7 @@ def mean_interval(
     """
     Percentile bootstrap interval of the mean score of several runs, with the same samples for all runs.
 
-    For one run it equals [`bootstrap_interval`] exactly. Arguments as for [`paired_bootstrap`].
+    For one run the result equals [`bootstrap_interval`] exactly. The arguments are as for [`paired_bootstrap`].
     """
     runs = _checked_runs("predictions", predictions, labels)
     distinct, counts = np.unique(np.vstack([runs, labels]), axis=1, return_counts=True)  # (runs + 1, D), (D,)

@@ -32,7 +32,7 @@ def f1(
     """
     Harmonic mean of precision and recall of one class, `2 TP / (predicted + labelled)`.
 
-    It is 0.0 if no row has the class as prediction or label.
+    The result is 0.0 if no row has the class as prediction or label.
     """
     predicted, labelled = predictions == positive_class, labels == positive_class  # (N,)
     return _ratio(2 * _total(predicted & labelled, weights), _total(predicted, weights) + _total(labelled, weights))
@@ -74,7 +74,7 @@ def pearson(predictions: np.ndarray, labels: np.ndarray, weights: np.ndarray | N
 
 
 def spearman(predictions: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    """Correlation of the ranks, -1 to 1; ties get their mean rank, and so do the copies of a row with a weight."""
+    """Correlation of the ranks, -1 to 1; tied rows, and the copies of a weighted row, get the mean of the ranks."""
     return pearson(_ranks(predictions, weights), _ranks(labels, weights), weights)
 
 

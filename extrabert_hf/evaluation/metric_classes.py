@@ -33,7 +33,7 @@ class FormulaMetric(evaluate.Metric):
         return evaluate.MetricInfo(
             description=type(self).__doc__,
             citation="",
-            inputs_description="predictions and references: one class id, or one score, a row.",
+            inputs_description="predictions and references: one class id, or one score, per row.",
             features=Features({"predictions": kind, "references": kind}),
         )
 
@@ -42,13 +42,13 @@ class FormulaMetric(evaluate.Metric):
         self.add_batch(predictions=[prediction], references=[reference])
 
     def add_batch(self, *, predictions: Any = None, references: Any = None) -> None:
-        """Adds rows, one or more."""
+        """Adds one or more rows."""
         class_ids = self.key in CLASS_FORMULAS
         columns = checked_rows(predictions, references, class_ids=class_ids, names=("predictions", "references"))
         super().add_batch(predictions=columns[0], references=columns[1])
 
     def compute(self, *, predictions: Any = None, references: Any = None) -> dict[str, float] | None:
-        """Applies the formula to these rows and those added before, then removes all rows."""
+        """Applies the formula to these rows and all rows added before, then removes all rows."""
         if predictions is None and references is None and len(self) == 0:
             raise InputError("`predictions` must have shape (N,) with N of 1 or more, got no rows.")
         return super().compute(predictions=predictions, references=references)

@@ -142,7 +142,7 @@ def compute_metrics(task: TaskSpec, predictions: np.ndarray, labels: np.ndarray)
 
     Args:
         task ([`TaskSpec`]):
-            Its head selects the metrics, see [`metric_names`].
+            The task. The head of the task selects the metrics, see [`metric_names`].
         predictions (`np.ndarray` of shape `(N,)`):
             Class ids, or scores for a regression.
         labels (`np.ndarray` of shape `(N,)`):
@@ -159,7 +159,7 @@ def compute_metrics(task: TaskSpec, predictions: np.ndarray, labels: np.ndarray)
 
 def predictions_from_logits(task: TaskSpec, logits: np.ndarray) -> np.ndarray:
     """
-    Converts logits to predictions: the class of the largest logit, the first of equal ones, or the score.
+    Converts logits to predictions: the class with the largest logit (the first of several), or the score.
 
     Args:
         task ([`TaskSpec`]):

@@ -53,7 +53,7 @@ def majority_baseline(task: TaskSpec, train_labels: np.ndarray, labels: np.ndarr
         task ([`TaskSpec`]):
             The task. A regression has only `"mse"`, since a constant has no correlation.
         train_labels (`np.ndarray` of shape `(M,)`):
-            Labels of the training rows. Of equally frequent classes, the one with the lowest id is predicted.
+            Labels of the training rows. If several classes are equally frequent, the lowest id is predicted.
         labels (`np.ndarray` of shape `(N,)`):
             Labels of the scored rows.
 
@@ -102,7 +102,7 @@ def score(
 
 def summarize(title: str, scores: SplitScores) -> str:
     """
-    Formats the scores of a split, one line a metric: value, 95 % interval, majority baseline.
+    Formats the scores of a split, one line per metric: value, 95 % interval, majority baseline.
 
     Args:
         title (`str`):

@@ -52,7 +52,8 @@ def mcnemar_test(correct_a: np.ndarray, correct_b: np.ndarray) -> float:
     """
     Tests whether a and b have the same accuracy, from the rows on which only one of them is correct.
 
-    Exact test of McNemar (1947), Psychometrika 12: without a difference each such row is a fair coin toss.
+    Exact test of McNemar (1947), Psychometrika 12: if the accuracies are equal, each such row favours a or b with
+    probability 1/2.
 
     Args:
         correct_a (`np.ndarray` of shape `(N,)`):
@@ -75,7 +76,7 @@ def mcnemar_test(correct_a: np.ndarray, correct_b: np.ndarray) -> float:
 
 def holm_adjusted(p_values: Sequence[float]) -> np.ndarray:
     """
-    Adjusts p-values for multiple tests: rejecting those below 5 % limits the family-wise error rate to 5 %.
+    Adjusts p-values for multiple tests: rejecting adjusted values below 5 % limits the family-wise error rate to 5 %.
 
     Holm (1979), Scandinavian Journal of Statistics 6.
 

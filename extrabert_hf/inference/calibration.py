@@ -1,4 +1,4 @@
-"""Calibration of classifiers: temperature scaling, for two classes with a bias, written into the head."""
+"""Calibrates classifiers by temperature scaling, for two classes with a bias, and writes the result into the head."""
 
 import logging
 from dataclasses import dataclass, fields
@@ -17,9 +17,9 @@ from extrabert_hf.inference.predictor import Predictor
 from extrabert_hf.pretrained.loading import TrainedModel
 
 FOLDS = 10
-"""Parts of the cross-validation that measures a calibration."""
+"""Number of folds of the cross-validation that measures a calibration."""
 MIN_ROWS = 100
-"""Fewest rows to calibrate on: with fewer the fit would follow their noise."""
+"""Minimum number of rows to calibrate on: a fit to fewer rows would follow noise."""
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ def reliability_bins(confidences: np.ndarray, correct: np.ndarray, bins: int = 1
 
 def expected_calibration_error(confidences: np.ndarray, correct: np.ndarray, bins: int = 10) -> float:
     """
-    Mean absolute difference of confidence and accuracy over the bins, weighted by their rows; 0 is best.
+    Mean absolute difference of confidence and accuracy over the bins, weighted by rows; 0 is best.
 
     Guo et al. (2017), On Calibration of Modern Neural Networks, https://arxiv.org/abs/1706.04599, Equation 3.
     Arguments as for [`reliability_bins`].
@@ -79,7 +79,7 @@ class Calibration:
     r"""
     Maps logits to calibrated logits: divides them by `temperature`, then adds `bias` to the second of two classes.
 
-    Temperature scaling, with the bias Platt scaling: Guo et al. (2017), On Calibration of Modern Neural Networks,
+    Temperature scaling; with the bias, Platt scaling. Guo et al. (2017), On Calibration of Modern Neural Networks,
     https://arxiv.org/abs/1706.04599, Sections 4.1 and 4.2. Only the bias changes predictions: it moves the threshold
     between the two classes.
 
@@ -234,16 +234,16 @@ def calibrate_model(
         rows (`Dataset`):
             Labelled rows that the model was not trained on, 100 or more; as for [`Predictor.predict`].
         batch_size (`int`, defaults to 64):
-            Sentences encoded together.
+            Number of sentences in a batch.
         progress (`bool`, defaults to `False`):
             Whether to show a progress bar.
 
     Raises:
-        [`InputError`]: for a task with scores, or as [`calibrate`].
+        [`InputError`]: for a task with scores, and as for [`calibrate`].
     """
     task = trained.task
     if task.is_regression:
-        raise InputError(f"only classes have probabilities to calibrate, {task.name!r} has scores.")
+        raise InputError(f"only classes have probabilities to calibrate, but {task.name!r} has scores.")
     predictions = Predictor((trained,), batch_size=batch_size, progress=progress).predict(rows)
     report = calibrate(predictions.logits, predictions.labels)
     report.calibration.write_into(trained.model.head.classifier)

@@ -36,11 +36,11 @@ def load_demo_models(words: Sequence[str]) -> dict[str, dict[str, TrainedModel]]
 
     Args:
         words (`Sequence[str]`):
-            Each `MODEL` or `NAME=MODEL`, where `MODEL` is a folder or Hub id. A multitask model is loaded for all of
-            its tasks.
+            Each word is `MODEL` or `NAME=MODEL`, where `MODEL` is a folder or Hub id. A multitask model is loaded for
+            all of its tasks.
 
     Returns:
-        `dict[str, dict[str, TrainedModel]]`: for each task's name the models by name.
+        `dict[str, dict[str, TrainedModel]]`: by task, the models by name.
 
     Raises:
         [`InputError`]: if a model can't be loaded, or two models of a task have the same name.
@@ -58,7 +58,7 @@ def load_demo_models(words: Sequence[str]) -> dict[str, dict[str, TrainedModel]]
 
 def prediction_html(models: dict[str, TrainedModel], first: str, second: str) -> str:
     """
-    Predicts with each model of one task and returns the explained predictions as HTML, one card each.
+    Predicts with each model of one task and returns the explained predictions as HTML, one card per model.
 
     Args:
         models (`dict[str, TrainedModel]`):
@@ -66,7 +66,7 @@ def prediction_html(models: dict[str, TrainedModel], first: str, second: str) ->
         first (`str`):
             A sentence.
         second (`str`):
-            Second sentence of the pair. For a task of single sentences it is predicted too, on its own, unless it is
+            Second sentence of the pair. For a task of single sentences it gets a separate prediction, unless it is
             empty.
     """
     sentences = [sentence.strip() for sentence in (first, second) if sentence.strip()]
@@ -83,7 +83,7 @@ def prediction_html(models: dict[str, TrainedModel], first: str, second: str) ->
 
 
 def build_demo(models: dict[str, dict[str, TrainedModel]]) -> "gradio.Blocks":
-    """Builds the page: two text boxes, and a column for each task. It loads nothing from other machines."""
+    """Builds the page: two text boxes, and a column for each task. The page loads no external resources."""
     import gradio
 
     def predict(first: str, second: str) -> list[str]:
@@ -93,7 +93,7 @@ def build_demo(models: dict[str, dict[str, TrainedModel]]) -> "gradio.Blocks":
         gradio.Markdown("# ExTraBERT\nDarker tokens have a larger weight in the pooled vector.")
         with gradio.Row():
             first = gradio.Textbox(label="Sentence", placeholder="first sentence", autofocus=True)
-            second = gradio.Textbox(label="Second sentence", placeholder="needed by tasks of pairs")
+            second = gradio.Textbox(label="Second sentence", placeholder="for tasks with pairs")
         button = gradio.Button("Predict", variant="primary")
         gradio.Examples(EXAMPLES, [first, second])
         columns = []

@@ -12,7 +12,7 @@ from extrabert_hf.models.heads_extrabert import LinearSimilarityHead, Paraphrase
 from extrabert_hf.pretrained.loading import TrainedModel
 
 EXPLAINED = 40
-"""Rows that [`explain_worst_rows`] explains."""
+"""Number of rows that [`explain_worst_rows`] explains."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,12 @@ class Explanation:
         tokens (`list[list[str]]`):
             Tokens of each sentence, special tokens included.
         weights (`list[list[float]]`, *optional*):
-            Weight of each token in the pooled vector, 0 to 1. The weights of a sentence sum to 1, those of a pair that
-            a cross-encoder encodes too. `None` for the encoder's own pooler, which does not weight tokens.
+            Weight of each token in the pooled vector, 0 to 1. The weights of a sentence sum to 1; for a cross-encoder,
+            the weights of a pair sum to 1. `None` for the encoder's own pooler, which does not weight tokens.
         parts (`dict[str, float]`):
-            Contribution of each pair feature, and of the bias. They sum to the logit of the second class minus that of
-            the first, or to a linear score before it is clamped. Empty for a head that is not linear in pair features.
+            Contribution of each pair feature, and of the bias. The sum is the logit of the second class minus the
+            logit of the first class, or a linear score before clamping. Empty for a head that is not linear in pair
+            features.
         probabilities (`dict[str, float]`):
             Probability of each class, 0 to 1; empty for a score.
     """
@@ -43,7 +44,7 @@ class Explanation:
 
 
 def explain_worst_rows(trained: TrainedModel, predictions: Predictions) -> dict[int, Explanation]:
-    """Explains a model's predictions with the largest errors, at most [`EXPLAINED`], by the index of the row."""
+    """Explains the predictions with the largest errors, at most [`EXPLAINED`]; returns them by row index."""
     return {row: explain(trained, predictions.sentences[row]) for row in predictions.worst[:EXPLAINED]}
 
 
@@ -54,12 +55,12 @@ def explain(trained: TrainedModel, sentences: Sequence[str]) -> Explanation:
 
     Args:
         trained ([`TrainedModel`]):
-            The model. It is in evaluation mode during the call and keeps its mode afterwards.
+            The model. It runs in evaluation mode; its mode is restored afterwards.
         sentences (`Sequence[str]`):
             One sentence, or two for a task of pairs.
 
     Raises:
-        [`InputError`]: for another number of sentences.
+        [`InputError`]: if the number of sentences is wrong.
     """
     model, tokenizer, task = trained.model, trained.tokenizer, trained.task
     count = len(task.sentence_columns)
@@ -92,7 +93,7 @@ def explain(trained: TrainedModel, sentences: Sequence[str]) -> Explanation:
 
 
 def _parts(head: torch.nn.Module, vectors: torch.Tensor) -> dict[str, float]:
-    """Splits `w . features + b` by feature; for two classes `w` is the second class's weight minus the first's."""
+    """Splits `w . features + b` by feature; for two classes `w` is the second weight minus the first."""
     if isinstance(head, ParaphraseHead) and head.classifier.out_features == 2:
         vectors = head.feed_forward(vectors)
         weight = head.classifier.weight[1] - head.classifier.weight[0]
@@ -126,8 +127,8 @@ STYLE = """
 NO_WEIGHTS = "The encoder's own pooler does not weight tokens."
 PROBABILITIES_CAPTION = "Probability of each class"
 PARTS_CAPTION = (
-    "Contribution of each feature of the pair (u, v) to the logit of the second class minus that of the first, or to "
-    "the score"
+    "Contribution of each feature of the pair (u, v) to the difference of the logits (second class minus first "
+    "class), or to the score"
 )
 WEIGHTS_CAPTION = "Darker tokens have a larger weight in the pooled vector. Point at a token to see its weight."
 
@@ -158,7 +159,7 @@ def to_terminal(explanation: Explanation, *, colour: bool = True) -> str:
         explanation ([`Explanation`]):
             The explanation.
         colour (`bool`, defaults to `True`):
-            Whether a token's background colour shows its weight; otherwise a number after the token does.
+            Whether the background colour of a token shows the weight; otherwise a number after the token shows it.
     """
     lines = [explanation.prediction]
     for index, tokens in enumerate(explanation.tokens):

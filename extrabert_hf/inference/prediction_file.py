@@ -30,7 +30,7 @@ JOB_FILE = "job.json"
 """Name of the file in `<output>.parts/` that describes which predictions the parts hold."""
 
 ROWS_AT_A_TIME = 2_000
-"""Rows of a part: enough to sort them by length, few enough that all processes get parts."""
+"""Number of rows of a part: large enough to sort rows by length, small enough that all processes get parts."""
 
 Row = dict[str, Any]
 
@@ -39,13 +39,14 @@ logger = logging.getLogger(__name__)
 
 class PredictionParts:
     """
-    The parts of an unfinished file of predictions, in the folder `<output>.parts/`. One call at a time may use it.
+    The parts of an unfinished file of predictions, in the folder `<output>.parts/`. Only one call at a time may use
+    the folder.
 
     Args:
         output (`Path`):
             The file that the parts are joined to.
         job (`Mapping[str, Any]`):
-            All that determines the predictions. Parts of another job are deleted.
+            Everything that determines the predictions. Parts of another job are deleted.
     """
 
     def __init__(self, output: Path, job: Mapping[str, Any]) -> None:
@@ -54,7 +55,7 @@ class PredictionParts:
         self.folder = output.with_name(f"{output.name}.parts")
 
     def begin(self) -> int:
-        """Makes the folder, or keeps the one of the same job, in the main process; returns its number of parts."""
+        """Creates the folder, or keeps it for the same job, in the main process; returns the number of parts in it."""
         job = self.folder / JOB_FILE
         if job.is_file() and job.read_text(encoding="utf-8") == self.job:
             return len([path for path in self.folder.iterdir() if path.name.isdecimal()])
@@ -65,7 +66,7 @@ class PredictionParts:
         return 0
 
     def check_shared(self) -> None:
-        """Raises [`InputError`] if this process can't see the folder that the main process made."""
+        """Raises [`InputError`] if this process can't see the folder that the main process created."""
         if not (self.folder / JOB_FILE).is_file():
             raise InputError(f"`output` must be in a folder that all machines share, {self.folder} is not seen here.")
 
@@ -73,7 +74,7 @@ class PredictionParts:
         return self._path(index).is_file()
 
     def write(self, index: int, text: str) -> None:
-        """Writes a part; it appears under its name once it is complete."""
+        """Writes a part; the file gets its final name once it is complete."""
         unfinished = self._path(index).with_suffix(".unfinished")
         unfinished.write_text(text, encoding="utf-8", newline="")
         unfinished.replace(self._path(index))
@@ -108,7 +109,7 @@ def predict_file(predictor: Predictor, source: str, output: str, *, task: TaskSp
         predictor ([`Predictor`]):
             The model or the ensemble. The main process shows its progress.
         source (`str`):
-            File as for [`read_rows`]; `"-"` is standard input, one sentence a line, or two separated by a tab.
+            File as for [`read_rows`]; `"-"` is standard input, one sentence per line, or two separated by a tab.
         output (`str`):
             File that ends in `.csv` or `.jsonl`. It exists once it is complete; until then its parts are in the
             folder `<output>.parts/`. `"-"` is standard output, as jsonl. With `"-"` only one process is allowed, and
@@ -171,7 +172,7 @@ class _RejectedRows:
             self.path.unlink(missing_ok=True)
 
     def add(self, row: RejectedRow) -> None:
-        """Keeps a row and writes all kept rows once there are `ROWS_AT_A_TIME`."""
+        """Keeps a row and writes all kept rows once their number is `ROWS_AT_A_TIME`."""
         self.waiting.append(row)
         if len(self.waiting) == ROWS_AT_A_TIME:
             self.write()
@@ -217,7 +218,7 @@ def _share_parts(
     bar: tqdm,
     state: PartialState,
 ) -> int:
-    """Reads the whole file in each process; each process predicts every n-th part, unless it is already written."""
+    """Reads the whole file in each process; each process predicts every n-th part, unless the part exists already."""
     if state.is_main_process and (found := written_parts.begin()):
         logger.info("continuing after %s parts of %s rows in %s", found, f"{ROWS_AT_A_TIME:,}", written_parts.folder)
     state.wait_for_everyone()
@@ -237,7 +238,7 @@ def _share_parts(
 
 
 def _job(predictor: Predictor, task: TaskSpec, source: str) -> dict[str, Any]:
-    """Describes all that determines the predictions of a file."""
+    """Describes everything that determines the predictions of a file."""
     path = Path(source)
     models = [
         [member.model.name_or_path, _checksum(member.model), member.tokenizer.model_max_length]

@@ -23,13 +23,13 @@ from extrabert_hf.pretrained.loading import TrainedModel, load_model, load_same_
 from extrabert_hf.tasks import TaskSpec
 
 PAIRS_PER_HEAD_CALL = 8192
-"""Rows that the head scores together, to bound the memory of the pair features."""
+"""Number of rows that the head scores at a time; it limits the memory of the pair features."""
 
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
     """
-    What a predictor returns for N rows.
+    The predictions for N rows.
 
     Args:
         task ([`TaskSpec`]):
@@ -37,7 +37,7 @@ class Predictions:
         ids (`Sequence[str]`):
             Ids of the rows.
         sentences (`Sequence[tuple[str, ...]]`):
-            One sentence a row, or two for a task of pairs.
+            One sentence per row, or two for a task of pairs.
         logits (`np.ndarray` of shape `(N, C)`):
             One logit for each of `C` classes, or one score (`C = 1`).
         labels (`np.ndarray` of shape `(N,)`, *optional*):
@@ -75,7 +75,8 @@ class Predictions:
         """
         Size of each row's error, of shape `(N,)`, for labelled rows.
 
-        For scores it is the absolute error. For classes it is 0 if the prediction is correct, else its probability.
+        For scores it is the absolute error. For classes it is 0 for a correct prediction, and otherwise the
+        probability of the prediction.
         """
         if self.confidences is None:
             return np.abs(self.values - self.labels)
@@ -116,9 +117,9 @@ class Predictor:
 
     Args:
         members (`tuple[TrainedModel, ...]`):
-            One or more models with the same head and labels. The first one's task is the predictor's.
+            One or more models with the same head and labels. The predictor has the task of the first model.
         batch_size (`int`, defaults to 64):
-            Sentences encoded together, 1 or more.
+            Number of sentences in a batch, 1 or more.
         bf16 (`bool`, defaults to `False`):
             Whether the encoder runs under bfloat16 autocast; otherwise it runs in the precision of the weights.
         progress (`bool`, defaults to `False`):
@@ -139,11 +140,11 @@ class Predictor:
 
         Args:
             names (`str`):
-                A folder or Hub id, or several separated by commas. The name of an existing folder may have a comma.
+                A folder or Hub id, or several separated by commas. The name of an existing folder may contain a comma.
             task (`str`, *optional*):
-                Which task of multitask models.
+                The task to predict, for multitask models.
             batch_size (`int`, defaults to 64):
-                Sentences encoded together, 1 or more.
+                Number of sentences in a batch, 1 or more.
             bf16 (`bool`, defaults to `False`):
                 Whether the encoder runs under bfloat16 autocast.
             progress (`bool`, defaults to `False`):
@@ -175,7 +176,7 @@ class Predictor:
                 The second sentences of `N` pairs.
 
         Returns:
-            `np.ndarray` of shape `(N, C)`: see [`predict_logits`], for several models [`ensemble_logits`].
+            `np.ndarray` of shape `(N, C)`: see [`predict_logits`] or, for several models, [`ensemble_logits`].
         """
         by_member = [
             predict_logits(
@@ -197,8 +198,8 @@ class Predictor:
 
         Args:
             rows (`Dataset`):
-                With `sentence1`, for a task of pairs `sentence2`; `label` and `id` may be missing. A row without an id
-                gets its index as id.
+                Rows with `sentence1` and, for a task of pairs, `sentence2`; `label` and `id` may be missing. A row
+                without an id gets its index as id.
         """
         columns = [rows[name][:] for name in self.task.sentence_columns]
         return Predictions(
@@ -222,12 +223,11 @@ def predict_logits(
     progress: bool = False,
 ) -> np.ndarray:
     """
-    Computes the logits of one model for sentences or pairs; each distinct sentence, or pair of a cross-encoder, is
-    encoded once.
+    Computes the logits of one model for sentences or pairs; duplicates are encoded once.
 
     Args:
         model ([`ExtraBertForOneTask`]):
-            The model. It is in evaluation mode during the call and keeps its mode afterwards.
+            The model. It runs in evaluation mode; its mode is restored afterwards.
         tokenizer (`PreTrainedTokenizerBase`):
             The model's tokenizer.
         sentences1 (`Sequence[str]`):
@@ -236,7 +236,7 @@ def predict_logits(
         sentences2 (`Sequence[str]`, *optional*):
             The second sentences of `N` pairs.
         batch_size (`int`, defaults to 64):
-            Sentences encoded together, 1 or more.
+            Number of sentences in a batch, 1 or more.
         bf16 (`bool`, defaults to `False`):
             Whether the encoder runs under bfloat16 autocast.
         progress (`bool`, defaults to `False`):
@@ -254,12 +254,12 @@ def predict_logits(
     token_ids = tokenize_sentences(tokenizer, index_of)
     rows = [tuple(index_of[s] for s in row) for row in zip(*columns, strict=True)]
     is_cross_encoder = model.head.is_cross_encoder
-    # an input of the encoder is the index of a sentence, or the two of a pair; each becomes one vector
+    # an input of the encoder is a sentence index or, for a cross-encoder, two; each input becomes one vector
     inputs = list(dict.fromkeys(rows)) if is_cross_encoder else [(index,) for index in range(len(token_ids))]
     lengths = [sum(len(token_ids[index]) for index in encoded) for encoded in inputs]
     by_length = sorted(range(len(inputs)), key=lengths.__getitem__, reverse=True)
     pad = DataCollatorForSentences(tokenizer.pad_token_id).pad
-    embeddings: torch.Tensor | None = None  # (inputs, d), allocated when the first batch has shown d
+    embeddings: torch.Tensor | None = None  # (inputs, d), allocated after the first batch, which determines d
     starts = range(0, len(by_length), batch_size)
     with in_evaluation_mode(model):
         for start in tqdm(starts, desc="encoding", unit="batch", disable=not progress, leave=False):

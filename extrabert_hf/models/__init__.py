@@ -8,10 +8,10 @@ huggingface_hub and safetensors.
 import importlib
 from typing import TYPE_CHECKING, Any
 
-# Before the config: this import registers the config (see `extrabert_hf/__init__.py`), and needs it whole.
+# This import registers the config (see `extrabert_hf/__init__.py`), so it must run before the config's import.
 import transformers.models.auto.configuration_auto  # noqa: F401
 
-if TYPE_CHECKING:  # for type checkers; `_MODULES` below is what is imported
+if TYPE_CHECKING:  # for type checkers; at run time `_MODULES` below selects what is imported
     from extrabert_hf.models.base_extrabert import ExtraBertOutput, ExtraBertPreTrainedModel
     from extrabert_hf.models.configuration_extrabert import ExtraBertConfig
     from extrabert_hf.models.modeling_extrabert import (

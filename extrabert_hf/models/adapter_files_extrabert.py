@@ -15,13 +15,13 @@ HUB_ARGUMENTS = (
     *("cache_dir", "force_download", "local_files_only"),
     *("revision", "subfolder", "token", "trust_remote_code"),
 )
-"""The arguments of `from_pretrained` that say from where and how files are fetched."""
+"""The arguments of `from_pretrained` for the source and the download of files."""
 
 CONFIG_FILE, WEIGHTS_FILE = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."
 """peft writes it before the name of each parameter."""
 UNSUPPORTED = ("use_rslora", "use_dora", "rank_pattern", "alpha_pattern", "fan_in_fan_out")
-"""Options of peft with which the merged weight is another one than that of plain LoRA."""
+"""Options of peft that make the merged weight differ from that of plain LoRA."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +31,7 @@ class AdapterFiles:
 
     Args:
         source (`str`):
-            Hub id or folder that the files are from.
+            Hub id or folder of the files.
         encoder (`str`):
             Name of the encoder that the adapter was trained on.
         encoder_revision (`str`):
@@ -39,7 +39,7 @@ class AdapterFiles:
         r (`int`):
             Rank of the adapter.
         lora_alpha (`float`):
-            Scale of the adapter: the product of its matrices counts `lora_alpha / r` times.
+            Scale of the adapter: the product of the two matrices is multiplied by `lora_alpha / r`.
         target_modules (`list[str]`):
             Names, in the model, of the linear layers with an adapter.
         weights (`dict[str, torch.Tensor]`):
@@ -66,9 +66,9 @@ class AdapterFiles:
             name (`str`):
                 Hub id or folder.
             subfolder (`str`, *optional*):
-                Folder in it that holds the two files.
+                Folder in the repository that holds the two files.
             hub_arguments (`Mapping[str, Any]`, *optional*):
-                Some of [`HUB_ARGUMENTS`]; their `subfolder` is the parent of `subfolder`.
+                Some of [`HUB_ARGUMENTS`]; a `subfolder` among these arguments is the parent of `subfolder`.
 
         Raises:
             `ValueError`: if the adapter is not plain LoRA.
@@ -104,8 +104,8 @@ class AdapterFiles:
                 `revision`, `subfolder` and `force_download` concern the adapter's repository alone.
 
         Returns:
-            `tuple[PreTrainedModel, dict[str, torch.Tensor]]`: the encoder, and those of its weights that its
-            checkpoint holds, by their names in a model of this package (`backbone. ...`).
+            `tuple[PreTrainedModel, dict[str, torch.Tensor]]`: the encoder, and the weights in its checkpoint, by the
+            names in a model of this package (`backbone. ...`).
         """
         of_adapter = ("revision", "subfolder", "force_download")
         encoder, loading = AutoModel.from_pretrained(
@@ -124,7 +124,8 @@ class AdapterFiles:
         self, encoder_weights: Mapping[str, torch.Tensor], due: Mapping[str, torch.Tensor]
     ) -> dict[str, torch.Tensor]:
         """
-        Replaces each adapted weight `W` of the encoder by `W + (alpha / r) B A`, and adds what was trained in full.
+        Replaces each adapted weight `W` of the encoder by `W + (alpha / r) B A`, and adds the weights that were
+        trained in full.
 
         Hu et al. (2021), https://arxiv.org/abs/2106.09685, Section 4.1.
 
@@ -132,13 +133,14 @@ class AdapterFiles:
             encoder_weights (`Mapping[str, torch.Tensor]`):
                 The weights that [`load_encoder`] returns.
             due (`Mapping[str, torch.Tensor]`):
-                The `state_dict` of a model of the right class, only read for names and shapes.
+                The `state_dict` of a model of the right class; only the names and shapes are used.
 
         Returns:
             `dict[str, torch.Tensor]`: all weights of the model.
 
         Raises:
-            `ValueError`: if the encoder or the adapter lacks a weight of the model, or has another one.
+            `ValueError`: if the encoder or the adapter lacks a weight of the model, or has a weight that the model
+            lacks.
         """
         in_full = {key: weight for key, weight in self.weights.items() if ".lora_" not in key}
         unused = {key for key in encoder_weights if key.startswith("backbone.pooler.") and key not in due}

@@ -87,7 +87,7 @@ class ExtraBertPreTrainedModel(PreTrainedModel):
     def from_pretrained(
         cls, pretrained_model_name_or_path: str | None, *model_args: Any, config: Any = None, **kwargs: Any
     ) -> "ExtraBertPreTrainedModel":
-        """As in transformers. If the repository holds a LoRA adapter only, merges it into its encoder."""
+        """As in transformers. If the repository holds only a LoRA adapter, merges the adapter into its encoder."""
         if pretrained_model_name_or_path is None:
             return super().from_pretrained(None, *model_args, config=config, **kwargs)
         hub_arguments = {name: kwargs[name] for name in HUB_ARGUMENTS if name in kwargs}
@@ -130,12 +130,13 @@ class ExtraBertPreTrainedModel(PreTrainedModel):
             encoder (`str`, *optional*):
                 Hub id or folder of the encoder; `None` is the name that was saved with the adapter.
             hub_arguments (`Mapping[str, Any]`, *optional*):
-                How the encoder is fetched: `token`, `cache_dir`, ... as in `from_pretrained`.
+                Arguments for the download of the encoder: `token`, `cache_dir`, ... as in `from_pretrained`.
             kwargs:
                 Other arguments of `from_pretrained`, such as `dtype`.
 
         Raises:
-            `ValueError`: if the encoder or the adapter lacks a weight of the model, or has another one.
+            `ValueError`: if the encoder or the adapter lacks a weight of the model, or has a weight that the model
+            lacks.
         """
         with torch.device("meta"):
             due = cls(config).state_dict()
@@ -156,7 +157,7 @@ class ExtraBertPreTrainedModel(PreTrainedModel):
 
         Args:
             pretrained_model_name_or_path (`str`):
-                Hub id or folder of an encoder, any that `AutoModel` loads.
+                Hub id or folder of any encoder that `AutoModel` loads.
             dtype (`torch.dtype` or `str`, *optional*):
                 dtype of all weights; `None` is float32.
             attn_implementation (`str`, *optional*):
@@ -210,10 +211,10 @@ class ExtraBertPreTrainedModel(PreTrainedModel):
     def _encode(
         self, input_ids: torch.Tensor, mask: torch.Tensor, types: torch.Tensor | None = None, *, may_unpad: bool = True
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """`(S, T)` -> token states `(S, T, d)` and the output `(S, d)` of the encoder's pooler, `None` without one."""
+        """`(S, T)` -> token states `(S, T, d)` and the pooler's output `(S, d)`, or `None` without a pooler."""
         has_types = types is not None and getattr(self.backbone.config, "type_vocab_size", 0) > 1
         type_inputs = {"token_type_ids": types} if has_types else {}
-        is_compiling = torch.compiler.is_compiling()  # unpadded, each batch would be compiled anew
+        is_compiling = torch.compiler.is_compiling()  # without padding, each batch would be compiled again
         if may_unpad and not is_compiling and self.why_padded() is None and mask.any():
             return encode_unpadded(self.backbone, input_ids, mask, **type_inputs)
         encoded = self.backbone(input_ids=input_ids, attention_mask=mask, **type_inputs)
@@ -274,7 +275,7 @@ class ExtraBertPreTrainedModel(PreTrainedModel):
 
 
 def drop_pooler(backbone: PreTrainedModel) -> None:
-    """Removes a pooler that no head uses, whose parameters would get no gradient, if the encoder allows it."""
+    """Removes the pooler if no head uses it and the encoder allows it: its parameters would get no gradient."""
     if "add_pooling_layer" in inspect.signature(type(backbone).__init__).parameters:
         backbone.pooler = None
 

@@ -66,27 +66,27 @@ class ExtraBertConfig(PreTrainedConfig):
     r"""
     Configuration of every ExTraBERT model: an encoder, a pooling and a head.
 
-    `ExtraBertConfig(backbone_config=...)` with nothing else is the paper's best row for each head: multiplicative
-    attention and cosine similarity (ExTraBERT, Section 4 and Table 1, "SFT + MA + CS").
+    The defaults of all fields except `backbone_config` are those of the paper's best model for each head:
+    multiplicative attention and cosine similarity (ExTraBERT, Section 4 and Table 1, "SFT + MA + CS").
 
     Args:
         backbone_config (`dict` or `PreTrainedConfig`, *optional*):
-            Config of the encoder, of any model that `AutoModel` loads; a `dict` needs a `model_type`. `None` is
-            `BertConfig()`.
+            Config of the encoder, which can be any model that `AutoModel` loads. A `dict` needs a `model_type`. `None`
+            means `BertConfig()`.
         pair_encoding (`str`, defaults to `"bi_encoder"`):
             `"bi_encoder"` encodes the two sentences of a pair separately, into two vectors. `"cross_encoder"` encodes
             both sentences as one sequence, into one vector. It is often more accurate, but the vector of a sentence
-            cannot be reused in another pair. The head of a cross-encoder is linear in its vector and ignores
-            `pair_features` and `similarity`.
+            cannot be reused in another pair. The head of a cross-encoder is linear in the vector of the pair and
+            ignores `pair_features` and `similarity`.
         pooling (`str`, defaults to `"multiplicative"`):
-            Token states to sentence vector: `"pooler"` (the encoder's own), `"cls"`, `"mean"`, `"dot"` or
-            `"multiplicative"` attention.
+            How the token states become one sentence vector: `"pooler"` (the encoder's own), `"cls"`, `"mean"`, `"dot"`
+            or `"multiplicative"` attention.
         multiplicative_weight (`bool`, defaults to `True`):
-            `True` scores a token with `e_i = s^T W h_i` and a learned `W`; `False` with `e_i = s^T h_i`, the form in
-            the paper.
+            For multiplicative attention: `True` scores a token by `e_i = s^T W h_i` with a learned `W`. `False` scores
+            a token by `e_i = s^T h_i`, as in the paper.
         feed_forward_depth (`int`, defaults to 3):
             Number of layers between pooling and classifier in the sentiment and paraphrase heads, 0 or more. The
-            similarity head has none.
+            similarity head has no such layers.
         feed_forward_residual (`bool`, defaults to `False`):
             Whether each feed-forward layer adds to its input instead of replacing it.
         pair_features (`list[str]`, defaults to `["u", "v", "sum_squared", "difference_squared", "cosine"]`):
@@ -95,29 +95,29 @@ class ExtraBertConfig(PreTrainedConfig):
         similarity (`str`, defaults to `"cosine"`):
             Score of the similarity head: `"cosine"`, scaled to `score_range`, or `"linear"` on the pair features.
         similarity_bounds (`str`, defaults to `"none"`):
-            How the score is kept inside `score_range`. `"none"`: it is not, a negative cosine gives a score below the
-            range, as in the paper. `"clamp"`: clamped, in evaluation mode only. `"scale"`: the sigmoid of a linear
-            score, or `(1 + cos) / 2` instead of `cos`. The scaled cosine trains badly, because it needs opposite
-            vectors for unrelated sentences.
+            How the score is kept inside `score_range`. `"none"` does not limit the score: a negative cosine gives a
+            score below the range, as in the paper. `"clamp"` clamps the score, in evaluation mode only. `"scale"` uses
+            the sigmoid of a linear score, or `(1 + cos) / 2` instead of `cos`. The scaled cosine trains badly, because
+            it needs opposite vectors for unrelated sentences.
         score_range (`list[float]`, defaults to `[0.0, 5.0]`):
             Smallest and largest score of the similarity head.
         class_names (`list[str]`, *optional*):
-            Names of the classes in the order of their ids. `None` is five sentiments for the sentiment head, two
-            classes for the paraphrase head, one score for the similarity head.
+            Names of the classes in the order of their ids. The default is five sentiments for the sentiment head, two
+            classes for the paraphrase head, and one score for the similarity head.
         head_dropout (`float`, defaults to 0.1):
             Dropout in the head, in `[0, 1)`.
         tasks (`dict[str, dict]`, *optional*):
             The tasks of a multitask model, by name. Each has a `head` (`"sentiment"`, `"paraphrase"` or
             `"similarity"`), any of the fields above from `pair_encoding` to `head_dropout`, the `columns` of its
             training rows, and, if it has a LoRA adapter in the encoder, an `adapter` with peft's `r`, `lora_alpha` and
-            `target_modules` (the last names of the linear layers). `None` is the paper's three tasks, `sst`, `para`
-            and `sts`.
+            `target_modules` (the last parts of the names of the linear layers). The default is the three tasks of the
+            paper, `sst`, `para` and `sts`.
         task_name (`str`, *optional*):
-            Name of the task that the model was trained on. `None` is the paper's task of the model's head; the tasks
-            of a multitask model have the names under `tasks`.
+            Name of the task that the model was trained on. The default is the paper's task for the model's head; the
+            tasks of a multitask model have the names under `tasks`.
         columns (`dict[str, str]`, *optional*):
-            Names of the columns of the training rows: by `"sentence1"`, `"sentence2"`, `"label"` or `"id"` the name
-            that the user passed. `extrabert_hf` looks for the same names in other files.
+            Names of the columns of the training rows. The keys are `"sentence1"`, `"sentence2"`, `"label"` and `"id"`;
+            the values are the names that the user passed. `extrabert_hf` looks for the same names in other files.
         adapter_subfolder (`str`, *optional*):
             For a repository that holds a LoRA adapter and no encoder: the folder of the adapter, in peft's format.
             `from_pretrained` loads the encoder that the adapter names and merges the adapter into it.
@@ -189,7 +189,7 @@ class ExtraBertConfig(PreTrainedConfig):
 
     @property
     def max_positions(self) -> int | None:
-        """Most tokens that the encoder has positions for, special tokens included; `None` for no limit."""
+        """Maximum number of tokens in an input of the encoder, special tokens included; `None` for no limit."""
         return getattr(self.backbone_config, "max_position_embeddings", None)
 
     @property
@@ -260,7 +260,8 @@ class ExtraBertConfig(PreTrainedConfig):
         Raises `ValueError` for a misspelled field, and warns of any other unknown key, which stays an attribute.
 
         A later version of transformers may pass keys that this version does not have, in a config.json or directly. A
-        config.json has the version of transformers that wrote it, so none of its keys is taken for a misspelled field.
+        config.json has the version of transformers that wrote it, so an unknown key in such a file only causes a
+        warning.
         """
         known = {field.name for field in fields(self)} | _TRANSFORMERS_KEYS
         for key in [key for key in kwargs if key not in known]:

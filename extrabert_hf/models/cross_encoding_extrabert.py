@@ -16,7 +16,7 @@ class CrossEncoderInputs:
         attention_mask (`torch.Tensor` of shape `(B, L)`):
             1 for a token, 0 for padding.
         token_type_ids (`torch.Tensor` of shape `(B, L)`):
-            0 for a token of the first sentence, 1 for one of the second.
+            0 for a token of the first sentence, 1 for a token of the second.
         places (`torch.Tensor` of shape `(B, L)`):
             Index of each token in the `2 T` tokens of its pair.
 

@@ -134,8 +134,8 @@ class CosineSimilarityHead(RegressionHead):
     r"""
     A pair of sentence vectors -> one score: the cosine scaled to `score_range`, `5 cos(u, v)` in the paper.
 
-    The paper calls the cosine "between 0 and 1"; it is in [-1, 1], so the score can leave the range unless
-    `similarity_bounds` keeps it there.
+    The paper states that the cosine is "between 0 and 1". It is in [-1, 1], so the score can be outside `score_range`
+    unless `similarity_bounds` limits the score.
     """
 
     def __init__(self, config: ExtraBertConfig) -> None:

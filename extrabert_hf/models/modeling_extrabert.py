@@ -9,7 +9,7 @@ from .pooling_extrabert import build_pooling
 
 
 class ExtraBertForOneTask(ExtraBertPreTrainedModel):
-    """An encoder, a pooling and a head. Each subclass has another head."""
+    """A model of one task: an encoder, a pooling and a head. Each subclass has a different head."""
 
     def __init__(self, config: ExtraBertConfig) -> None:
         if config.tasks is not None:
@@ -23,7 +23,7 @@ class ExtraBertForOneTask(ExtraBertPreTrainedModel):
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """
-        Encodes sentences into one vector each, or with a cross-encoder pairs into one vector each.
+        Encodes each sentence into one vector; a cross-encoder encodes each pair into one vector.
 
         Args:
             input_ids (`torch.Tensor` of shape `(rows, seq)`, for pairs of a cross-encoder `(rows, 2, seq)`):
@@ -69,13 +69,13 @@ class ExtraBertForOneTask(ExtraBertPreTrainedModel):
 
 
 class ExtraBertForSentiment(ExtraBertForOneTask):
-    """Classifies one sentence (ExTraBERT, Section 4: SST); five classes, or those of `class_names`."""
+    """Classifies one sentence (ExTraBERT, Section 4: SST); five classes, or the classes in `class_names`."""
 
     head_kind = "sentiment"
 
 
 class ExtraBertForParaphrase(ExtraBertForOneTask):
-    """Classifies a pair of sentences (ExTraBERT, Section 4: Quora); two classes, or those of `class_names`."""
+    """Classifies a pair of sentences (ExTraBERT, Section 4: Quora); two classes, or the classes in `class_names`."""
 
     head_kind = "paraphrase"
 

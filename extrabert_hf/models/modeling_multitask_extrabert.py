@@ -21,9 +21,9 @@ class ExtraBertForMultiTask(ExtraBertPreTrainedModel):
     """
     One encoder with a pooling and a head for each task (ExTraBERT, Section 4: the multitask rows of Table 1).
 
-    `model(task="sts", ...)` scores a batch of one task, `model(task=["sts", "para"], ...)` a batch with rows of
-    several tasks. The tasks are those of the config's `tasks`, by default the paper's three. Only the encoder,
-    `backbone`, is shared. Poolings, heads and adapters belong to one task each.
+    `model(task="sts", ...)` scores a batch of one task. `model(task=["sts", "para"], ...)` scores a batch with rows of
+    several tasks. The config's `tasks` define the tasks; the default is the three tasks of the paper. All tasks share
+    the encoder, `backbone`. Each task has a separate pooling, a separate head and, optionally, a separate adapter.
 
     Example:
         >>> from transformers import BertConfig
@@ -88,15 +88,15 @@ class ExtraBertForMultiTask(ExtraBertPreTrainedModel):
                 Class ids, or scores for a similarity head.
             task (`str` or `Sequence[str]`):
                 The task of the batch, or a task for each row; required. A task of single sentences reads the first
-                sentence of a pair. It is not the first argument, so that the tensors keep their usual order.
+                sentence of a pair. `task` is not the first argument, so that the tensors have the usual order.
             output_embeddings (`bool`, defaults to `False`):
                 Whether to return the sentence vectors.
             output_pooling_weights (`bool`, defaults to `False`):
                 Whether to return the weight of each token; `None` for the encoder's own pooler.
 
         Returns:
-            [`ExtraBertOutput`]: for rows of several tasks `logits` only, of shape `(batch, C)` for the largest number
-            `C` of logits of a task; rows of tasks with fewer logits end with `-inf`.
+            [`ExtraBertOutput`]: for rows of several tasks only `logits`, of shape `(batch, C)`, where `C` is the
+            largest number of logits of a task. Rows of tasks with fewer logits are filled up with `-inf`.
 
         Raises:
             `ValueError`: if `task` is not a task of the model, or a tensor has the wrong shape.
@@ -171,8 +171,8 @@ class ExtraBertForMultiTask(ExtraBertPreTrainedModel):
         """
         Returns the model of one task, with the same logits.
 
-        The model shares its weights with this one; use `copy.deepcopy` before you train it. If the multitask model has
-        adapters, the encoder is a copy with the adapter of the task merged.
+        The returned model shares the weights with this model; use `copy.deepcopy` before you train the returned model.
+        If the multitask model has adapters, the encoder is a copy with the adapter of the task merged.
 
         Args:
             task (`str`):
@@ -198,7 +198,7 @@ class ExtraBertForMultiTask(ExtraBertPreTrainedModel):
 
         Args:
             models (`Mapping[str, ExtraBertForOneTask]`):
-                The models by name of their tasks. The multitask model shares their weights.
+                The models by task name. The multitask model shares the weights of these models.
             encoder_from (`str`, *optional*):
                 Task of the model that provides the encoder if the encoders differ. The heads of the other tasks then
                 need training.

@@ -34,7 +34,7 @@ class ExtraBertPipeline(Pipeline):
 
     Args:
         top_k (`int`, *optional*, defaults to 1):
-            Number of classes to return per row, the most probable first; `None` is all of them.
+            Number of classes to return per row, the most probable first; `None` returns all classes.
         head (`str`, *optional*):
             Task of a multitask model.
     """
@@ -60,7 +60,7 @@ class ExtraBertPipeline(Pipeline):
                 or a dict with `"text"` and `"text_pair"`, `"sentence1"` and `"sentence2"`, or `"question1"` and
                 `"question2"`.
             batch_size (`int`, *optional*):
-                Number of rows in a batch; by default that of the pipeline, or 64.
+                Number of rows in a batch; the default is that of the pipeline, or 64.
             kwargs:
                 `top_k`, `head`, `num_workers`.
 
@@ -135,7 +135,7 @@ class ExtraBertPipeline(Pipeline):
         return [row[0] for row in labelled] if top_k == "" else [row[:top_k] for row in labelled]
 
     def _kind(self, head: str | None) -> tuple[str, Any]:
-        """Returns the kind of the head that is used, and its config."""
+        """Returns the kind of the head that is used, and the config of the head."""
         config = self.model.config
         if config.tasks is None:
             if head is not None:

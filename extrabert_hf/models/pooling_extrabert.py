@@ -1,4 +1,4 @@
-"""Token states -> one vector per sentence, and the weight of each token in it."""
+"""Token states -> one vector per sentence, and the weight of each token in the vector."""
 
 import torch
 from torch import nn
@@ -72,7 +72,7 @@ class MultiplicativeAttentionPooling(nn.Module):
         hidden_size (`int`):
             Width `d` of the token states, `768` for `bert-base-uncased`.
         learned_weight (`bool`, defaults to `True`):
-            Whether to learn `W`. `False` gives `s^T h_i`, the score as printed in the paper.
+            Whether to learn `W`. `False` uses the score `s^T h_i`, as in the paper.
 
     Example:
         >>> pooling = MultiplicativeAttentionPooling(hidden_size=2)

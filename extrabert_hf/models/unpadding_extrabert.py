@@ -1,4 +1,4 @@
-"""Encodes a batch without its padding: the sentences are concatenated, and attention stays within each of them."""
+"""Encodes a batch without padding: the sentences are concatenated, and attention stays within each of them."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -28,7 +28,7 @@ UNPADDABLE = ("bert", "distilbert", "electra", *COUNT_FROM_PADDING)
 @dataclass(frozen=True)
 class UnpaddedBatch:
     """
-    The layout of a padded batch `(S, T)` after its S sentences, N tokens, are concatenated, the shortest first.
+    Positions of the N tokens of a padded batch `(S, T)` after its S sentences are concatenated, shortest first.
 
     Args:
         shape (`torch.Size`):
@@ -38,7 +38,7 @@ class UnpaddedBatch:
         runs (`list[tuple[int, int]]`):
             Number of successive sentences of equal length, and that length in tokens, 1 or more.
         offsets (`torch.Tensor` of shape `(sentences + 1,)`):
-            Start of each sentence and end of the last one, int32, without sentences of 0 tokens.
+            Start of each sentence and end of the last sentence, int32; sentences of 0 tokens are left out.
 
     Example:
         >>> unpadded = UnpaddedBatch.of(torch.tensor([[1, 1, 1], [1, 0, 0], [1, 0, 0]]))
@@ -62,11 +62,11 @@ class UnpaddedBatch:
         return cls(attention_mask.shape, places[order][attention_mask[order] != 0], runs, offsets)
 
     def unpad(self, values: torch.Tensor) -> torch.Tensor:
-        """`(S, T)` -> `(1, N)`."""
+        """Removes the padding: `(S, T)` -> `(1, N)`."""
         return values.flatten()[self.places].unsqueeze(0)
 
     def repad(self, states: torch.Tensor) -> torch.Tensor:
-        """`(1, N, d)` -> `(S, T, d)`, 0 for padding."""
+        """Restores the padding, with the value 0: `(1, N, d)` -> `(S, T, d)`."""
         padded = states.new_zeros(self.shape.numel(), states.shape[-1])
         return padded.index_copy(0, self.places, states[0]).view(*self.shape, -1)
 
@@ -85,8 +85,8 @@ def unpadded_attention(
     """
     Computes attention within each sentence, in one call for all sentences of equal length.
 
-    Arguments and result are those of an attention function of transformers. The encoder passes `unpadded` through its
-    forward. Without it this is plain SDPA.
+    The arguments and the result are those of an attention function of transformers. The encoder passes on the argument
+    `unpadded`. Without `unpadded`, the function is plain SDPA.
     """
     if unpadded is None:
         return sdpa_attention_forward(
@@ -135,7 +135,7 @@ def encode_unpadded(
     backbone: PreTrainedModel, input_ids: torch.Tensor, attention_mask: torch.Tensor, **token_inputs: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """
-    Encodes padded sentences without computing anything for the padding.
+    Encodes padded sentences without computation for the padding.
 
     Args:
         backbone (`PreTrainedModel`):
@@ -148,8 +148,8 @@ def encode_unpadded(
             Other inputs of the encoder with one value per token, such as `token_type_ids`.
 
     Returns:
-        `tuple[torch.Tensor, torch.Tensor | None]`: token states `(S, T, d)`, 0 for padding, and the output `(S, d)`
-        of the encoder's pooler, `None` without one.
+        `tuple[torch.Tensor, torch.Tensor | None]`: token states `(S, T, d)`, 0 for padding, and the output `(S, d)` of
+        the encoder's pooler, or `None` without a pooler.
     """
     unpadded = UnpaddedBatch.of(attention_mask)
     if backbone.config.model_type in COUNT_FROM_PADDING:

@@ -20,7 +20,7 @@ class RowResults:
         row ([`PaperRow`]):
             The row.
         tasks (`dict[str, TaskResults]`):
-            Results by task, of the tasks with a finished run.
+            Results of each task that has a finished run.
         unfinished (`tuple[str, ...]`):
             Folders of the runs that are missing or not finished, relative to the root.
     """
@@ -31,7 +31,7 @@ class RowResults:
 
 
 def run_folder(root: Path, row: PaperRow, seed: int, task: str) -> Path:
-    """Returns the folder of the run that scores `task`: a folder a seed, and for separate training a folder a task."""
+    """Returns the folder of the run that scores `task`: one per seed and, for separate training, per task."""
     folder = root / row.name / f"seed-{seed}"
     return folder / task if row.training == "separate" else folder
 

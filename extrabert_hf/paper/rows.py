@@ -1,4 +1,4 @@
-"""The rows of the paper's Table 1: how each is trained, and its scores in the paper."""
+"""The rows of the paper's Table 1: the training of each row, and the scores in the paper."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -21,7 +21,7 @@ class PaperRow:
         scores (`dict[str, float]`):
             The paper's dev scores by task: accuracy, accuracy, Pearson r.
         against (`str`, *optional*):
-            Name of the row that this row changes in one respect; `None` for the first row.
+            Name of the row from which this row differs in one setting; `None` for the first row.
     """
 
     name: str
@@ -52,7 +52,7 @@ TABLE1: dict[str, PaperRow] = {
         _row("rr", "RR", "multitask", 0.482, 0.686, 0.380, against="baseline"),
         _row("rr_cs", "RR + CS", "multitask", 0.484, 0.686, 0.625, against="rr"),
         _row("rr_cs_gs", "RR + CS + GS", "multitask", 0.491, 0.742, 0.687, against="rr_cs"),
-        _row("sft", "SFT", "separate", 0.522, 0.783, 0.385, against="rr"),  # the same heads, apart or together
+        _row("sft", "SFT", "separate", 0.522, 0.783, 0.385, against="rr"),  # the heads of "rr", trained separately
         _row("sft_cs", "SFT + CS", "separate", 0.514, 0.785, 0.641, against="sft"),
         _row("sft_dpa_cs", "SFT + DPA + CS", "separate", 0.519, 0.860, 0.851, against="sft_cs"),
         _row("sft_ma_cs", "SFT + MA + CS", "separate", 0.526, 0.880, 0.873, against="sft_dpa_cs"),

@@ -1,4 +1,4 @@
-"""Runs the rows of the paper's Table 1, each run once."""
+"""Runs the rows of the paper's Table 1. A finished run is not repeated."""
 
 import logging
 from collections.abc import Sequence
@@ -29,12 +29,12 @@ OWN_FLAGS = (
     *("--pooling", "--multiplicative_weight", "--feed_forward_depth", "--feed_forward_residual", "--train_tasks"),
     *("--pair_features", "--pair_encoding", "--similarity", "--similarity_bounds", "--aggregator", "--mixing"),
 )
-"""Flags that the table sets for each run. With other values a row would not be what its name says."""
+"""Flags that the table sets for each run. With other values a row would not match its name."""
 
 
 @dataclass
 class Table1Arguments:
-    """The rows and seeds of the table. Every other flag goes to each run."""
+    """The rows and seeds of the table. All other flags are passed to every run."""
 
     _argument_group_name: ClassVar[str] = "table"
 
@@ -48,7 +48,7 @@ class Table1Arguments:
     )
     test: bool = field(
         default=False,
-        metadata={"help": f"Also predict the test splits with {TEST_ROW}, as in the paper's Table 2, in test/."},
+        metadata={"help": f"Also predict the test splits with {TEST_ROW}, as in the paper's Table 2, into test/."},
     )
 
     def __post_init__(self) -> None:
@@ -136,7 +136,7 @@ class PlannedRun:
 
     @property
     def run(self) -> RunFolder:
-        """The layout of the folder."""
+        """The paths of the files in the folder."""
         return RunFolder(self.folder)
 
     def parse(self, configs: Path, flags: Sequence[str]) -> Run:
@@ -153,7 +153,7 @@ def plans_of_row(root: Path, row: PaperRow, seed: int) -> list[PlannedRun]:
 
 
 def check_plans(planned: Sequence[PlannedRun], test_plans: Sequence[PlannedRun], flags: Sequence[str]) -> None:
-    """Raises [`InputError`] for a flag that the table sets, and for a test of models that are not trained."""
+    """Raises [`InputError`] for a flag that the table sets, or if `test` needs a model that is not trained."""
     for word in flags:
         if word.split("=")[0] in OWN_FLAGS:
             raise InputError(
@@ -165,7 +165,7 @@ def check_plans(planned: Sequence[PlannedRun], test_plans: Sequence[PlannedRun],
 
 
 def noted_flags(root: Path) -> dict[Path, list[str]]:
-    """Reads the flags of each run that is finished or can be resumed, by the run's folder."""
+    """Returns, by folder, the flags of each run that is finished or can be resumed."""
     runs = [RunFolder(path) for path in folders_of_runs(root)]
     return {run.path: run.read_flags() for run in runs if run.flags_file.is_file() and run.has_results}
 
@@ -178,7 +178,7 @@ def folders_of_runs(root: Path) -> list[Path]:
 
 
 def with_precision(flags: Sequence[str], noted: dict[Path, list[str]], bf16: bool) -> list[str]:
-    """Adds the precision of earlier runs with the same flags, else `bf16`: all rows are trained in one precision."""
+    """Adds the precision of earlier runs with the same flags, or else `bf16`: all rows train in one precision."""
     if any(word.split("=")[0] == "--bf16" for word in flags):
         return list(flags)
     for before in noted.values():
@@ -203,7 +203,7 @@ def predict_test(plan: PlannedRun, run: Run, folder: Path) -> None:
     task = predictor.task
     splits = load_rows(run)[task.name].splits
     if "test" not in splits:
-        raise InputError(f"`test` needs a test split of {task.name}, the data has none.")
+        raise InputError(f"`test` needs a test split of {task.name}, but the data has none.")
     predictions = predictor.predict(splits["test"])
     path = folder / f"{task.name}-test.csv"
     write_submission(path, task, predictions.ids, predictions.values)
@@ -214,7 +214,7 @@ def predict_test(plan: PlannedRun, run: Run, folder: Path) -> None:
 
 
 def describe_runs(root: Path) -> str:
-    """Returns one line on how all finished runs were made, from the runs' metrics."""
+    """Returns one line with the settings of all finished runs, from the runs' metrics."""
     runs = [run.read_metrics() for run in map(RunFolder, folders_of_runs(root)) if run.is_finished]
     arguments, machine = runs[0].arguments, runs[0].machine
     tasks = {name: task for run in runs for name, task in run.tasks.items()}
@@ -224,7 +224,7 @@ def describe_runs(root: Path) -> str:
     steps = sorted({run.training.steps for run in runs})
     rates = sorted({run.arguments["learning_rate"] for run in runs})
     batches = sorted({run.training.global_batch_size for run in runs})
-    picked = "the best on dev" if arguments["load_best_model_at_end"] else "the last step, not picked on dev"
+    picked = "the best on dev" if arguments["load_best_model_at_end"] else "the last step, not selected on dev"
     parts = [
         model,
         f"data {', '.join(sorted(data))}, train / dev rows {', '.join(rows)}",

@@ -18,21 +18,21 @@ OVERALL = {"2023": "mean", "2024": "cs224n_2024"}
 """Year of the course, and the name of its overall score in [`aggregate_scores`]."""
 
 SCORES_CAPTION = (
-    "Dev scores: SST and Para accuracy, STS Pearson r. Ours is the mean over the seeds, ± their standard deviation "
-    "where there are several, and its 95 % bootstrap interval over the dev rows. RR: round robin over the tasks; CS: "
-    "cosine similarity; GS: gradient surgery; SFT: a model per task; DPA, MA: dot-product, multiplicative attention."
+    "Dev scores: SST and Para accuracy, STS Pearson r. Ours: mean over the seeds, ± standard deviation if a row has "
+    "several seeds, and 95 % bootstrap interval over the dev rows. RR: round robin over the tasks; CS: cosine "
+    "similarity; GS: gradient surgery; SFT: a model per task; DPA, MA: dot-product, multiplicative attention."
 )
 LADDER_CAPTION = (
-    "The steps of the table: the score of a row minus that of the row it builds on, over the same dev rows, with the "
-    "95 % interval and p of a paired bootstrap over these rows, to which the spread of seeds adds nothing. Up, down "
-    "are steps whose Holm-corrected p is below .05."
+    "The steps of the table: the score of a row minus the score of the row that it builds on, over the same dev rows. "
+    "The 95 % interval and p are from a paired bootstrap over these rows and ignore the variation between seeds. Up, "
+    "down: Holm-corrected p below .05."
 )
 
 
 @dataclass(frozen=True)
 class TaskScore:
     """
-    A task's score in a row of the table. All but `paper` are `None` without a finished run.
+    A task's score in a row of the table. All fields except `paper` are `None` without a finished run.
 
     Args:
         paper (`float`):
@@ -104,7 +104,7 @@ class LadderStep:
         paper (`float`):
             Difference of the paper's scores.
         ours (`float`, *optional*):
-            Difference of our mean scores. This and the following are `None` if a row has no finished run.
+            Difference of our mean scores. This and the following numbers are `None` if a row has no finished run.
         low, high (`float`, *optional*):
             95 % interval of `ours`, from a paired bootstrap over the dev rows.
         runs, runs_against (`int`, *optional*):
@@ -142,7 +142,7 @@ def write_tables(root: str | Path, settings: str) -> str:
         root (`str` or `Path`):
             Folder of all runs, see [`row_results`].
         settings (`str`):
-            One line on how the runs were made: model, steps, seeds, machine.
+            One line with the settings of the runs: model, steps, seeds, machine.
     """
     root = Path(root)
     scores, steps = table1(root), ladder(root)
@@ -223,7 +223,7 @@ def _step(before: RowResults, after: RowResults, task: str) -> LadderStep:
 
 
 def score_cells(rows: Sequence[TableRow]) -> list[dict[str, str]]:
-    """Formats the rows of the table as cells, the text of a cell by its column's heading."""
+    """Formats each row of the table as a dictionary from column heading to text."""
     table = []
     for row in rows:
         cells = {"row": row.row.label}
@@ -247,14 +247,14 @@ def score_notes(rows: Sequence[TableRow]) -> list[str]:
         majority.append(f"{label} {' or '.join(known) or '-'}")
     notes = [
         f"Majority baseline, the most frequent training class: {', '.join(majority)}.",
-        "CS224N 2023 is the plain mean of the three, CS224N 2024 takes (r + 1) / 2 for STS.",
+        "CS224N 2023 is the mean of the three scores; CS224N 2024 uses (r + 1) / 2 for STS.",
     ]
     unfinished = [folder for row in rows for folder in row.unfinished]
-    return [*notes, f"Not finished, thus left out: {', '.join(unfinished)}."] if unfinished else notes
+    return [*notes, f"Not finished and left out: {', '.join(unfinished)}."] if unfinished else notes
 
 
 def ladder_cells(steps: Sequence[LadderStep]) -> list[dict[str, str]]:
-    """Formats the steps of the table as cells, the text of a cell by its column's heading."""
+    """Formats each step of the table as a dictionary from column heading to text."""
     return [
         {
             "step": f"{TABLE1[step.row].label} against {TABLE1[step.against].label}",
@@ -273,9 +273,7 @@ def ladder_cells(steps: Sequence[LadderStep]) -> list[dict[str, str]]:
 def ladder_notes(steps: Sequence[LadderStep]) -> list[str]:
     """Returns the notes below the table of steps."""
     tested = [step for step in steps if step.bootstrap_p is not None]
-    notes = [f"Holm's correction is over the {len(tested)} steps both of whose rows have been run."]
+    notes = [f"Holm's correction is for the {len(tested)} steps for which both rows were run."]
     if any(step.second_p is None for step in tested):
-        notes.append(
-            "McNemar's test (SST, Para) and Williams' (STS) compare single runs: none where there are several."
-        )
+        notes.append("McNemar's test (SST, Para) and Williams' (STS) compare single runs only.")
     return notes

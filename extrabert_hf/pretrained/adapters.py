@@ -1,4 +1,4 @@
-"""Loads the model of a LoRA adapter that this package saved. It needs no peft."""
+"""Loads the model of a LoRA adapter that this package saved, without peft."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,7 +27,7 @@ def saved_model_class(
         config (`PreTrainedConfig`):
             Config of any saved model.
         path (`str` or `Path`):
-            Where the config is from, for the error message.
+            Source of the config, for the error message.
         requirement (`str`):
             Start of the error message, as in "`folder` must hold an adapter of".
         allowed (`Sequence[type]`, *optional*):
@@ -79,7 +79,7 @@ def load_adapter(
         folder (`str` or `Path`):
             Folder of the adapter.
         resolve (`Callable[[str], str]`, *optional*):
-            Turns the name of the encoder into the folder or Hub id to load it from; by default the name is one.
+            Turns the name of the encoder into the folder or Hub id to load it from; by default the name itself.
         attn_implementation (`str`, *optional*):
             As in transformers.
 

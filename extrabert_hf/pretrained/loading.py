@@ -1,4 +1,4 @@
-"""A model's name -> the model, its tokenizer and its task."""
+"""Loads a model by name, with the tokenizer and the task."""
 
 import dataclasses
 import logging
@@ -144,12 +144,12 @@ def load_model(name: str, task: str | None = None, *, attn_implementation: str |
     Loads the model of one task that this package saved.
 
     The task has the name and the column names that the model was trained with. A file may lack a remembered column:
-    then the well-known names are tried, see [`find_columns`]. Models saved before version 0.2 remember neither, they
-    get the name of the paper's task for their head.
+    then the well-known names are tried, see [`find_columns`]. Models saved before version 0.2 remember neither; the
+    task gets the name of the paper's task for the head.
 
     Args:
         name (`str`):
-            Folder or Hub id; the adapter of a folder with an adapter is merged into its encoder.
+            Folder or Hub id; if the folder holds an adapter, the adapter is merged into its encoder.
         task (`str`, *optional*):
             Name of one task of a multitask model; a model of one task needs no name.
         attn_implementation (`str`, *optional*):
@@ -166,7 +166,9 @@ def load_model(name: str, task: str | None = None, *, attn_implementation: str |
     if isinstance(model, ExtraBertForMultiTask):
         model = model.extract(task)
     elif task is not None and task != _task_of(model).name:
-        raise InputError(f"`task` is for a multitask model, {path} holds an {config.architectures[0]}, got {task!r}.")
+        raise InputError(
+            f"`task` is for a multitask model, but {path} holds an {config.architectures[0]}, got {task!r}."
+        )
     return TrainedModel(model, _load(AutoTokenizer.from_pretrained, path), _task_of(model))
 
 
@@ -191,7 +193,8 @@ def models_by_task(
     model: ExtraBertPreTrainedModel, tokenizer: PreTrainedTokenizerBase, tasks: Mapping[str, TaskSpec] | None = None
 ) -> dict[str, TrainedModel]:
     """
-    Splits a multitask model into models of one task over the same weights; a model of one task is the only entry.
+    Splits a multitask model into models of one task over the same weights; for a model of one task, the only entry is
+    the model.
 
     Args:
         model ([`ExtraBertPreTrainedModel`]):
@@ -213,7 +216,7 @@ def models_by_task(
 
 
 def load_all_tasks(name: str) -> dict[str, TrainedModel]:
-    """Loads the model of each task of a folder or repository as [`load_model`] does, over one encoder, by name."""
+    """Loads the model of each task as [`load_model`] does; returns the models by task, with one shared encoder."""
     return models_by_task(*load_whole_model(name))
 
 
@@ -287,7 +290,7 @@ def _on_encoder(
 ) -> tuple[M, PreTrainedTokenizerBase]:
     tokenizer = _load(AutoTokenizer.from_pretrained, path)
     if len(tokenizer) <= len(tokenizer.all_special_ids):  # transformers builds an empty one if files are missing
-        raise InputError(f"{path!r} must hold a tokenizer beside its encoder, its vocabulary is empty.")
+        raise InputError(f"{path!r} must hold a tokenizer beside its encoder, got an empty vocabulary.")
     try:
         model = model_class.from_backbone(path, attn_implementation=attn_implementation, **config_fields)
     except StrictDataclassError as error:  # the cause names the field of the config and the reason

@@ -13,7 +13,7 @@ from extrabert_hf.models import ExtraBertForMultiTask, ExtraBertPreTrainedModel
 from extrabert_hf.models.adapter_files_extrabert import WEIGHTS_FILE
 
 ADAPTER = "default"
-"""What peft calls the one adapter of a model."""
+"""peft's name for the only adapter of a model."""
 
 
 def with_lora(
@@ -32,7 +32,7 @@ def with_lora(
 
     Args:
         model ([`ExtraBertPreTrainedModel`]):
-            A model of one task or of several. It is modified, and part of the result.
+            A model of one task or of several. The call modifies the model and returns it inside the result.
         r (`int`, defaults to 8):
             Rank of `B A`, 1 or more.
         alpha (`float`, defaults to 16):
@@ -40,8 +40,8 @@ def with_lora(
         dropout (`float`, defaults to 0.05):
             Dropout on the input `x` of the adapter, in `[0, 1)`.
         target_modules (`Sequence[str]`, *optional*):
-            Last names of the linear layers that get an adapter, such as `["query", "value"]`; `None` is every
-            linear layer of the encoder.
+            Last parts of the names of the linear layers that get an adapter, such as `["query", "value"]`; `None` is
+            every linear layer of the encoder.
 
     Returns:
         `PeftModel`: takes the same inputs as `model` and is in the same mode; `get_base_model()` returns `model`.
@@ -112,18 +112,20 @@ def save_adapter(model: PeftModel, folder: str | Path, *, encoder: str) -> None:
     """
     folder = Path(folder)
     if list(folder.glob("model*.safetensors")):
-        raise InputError(f"`folder` must hold no other model, transformers would add the adapter to it, got {folder}.")
+        raise InputError(
+            f"`folder` must hold no other model, because transformers would add the adapter to it, got {folder}."
+        )
     folder.mkdir(parents=True, exist_ok=True)
     plain = model.get_base_model()
     config = copy.deepcopy(plain.config)
     config.architectures = [type(plain).__name__]
-    config.backbone_config.name_or_path = encoder  # not its path on this machine
-    del config.auto_map  # it names code files, which an adapter's folder does not have
+    config.backbone_config.name_or_path = encoder  # not the path of the encoder on this machine
+    del config.auto_map  # `auto_map` names code files, which an adapter's folder does not have
     config.to_json_file(folder / "config.json")
     lora_config = copy.copy(model.peft_config[ADAPTER])
     lora_config.base_model_name_or_path = encoder
     lora_config.inference_mode = True
-    lora_config.target_modules = sorted(lora_config.target_modules)  # a set, in another order in each run
+    lora_config.target_modules = sorted(lora_config.target_modules)  # a set has another order in each run
     lora_config.save_pretrained(folder)
     weights = get_peft_model_state_dict(model, adapter_name=ADAPTER, save_embedding_layers=False)
     save_file(weights, folder / WEIGHTS_FILE, metadata={"format": "pt"})

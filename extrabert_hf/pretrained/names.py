@@ -30,7 +30,7 @@ def resolve_model_name(name: str) -> str:
     if path.is_dir():
         return str(path)
     if _is_path(name):
-        raise InputError(f"the model must be a folder, a Hub id or 'minilm', and {name!r} is no folder.")
+        raise InputError(f"the model must be a folder, a Hub id or 'minilm', and {name!r} is not a folder.")
     return name
 
 
@@ -38,7 +38,8 @@ def hub_model_name(name: str) -> str | None:
     """
     Returns the Hub id for the name of a model, `None` for a folder.
 
-    Call it in the directory in which the model was loaded: elsewhere a relative folder `a/b` looks like a Hub id.
+    Call it in the working directory in which the model was loaded: in another one a relative folder `a/b` looks like a
+    Hub id.
     """
     if name == "minilm":
         return MINILM_HUB_ID
@@ -62,12 +63,12 @@ def _minilm_folder() -> Path:
     folder = Path(package.origin).parent / "model"
     if hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest() != MINILM_SHA256:
         raise InputError(
-            f"{folder / 'model.safetensors'} must be the published all-MiniLM-L6-v2, its SHA-256 differs."
+            f"{folder / 'model.safetensors'} must be the published all-MiniLM-L6-v2, but its SHA-256 differs."
         )
     return folder
 
 
 def split_name(word: str) -> tuple[str | None, str]:
-    """Splits `NAME=WHERE` into both parts; `WHERE` alone, or an existing folder with a `=`, has the name `None`."""
+    """Splits `NAME=WHERE` into both parts. The name is `None` for `WHERE` alone, or an existing folder with a `=`."""
     name, is_named, where = word.partition("=")
     return (name, where) if is_named and not Path(word).is_dir() else (None, word)

@@ -19,7 +19,7 @@ from extrabert_hf.runs.tables import number_cell, p_cell, score_cell, to_csv, to
 from extrabert_hf.tasks import TaskSpec
 
 SIGNIFICANT = 0.05
-"""Level of a test: the verdict on a smaller p-value is not `"level"`."""
+"""Significance level: a smaller p-value has the verdict `"up"` or `"down"`."""
 
 Verdict = Literal["up", "down", "level"]
 
@@ -72,7 +72,7 @@ class Comparison:
 
 
 def compare(a: TaskResults, b: TaskResults) -> PairedDifference:
-    """Bootstraps the difference of the mean scores of two settings over the rows, which must be the same."""
+    """Computes the difference of the mean scores of two settings with a paired bootstrap over the same rows."""
     check_same_rows(a.runs[0], b.runs[0])
     return paired_bootstrap(a.formula, a.predictions, b.predictions, a.labels)
 
@@ -97,13 +97,13 @@ def verdict(difference: float, holm_p: float) -> Verdict:
 
 def compare_all(sides: Mapping[str, Mapping[str, TaskResults]], against: str | None = None) -> list[Comparison]:
     """
-    Compares each two settings on each task that both have, with Holm's correction for all comparisons.
+    Compares every two settings on each task that both have, with Holm's correction for all comparisons.
 
     Args:
         sides (`Mapping[str, Mapping[str, TaskResults]]`):
             Results by setting and task, of two settings or more.
         against (`str`, *optional*):
-            A setting to compare all others with, instead of comparing each two.
+            A setting to compare all other settings with. By default every two settings are compared.
 
     Raises:
         [`InputError`]: if the rows of two settings differ, or two settings have no task in common.
@@ -142,8 +142,9 @@ def compare_all(sides: Mapping[str, Mapping[str, TaskResults]], against: str | N
 
 
 CAPTION = (
-    "The score of b minus that of a over the same dev rows, with the 95 % interval and p of a paired bootstrap over "
-    "these rows, to which the spread of seeds adds nothing. Up, down: Holm-corrected p below .05."
+    "The score of b minus the score of a over the same dev rows. "
+    "The 95 % interval and p are from a paired bootstrap over these rows and ignore the variation between seeds. Up, "
+    "down: Holm-corrected p below .05."
 )
 SIDE = "FOLDER, or NAME=FOLDER,FOLDER,... for several seeds of one setting"
 
@@ -154,7 +155,7 @@ def read_sides(words: Sequence[str], task: str | None = None) -> dict[str, dict[
 
     Args:
         words (`Sequence[str]`):
-            A side each, see [`split_sides`].
+            One side per word, see [`split_sides`].
         task (`str`, *optional*):
             The task to compare; all tasks by default.
 
@@ -220,11 +221,11 @@ def write_comparison(lines: Sequence[Comparison], folder: str | Path) -> str:
         lines (`Sequence[Comparison]`):
             One comparison or more.
         folder (`str` or `Path`):
-            The folder to write. It is made if it does not exist.
+            The folder to write. A missing folder is created.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    table = comparison_cells(lines), CAPTION, [f"Holm's correction is over all of these, {len(lines)} in number."]
+    table = comparison_cells(lines), CAPTION, [f"Holm's correction is for all {len(lines)} comparisons."]
     markdown = to_markdown(*table)
     texts = {"md": markdown, "csv": to_csv([asdict(line) for line in lines]), "tex": to_latex(*table)}
     for name, text in texts.items():
@@ -234,7 +235,7 @@ def write_comparison(lines: Sequence[Comparison], folder: str | Path) -> str:
 
 
 def comparison_cells(lines: Sequence[Comparison]) -> list[dict[str, str]]:
-    """Formats comparisons as the cells of a table: a row a comparison, the text of a cell by its column's heading."""
+    """Formats each comparison as a row of a table: a dictionary from column heading to text."""
     return [
         {
             "task": f"{line.task} ({line.metric})",
@@ -267,10 +268,10 @@ def _runs(number: int) -> str:
 def _read_folder(path: Path, task: str | None) -> list[tuple[TaskSpec, ScoredRun]]:
     folder = RunFolder(path)
     if not folder.is_finished:
-        raise InputError(f"`runs` must be folders of finished runs, {path} has no {folder.METRICS}: {SIDE}.")
+        raise InputError(f"`runs` must be folders of finished runs, but {path} has no {folder.METRICS}: {SIDE}.")
     metrics = folder.read_metrics()
     if task is not None and task not in metrics.tasks:
-        raise InputError(f"`task` must be one of {list(metrics.tasks)}, those of {path}, got {task!r}.")
+        raise InputError(f"`task` must be one of {list(metrics.tasks)}, the tasks of {path}, got {task!r}.")
     specs = [entry.task for name, entry in metrics.tasks.items() if task in (None, name)]
     seed = metrics.arguments.get("seed", 0)
     return [(spec, read_run(folder, spec, seed)) for spec in specs]

@@ -9,7 +9,7 @@ from extrabert_hf.inference.explanation import Explanation, opacity
 from extrabert_hf.inference.predictor import Predictions, worst_rows
 
 ERRORS_SHOWN = 200
-"""Rows of a task's table of errors, the largest errors first."""
+"""Number of rows in a task's table of errors."""
 
 Token = tuple[str, str, float]
 """A token, its weight as text, and the opacity of its background."""
@@ -32,7 +32,7 @@ class ReportedPredictions:
 
     @property
     def has_weights(self) -> bool:
-        """Whether the tokens of some explanation have weights; those of the encoder's own pooler have none."""
+        """Whether at least one explanation has token weights; the encoder's own pooler has no token weights."""
         return any(explanation.weights is not None for explanation in self.explanations.values())
 
 
@@ -74,7 +74,7 @@ class ErrorTable:
 
     Args:
         wrong (`int`):
-            Number of rows with an error, also of those that the table does not show.
+            Number of all rows with an error, including rows that the table does not show.
         size (`str`):
             Heading of the column of sizes: `"error"` for scores, `"confidence"` for classes.
         are_numbers (`bool`):

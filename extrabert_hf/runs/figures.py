@@ -15,14 +15,14 @@ if TYPE_CHECKING:  # comparison.py draws with this module
     from extrabert_hf.runs.comparison import Comparison
 
 WINDOWS = 40
-"""Most points of a curve of [`plot_conflicts`]; each is the mean of equally many steps."""
+"""Maximum number of points of a curve of [`plot_conflicts`]; each point is the mean of equally many steps."""
 LENGTH_GROUPS = 5
-"""Bars of [`plot_by_length`]."""
+"""Number of bars of [`plot_by_length`]."""
 SCORE_GROUPS = 5
-"""Bars of [`plot_by_label`] for scores."""
+"""Number of bars of [`plot_by_label`] for scores."""
 
 CURVES_CAPTION = "Training loss and dev score"
-CONFLICTS_CAPTION = "Cosine similarity of the tasks' gradients of the encoder"
+CONFLICTS_CAPTION = "Cosine similarity of the tasks' encoder gradients"
 CONFUSION_CAPTION = "Confusion matrix"
 SCORES_CAPTION = "Predicted and actual scores"
 RELIABILITY_CAPTION = "Reliability diagram"
@@ -31,7 +31,7 @@ LABEL_COUNTS_CAPTION = "Label distribution"
 
 def plot_conflicts(rows: Sequence[Conflict]) -> Figure:
     """
-    Draws the cosine of the gradients of each two tasks, and the share of steps with a cosine below zero.
+    Draws the cosine similarity of the gradients of every two tasks, and how often it is negative.
 
     Args:
         rows (`Sequence[Conflict]`):
@@ -48,15 +48,15 @@ def plot_conflicts(rows: Sequence[Conflict]) -> Figure:
         cosine_axes.plot(steps, [window[:, 1].mean() for window in windows], label=pair)
         share_axes.plot(steps, [100 * (window[:, 1] < 0).mean() for window in windows], label=pair)
     cosine_axes.axhline(0, color="0.6", linewidth=0.8)
-    cosine_axes.set(ylabel="cosine of the gradients, mean", title="Gradients of the encoder")
-    share_axes.set(xlabel="optimizer step", ylabel="steps below zero, %", ylim=(0, 100))
+    cosine_axes.set(ylabel="mean cosine similarity", title="Gradients of the encoder")
+    share_axes.set(xlabel="optimizer step", ylabel="conflicting steps, %", ylim=(0, 100))
     cosine_axes.legend(frameon=False)
     return figure
 
 
 def plot_confusion(labels: np.ndarray, predictions: np.ndarray, class_names: Sequence[str], title: str) -> Figure:
     """
-    Draws a confusion matrix: the number of rows in each cell, and their share of the label's rows.
+    Draws a confusion matrix: each cell has the number of rows, and the share of all rows with that label.
 
     Args:
         labels (`np.ndarray` of shape `(N,)`):
@@ -81,7 +81,7 @@ def plot_confusion(labels: np.ndarray, predictions: np.ndarray, class_names: Seq
     axes.set_xticks(ticks, class_names, rotation=30, ha="right")
     axes.set_yticks(ticks, class_names)
     axes.set(xlabel="predicted", ylabel="label", title=title)
-    figure.colorbar(image, label="share of the label's rows", shrink=0.8)
+    figure.colorbar(image, label="share of the rows with the label", shrink=0.8)
     return figure
 
 
@@ -119,7 +119,7 @@ def plot_scores(labels: np.ndarray, predictions: np.ndarray, label_range: Sequen
 
 def plot_curves(history: Sequence[Mapping[str, float]], metrics: Mapping[str, str]) -> Figure:
     """
-    Draws the training loss, and below it the score of each evaluation.
+    Draws the training loss and, below the loss, the dev score of each evaluation.
 
     Args:
         history (`Sequence[Mapping[str, float]]`):
@@ -146,7 +146,7 @@ def plot_curves(history: Sequence[Mapping[str, float]], metrics: Mapping[str, st
 
 def plot_differences(lines: Sequence["Comparison"]) -> Figure:
     """
-    Draws differences of scores with their intervals, one under the other; significant differences are coloured.
+    Draws differences of scores with intervals, one per line; significant differences are coloured.
 
     Args:
         lines (`Sequence[Comparison]`):
@@ -175,7 +175,7 @@ def plot_reliability(predictions: Predictions) -> Figure:
     axes.plot([0, 1], [0, 1], color="0.6", linewidth=0.8)
     confidences, accuracies, rows = zip(*bins, strict=True)
     axes.plot(confidences, accuracies, marker="o")
-    axes.set(ylabel="accuracy", ylim=(0, 1), title=f"Calibration: ECE {error:.3f}")
+    axes.set(ylabel="accuracy", ylim=(0, 1), title=f"Expected calibration error {error:.3f}")
     counts.bar(confidences, rows, width=0.07, color="0.6")
     counts.set(xlabel="confidence", ylabel="rows", xlim=(0, 1))
     return figure

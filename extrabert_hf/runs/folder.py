@@ -21,13 +21,14 @@ CHECKPOINT = r"checkpoint-\d+"
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """
-    Yields a temporary path, and moves the file written there to `path` once it is whole and on the disk.
+    Yields a temporary path, and moves the file written there to `path` once it is complete and on the disk.
 
-    A reader of `path` sees the earlier file or the new one, never a part. If the block raises, the earlier file stays.
+    A reader of `path` sees the earlier file or the new file, never an incomplete file. If the block raises an error,
+    the earlier file stays.
 
     Args:
         path (`Path`):
-            The file to write. A missing folder is made.
+            The file to write. A missing folder is created.
 
     Example:
         >>> from tempfile import mkdtemp
@@ -61,7 +62,7 @@ class RunFolder:
 
     Args:
         path (`Path`):
-            The folder. It need not exist.
+            The folder. It may be missing.
     """
 
     path: Path
@@ -85,12 +86,12 @@ class RunFolder:
 
     @property
     def audit_file(self) -> Path:
-        """By task, what [`audit`] found in the rows."""
+        """The result of [`audit`] for each task."""
         return self.path / "data_audit.json"
 
     @property
     def rejected_rows_file(self) -> Path:
-        """The rows that were not used, a JSON object a line."""
+        """The rows that were not used, one JSON object per line."""
         return self.path / "rejected_rows.jsonl"
 
     @property
@@ -188,7 +189,7 @@ class RunFolder:
 
     @property
     def containing_run(self) -> Path | None:
-        """The run of which this folder is a checkpoint or the adapter; `None` if it is neither."""
+        """The run whose checkpoint or adapter is this folder; `None` for any other folder."""
         path = self.path.resolve()
         is_part = path.name == self.ADAPTER or re.fullmatch(CHECKPOINT, path.name)
         return path.parent if is_part and (path.parent / self.CONFIG).is_file() else None
@@ -209,7 +210,7 @@ class RunFolder:
             raise InputError(f"{self.metrics_file} must hold the metrics of a run, got {reason}.") from error
 
     def write_metrics(self, metrics: RunMetrics) -> None:
-        """Writes the metrics, which makes the run a finished one."""
+        """Writes the metrics. With this file the run is finished."""
         write_json(self.metrics_file, metrics.to_dict())
 
     def read_history(self) -> list[dict[str, float]]:

@@ -20,7 +20,7 @@ Conflict = tuple[int, str, str, float]
 @dataclass(frozen=True)
 class PairConflicts:
     """
-    How the gradients of two tasks opposed each other.
+    Conflicts between the gradients of two tasks.
 
     Args:
         mean_cosine (`float`):
@@ -36,13 +36,13 @@ class PairConflicts:
 @dataclass(frozen=True)
 class ConflictSummary:
     """
-    How the tasks' gradients opposed each other.
+    Conflicts between the gradients of all tasks.
 
     Args:
         steps (`int`):
             Number of steps with at least one pair of tasks.
         conflicting_steps (`float`, *optional*):
-            Share of these steps at which the cosine of some pair is below 0, 0 to 1; `None` without a step.
+            Share of these steps at which the cosine of at least one pair is below 0, 0 to 1; `None` without a step.
         pairs (`dict[str, PairConflicts]`):
             By `"first_second"`, the names of two tasks.
     """
@@ -67,7 +67,7 @@ def summarize_conflicts(rows: Sequence[Conflict]) -> ConflictSummary:
 
     Args:
         rows (`Sequence[Conflict]`):
-            A row a step and pair of tasks.
+            One row per step and pair of tasks.
     """
     pairs: dict[str, list[float]] = {}
     lowest: dict[int, float] = {}
@@ -86,9 +86,10 @@ def summarize_conflicts(rows: Sequence[Conflict]) -> ConflictSummary:
 
 def read_conflicts(path: Path) -> list[Conflict]:
     """
-    Reads the recorded steps; none if the file does not exist.
+    Reads the recorded steps; returns an empty list if the file does not exist.
 
-    A last line without a line break was cut short by a kill. It is ignored: a resumed run repeats the step.
+    A last line without a line break is incomplete, because the run was killed. The line is ignored: a resumed run
+    repeats the step.
     """
     if not path.is_file():
         return []
@@ -104,13 +105,14 @@ def _share_below_zero(values: Sequence[float]) -> float | None:
 
 class GradientConflicts(TrainerCallback):
     """
-    Records the cosine of each two tasks' gradients at each optimizer step that trains both tasks.
+    Records the cosine of the gradients of every two tasks, at each optimizer step that trains both tasks.
 
-    Each step is appended to a file. A run that is killed and resumed has each step once.
+    Each step is appended to a file. If a run is killed and resumed, the file has each step only once.
 
     Args:
         path (`Path`):
-            The csv file with the columns `step`, `first`, `second` and `cosine`. The first process writes it.
+            The csv file with the columns `step`, `first`, `second` and `cosine`. Only the first process writes the
+            file.
     """
 
     def __init__(self, path: Path) -> None:

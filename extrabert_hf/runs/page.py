@@ -60,7 +60,7 @@ class ReportedRun:
         history (`Sequence[Mapping[str, float]]`, *optional*):
             The `log_history` of training.
         conflicts (`Sequence[Conflict]`, *optional*):
-            Cosines of the gradients of a multitask run's tasks.
+            Cosines of the tasks' gradients, for a multitask run.
     """
 
     name: str
@@ -192,7 +192,7 @@ def _training_figures(run: ReportedRun) -> dict[str, tuple[Figure, str]]:
 
 
 def _figure(figure: Figure, caption: str, folder: Path, kind: str, run: str = "") -> dict[str, str]:
-    """Writes a figure as PNG and SVG into the folder, returns it for the page; `run` is the name to show."""
+    """Writes a figure as PNG and SVG and returns it for the page; `run` is the name to show."""
     image = io.BytesIO()
     figure.savefig(image, format="png", dpi=110)
     file = folder / (f"{run}-{kind}" if run else kind)

@@ -71,9 +71,11 @@ def report_finished(words: Sequence[str], output: str | Path | None = None) -> P
 def _one_folder(name: str, paths: Sequence[Path]) -> RunFolder:
     if len(paths) > 1:
         found = ", ".join(map(str, paths))
-        raise InputError(f"`runs` must be one folder each, got {found}: compare.py takes several seeds of a setting.")
+        raise InputError(
+            f"`runs` must be one folder each, got {found}: use compare.py for several seeds of a setting."
+        )
     if Path(name).name != name:
-        raise InputError(f"`runs` must have names that can be part of a file's, got {name!r}.")
+        raise InputError(f"`runs` must have names that can be part of a file name, got {name!r}.")
     return RunFolder(paths[0])
 
 
@@ -91,12 +93,12 @@ def _finished(name: str, folder: RunFolder, scored: Mapping[str, ScoredRun]) -> 
     tasks = {}
     for task_name, entry in metrics.tasks.items():
         if entry.data is None:
-            raise InputError(f"`runs` must be folders of training runs, {folder.path} has no record of its data.")
+            raise InputError(f"`runs` must be folders of training runs, but {folder.path} has no record of its data.")
         rows = _dev_rows(entry.task, entry.data, metrics.arguments["seed"])
         run = scored[task_name]
         if not run.has_rows(rows["id"][:], np.asarray(rows["label"][:])):
             data = entry.data["data"] or entry.dataset.name
-            raise InputError(f"`runs` must find their dev rows as they were, {data} has others now than {run.file}.")
+            raise InputError(f"`runs` must have unchanged dev rows, but {data} now has other rows than {run.file}.")
         predictions = Predictor((models[task_name],), progress=True).predict(rows)
         tasks[task_name] = ReportedPredictions(predictions, explain_worst_rows(models[task_name], predictions))
     return _reported(folder, name, tasks, metrics)
@@ -133,7 +135,7 @@ def _subtitle(metrics: RunMetrics) -> str:
     if metrics.training is not None:
         arguments, training = metrics.arguments, metrics.training
         tokens = arguments.get("max_tokens_per_batch")
-        size = f"at most {tokens:,} tokens a device" if tokens else f"{training.global_batch_size} rows"
+        size = f"at most {tokens:,} tokens per device" if tokens else f"{training.global_batch_size} rows"
         parts.append(f"{training.steps:,} steps of {size}")
         parts.append(f"learning rate {arguments['learning_rate']:g}, seed {arguments['seed']}")
     return "; ".join(parts)

@@ -86,7 +86,7 @@ class TaskMetrics:
         task ([`TaskSpec`]):
             The task.
         scores (`dict[str, SplitScores]`):
-            Scores by split, `"dev"` and, where it has labels, `"test"`.
+            Scores by split: `"dev"` and, if the test rows have labels, `"test"`.
         rows (`dict[str, int]`):
             Number of rows by split.
         rejected_rows (`int`):
@@ -96,7 +96,7 @@ class TaskMetrics:
         dataset ([`SourceDescription`]):
             The public name of the data.
         calibration ([`CalibrationReport`], *optional*):
-            What calibration changed; `None` for a model that was not calibrated.
+            The effect of calibration; `None` for a model that was not calibrated.
         data (`dict[str, Any]`, *optional*):
             The fields of [`DataArguments`]. `None` in metrics that are shared.
     """
@@ -142,7 +142,8 @@ class TaskMetrics:
 @dataclass(frozen=True)
 class TrainingRecord:
     """
-    What training took.
+    The result of training.
+
 
     Args:
         steps (`int`):
@@ -193,11 +194,11 @@ class RunMetrics:
         multitask (`dict[str, Any]`, *optional*):
             The fields of [`MultiTaskArguments`] of a multitask run.
         best_per_task (`dict[str, dict[str, float]]`, *optional*):
-            With `keep_best_per_task`, by task the `step` of the kept model and its score by the metric's name.
+            With `keep_best_per_task`: for each task the `step` of the kept model, and the score by the metric's name.
         gradient_conflicts ([`ConflictSummary`], *optional*):
-            How often the tasks' gradients of the encoder opposed each other, for a multitask run.
+            Conflicts between the tasks' gradients of the encoder, for a multitask run.
         training ([`TrainingRecord`], *optional*):
-            What training took; `None` for a model that was composed of several runs.
+            The result of training; `None` for a model that was composed of several runs.
         lora (`dict[str, Any]`):
             The fields of [`LoraArguments`].
         arguments (`dict[str, Any]`):
@@ -231,7 +232,7 @@ class RunMetrics:
 
         Raises:
             [`InputError`]: for the form of a later version.
-            `KeyError`, `TypeError`, `ValueError` or `AttributeError`: for anything else that is not this form.
+            `KeyError`, `TypeError`, `ValueError` or `AttributeError`: for any other value without this form.
         """
         version = record.get("version", 0)
         if version > VERSION:
@@ -279,7 +280,7 @@ def _calibration_from_dict(record: Mapping[str, Any] | None) -> CalibrationRepor
 
 
 def _from_version_0(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Renames what had another name before `version` was written."""
+    """Converts the names of version 0, which had no `version`, to the present names."""
 
     def renamed(model: Mapping[str, Any]) -> dict[str, Any]:
         encoding = model.get("pair_encoding")

@@ -21,11 +21,11 @@ COLUMNS = ["id", "label", "prediction"]
 
 def write_submission(path: Path, task: TaskSpec, ids: Iterable[str], predictions: np.ndarray) -> None:
     """
-    Writes predictions in the CS224N submission format: the course's header, then `id , prediction` a line.
+    Writes predictions in the CS224N submission format: the course's header, then one `id , prediction` per line.
 
     Args:
         path (`Path`):
-            The file to write. A missing folder is made.
+            The file to write. A missing folder is created.
         task ([`TaskSpec`]):
             The task; `course_header` names the second column.
         ids (`Iterable[str]`):
@@ -63,7 +63,7 @@ class ScoredRun:
         predictions (`np.ndarray` of shape `(N,)`):
             Class ids, or scores for a regression.
         majority_baseline (`float`, *optional*):
-            The main metric of the most frequent training class; `None` where the metric has no baseline.
+            The main metric of the most frequent training class; `None` if the metric has no baseline.
     """
 
     seed: int
@@ -74,7 +74,7 @@ class ScoredRun:
     majority_baseline: float | None
 
     def has_rows(self, ids: Sequence[str], labels: np.ndarray) -> bool:
-        """Whether these ids and labels are those of the run, in the same order."""
+        """Whether the run has exactly these ids and labels, in this order."""
         return self.ids == tuple(ids) and np.array_equal(self.labels, labels)
 
 
@@ -139,7 +139,7 @@ class TaskResults:
 
     @property
     def majority_baseline(self) -> float | None:
-        """The main metric of the most frequent training class; `None` where the metric has no baseline."""
+        """The main metric of the most frequent training class; `None` if the metric has no baseline."""
         return self.runs[0].majority_baseline
 
 
@@ -182,7 +182,7 @@ def read_run(folder: RunFolder, task: TaskSpec, seed: int, split: str = "dev") -
 
 
 def check_same_rows(first: ScoredRun, second: ScoredRun) -> None:
-    """Raises [`InputError`] for two runs with different rows: an id, a label or the order."""
+    """Raises [`InputError`] if the rows of two runs differ in an id, a label or the order."""
     if not first.has_rows(second.ids, second.labels):
         raise InputError(
             f"Runs that are compared must have the same ids and labels in the same order, got others in {second.file} "

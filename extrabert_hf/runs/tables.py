@@ -15,7 +15,7 @@ LATEX_ESCAPES = str.maketrans(
 
 
 def to_csv(lines: list[dict[str, Any]]) -> str:
-    """Formats lines with the same keys, one or more, as csv: numbers with all digits, `None` empty."""
+    """Formats one or more lines with the same keys as csv. Numbers have all digits; `None` is an empty cell."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
     writer.writeheader()
@@ -24,14 +24,14 @@ def to_csv(lines: list[dict[str, Any]]) -> str:
 
 
 def to_markdown(cells: list[dict[str, str]], caption: str, notes: Iterable[str]) -> str:
-    """Formats one row of cells or more, by column heading, as a Markdown table with a caption and notes."""
+    """Formats one or more rows, each from column heading to text, as a Markdown table with a caption and notes."""
     rows = [list(cells[0]), ["---"] * len(cells[0]), *(row.values() for row in cells)]
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     return "\n\n".join([caption, table, *notes]) + "\n"
 
 
 def to_latex(cells: list[dict[str, str]], caption: str, notes: Iterable[str]) -> str:
-    """Formats the same as a LaTeX `table*` of the width of the page; special characters are escaped."""
+    """Formats rows as a LaTeX `table*` of the width of the page; special characters are escaped."""
     header, *rows = (" & ".join(map(_latex, row)) + r" \\" for row in (cells[0], *(row.values() for row in cells)))
     lines = [r"\begin{table*}", rf"\caption{{{_latex(caption)}}}", r"\resizebox{\textwidth}{!}{%"]
     lines += [rf"\begin{{tabular}}{{{'l' * len(cells[0])}}}", r"\toprule", header, r"\midrule", *rows, r"\bottomrule"]
@@ -44,7 +44,7 @@ def _latex(text: str) -> str:
 
 
 def number_cell(value: float | None, sign: str = "-") -> str:
-    """Formats a number with three digits and no 0 before the point, `.482`; `None` and NaN are a hyphen."""
+    """Formats a number with three digits and without a leading 0, `.482`; `None` and NaN are a hyphen."""
     if value is None or isnan(value):
         return "-"
     return re.sub(r"^([+-]?)0\.", r"\1.", f"{round(value, 3) + 0.0:{sign}.3f}")  # + 0.0 makes -0.0 plain 0.0

@@ -15,19 +15,23 @@ OWN_ARGUMENTS = ("resume_from_checkpoint", "overwrite_output_dir", "push_to_hub"
 
 @dataclass
 class SearchArguments:
-    """The study and its trials; all other flags go to the run of each trial."""
+    """The study and its trials. All other flags are passed to the run of each trial."""
 
     _argument_group_name: ClassVar[str] = "search"
 
     task: str = field(default="sst", metadata={"help": "The training recipe: 'sst', 'para', 'sts', or 'multitask'."})
     space: str | None = field(
         default=None,
-        metadata={"help": "The search space: a sweep file of Weights & Biases. The default is the paper's."},
+        metadata={
+            "help": "The search space: a sweep file of Weights & Biases. The default is "
+            "recipes/configs/search/paper.yaml."
+        },
     )
     n_trials: int | None = field(
-        default=None, metadata={"help": "Trials of the whole study. The default is the space's `run_cap`, or 20."}
+        default=None,
+        metadata={"help": "Number of trials of the whole study. The default is `run_cap` of the search space, or 20."},
     )
-    workers: int = field(default=1, metadata={"help": "Trials that run in parallel on this machine."})
+    workers: int = field(default=1, metadata={"help": "Number of trials that run in parallel on this machine."})
     output_dir: str | None = field(
         default=None, metadata={"help": "Folder of the search. The default is runs/search/TASK."}
     )
@@ -38,18 +42,22 @@ class SearchArguments:
             "sqlite:///OUTPUT_DIR/study.db."
         },
     )
-    study_name: str | None = field(default=None, metadata={"help": "Name in the storage. The default is the task."})
+    study_name: str | None = field(
+        default=None, metadata={"help": "Name of the study in the storage. The default is the task."}
+    )
     pruner: str = field(
         default="median",
         metadata={
-            "help": "Pruner that stops a trial early: 'median' (its score is below the median of the other trials at "
-            "the same evaluation), 'hyperband' or 'none'."
+            "help": "Pruner that stops bad trials early: 'median' (stops a trial whose score is below the median of "
+            "the other trials at the same evaluation), 'hyperband' or 'none'."
         },
     )
-    search_seed: int = field(default=0, metadata={"help": "Seed of the tried values; --seed is for the runs."})
+    search_seed: int = field(
+        default=0, metadata={"help": "Seed for drawing the values of the trials; --seed is the seed of the runs."}
+    )
     heartbeat: int = field(
         default=20,
-        metadata={"help": "Seconds between heartbeats. A trial that misses three is restarted."},
+        metadata={"help": "Seconds between heartbeats. A trial that misses three heartbeats is restarted."},
     )
 
     def __post_init__(self) -> None:

@@ -65,7 +65,7 @@ def write_results(study: Study, arguments: SearchArguments, flags: Sequence[str]
     score = parse_trial(arguments, words).training.metric_for_best_model
     plot_trials(trials, list(space.distributions), best, f"{score} on dev").savefig(folder / FIGURE, dpi=120)
     (folder / BEST).write_text(
-        f"# the best of {len(trials)} trials, {best.value:.4f} on the dev rows that picked it\n"
+        f"# the best of {len(trials)} trials, {best.value:.4f} on the dev rows that selected it\n"
         + yaml.safe_dump(yaml_of_flags(words, multitask=arguments.task == "multitask"), sort_keys=False),
         encoding="utf-8",
     )
@@ -139,7 +139,7 @@ def _row(trial: FrozenTrial, names: Sequence[str], space: SearchSpace) -> list[A
 
 
 def _interval(run: RunFolder) -> str:
-    """Returns the 95 % interval of a single task's main metric on dev: scores within it cannot be told apart."""
+    """Returns the 95 % interval of a single task's main metric on dev: it shows the uncertainty of a score."""
     if not run.is_finished:
         return ", on another machine"
     tasks = run.read_metrics().tasks

@@ -1,4 +1,4 @@
-"""A search on this machine: starts a process for each trial until all plans of the study are done."""
+"""Runs a search on this machine: starts a process for each trial until all plans of the study are done."""
 
 import json
 import logging
@@ -100,10 +100,12 @@ def run_search(arguments: SearchArguments, flags: Sequence[str], argv: Sequence[
 
 
 def count_trials(study: Study, arguments: SearchArguments, space: SearchSpace) -> int:
-    """Returns the number of trials of the study; it never becomes smaller."""
+    """Returns the number of trials of the study; the number never decreases."""
     planned = len(trials_of_plans(study))
     if arguments.n_trials is not None and arguments.n_trials < planned:
-        raise InputError(f"`n_trials` must be {planned} or more, what the study has, got {arguments.n_trials}.")
+        raise InputError(
+            f"`n_trials` must be {planned} or more, the number of trials in the study, got {arguments.n_trials}."
+        )
     return max(planned, arguments.n_trials or space.run_cap or DEFAULT_TRIALS)
 
 
@@ -140,13 +142,13 @@ def check_flags(arguments: SearchArguments, flags: Sequence[str], space: SearchS
     training = trainings[-1]
     for name in OWN_ARGUMENTS:
         if any(getattr(arguments_of_run, name) for arguments_of_run in trainings):
-            raise InputError(f"`{name}` is not for the runs of a search: the search sets it for each run.")
+            raise InputError(f"`{name}` can't be set for the runs of a search: the search sets `{name}` for each run.")
     if training.eval_strategy == "no":
         raise InputError("`eval_strategy` must be 'epoch' or 'steps' in a search, which needs scores, got 'no'.")
     for tried in trainings:
         if tried.load_best_model_at_end and tried.eval_strategy == "steps" and tried.eval_steps != tried.save_steps:
             steps = f"got {tried.save_steps:g} and {tried.eval_steps:g}"
-            raise InputError(f"`save_steps` must be `eval_steps` in a search, the best step is kept, {steps}.")
+            raise InputError(f"`save_steps` must be `eval_steps` in a search, which keeps the best step, {steps}.")
     return training
 
 
@@ -170,9 +172,9 @@ def check_same_search(study: Study, arguments: SearchArguments, flags: Sequence[
         study.set_user_attr(SEARCHED, searched)
     elif before != searched:
         name = min(key for key in before | searched if before.get(key) != searched.get(key))
-        was, now = (values.get(name, "the default") for values in (before, searched))
+        earlier, now = (values.get(name, "the default") for values in (before, searched))
         raise InputError(
-            f"the study {study.study_name!r} was started with {name} {was}, now {now}: use another --output_dir."
+            f"the study {study.study_name!r} was started with {name} {earlier}, now {now}: use another --output_dir."
         )
 
 
@@ -191,7 +193,7 @@ class TrialLog:
         self.n_trials, self.count = n_trials, before
 
     def log_finished(self, study: Study) -> bool:
-        """Returns whether there are new trials; raises [`InputError`] if one failed before any trial has a score."""
+        """Logs new finished trials; returns whether any exist. A failure before any score raises [`InputError`]."""
         finished = sorted(finished_trials(study), key=lambda trial: trial.datetime_complete)
         new = finished[self.count :]
         for number, trial in enumerate(new, start=self.count + 1):

@@ -1,4 +1,4 @@
-"""The study: a number of plans. Each plan gets trials, by any process, until one trial ends."""
+"""The study: a list of plans. Any process can start a trial of a plan; the plan is done when a trial ends."""
 
 import warnings
 from enum import Enum
@@ -26,7 +26,7 @@ PRUNER_CLASSES = {
 
 
 class Plan(Enum):
-    """State of a plan. `LOST` is a plan with a trial that was killed."""
+    """State of a plan. `LOST` means that the trial of the plan was killed."""
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -69,7 +69,7 @@ def open_study(arguments: SearchArguments, *, maximize: bool = True) -> Study:
 
 def plan_trials(study: Study, n_trials: int) -> None:
     """
-    Queues the plans that the study lacks of `n_trials`. The values of a plan are drawn when its trial starts.
+    Queues plans until the study has `n_trials` plans. The values of a plan are drawn when its trial starts.
 
     While no trial has a score, failed plans are queued again: the user may have corrected the cause.
     """
@@ -99,7 +99,7 @@ def queue(study: Study, plan: int, before: list[FrozenTrial]) -> None:
 
 
 def trials_of_plans(study: Study) -> dict[int, list[FrozenTrial]]:
-    """Returns the trials of each plan in their order, without trials that found their plan taken."""
+    """Returns the trials of each plan in order, without trials whose plan another process had taken."""
     plans: dict[int, list[FrozenTrial]] = {}
     for trial in study.get_trials(deepcopy=False):
         if PLAN in trial.user_attrs and DOUBLE not in trial.user_attrs:

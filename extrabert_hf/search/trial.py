@@ -40,7 +40,7 @@ def parse_trial(arguments: SearchArguments, flags: Sequence[str]) -> Run:
 
 def run_next_trial(arguments: SearchArguments, flags: Sequence[str], space: SearchSpace) -> None:
     """
-    Runs the first trial of the queue, if there is one, and records its score, pruning or error in the study.
+    Runs the first trial of the queue, if any, and records its score, pruning or error in the study.
 
     Args:
         arguments ([`SearchArguments`]):
@@ -82,7 +82,7 @@ def is_free(trial: FrozenTrial) -> bool:
 
 
 def train(arguments: SearchArguments, flags: Sequence[str], trial: Trial, folder: Path) -> float:
-    """Trains one run, from the last checkpoint if there is one, and returns the score of the model that it keeps."""
+    """Trains one run, from the last checkpoint if one exists, and returns the score of the model that it keeps."""
     note = folder / WORDS_FILE
     blocks = yaml_of_flags(flags, multitask=arguments.task == "multitask")
     words = json.dumps([trial.study.study_name, blocks])
@@ -95,7 +95,9 @@ def train(arguments: SearchArguments, flags: Sequence[str], trial: Trial, folder
     scores = ScoresOfTrial(trial, f"eval_{run.training.metric_for_best_model}")
     finetune(run, callbacks=[scores])
     if not scores.found:
-        raise InputError("no evaluation came before the end of the run: `eval_steps` must be at most its steps.")
+        raise InputError(
+            "the run ended before the first evaluation: `eval_steps` must be at most the number of steps."
+        )
     if not run.training.load_best_model_at_end:
         return scores.found[-1]  # the last model is kept
     return max(scores.found) if run.training.greater_is_better else min(scores.found)

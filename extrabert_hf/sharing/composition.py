@@ -1,4 +1,4 @@
-"""Composes LoRA models of one task each into one model: a frozen encoder, an adapter and a head a task."""
+"""Composes LoRA models of one task each into one model: a frozen encoder, and an adapter and a head per task."""
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -25,11 +25,11 @@ def compose_adapters(
     Composes models of one task each, trained with LoRA on the same encoder, into a multitask model.
 
     The tasks are trained separately, as in ExTraBERT's exclusive training, but share one encoder in memory.
-    `model(task=...)` returns the logits of the task's own model. One forward can take rows of several tasks.
+    `model(task=...)` returns the logits of the separate model. One forward pass can take rows of several tasks.
 
     Args:
         folders (`Mapping[str, str | Path]`):
-            By the name of a task, the folder of the task's run, or the adapter's folder in it.
+            By task name, the folder of the task's run, or the folder of the adapter in it.
         resolve (`Callable[[str], str]`, *optional*):
             Returns the folder or Hub id to load the encoder from, given its name.
 
@@ -93,10 +93,12 @@ def compose_runs(folders: Sequence[str | Path], output_dir: str | Path) -> str:
     metrics: list[RunMetrics] = []
     for run in (RunFolder(Path(folder)) for folder in folders):
         if not run.is_finished:
-            raise InputError(f"`folders` must hold finished runs, {run.path} has no {run.METRICS}.")
+            raise InputError(f"`folders` must hold finished runs, but {run.path} has no {run.METRICS}.")
         found = run.read_metrics()
         if len(found.tasks) > 1 or found.tasks.keys() & runs.keys():
-            raise InputError(f"`folders` must hold a task each, once, got {list(found.tasks)} in {run.path}.")
+            raise InputError(
+                f"`folders` must hold one task each, all different, got {list(found.tasks)} in {run.path}."
+            )
         (task,) = found.tasks
         runs[task] = run
         metrics.append(found)
@@ -105,7 +107,7 @@ def compose_runs(folders: Sequence[str | Path], output_dir: str | Path) -> str:
     for task, tokenizer in tokenizers.items():
         if (tokenizer.get_vocab(), tokenizer.model_max_length) != (first.get_vocab(), first.model_max_length):
             raise InputError(
-                f"`folders` must hold models of one tokenizer and `max_length`, that of {task!r} differs."
+                f"`folders` must hold models of one tokenizer and `max_length`, but that of {task!r} differs."
             )
     output = RunFolder(Path(output_dir))
     if output.path.is_file() or output.config_file.exists():
@@ -147,7 +149,7 @@ def _read_adapter(folder: Path) -> tuple[AdapterFiles, ExtraBertConfig, str]:
     adapter = RunFolder(folder).adapter
     folder = adapter if adapter.is_dir() else folder
     if not (folder / WEIGHTS_FILE).is_file():
-        raise InputError(f"`folders` must hold runs with --lora true, {folder} has no {WEIGHTS_FILE}.")
+        raise InputError(f"`folders` must hold runs with --lora true, but {folder} has no {WEIGHTS_FILE}.")
     config = ExtraBertConfig.from_pretrained(folder)
     model_class = saved_model_class(config, folder, "`folders` must hold adapters of", ONE_TASK)
     return read_adapter(folder, "folders"), config, model_class.head_kind

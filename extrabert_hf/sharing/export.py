@@ -43,23 +43,27 @@ class ExportArguments:
     format: Format = field(
         default="onnx",
         metadata={
-            "help": "'onnx': one file with all heads; 'sentence-transformers': a similarity model's encoder; "
-            "'safetensors': a folder that AutoModel loads, with an adapter merged into its encoder."
+            "help": "'onnx': one file with all heads; 'sentence-transformers': encoder and pooling of a similarity "
+            "model; 'safetensors': a folder that AutoModel loads, with an adapter merged into its encoder."
         },
     )
-    int8: bool = field(default=False, metadata={"help": "Also write model_int8.onnx, a quarter of the size."})
+    int8: bool = field(
+        default=False, metadata={"help": "Also write model_int8.onnx with 8-bit weights, a quarter of the size."}
+    )
     task: str | None = field(
-        default=None, metadata={"help": "Which task of a multitask model to export; by default all of them."}
+        default=None, metadata={"help": "Task to export from a multitask model. The default is all tasks."}
     )
     data: str | None = field(
         default=None,
         metadata={"help": "Labelled rows to compare scores on: 'sample', a folder, a file or a Hub id."},
     )
-    dataset_config: str | None = field(default=None, metadata={"help": "Config name of a Hub data set."})
-    split: Literal["train", "dev", "test"] = field(default="dev", metadata={"help": "Which rows."})
+    dataset_config: str | None = field(default=None, metadata={"help": "Name of the configuration of a Hub data set."})
+    split: Literal["train", "dev", "test"] = field(
+        default="dev", metadata={"help": "Split with the rows to compare scores on."}
+    )
     output: str | None = field(
         default=None,
-        metadata={"help": "Folder to write; by default export/FORMAT[-TASK] in the model's folder."},
+        metadata={"help": "Folder to write. The default is export/FORMAT[-TASK] in the model's folder."},
     )
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Pushes a trained folder to the Hub in one commit. A failure is one line and leaves the folder unchanged."""
+"""Pushes a trained folder to the Hub in one commit. A failed push is a one-line error; the folder stays unchanged."""
 
 import hashlib
 import logging
@@ -48,13 +48,13 @@ def push_folder(
         sharing ([`HubArguments`], *optional*):
             Visibility, licence, language, and whether to update a repository that holds another model.
         adapter_only (`bool`, defaults to `False`):
-            Whether to push, of a run with LoRA, the adapter with pooling and head, without the encoder.
+            For a run with LoRA: whether to push only the adapter, the pooling and the head, without the encoder.
         message (`str`, *optional*):
             Message of the commit.
         claimed (`bool`, defaults to `False`):
             Whether [`claim_repository`] was called for this repository.
         again (`str`, *optional*):
-            The command that the error names for another try; by default the one that pushes this folder.
+            The command that the error names for another try; by default the command that pushes this folder.
 
     Returns:
         `str`: the repository's id, `"owner/name"`.
@@ -92,7 +92,7 @@ def claim_repository(name: str, sharing: HubArguments, run: SharedRun | None = N
         sharing ([`HubArguments`]):
             Visibility, and whether the repository may hold another model.
         run ([`SharedRun`], *optional*):
-            The run to push; without one, as before training, the repository must be empty.
+            The run to push. `None`, as before training, means that the repository must be empty.
 
     Returns:
         `str`: the repository's id, `"owner/name"`.
@@ -144,7 +144,7 @@ def add_to_collection(title: str, repo_ids: Sequence[str], *, private: bool = Fa
 
 @contextmanager
 def hub_errors_in_one_line(name: str, again: str | None = None) -> Iterator[None]:
-    """Converts errors of the Hub's client to an [`InputError`] that says what to do and never contains the token."""
+    """Converts errors of the Hub's client to an [`InputError`] with advice; it never contains the token."""
     try:
         yield
         return

@@ -15,15 +15,18 @@ from extrabert_hf.sharing.shared_run import SharedRun
 
 @dataclass
 class HubArguments:
-    """The repository on the Hub and what its card states."""
+    """The repository on the Hub, and the metadata of the model card."""
 
     hub_private_repo: bool | None = field(
         default=None,
-        metadata={"help": "Whether a new repository is private. The default is the owner's setting."},
+        metadata={"help": "Whether a new repository is private. The default is the setting of the owner's account."},
     )
     hub_update: bool = field(
         default=False,
-        metadata={"help": "Add a new version to a repository that already has another model; its history is kept."},
+        metadata={
+            "help": "Add a new version to a repository that already has another model. The repository keeps its "
+            "history."
+        },
     )
     hub_license: str = field(
         default="mit",
@@ -35,7 +38,7 @@ class HubArguments:
 
 
 TEMPLATES = [folder / "hub_cards" for folder in Path(__file__).parents[1:3]]
-"""Where the templates are: in the package of an installed wheel, beside the package in a checkout."""
+"""Folder of the templates: in the package of an installed wheel, beside the package in a checkout."""
 MARK = "<!-- Written by extrabert_hf from the run's files. Without this line a push leaves the card as it is. -->"
 
 HUB_TASKS = {

@@ -106,7 +106,7 @@ def export_onnx(model: ExtraBertPreTrainedModel, tokenizer: PreTrainedTokenizerB
     sample = random_sentences(graph, rows=3, seq=8)
     batch, seq = torch.export.Dim("batch"), torch.export.Dim("seq")
     dynamic = {0: batch, sample["input_ids"].dim() - 1: seq}
-    logger.info("tracing the graph of %s, some seconds", type(model).__name__)
+    logger.info("tracing the graph of %s, this takes some seconds", type(model).__name__)
     with quiet_packages():
         torch.onnx.export(
             graph,
@@ -139,8 +139,8 @@ def quantize_onnx(path: str | Path) -> Path:
     """
     Writes `model_int8.onnx` beside a `model.onnx`: 8-bit weights, and dynamically quantized activations.
 
-    Each output channel has a scale. Only 7 of the 8 bits are used, so that sums do not saturate on processors without
-    VNNI. Products of two activations, as in attention, and the query of a pooling stay in float32.
+    Each output channel has a scale factor. Only 7 of the 8 bits are used, so that sums do not saturate on processors
+    without VNNI. Products of two activations, as in attention, and the query of a pooling stay in float32.
 
     Args:
         path (`str` or `Path`):

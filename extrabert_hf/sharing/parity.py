@@ -74,7 +74,7 @@ class ParityEntry:
         rows (`int`):
             Number of rows.
         logit_difference ([`Difference`], *optional*):
-            Difference of the logits from the first variant's; `None` for the first variant.
+            Difference from the logits of the first variant; `None` for the first variant.
         prediction_difference ([`Difference`], *optional*):
             The same for the predicted class ids or scores.
         same_class (`float`, *optional*):
@@ -123,7 +123,8 @@ def onnx_variant(name: str, session: Any, size: int, tokenizer: PreTrainedTokeni
         tokenizer (`PreTrainedTokenizerBase`):
             The model's tokenizer.
         task (`str`, *optional*):
-            Which task of a multitask model's file; such a file reads single sentences in groups of two.
+            The task to predict, for the file of a multitask model; such a file reads single sentences in groups of
+            two.
     """
     if task is None:
         return Variant(
@@ -173,7 +174,7 @@ def measure_parity(
             Number of PyTorch's threads during the measurement.
 
     Returns:
-        `list[ParityEntry]`: one entry a variant, `before` first.
+        `list[ParityEntry]`: one entry per variant, `before` first.
 
     Raises:
         [`InputError`]: if the rows have no labels.

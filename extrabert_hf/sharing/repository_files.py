@@ -1,4 +1,4 @@
-"""The files of a repository on the Hub: those of a trained model's folder, without local paths."""
+"""The files of a repository on the Hub: the files of a trained model's folder, without local paths."""
 
 import json
 import logging
@@ -35,7 +35,7 @@ def default_name(folder: Path) -> str:
 
 
 def check_names(folders: Sequence[Path], name: str | None) -> None:
-    """Raises [`InputError`] for a name that the Hub does not allow, or one name for several folders."""
+    """Raises [`InputError`] for a name that the Hub does not allow, or if several folders have one name."""
     names = [name or default_name(folder) for folder in folders]
     for each in names:
         try:
@@ -73,7 +73,7 @@ def files_to_push(run: SharedRun, *, adapter_only: bool = False) -> dict[str, Pa
     adapter = run.folder.adapter
     if not (adapter / WEIGHTS_FILE).is_file():
         raise InputError(
-            f"`adapter_only` is for a run with --lora true, {run.path} has no {RunFolder.ADAPTER}/ folder."
+            f"`adapter_only` is for a run with --lora true, but {run.path} has no {RunFolder.ADAPTER}/ folder."
         )
     lora = json.loads((adapter / CONFIG_FILE).read_text(encoding="utf-8"))
     lora["base_model_name_or_path"] = hub_encoder(run)
@@ -109,7 +109,8 @@ def hub_encoder(run: SharedRun) -> str:
     if run.hub_encoder is None:
         names = ", ".join(sorted({entry.model.encoder for entry in run.tasks.values()})) or "not on record"
         raise InputError(
-            f"`adapter_only` is for an encoder from the Hub, the run's is {names}: push the merged model."
+            f"`adapter_only` is for an encoder from the Hub, but the encoder of the run is {names}: push the merged "
+            f"model."
         )
     return run.hub_encoder
 

@@ -46,11 +46,11 @@ def export_sentence_transformers(
     r"""
     Writes a folder that `SentenceTransformer(folder)` loads, and checks its cosines.
 
-    Poolings `"cls"` and `"mean"` are sentence-transformers' own; `"pooler"` is its `Dense` layer on the first token.
-    `"multiplicative"` attention is built from layers of sentence-transformers: up to its length, the sum of
-    `softmax_i(z_i) h_i` over the tokens is the mean of `e^c h_i sigmoid(z_i - c)`, a gated linear unit, for `c` well
-    above the scores `z_i`. The exported vectors have length 1. `"dot"` attention, and multiplicative attention with
-    very large scores, need a code file in the folder and `trust_remote_code=True`.
+    Poolings `"cls"` and `"mean"` use the `Pooling` module of sentence-transformers; `"pooler"` uses the `Dense` module
+    on the first token. `"multiplicative"` attention is built from layers of sentence-transformers: up to its length,
+    the sum of `softmax_i(z_i) h_i` over the tokens is the mean of `e^c h_i sigmoid(z_i - c)`, a gated linear unit, for
+    `c` well above the scores `z_i`. The exported vectors have length 1. `"dot"` attention, and multiplicative
+    attention with very large scores, need a code file in the folder and `trust_remote_code=True`.
 
     Args:
         model ([`ExtraBertForSimilarity`]):
@@ -64,7 +64,7 @@ def export_sentence_transformers(
         `bool`: whether loading needs `trust_remote_code=True`.
 
     Raises:
-        [`InputError`]: if a package is missing, the score of the model is no cosine, the encoder's pooler is not a
+        [`InputError`]: if a package is missing, the score of the model is not a cosine, the encoder's pooler is not a
         linear layer with tanh, or the cosines of the folder differ.
     """
     need_packages("the export", "export", "sentence_transformers")

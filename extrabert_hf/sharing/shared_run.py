@@ -1,4 +1,4 @@
-"""A trained model's folder as a repository on the Hub shows it: without local paths, without texts of the data."""
+"""The public content of a trained model's folder: without local paths and without texts of the data."""
 
 import json
 import re
@@ -41,7 +41,9 @@ class SharedRun:
 
     def __post_init__(self) -> None:
         if self.folder.containing_run is not None:
-            raise InputError(f"`folder` must be a run's, got a part of it in {self.path}: take {self.path.parent}.")
+            raise InputError(
+                f"`folder` must be the folder of a run, got a part of a run in {self.path}: use {self.path.parent}."
+            )
         if not self.folder.config_file.is_file():
             raise InputError(f"`folder` must hold a trained model with its config.json, got {self.path}.")
         kind = self.config.get("model_type")
@@ -50,7 +52,7 @@ class SharedRun:
 
     @property
     def folder(self) -> RunFolder:
-        """The layout of the folder."""
+        """The paths of the files in the folder."""
         return RunFolder(self.path)
 
     @cached_property
@@ -100,7 +102,7 @@ class SharedRun:
 
     @cached_property
     def findings(self) -> list[str]:
-        """What the audit found in the rows, a line each."""
+        """The findings of the data audit, one per line."""
         path = self.folder.audit_file
         reports = read_audit(path) if path.is_file() else {}
         return [finding for report in reports.values() for finding in findings(report)]
@@ -138,7 +140,7 @@ class SharedRun:
 
 
 def _kind_of(reason: str) -> str:
-    """Returns a reason without words of the row."""
+    """Returns a reason for rejection without words of the row."""
     if re.fullmatch(r"(empty|no) \w+|text (is also|stands) in .*", reason):
         return reason
-    return "a label that is none of the task's" if reason.startswith("label ") else "a line that can't be read"
+    return "a label that the task does not have" if reason.startswith("label ") else "a line that can't be read"

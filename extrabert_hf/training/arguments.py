@@ -28,12 +28,16 @@ class EncoderArguments:
     model_name_or_path: str = field(
         default="google-bert/bert-base-uncased",
         metadata={
-            "help": "Encoder: a Hub id, a folder, or 'minilm' (from PyPI, needs no network). Training continues from "
-            "a folder that holds a trained model of the same task."
+            "help": "Encoder: a Hub id, a folder, or 'minilm' (from a PyPI package, without network). If the folder "
+            "holds a trained model of the same task, training continues from that model."
         },
     )
     attn_implementation: str | None = field(
-        default=None, metadata={"help": "'sdpa' (the default where available), 'eager', 'flash_attention_2', ..."}
+        default=None,
+        metadata={
+            "help": "Attention implementation: 'sdpa' (the default if the encoder has it), 'eager', "
+            "'flash_attention_2', ..."
+        },
     )
 
     def config_fields(self) -> dict[str, Any]:
@@ -68,17 +72,20 @@ class LoraArguments:
     lora: bool = field(
         default=False,
         metadata={
-            "help": "Train low-rank adapters in a frozen encoder. They need a larger --learning_rate, such as 3e-4."
+            "help": "Train low-rank adapters in a frozen encoder. Adapters need a larger --learning_rate, such as "
+            "3e-4."
         },
     )
     lora_r: int = field(default=8, metadata={"help": "Rank of the adapters."})
-    lora_alpha: int = field(default=16, metadata={"help": "Scale: an adapter's output is multiplied by alpha / r."})
-    lora_dropout: float = field(default=0.05, metadata={"help": "Dropout on an adapter's input."})
+    lora_alpha: int = field(
+        default=16, metadata={"help": "Scale of the adapters: the output of an adapter is multiplied by alpha / r."}
+    )
+    lora_dropout: float = field(default=0.05, metadata={"help": "Dropout on the input of an adapter."})
     lora_target_modules: list[str] | None = field(
         default=None,
         metadata={
-            "help": "Names of the linear layers that get an adapter, such as 'query value'. The default is every "
-            "linear layer of the encoder."
+            "help": "Last parts of the names of the linear layers that get an adapter, such as: query value. The "
+            "default is every linear layer of the encoder."
         },
     )
 
@@ -96,12 +103,17 @@ class ColumnArguments:
 
     sentence1_column: str | None = field(
         default=None,
-        metadata={"help": "Column of the (first) sentence. The default is the first well-known name that is found."},
+        metadata={"help": "Column of the sentence, or of a pair's first sentence. By default common names are tried."},
     )
-    sentence2_column: str | None = field(default=None, metadata={"help": "Column of a pair's second sentence."})
-    label_column: str | None = field(default=None, metadata={"help": "Column of the label."})
+    sentence2_column: str | None = field(
+        default=None, metadata={"help": "Column of a pair's second sentence. By default common names are tried."}
+    )
+    label_column: str | None = field(
+        default=None, metadata={"help": "Column of the label. By default common names are tried."}
+    )
     id_column: str | None = field(
-        default=None, metadata={"help": "Column of the row's id. Without one, the id is the line number."}
+        default=None,
+        metadata={"help": "Column of the row's id. If the file has no such column, the id is the line number."},
     )
 
     def apply_to(self, task: TaskSpec) -> TaskSpec:
@@ -112,19 +124,23 @@ class ColumnArguments:
 
 @dataclass
 class TaskArguments(ColumnArguments):
-    """Differences between a task of your own and the recipe's task."""
+    """The fields of a custom task that differ from the recipe's task."""
 
     _argument_group_name: ClassVar[str] = "task"
 
-    task_name: str | None = field(default=None, metadata={"help": "Short id of your task, used in file names."})
+    task_name: str | None = field(default=None, metadata={"help": "Short id of a custom task, used in file names."})
     head: str | None = field(
         default=None,
-        metadata={"help": "Head of your own task in a multitask run: 'sentiment', 'paraphrase' or 'similarity'."},
+        metadata={"help": "Head of a custom task in a multitask run: 'sentiment', 'paraphrase' or 'similarity'."},
     )
-    num_labels: int | None = field(default=None, metadata={"help": "Number of classes; labels are 0, 1, ..."})
+    num_labels: int | None = field(
+        default=None, metadata={"help": "Number of classes of a custom task; labels are 0, 1, ..."}
+    )
     class_names: list[str] | None = field(
         default=None,
-        metadata={"help": "Names of the classes in the order of their ids. Labels in the data may be names or ids."},
+        metadata={
+            "help": "Names of the classes, in the order of the class ids. Labels in the data may be names or ids."
+        },
     )
     label_min: float | None = field(default=None, metadata={"help": "Smallest score of a similarity task."})
     label_max: float | None = field(default=None, metadata={"help": "Largest score of a similarity task."})
@@ -134,9 +150,9 @@ class TaskArguments(ColumnArguments):
         task = super().apply_to(task)
         names = self.class_names or [f"LABEL_{index}" for index in range(self.num_labels or 0)]
         if task.is_regression and (self.class_names is not None or self.num_labels is not None):
-            raise InputError("`class_names` and `num_labels` are for tasks with classes, this one has a score.")
+            raise InputError("`class_names` and `num_labels` are for tasks with classes, but this task has a score.")
         if not task.is_regression and (self.label_min is not None or self.label_max is not None):
-            raise InputError("`label_min` and `label_max` are for tasks with a score, this one has classes.")
+            raise InputError("`label_min` and `label_max` are for tasks with a score, but this task has classes.")
         if self.num_labels is not None and len(names) != self.num_labels:
             raise InputError(f"`num_labels` must be the number of `class_names`, {len(names)}, got {self.num_labels}.")
         if self.num_labels is not None and self.num_labels < 2:
@@ -166,31 +182,35 @@ class DataArguments:
             "parquet), a file, or a Hub id. The default is the task's data set on the Hub."
         },
     )
-    dataset_config: str | None = field(default=None, metadata={"help": "Config name of a Hub data set."})
+    dataset_config: str | None = field(default=None, metadata={"help": "Name of the configuration of a Hub data set."})
     dev_data: str | None = field(
-        default=None, metadata={"help": "File of dev rows, for a --data that is a file of train rows."}
+        default=None, metadata={"help": "File of dev rows. It replaces the dev split of --data."}
     )
-    test_data: str | None = field(default=None, metadata={"help": "File of test rows, with or without labels."})
+    test_data: str | None = field(
+        default=None,
+        metadata={"help": "File of test rows, with or without labels. It replaces the test split of --data."},
+    )
     dev_fraction: float = field(
         default=0.1,
-        metadata={"help": "Share of the train rows that becomes the dev split if there is none, between 0 and 1."},
+        metadata={"help": "Share of the train rows, between 0 and 1, that replaces a missing dev split."},
     )
     max_length: int | None = field(
         default=None,
         metadata={
-            "help": "Maximum number of tokens of one sentence; further tokens are cut off. The default is 128, or the "
-            "tokenizer's maximum if that is smaller."
+            "help": "Maximum number of tokens of one sentence; longer sentences are truncated. The default is 128, or "
+            "the tokenizer's maximum if that is smaller."
         },
     )
-    predict_test: bool = field(default=True, metadata={"help": "Whether to predict the test split after training."})
+    predict_test: bool = field(default=True, metadata={"help": "Predict the test split after training."})
     strict_data: bool = field(
-        default=False, metadata={"help": "Whether a row that cannot be used is an error instead of a rejected row."}
+        default=False,
+        metadata={"help": "Stop with an error at a row that cannot be used, instead of leaving the row out."},
     )
     drop_leaked: bool = field(
         default=False, metadata={"help": "Leave out train rows whose text is also in the dev or test split."}
     )
     drop_duplicates: bool = field(
-        default=False, metadata={"help": "Of train rows with the same text, keep only the first."}
+        default=False, metadata={"help": "Keep only the first of several train rows with the same text."}
     )
 
     def __post_init__(self) -> None:

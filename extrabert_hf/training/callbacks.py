@@ -61,8 +61,8 @@ class SetSamplerEpoch(TrainerCallback):
     """
     Sets the epoch of the training sampler when an epoch begins.
 
-    transformers sets it too, but does not reach the sampler in the first epoch after a resume with several processes:
-    accelerate's `skip_first_batches` wraps the batch sampler once more.
+    transformers also sets the epoch. In the first epoch after a resume with several processes it does not reach the
+    sampler, because accelerate's `skip_first_batches` wraps the batch sampler once more.
     """
 
     def on_epoch_begin(
@@ -74,7 +74,7 @@ class SetSamplerEpoch(TrainerCallback):
         train_dataloader: DataLoader,
         **kwargs: Any,
     ) -> None:
-        """Sets the epoch of a sampler of this package; other samplers are left to transformers."""
+        """Sets the epoch of a sampler of this package; transformers sets the epoch of other samplers."""
         sampler = innermost_sampler(train_dataloader)
         if isinstance(sampler, LengthBucketSampler | TokenBudgetBatchSampler | StepSampler):
             sampler.set_epoch(int(state.epoch + 1e-6))

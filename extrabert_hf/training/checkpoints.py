@@ -31,7 +31,7 @@ def find_checkpoint(args: ExtraBertTrainingArguments) -> str | None:
     Finds the checkpoint that a run resumes from.
 
     Returns:
-        `str`: folder of the checkpoint; `None` for a run that starts anew.
+        `str`: folder of the checkpoint; `None` for a new run.
 
     Raises:
         [`InputError`]: if `resume_from_checkpoint` names no checkpoint, or `output_dir` has checkpoints of an earlier
@@ -54,14 +54,14 @@ def find_checkpoint(args: ExtraBertTrainingArguments) -> str | None:
         return args.resume_from_checkpoint
     if run.checkpoints and not args.overwrite_output_dir:
         raise InputError(
-            f"`output_dir` {output_dir} holds checkpoints of an earlier run: go on with --resume_from_checkpoint "
-            "last, start anew with --overwrite_output_dir, or name another --output_dir."
+            f"`output_dir` {output_dir} holds checkpoints of an earlier run: continue with --resume_from_checkpoint "
+            f"last, start a new run with --overwrite_output_dir, or choose another --output_dir."
         )
     return None
 
 
 def check_same_model(model: PreTrainedModel | PeftModel, checkpoint: str) -> None:
-    """Raises [`InputError`] for a checkpoint with another model, or another adapter, than the run's `model`."""
+    """Raises [`InputError`] if the model or the adapter of a checkpoint differs from the run's `model`."""
     lora = isinstance(model, PeftModel)
     if holds_adapter(checkpoint) != lora:
         raise InputError(f"`lora` must be {not lora} to resume from {checkpoint}, got {lora}.")

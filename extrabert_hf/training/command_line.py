@@ -53,8 +53,8 @@ class Run:
         training ([`ExtraBertTrainingArguments`]):
             The arguments of the trainer.
         multitask ([`MultiTaskArguments`], *optional*):
-            How the tasks are trained together; `None` for a separate run of one task. A multitask run may have one
-            task, too: its model and its metrics still have the form of several tasks.
+            How the tasks are trained together; `None` for a separate run of one task. A multitask run may have a
+            single task; its model and its metrics still have the form of several tasks.
     """
 
     tasks: dict[str, TaskRun]
@@ -74,7 +74,7 @@ class Run:
 
     @property
     def max_length(self) -> int | None:
-        """Maximum number of tokens of a sentence, the same for all tasks: they share the tokenizer."""
+        """Maximum number of tokens of a sentence, the same for all tasks, because the tasks share the tokenizer."""
         return next(iter(self.tasks.values())).data.max_length
 
     @property
@@ -111,8 +111,8 @@ def parse_multitask_run(
     """
     Parses a run of several tasks over one encoder from its YAML and the command line, which overrides the YAML.
 
-    The blocks `task`, `data` and `model` under `by_task: TASK` in the YAML hold for that task only. A task of your own
-    needs its `head` there.
+    The blocks `task`, `data` and `model` under `by_task: TASK` in the YAML are for that task only. A custom task needs
+    a `head` there.
 
     Args:
         argv (`Sequence[str]`):
@@ -156,14 +156,16 @@ def _parse(reader: "_RunReader", separate_task: str | None) -> Run:
 
 def _check_task(name: str, task_run: TaskRun, *, is_separate: bool) -> None:
     if not is_separate and task_run.task.name != name:  # names the blocks of `by_task`, and the heads of the model
-        raise InputError(f"`task_name` of a multitask run is its name under `tasks`, {name!r}.")
+        raise InputError(f"`task_name` of a multitask run is the name under `tasks`, {name!r}.")
     # a multitask run sets `pair_encoding` for all tasks at once: tasks of single sentences ignore it
     if is_separate and task_run.model.pair_encoding == "cross_encoder" and not task_run.task.is_pair:
-        raise InputError(f"`pair_encoding` 'cross_encoder' is for pairs, {task_run.task.name!r} has single sentences.")
+        raise InputError(
+            f"`pair_encoding` 'cross_encoder' is for pairs, but {task_run.task.name!r} has single sentences."
+        )
 
 
 def _names_of_metrics(tasks: Sequence[TaskSpec], *, is_separate: bool) -> list[str]:
-    """Names the scores of an evaluation: those of several tasks have the task in their name, as in the `Trainer`."""
+    """Names the scores of an evaluation: for several tasks, the names contain the task, as in the `Trainer`."""
     if is_separate:
         (task,) = tasks
         return [*metric_names(task), "loss"]

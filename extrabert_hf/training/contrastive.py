@@ -33,11 +33,13 @@ SENTENCE_END = re.compile(r"[.!?][\"')\]\u201d\u2019\xbb]? ")
 
 @dataclass
 class ContrastiveArguments:
-    """The text, and its pairs of sentences."""
+    """The text, and how pairs of sentences are made from it."""
 
     _argument_group_name: ClassVar[str] = "contrastive"
 
-    text: str = field(metadata={"help": "Text file in UTF-8. A blank line ends a passage, a full stop a sentence."})
+    text: str = field(
+        metadata={"help": "Text file in UTF-8. A blank line ends a passage; a full stop ends a sentence."}
+    )
     model_name_or_path: str = field(
         default="google-bert/bert-base-uncased",
         metadata={"help": "Encoder: a Hub id, a folder, or 'minilm' (from PyPI)."},
@@ -157,7 +159,7 @@ def pretrain(arguments: ContrastiveArguments, training: ExtraBertTrainingArgumen
     """
     if training.changes_loss or training.label_balance != "none" or training.calibrate:
         needing = "`r_drop`, `label_balance`, `teachers` and `calibrate`"
-        raise InputError(f"{needing} need labels, a text has none.")
+        raise InputError(f"{needing} need labels, but a text has none.")
     if training.eval_strategy != "no" or training.push_to_hub:
         raise InputError("`eval_strategy` must be 'no' and `push_to_hub` false: a pre-trained encoder has no scores.")
     keep_freed_memory()
@@ -191,7 +193,7 @@ def pretrain(arguments: ContrastiveArguments, training: ExtraBertTrainingArgumen
         RunFolder(folder).clear_results()
     trainer.train(resume_from_checkpoint=checkpoint)
     if trainer.is_world_process_zero():
-        model.backbone.set_attn_implementation("sdpa")  # other programs do not have the implementation without padding
+        model.backbone.set_attn_implementation("sdpa")  # other programs do not have the attention for unpadded batches
         model.backbone.save_pretrained(folder)
         tokenizer.model_max_length = own_length  # fine-tuning may use longer sentences
         tokenizer.save_pretrained(folder)
@@ -203,7 +205,7 @@ def pairs_of_text(path: Path, positives: str) -> Iterator[tuple[str, str]]:
     for passage in passages_of(path):
         sentences = list(sentences_of(" ".join(passage)))
         partners = sentences if positives == "dropout" else sentences[1:]
-        yield from zip(sentences, partners, strict=False)  # the last sentence of a passage has no next
+        yield from zip(sentences, partners, strict=False)  # the last sentence of a passage has no next sentence
 
 
 def sentences_of(passage: str) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""A whole fine-tuning run, of one task or of several over one encoder; to be read from top to bottom."""
+"""A whole fine-tuning run, of one task or of several over one encoder. Read this module from top to bottom."""
 
 import logging
 from collections.abc import Sequence
@@ -51,16 +51,16 @@ def check_can_calibrate(run: Run, loaded: dict[str, LoadedData]) -> None:
     if not run.training.calibrate:
         return
     if run.lora.lora:
-        raise InputError("`calibrate` can't be joined with `lora`: recipes/calibrate.py takes the merged model.")
+        raise InputError("`calibrate` can't be combined with `lora`: use recipes/calibrate.py on the merged model.")
     if run.multitask is not None and run.multitask.keep_best_per_task:
         raise InputError(
-            "`calibrate` can't be joined with `keep_best_per_task`: it does not calibrate the models in best/."
+            "`calibrate` can't be combined with `keep_best_per_task`: the models in best/ would not be calibrated."
         )
     labels = {
         name: loaded[name].splits["dev"]["label"][:] for name, task in run.specs.items() if not task.is_regression
     }
     if not labels:
-        raise InputError(f"`calibrate` is for classes, {', '.join(map(repr, run.tasks))} has scores.")
+        raise InputError(f"`calibrate` is for classes, but {', '.join(map(repr, run.tasks))} has scores.")
     for name, of_rows in labels.items():
         if len(of_rows) < MIN_ROWS:
             raise InputError(f"`calibrate` needs {MIN_ROWS} dev rows or more, {name!r} has {len(of_rows)}.")
@@ -89,7 +89,7 @@ def calibrate_run(
     """
     batch_size, progress = run.training.eval_batch_size, not run.training.disable_tqdm
     reports = {}
-    for name, trained in models_by_task(model, tokenizer, run.specs).items():  # they share heads with `model`
+    for name, trained in models_by_task(model, tokenizer, run.specs).items():  # these models share heads with `model`
         if not trained.task.is_regression:
             rows = loaded[name].splits["dev"]
             reports[name] = calibrate_model(trained, rows, batch_size=batch_size, progress=progress)
@@ -201,10 +201,10 @@ def longest_sentence(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel,
         tokenizer (`PreTrainedTokenizerBase`):
             The tokenizer, with its `model_max_length`.
         model (`PreTrainedModel`):
-            A model of this package. A cross-encoder has half of the encoder's positions for each sentence, less one:
-            RoBERTa leaves two positions unused.
+            A model of this package. A cross-encoder can use half of the encoder's positions for each sentence, minus
+            one, because RoBERTa leaves two positions unused.
         positions (`int`):
-            The number of positions for an encoder whose config does not name one.
+            The number of positions for an encoder whose config has no such number.
     """
     positions = model.config.max_positions or positions
     is_cross_encoder = "cross_encoder" in model.config.pair_encodings
@@ -212,7 +212,7 @@ def longest_sentence(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel,
 
 
 def limit_length(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, max_length: int | None) -> None:
-    """Sets in the tokenizer, which is saved with the model, its maximum length and the names of its outputs."""
+    """Sets the maximum length and the output names of the tokenizer, which is saved with the model."""
     longest = longest_sentence(tokenizer, model, positions=DEFAULT_MAX_LENGTH)
     is_cross_encoder = "cross_encoder" in model.config.pair_encodings
     if is_cross_encoder and tokenizer("a")["input_ids"][0] not in (tokenizer.cls_token_id, tokenizer.bos_token_id):

@@ -21,10 +21,11 @@ def pcgrad_weights(gram: torch.Tensor, generator: torch.Generator) -> torch.Tens
     PCGrad: the sum of the task gradients, each without its components that oppose the gradient of another task.
 
     Yu et al. (2020), Gradient Surgery for Multi-Task Learning, https://arxiv.org/abs/2001.06782, Algorithm 1: a copy
-    of `g_i` visits the other tasks in a random order; where `copy . g_j < 0` it loses its projection on the original
-    `g_j`. ExTraBERT, Section 4, prints `g_i - g_j` in place of that dot product, which is not a projection.
+    of `g_i` is compared with the gradients of the other tasks in random order; if `copy . g_j < 0`, the projection of
+    the copy on the original `g_j` is subtracted from the copy. ExTraBERT, Section 4, prints `g_i - g_j` in place of
+    that dot product, which is not a projection.
 
-    Every copy is a linear combination of the `g_j`, so it is enough to compute the coefficients.
+    Every copy is a linear combination of the `g_j`, so only the coefficients are computed.
 
     Args:
         gram (`torch.Tensor` of shape `(T, T)`):
@@ -108,7 +109,7 @@ def get_aggregator(name: str) -> Aggregator:
 
 
 PIECE = 2**20
-"""Number of elements of a gradient that are multiplied at a time, so that the pieces fit into a processor's cache."""
+"""Number of elements of a gradient that are multiplied at a time: the pieces must fit into a processor's cache."""
 
 
 def gram_matrix(gradients: Sequence[Sequence[torch.Tensor | None]]) -> torch.Tensor:
@@ -117,7 +118,7 @@ def gram_matrix(gradients: Sequence[Sequence[torch.Tensor | None]]) -> torch.Ten
 
     Args:
         gradients (`Sequence[Sequence[torch.Tensor | None]]`):
-            For each of `T` tasks, a contiguous gradient for each parameter; `None` where the loss of the task does not
+            For each of `T` tasks, a contiguous gradient for each parameter; `None` if the loss of the task does not
             depend on the parameter.
 
     Returns:
@@ -149,7 +150,7 @@ def combine(
             As for [`gram_matrix`]; overwritten.
 
     Returns:
-        `list[torch.Tensor | None]`: the update of each parameter, `None` where no task has a gradient.
+        `list[torch.Tensor | None]`: the update of each parameter, or `None` if no task has a gradient.
     """
     updates: list[torch.Tensor | None] = []
     for column in zip(*gradients, strict=True):

@@ -23,29 +23,31 @@ class MultiTaskArguments:
 
     tasks: list[str] = field(
         default_factory=lambda: ["sst", "para", "sts"],
-        metadata={"help": "The tasks of the model: those of the paper, or your own tasks from `by_task` in the YAML."},
+        metadata={"help": "The tasks of the model: tasks of the paper, or custom tasks from `by_task` in the YAML."},
     )
     train_tasks: list[str] | None = field(
         default=None,
-        metadata={"help": "The tasks that are trained. The default is all; other tasks are only scored."},
+        metadata={"help": "The tasks to train; other tasks are only scored. The default is all tasks."},
     )
     aggregator: str = field(
         default="pcgrad",
         metadata={
-            "help": "How the encoder's gradients of the tasks are combined: "
+            "help": "Method that combines the tasks' gradients of the encoder: "
             f"{', '.join(map(repr, AGGREGATORS))}, or with torchjd {', '.join(map(repr, TORCHJD_WEIGHTINGS))}."
         },
     )
     mixing: str = field(
         default="together",
         metadata={
-            "help": "'together': each step has a batch of every task. The other values draw one task a step and "
-            "combine no gradients. The share of a task is 'proportional' to its rows, set by 'temperature', "
-            "'annealed' from proportional to almost equal, or set by 'weights'."
+            "help": "How tasks are mixed. 'together': each step has a batch of every task. With the other values, "
+            "each step has one task, and no gradients are combined. The share of steps of a task is proportional to "
+            "its number of rows ('proportional'), smoothed by --mixing_temperature ('temperature'), changed from "
+            "proportional to almost equal during training ('annealed'), or given by --mixing_weights ('weights')."
         },
     )
     mixing_temperature: float = field(
-        default=2.0, metadata={"help": "T of 'temperature': the share of a task is proportional to rows ** (1 / T)."}
+        default=2.0,
+        metadata={"help": "T for mixing by 'temperature': the share of a task is proportional to rows ** (1 / T)."},
     )
     mixing_weights: list[float] | None = field(
         default=None,
@@ -55,19 +57,20 @@ class MultiTaskArguments:
         default=None,
         metadata={
             "help": "Length of an epoch: a number of steps or a word. For mixing 'together': 'longest' (the default, "
-            "an epoch has every row of every task at least once) or 'shortest'. For one task a step: 'total' (an "
-            "epoch has as many rows as all tasks together)."
+            "an epoch has every row of every task at least once) or 'shortest'. For the other values of --mixing: "
+            "'total' (an epoch has as many rows as all tasks together)."
         },
     )
     examples_per_item: list[int] | None = field(
         default=None,
         metadata={
-            "help": "For each trained task, the rows of a step as a multiple of the batch size. The default is 1."
+            "help": "One number for each trained task: the rows of a step as a multiple of the batch size. The "
+            "default is 1."
         },
     )
     keep_best_per_task: bool = field(
         default=False,
-        metadata={"help": "Also save the best model of each single task, by the task's own metric, in best/TASK."},
+        metadata={"help": "Also save, in best/TASK, the model with the best score of each single task."},
     )
 
     def __post_init__(self) -> None:
@@ -98,7 +101,7 @@ class MultiTaskArguments:
 
     @property
     def trained(self) -> list[str]:
-        """The names of the tasks that are trained, in the given order."""
+        """The names of the tasks that are trained, in the order of the arguments."""
         return self.tasks if self.train_tasks is None else self.train_tasks
 
     def sampler(

@@ -44,7 +44,7 @@ class MultiTaskTrainer(ExtraBertTrainer):
         args (`TrainingArguments`, *optional*):
             As for [`ExtraBertTrainer`], without `max_tokens_per_batch`.
         data_collator ([`DataCollatorForMultiTask`], *optional*):
-            Turns items of the data set into a batch for each task.
+            Collates items of the data set into a batch for each task.
         train_dataset ([`MultiTaskDataset`], *optional*):
             Tokenised rows of every task.
         eval_dataset (`dict[str, Dataset]`, *optional*):
@@ -82,10 +82,12 @@ class MultiTaskTrainer(ExtraBertTrainer):
         metrics_of: Mapping[str, Callable[[EvalPrediction], dict[str, float]]] | None = None,
     ) -> None:
         if compute_metrics is not None:
-            raise InputError("`compute_metrics` is for one task: `metrics_of` has a function for each of several.")
+            raise InputError("`compute_metrics` is for one task: use `metrics_of` with a function for each task.")
         args = prepare_process(args or ExtraBertTrainingArguments("tmp_trainer"))
         if args.max_tokens_per_batch is not None:
-            raise InputError("`max_tokens_per_batch` is for one task, a batch of several has the same rows of each.")
+            raise InputError(
+                "`max_tokens_per_batch` is for one task: a batch of several tasks has the same number of rows of each."
+            )
         super().__init__(
             model,
             args,
@@ -117,7 +119,7 @@ class MultiTaskTrainer(ExtraBertTrainer):
         self.forget_earlier_steps()
 
     def forget_earlier_steps(self) -> None:
-        """Drops the gradients and losses that an interrupted training may have left."""
+        """Drops gradients and losses of an interrupted training."""
         self._gradients: dict[str, list[torch.Tensor | None]] = {}  # of the encoder, by task, over micro-batches
         self._losses: dict[str, list[torch.Tensor]] = {}  # by task, since the last log line
 
@@ -218,15 +220,15 @@ class MultiTaskTrainer(ExtraBertTrainer):
 
         Args:
             eval_dataset (`dict[str, Dataset]`, *optional*):
-                Tokenised rows by task. The default is the trainer's own.
+                Tokenised rows by task. The default is the trainer's `eval_dataset`.
             ignore_keys (`list[str]`, *optional*):
                 Fields of the model's output that are not collected, as in the `Trainer`.
             metric_key_prefix (`str`, defaults to `"eval"`):
                 Prefix of each name in the result.
 
         Returns:
-            `dict[str, float]`: `<prefix>_<task>_<metric>`, `<prefix>_<task>_loss`, `<prefix>_loss` (their mean) and
-            `<prefix>_mean`, `<prefix>_cs224n_2024`, `<prefix>_worst`.
+            `dict[str, float]`: `<prefix>_<task>_<metric>`, `<prefix>_<task>_loss`, `<prefix>_loss` (the mean of the
+            losses) and `<prefix>_mean`, `<prefix>_cs224n_2024`, `<prefix>_worst`.
         """
         datasets = self.eval_dataset if eval_dataset is None else eval_dataset
         logs: dict[str, float] = {}
@@ -287,7 +289,7 @@ def average_gradients(parameters: Sequence[nn.Parameter], gradients: list[list[t
 
 
 class _ForgetEarlierSteps(TrainerCallback):
-    """Clears what [`MultiTaskTrainer`] collects between steps when a training begins."""
+    """Clears the gradients and losses that [`MultiTaskTrainer`] collects, when a training begins."""
 
     def __init__(self, trainer: MultiTaskTrainer) -> None:
         self.trainer = trainer

@@ -1,4 +1,4 @@
-"""Everything that enters the loss of a training step: label balance, R-Drop, distillation."""
+"""The loss of a training step: label balance, R-Drop, distillation."""
 
 import logging
 from dataclasses import dataclass
@@ -27,8 +27,8 @@ class Objective:
         r_drop (`float`, defaults to 0.0):
             Weight of the R-Drop loss, the disagreement between two forward passes with different dropout: for classes
             the mean of the two KL divergences (Wu et al. 2021, https://arxiv.org/abs/2106.14448, Equation 3), for a
-            score the mean squared difference. With R-Drop the logits must be those of the batch followed by those of
-            the same batch again.
+            score the mean squared difference. With R-Drop the logits must be those of the batch, followed by the
+            logits of a second forward pass over the same batch.
         distillation (`float`, defaults to 0.0):
             Share of the distillation loss, 0 to 1 (Hinton et al. 2015, https://arxiv.org/abs/1503.02531). The loss of
             the labels has the remaining share.
@@ -86,7 +86,7 @@ class Objective:
 
 
 def objective_from(args: ObjectiveArguments) -> Objective | None:
-    """Makes the [`Objective`] that the arguments ask for; `None` where the head's own loss is the training loss."""
+    """Makes the [`Objective`] that the arguments ask for; `None` if the head's own loss is the training loss."""
     if not args.changes_loss:
         return None
     return Objective(args.r_drop, args.distillation if args.teachers else 0.0, args.distillation_temperature)
@@ -178,7 +178,7 @@ def prepare_train_rows(
 
     Returns:
         `Dataset`: the tokenised rows with `weights` for balanced weights and `teacher_logits` for distillation. With
-        balanced sampling, the rows that were drawn.
+        balanced sampling, the result has only the rows that were drawn.
 
     Raises:
         [`InputError`]: if a teacher cannot be loaded, or has another head or other labels.

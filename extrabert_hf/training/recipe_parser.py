@@ -96,7 +96,9 @@ def flags_from_yaml(
     for name, own in by_task.items():
         for block in own:
             if block in blocks and block not in own_blocks:
-                raise InputError(f"`{block}` under `{BY_TASK}` is for separate runs, got it for {name} in {path}.")
+                raise InputError(
+                    f"`{block}` under `{BY_TASK}` is for separate runs only, got one for {name} in {path}."
+                )
         own_words, own_nulls = _flags(own, blocks, path)  # the blocks of other tasks are checked, too
         if name == task_name:
             words, nulls = words + own_words, nulls + own_nulls
@@ -130,7 +132,7 @@ def flag_of(key: str, value: Any) -> list[str]:
         return [f"--{key}", json.dumps(value)]
     if isinstance(value, list):
         if any(isinstance(item, bool) for item in value):  # YAML reads an unquoted yes or no as a bool
-            raise InputError(f"`{key}` must be a list of words, put yes, no, on and off in quotes, got {value}.")
+            raise InputError(f"`{key}` must be a list of words (put yes, no, on and off in quotes), got {value}.")
         return [f"--{key}", *map(str, value)]
     return [f"--{key}={value}"]
 
@@ -142,7 +144,7 @@ def blocks_of_tasks(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def refused_in_one_line() -> Iterator[None]:
-    """Turns a `ValueError` of transformers' own checks into an [`InputError`]."""
+    """Converts a `ValueError` of transformers' checks inside a `with` block into an [`InputError`]."""
     try:
         yield
     except InputError:
@@ -162,7 +164,7 @@ class RecipeParser(HfArgumentParser):
         super().__init__(*args, allow_abbrev=False, formatter_class=_HelpFormatter, **kwargs)
 
     def parse_args_into_dataclasses(self, *args: Any, return_remaining_strings: bool = False, **kwargs: Any) -> tuple:
-        """Parses as in transformers; leftover words and values that a dataclass refuses are one-line errors."""
+        """Parses as in transformers; unknown words and invalid values of a dataclass are one-line errors."""
         with refused_in_one_line():
             *parsed, rest = super().parse_args_into_dataclasses(*args, return_remaining_strings=True, **kwargs)
         if rest and not return_remaining_strings:

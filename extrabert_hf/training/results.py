@@ -43,7 +43,7 @@ def score_and_write(
     calibrations: dict[str, CalibrationReport],
 ) -> RunMetrics:
     """
-    Scores dev and test in float32, as `recipes/evaluate_model.py` does, and writes all results of a run.
+    Scores the dev and test splits in float32, as `recipes/evaluate_model.py` does, and writes all results of a run.
 
     Args:
         run ([`Run`]):
@@ -81,7 +81,7 @@ def score_and_write(
             measures=train_metrics,
         ),
         lora=asdict(run.lora),
-        arguments=json.loads(json.dumps(run.training.to_dict())),  # tuples and enums become what a file can hold
+        arguments=json.loads(json.dumps(run.training.to_dict())),  # converts tuples and enums to JSON values
         machine=describe_machine(),
         versions={"torch": torch.__version__, "transformers": transformers.__version__},
     )

@@ -1,4 +1,4 @@
-"""What a process decides and sets up once, when training starts: token, precision, process group."""
+"""The set-up of a process when training starts: token, precision, process group."""
 
 import logging
 import os
@@ -16,11 +16,11 @@ logger = logging.getLogger(__name__)
 
 def prepare_process(args: TrainingArguments) -> ExtraBertTrainingArguments:
     """
-    Prepares this process for training and returns the arguments with every open choice made.
+    Prepares this process for training and returns the arguments without open choices.
 
-    The function moves `hub_token` to the environment variable `HF_TOKEN`, decides on bfloat16 autocast where `bf16` is
+    The function moves `hub_token` to the environment variable `HF_TOKEN`, decides on bfloat16 autocast if `bf16` is
     `None`, sets up the device, joins the process group of a launcher, and checks that all processes use one precision.
-    Arguments that are prepared already are returned unchanged.
+    If the arguments are already prepared, they are returned unchanged.
 
     Args:
         args (`TrainingArguments`):
@@ -59,7 +59,7 @@ def prepare_process(args: TrainingArguments) -> ExtraBertTrainingArguments:
 
 def choose_precision(args: ExtraBertTrainingArguments) -> tuple[bool, str]:
     """
-    Decides for or against bfloat16 autocast; measures it where the arguments leave it open.
+    Decides for or against bfloat16 autocast; measures the speed if the arguments leave the choice open.
 
     Args:
         args ([`ExtraBertTrainingArguments`]):

@@ -103,7 +103,7 @@ class ExtraBertTrainer(Trainer):
         return model
 
     def why_padded(self) -> str | None:
-        """Returns in a few words why the encoder is trained with padding; `None` where it is trained without."""
+        """Returns in a few words why the encoder is trained with padding; `None` if it is trained without padding."""
         return "for torch.compile" if self.args.torch_compile else plain_model(self.model).why_padded()
 
     def compute_loss(
@@ -236,7 +236,7 @@ class ExtraBertTrainer(Trainer):
             [`InputError`]: for arguments that are not supported, and as [`push_folder`].
         """
         if not blocking or token is not None or revision is not None:
-            raise InputError("`push_to_hub` takes a `commit_message` and `private`; the token is that of HF_TOKEN.")
+            raise InputError("`push_to_hub` takes a `commit_message` and `private`; the token is in HF_TOKEN.")
         if not isinstance(self.model, PeftModel):  # with LoRA, the output folder holds the merged weights already
             self.save_model()
         return self.push_output_dir(commit_message, private) if self.is_world_process_zero() else None
@@ -256,7 +256,7 @@ class ExtraBertTrainer(Trainer):
         return HubArguments(**values if private is None else values | {"hub_private_repo": private})
 
     def get_batch_samples(self, epoch_iterator: Iterator, num_batches: int, device: torch.device) -> tuple[list, Any]:
-        """Returns no batches once all steps are done: the `Trainer` would train one more when it resumes there."""
+        """Returns no batches once all steps are done: after a resume the `Trainer` would train one more step."""
         if self.state.global_step >= self.state.max_steps:
             return [], None
         return super().get_batch_samples(epoch_iterator, num_batches, device)
@@ -270,7 +270,7 @@ class ExtraBertTrainer(Trainer):
 
     @property
     def data_seed(self) -> int:
-        """Seed of the order of the rows."""
+        """Seed for the order of the training rows."""
         return self.args.seed if self.args.data_seed is None else self.args.data_seed
 
 
@@ -286,7 +286,7 @@ def plain_model(model: torch.nn.Module) -> torch.nn.Module:
 
 def encoder_parameters(model: torch.nn.Module) -> list[torch.nn.Parameter]:
     """
-    Returns the parameters of the encoder, which all tasks share. The others are those of poolings and heads.
+    Returns the parameters of the encoder, which all tasks share. All other parameters belong to poolings and heads.
 
     Args:
         model (`torch.nn.Module`):

@@ -22,9 +22,9 @@ class ObjectiveArguments:
     label_balance: Literal["none", "weights", "sampling"] = field(
         default="none",
         metadata={
-            "help": "Balance rare and frequent labels: 'weights' weights rows of rare labels more in the loss, "
-            "'sampling' draws them more often. Sampling draws once before training and leaves out some rows of "
-            "frequent labels."
+            "help": "Balance rare and frequent labels. 'weights': rows with rare labels have a larger weight in the "
+            "loss. 'sampling': rows with rare labels are drawn more often; the rows are drawn once, before training, "
+            "and some rows with frequent labels are left out."
         },
     )
     r_drop: float = field(
@@ -34,8 +34,8 @@ class ObjectiveArguments:
     teachers: list[str] | None = field(
         default=None,
         metadata={
-            "help": "Teacher models for distillation, folders or Hub ids, of the same task. The student learns their "
-            "mean prediction in addition to the labels."
+            "help": "Teacher models of the same task for distillation, as folders or Hub ids. The student learns the "
+            "mean prediction of the teachers in addition to the labels."
         },
     )
     distillation: float = field(
@@ -69,24 +69,27 @@ class ObjectiveArguments:
 @dataclass
 class ExtraBertTrainingArguments(ObjectiveArguments, HubArguments, TrainingArguments):
     """
-    `TrainingArguments` with our defaults and fields of our own.
+    `TrainingArguments` with the defaults of this package and additional fields.
 
-    The arguments are inert: building them checks values, and neither sets up the device or a process group, nor
-    measures the hardware, nor sets an environment variable. (transformers reads the JSON files that
-    `accelerator_config`, `fsdp_config` and `deepspeed` may name.) [`prepare_process`] does all of this once, when
-    training starts. Until then `bf16` may be `None`. The device is set up when `device` or another property that
-    depends on it is first read.
+    The constructor only checks values. It does not set up the device or a process group, measure the hardware, or set
+    an environment variable: [`prepare_process`] does this once, when training starts. (transformers reads the JSON
+    files that `accelerator_config`, `fsdp_config` and `deepspeed` may name.) Until then `bf16` may be `None`. The
+    device is set up when `device` or another property that depends on it is first read.
     """
 
-    _argument_group_name: ClassVar[str] = "training (transformers' TrainingArguments and ours)"
+    _argument_group_name: ClassVar[str] = "training (TrainingArguments of transformers and of this package)"
 
     head_learning_rate: float | None = field(
         default=1e-3,
-        metadata={"help": "Learning rate of heads and poolings, which start untrained. Null: --learning_rate."},
+        metadata={
+            "help": "Learning rate of heads and poolings, which start untrained. null in a YAML: --learning_rate."
+        },
     )
     length_buckets: bool = field(
         default=True,
-        metadata={"help": "Make batches of sentences of similar length. An epoch has the same rows and less padding."},
+        metadata={
+            "help": "Make batches of sentences of similar length: an epoch has the same rows with less padding."
+        },
     )
     max_tokens_per_batch: int | None = field(
         default=None,
@@ -99,7 +102,8 @@ class ExtraBertTrainingArguments(ObjectiveArguments, HubArguments, TrainingArgum
     unpad: bool = field(
         default=True,
         metadata={
-            "help": "Run the encoder on unpadded sequences where it supports this: faster, with the same result."
+            "help": "Run the encoder on sequences without padding, if the encoder supports this: faster, with the "
+            "same result."
         },
     )
     early_stopping_patience: int | None = field(
@@ -112,29 +116,33 @@ class ExtraBertTrainingArguments(ObjectiveArguments, HubArguments, TrainingArgum
     bf16: bool | None = field(
         default=None,
         metadata={
-            "help": "bfloat16 autocast: true or false. By default it is used where it is measured to be faster."
+            "help": "bfloat16 autocast: true or false. The default is automatic: on a GPU if the hardware supports "
+            "it, on the CPU if it is faster."
         },
     )
     resume_from_checkpoint: str | None = field(
-        default=None, metadata={"help": "'last' for the output folder's last checkpoint, or a checkpoint folder."}
+        default=None,
+        metadata={
+            "help": "Checkpoint to resume from: 'last' (the last checkpoint in the output folder), or a folder."
+        },
     )
     restore_callback_states_from_checkpoint: bool = field(
         default=True,
-        metadata={"help": "Restore the count of evaluations without a better score when a run is resumed."},
+        metadata={"help": "When a run is resumed, restore the number of evaluations without a better score."},
     )
-    per_device_train_batch_size: int = field(default=16, metadata={"help": "Training rows a step on each device."})
-    per_device_eval_batch_size: int = field(default=64, metadata={"help": "Evaluation rows a step on each device."})
+    per_device_train_batch_size: int = field(default=16, metadata={"help": "Training rows per step on each device."})
+    per_device_eval_batch_size: int = field(default=64, metadata={"help": "Evaluation rows per step on each device."})
     learning_rate: float = field(default=2e-5, metadata={"help": "Peak learning rate of the encoder."})
     warmup_steps: float = field(
-        default=0.1, metadata={"help": "Warm-up steps, or if below 1 the share of all steps that warm up."}
+        default=0.1, metadata={"help": "Number of warm-up steps. A value below 1 is the share of all steps."}
     )
     weight_decay: float = field(
         default=0.01, metadata={"help": "Weight decay of AdamW, not applied to biases and norms."}
     )
-    logging_steps: float = field(default=50, metadata={"help": "Steps between two log lines."})
+    logging_steps: float = field(default=50, metadata={"help": "Number of steps between two log lines."})
     eval_strategy: str = field(default="epoch", metadata={"help": "When to evaluate: 'epoch', 'steps' or 'no'."})
     save_strategy: str = field(
-        default="epoch", metadata={"help": "When to save a checkpoint: same values as --eval_strategy."}
+        default="epoch", metadata={"help": "When to save a checkpoint: 'epoch', 'steps' or 'no'."}
     )
     metric_for_best_model: str | None = field(
         default=None,
@@ -144,7 +152,8 @@ class ExtraBertTrainingArguments(ObjectiveArguments, HubArguments, TrainingArgum
         },
     )
     save_total_limit: int | None = field(
-        default=2, metadata={"help": "Maximum number of checkpoints that are kept; 2 keeps the best and the last."}
+        default=2,
+        metadata={"help": "Maximum number of checkpoints to keep; 2 keeps the best and the last checkpoint."},
     )
     load_best_model_at_end: bool = field(
         default=True, metadata={"help": "Load the best checkpoint after training instead of keeping the last weights."}
@@ -152,11 +161,14 @@ class ExtraBertTrainingArguments(ObjectiveArguments, HubArguments, TrainingArgum
     calibrate: bool = field(
         default=False,
         metadata={
-            "help": "Calibrate the probabilities after training: fit a scale for the logits to the dev rows, and for "
-            "two classes also a shift. Not for similarity scores."
+            "help": "Calibrate the probabilities after training: fit a temperature on the dev rows and, for two "
+            "classes, also a bias. Not for similarity scores."
         },
     )
-    hub_strategy: str = field(default="end", metadata={"help": "When --push_to_hub pushes: only 'end', once."})
+    hub_strategy: str = field(
+        default="end",
+        metadata={"help": "When --push_to_hub uploads the model. The only value is 'end': once, after training."},
+    )
 
     precision_reason: str | None = field(default=None, init=False, repr=False)
     """Why `bf16` has its value; set by [`prepare_process`]."""
@@ -165,7 +177,7 @@ class ExtraBertTrainingArguments(ObjectiveArguments, HubArguments, TrainingArgum
         self._check_hub()
         self.check_objective()
         if self.label_smoothing_factor and self.changes_loss:
-            raise InputError("`label_smoothing_factor` can't be joined with another loss (`r_drop`, `teachers`, ...).")
+            raise InputError("`label_smoothing_factor` can't be used with another loss (`r_drop`, `teachers`, ...).")
         for name in ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"):
             if getattr(self, name) < 1:
                 raise InputError(f"`{name}` must be 1 or more, got {getattr(self, name)}.")
@@ -176,7 +188,7 @@ class ExtraBertTrainingArguments(ObjectiveArguments, HubArguments, TrainingArgum
         if not torch.accelerator.is_available():
             self.use_cpu = True  # otherwise transformers refuses bf16, and processes of a launcher form no group
         if self.fp16 and self.use_cpu:
-            raise InputError("`fp16` needs an accelerator, this run is on the CPU: use `bf16`, or neither.")
+            raise InputError("`fp16` needs an accelerator, but this run is on the CPU: use `bf16`, or neither.")
         # transformers' checks end with the set-up of the device, a cached property: a value in the cache stops it
         vars(self)["_setup_devices"] = torch.device("cpu")
         super().__post_init__()
@@ -184,7 +196,7 @@ class ExtraBertTrainingArguments(ObjectiveArguments, HubArguments, TrainingArgum
 
     @cached_property
     def distributed_state(self) -> PartialState:
-        """The processes of the launcher. The set-up of the device assigns this attribute; the first use starts it."""
+        """The processes of the launcher; the first use sets up the device, which assigns this attribute."""
         _ = self.device
         return vars(self)["distributed_state"]
 
@@ -197,7 +209,9 @@ class ExtraBertTrainingArguments(ObjectiveArguments, HubArguments, TrainingArgum
     def _check_hub(self) -> None:
         if self.hub_strategy != "end":
             raise InputError(
-                f"`hub_strategy` must be 'end', a checkpoint has no scores yet, got {self.hub_strategy!r}."
+                f"`hub_strategy` must be 'end', because a checkpoint has no scores yet, got {self.hub_strategy!r}."
             )
         if self.hub_revision is not None or self.hub_always_push:
-            raise InputError("`hub_revision` and `hub_always_push` are not taken: one push, to the branch 'main'.")
+            raise InputError(
+                "`hub_revision` and `hub_always_push` can't be set: a run pushes once, to the branch 'main'."
+            )

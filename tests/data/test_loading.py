@@ -144,7 +144,7 @@ def test_a_test_split_labelled_in_part_keeps_its_rows_and_loses_its_labels(tmp_p
     loaded = load_task_data(OWN, str(tmp_path))
     assert loaded.splits["test"]["id"][:] == ["k0", "k1", "k2", "k3"]
     assert "label" not in loaded.splits["test"].column_names
-    assert "3 rows of test.csv have a label and 1 have none: taken as a split without labels" in loaded.notices
+    assert "3 rows of test.csv have a label and 1 have none: the split is used without labels" in loaded.notices
 
 
 def test_rejected_rows_are_counted_and_kept_in_the_order_of_the_file(tmp_path):

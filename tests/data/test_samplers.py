@@ -98,9 +98,9 @@ def test_lengths_change_the_order_within_a_stretch_and_not_its_rows():
     for size in (5, 40, 403):
         plain, sorted_ = (RowStream(size, 8, (0, 0), lengths) for lengths in (None, LENGTHS[:size]))
         for first, count in ((0, 1), (0, 60), (7, 13), (60, 51)):
-            expected, got = (stream.batches(first, count) for stream in (plain, sorted_))
-            assert got.shape == (count, 8)
-            assert Counter(got.flatten().tolist()) == Counter(expected.flatten().tolist())
+            expected, batches = (stream.batches(first, count) for stream in (plain, sorted_))
+            assert batches.shape == (count, 8)
+            assert Counter(batches.flatten().tolist()) == Counter(expected.flatten().tolist())
 
 
 def test_a_batch_of_like_length_holds_no_row_twice_unless_it_joins_two_cycles():

@@ -63,7 +63,7 @@ def test_interval_is_that_of_resampling_the_rows_themselves(name):
 
 def test_interval_agrees_with_scipy():
     rows = some_rows("pearson", 120)
-    theirs = stats.bootstrap(
+    of_scipy = stats.bootstrap(
         rows,
         lambda x, y: stats.pearsonr(x, y)[0],
         paired=True,
@@ -71,7 +71,7 @@ def test_interval_agrees_with_scipy():
         method="percentile",
         n_resamples=2000,
     ).confidence_interval
-    np.testing.assert_allclose(bootstrap_interval(pearson, *rows), theirs, atol=0.01)
+    np.testing.assert_allclose(bootstrap_interval(pearson, *rows), of_scipy, atol=0.01)
 
 
 def test_interval_is_reproducible_by_its_seed():

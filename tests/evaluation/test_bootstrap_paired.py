@@ -33,10 +33,10 @@ def test_identical_predictions_differ_by_nothing(name):
 @pytest.mark.parametrize("name", FORMULAS)
 def test_swapping_the_sides_turns_the_sign_and_nothing_else(name):
     (a, b), labels = some_answers(name, 80, [0.6, 0.8])
-    there = paired_bootstrap(FORMULAS[name], a, b, labels, resamples=200)
+    forward = paired_bootstrap(FORMULAS[name], a, b, labels, resamples=200)
     back = paired_bootstrap(FORMULAS[name], b, a, labels, resamples=200)
-    assert (back.difference, back.p_value) == (-there.difference, there.p_value)
-    assert (back.low, back.high) == pytest.approx((-there.high, -there.low), abs=1e-12)
+    assert (back.difference, back.p_value) == (-forward.difference, forward.p_value)
+    assert (back.low, back.high) == pytest.approx((-forward.high, -forward.low), abs=1e-12)
 
 
 @pytest.mark.parametrize("name", ["accuracy", "pearson"])

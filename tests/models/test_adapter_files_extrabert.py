@@ -39,12 +39,12 @@ def test_an_adapters_repository_gives_the_merged_model(model_class, pooling, tin
     merged = adapter_repository(model_class, tiny_encoder, tmp_path, pooling=pooling)
     loaded = AutoModel.from_pretrained(tmp_path)
     assert type(loaded) is model_class and not loaded.training
-    told = {"task": "sts"} if model_class is ExtraBertForMultiTask else {}
+    task = {"task": "sts"} if model_class is ExtraBertForMultiTask else {}
     batch = random_batch(4)
-    torch.testing.assert_close(loaded(**batch, **told).logits, merged(**batch, **told).logits, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(loaded(**batch, **task).logits, merged(**batch, **task).logits, atol=1e-5, rtol=1e-5)
     loaded.save_pretrained(tmp_path / "whole")  # it is whole now, and stays so
     again = AutoModel.from_pretrained(tmp_path / "whole")
-    assert torch.equal(again(**batch, **told).logits, loaded(**batch, **told).logits)
+    assert torch.equal(again(**batch, **task).logits, loaded(**batch, **task).logits)
 
 
 def test_what_from_pretrained_is_told_reaches_the_model(tiny_encoder, tmp_path):

@@ -97,8 +97,8 @@ def test_a_model_of_several_tasks_has_joint_and_separate_ones(tiny_bert, random_
     batch = random_batch(4)
     mixed = model(task=["para", "sts", "sst", "para"], **batch).logits
     for task, rows in {"para": [0, 3], "sts": [1], "sst": [2]}.items():
-        its = {name: tensor[rows] if task != "sst" else tensor[rows][:, 0] for name, tensor in batch.items()}
-        expected = model(task=task, **its).logits
+        task_batch = {name: tensor[rows] if task != "sst" else tensor[rows][:, 0] for name, tensor in batch.items()}
+        expected = model(task=task, **task_batch).logits
         torch.testing.assert_close(mixed[rows, : expected.shape[1]], expected, atol=1e-5, rtol=1e-4)
-        torch.testing.assert_close(model.extract(task)(**its).logits, expected, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(model.extract(task)(**task_batch).logits, expected, atol=1e-5, rtol=1e-4)
     assert model(task=["para"], **{name: tensor[:1] for name, tensor in batch.items()}).logits.shape == (1, 2)

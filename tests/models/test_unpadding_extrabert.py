@@ -73,7 +73,9 @@ def test_padding_may_stand_anywhere_and_a_sentence_may_be_all_padding(tiny_bert)
     ids = torch.randint(5, 99, (3, 5))
     mask = torch.tensor([[0, 0, 1, 1, 1], [1, 0, 1, 0, 1], [0, 0, 0, 0, 0]])
     assert model(ids, torch.zeros_like(mask)).logits.isfinite().all()  # nothing but padding
-    packed, padded = (its[0] for its in both_ways(model, input_ids=ids, attention_mask=mask, labels=torch.arange(3)))
+    packed, padded = (
+        outputs[0] for outputs in both_ways(model, input_ids=ids, attention_mask=mask, labels=torch.arange(3))
+    )
     torch.testing.assert_close(packed[:2], padded[:2])
     assert packed.isfinite().all()
 

@@ -177,8 +177,8 @@ def test_the_markdown_says_what_was_run_how_and_what_was_not(written, scores):
     assert cells["| SFT + CS"].count("not run") == 3
     assert any(line.startswith("| RR against Baseline | SST | +.173 | +.500 [+.3") for line in lines)
     assert "Majority baseline, the most frequent training class: SST .250, Para .625, STS -." in lines
-    assert "Not finished, thus left out: sft_cs/seed-1/sst, sft_cs/seed-1/para, sft_cs/seed-1/sts." in lines
-    assert any("single runs: none where there are several" in line for line in lines)
+    assert "Not finished and left out: sft_cs/seed-1/sst, sft_cs/seed-1/para, sft_cs/seed-1/sts." in lines
+    assert any("compare single runs only" in line for line in lines)
 
 
 def test_the_markdown_tables_are_rectangular(written):

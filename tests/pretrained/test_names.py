@@ -18,7 +18,7 @@ def one_line(caught):
 @needs_minilm
 def test_altered_weights_are_refused(monkeypatch):
     monkeypatch.setattr("extrabert_hf.pretrained.names.MINILM_SHA256", "0" * 64)
-    with pytest.raises(InputError, match="must be the published all-MiniLM-L6-v2, its SHA-256 differs"):
+    with pytest.raises(InputError, match="must be the published all-MiniLM-L6-v2, but its SHA-256 differs"):
         resolve_model_name("minilm")
 
 
@@ -30,7 +30,7 @@ def test_a_missing_package_says_how_to_get_it(monkeypatch):
 
 @pytest.mark.parametrize("name", ["./nowhere", "/nowhere", "~/nowhere", "a/b/c"])
 def test_a_path_that_is_not_there_is_not_taken_for_a_hub_id(name):
-    with pytest.raises(InputError, match="is no folder"):
+    with pytest.raises(InputError, match="is not a folder"):
         resolve_model_name(name)
 
 

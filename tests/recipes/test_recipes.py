@@ -233,8 +233,8 @@ def test_rows_are_audited_task_by_task(tmp_path):
         (("recipes/multitask.py", "--aggregator", "magic", "--data", "sample"), "error: .*'magic'"),
         (("recipes/multitask.py", "--tasks", "mnli", "--data", "sample"), "error: `tasks` must be of .*'mnli'"),
         (("recipes/table1.py", "--rows", "sft_ma"), "error: `rows` must be of .*'sft_ma'"),
-        (("recipes/evaluate_model.py", "./nowhere", "--data", "sample"), "error: .*'./nowhere' is no folder"),
-        (("recipes/predict.py", "./nowhere", "-", "--output", "out.csv"), "error: .*'./nowhere' is no folder"),
+        (("recipes/evaluate_model.py", "./nowhere", "--data", "sample"), "error: .*'./nowhere' is not a folder"),
+        (("recipes/predict.py", "./nowhere", "-", "--output", "out.csv"), "error: .*'./nowhere' is not a folder"),
         (
             ("recipes/audit_data.py", "--data", "tests"),
             "error: `data` must be 'sample' or a CS224N folder, or needs `like`, got",
@@ -259,17 +259,17 @@ def test_an_error_of_the_users_is_one_line(words, message, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", list(words))
     with pytest.raises(SystemExit) as left:
         runpy.run_path(words[0], run_name="__main__")
-    told = capsys.readouterr().err
+    stderr = capsys.readouterr().err
     assert left.value.code == 2
-    assert re.search(f"^{message}", told, flags=re.MULTILINE)
-    assert "Traceback" not in told
+    assert re.search(f"^{message}", stderr, flags=re.MULTILINE)
+    assert "Traceback" not in stderr
 
 
 @pytest.mark.launch
 def test_an_error_of_the_users_ends_the_process_with_status_2():
     done = run(sys.executable, "recipes/report.py", "./nowhere", check=False)
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith("error: `runs` must be folders of finished runs, nowhere")
+    assert done.stderr.splitlines()[-1].startswith("error: `runs` must be folders of finished runs, but nowhere")
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.py")), ids=lambda path: path.stem)

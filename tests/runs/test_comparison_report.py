@@ -71,7 +71,7 @@ def test_tables_and_figure_are_written(run, tmp_path):
     markdown = compare_runs([run("worse", 0.5), run("better", 0.8), run("same", 0.8)], folder, against="worse")
     assert (folder / "comparison.md").read_text() == markdown
     assert "| para (accuracy) | worse | better | .500 | .800 | +.300 [" in markdown
-    assert markdown.count("| up |") == 2 and "2 in number" in markdown
+    assert markdown.count("| up |") == 2 and "for all 2 comparisons" in markdown
     with (folder / "comparison.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
     assert [float(line["difference"]) for line in lines] == pytest.approx([0.3, 0.3])
@@ -92,5 +92,5 @@ def test_runs_that_cannot_be_read_are_named(run, tmp_path):
         read_sides([str(tmp_path / "gone"), folder])
     with pytest.raises(InputError, match="must have names that differ, got 'one' twice"):
         read_sides([folder, folder])
-    with pytest.raises(InputError, match=r"`task` must be one of \['para'\], those of .*, got 'sts'"):
+    with pytest.raises(InputError, match=r"`task` must be one of \['para'\], the tasks of .*, got 'sts'"):
         read_sides([folder], task="sts")

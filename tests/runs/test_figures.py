@@ -31,7 +31,7 @@ def test_scores_by_label_are_in_fifths_of_the_range(predictions_of):
 
 
 def test_the_reliability_says_its_error(predictions_of):
-    assert plot_reliability(predictions_of("sst")).axes[0].get_title().startswith("Calibration: ECE 0.")
+    assert plot_reliability(predictions_of("sst")).axes[0].get_title().startswith("Expected calibration error 0.")
 
 
 def test_labels_and_predictions_are_counted_by_class(predictions_of):

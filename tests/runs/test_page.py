@@ -17,18 +17,18 @@ CLICKS = """
 const rows = () => [...document.querySelectorAll("#errors-similar-2 tbody tr")].filter(row => !row.hidden)
 const cells = column => rows().map(row => row.cells[column].textContent)
 const heads = document.querySelectorAll("#errors-similar-2 th")
-const told = {before: cells(0)}
+const shown = {before: cells(0)}
 heads[0].click()
-told.ascending = cells(0)
+shown.ascending = cells(0)
 heads[0].click()
-told.descending = cells(0)
+shown.descending = cells(0)
 heads[2].click()
-told.predictions = cells(2)
+shown.predictions = cells(2)
 const input = document.querySelector("input[data-filter=errors-similar-2]")
 input.value = "a GUITAR in"
 input.dispatchEvent(new Event("input"))
-told.filtered = rows().map(row => row.dataset.text)
-document.title = JSON.stringify(told)
+shown.filtered = rows().map(row => row.dataset.text)
+document.title = JSON.stringify(shown)
 </script>
 """
 
@@ -60,8 +60,8 @@ def test_a_page_holds_scores_figures_and_errors_and_needs_nothing_else(page):
     assert not re.findall(r"https?://|src=\"(?!data:)|@import|<link", text)
     assert text.count("data:image/png;base64,") == 5 + 3 + 2  # classes, scores, training
     low, high = scores["sst"].intervals["accuracy"]
-    told = [f"{value:.3f}".replace("0.", ".", 1) for value in (scores["sst"].metrics["accuracy"], low, high)]
-    assert f"{told[0]}<td>[{told[1]}, {told[2]}]" in text
+    expected = [f"{value:.3f}".replace("0.", ".", 1) for value in (scores["sst"].metrics["accuracy"], low, high)]
+    assert f"{expected[0]}<td>[{expected[1]}, {expected[2]}]" in text
     for name, task in predictions.items():
         kind, what = ("most confident", "wrong predictions") if name == "sst" else ("largest", "errors")
         assert f"The {len(task.worst)} {kind} of {len(task.worst)} {what}" in text
@@ -87,10 +87,10 @@ def test_in_a_browser_the_errors_sort_and_filter_without_an_error_on_the_console
     flags += ["--enable-logging=stderr", f"--user-data-dir={tmp_path / 'browser'}", "--dump-dom"]
     done = subprocess.run([CHROMIUM, *flags, clicked.as_uri()], capture_output=True, text=True, timeout=120)
     assert "CONSOLE" not in done.stderr
-    told = json.loads(html.unescape(re.search(r"<title>(.+)</title>", done.stdout)[1]))
+    shown = json.loads(html.unescape(re.search(r"<title>(.+)</title>", done.stdout)[1]))
     task = predictions["similar-2"]
     sizes = [f"{task.errors[row]:.3f}" for row in task.worst]
-    assert told["before"] == told["descending"] == sizes and told["ascending"] == sizes[::-1]
-    assert told["predictions"] == sorted(told["predictions"], key=float) and float(told["predictions"][0]) < -1
+    assert shown["before"] == shown["descending"] == sizes and shown["ascending"] == sizes[::-1]
+    assert shown["predictions"] == sorted(shown["predictions"], key=float) and float(shown["predictions"][0]) < -1
     due = [row for row in task.worst if "guitar" in " ".join(task.sentences[row])]
-    assert len(told["filtered"]) == len(due) > 0 and all("guitar" in text for text in told["filtered"])
+    assert len(shown["filtered"]) == len(due) > 0 and all("guitar" in text for text in shown["filtered"])

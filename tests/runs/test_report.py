@@ -30,7 +30,7 @@ def test_a_run_leaves_its_report_and_a_finished_one_gets_the_same(task, tiny_enc
         assert f'<h2 id="{name}">' in first
         for value in metrics[name]["scores"]["dev"]["metrics"].values():
             assert f"{round(value, 3) + 0.0:.3f}".replace("0.", ".", 1) in first
-    assert ("gradients of the encoder" in first) == (task == "multitask")
+    assert ("encoder gradients" in first) == (task == "multitask")
 
 
 def test_an_unfinished_run_is_named(tmp_path):
@@ -61,7 +61,7 @@ def test_two_runs_stand_side_by_side_with_their_differences(tiny_encoder, tmp_pa
         report_finished(words)
     with pytest.raises(InputError, match=r"`runs` must be one folder each, got b, c"):
         report_finished(["a=b,c"])
-    with pytest.raises(InputError, match=r"`runs` must have names that can be part of a file's, got '\.\./a'"):
+    with pytest.raises(InputError, match=r"`runs` must have names that can be part of a file name, got '\.\./a'"):
         report_finished([f"../a={tmp_path / 'first'}"])
     assert "<title>first and other, sts</title>" in text
 
@@ -72,7 +72,7 @@ def test_runs_whose_tasks_are_not_the_same_say_whose_each_is_and_what_is_not_com
     finetune(parse_run("sts", [*words, "--output_dir", str(tmp_path / "one")]))
     finetune(parse_multitask_run([*words, "--tasks", "sst", "sts", "--output_dir", str(tmp_path / "two")]))
     page = report_finished([str(tmp_path / "one"), str(tmp_path / "two")], tmp_path / "both.html").read_text()
-    assert "Not compared, because some run does not have the task: sst." in page
+    assert "Not compared, because at least one run does not have the task: sst." in page
     assert "prediction of two" in re.search(r'<table id="errors-sst">.*?</table>', page, re.DOTALL)[0]
     assert "two: Confusion matrix" in page
 
@@ -90,6 +90,6 @@ def test_other_rows_than_the_run_was_scored_on_are_refused(file, tiny_encoder, t
         finetune(parse_run("sts", [*words, "--output_dir", str(tmp_path / name)]))
     changed = tmp_path / "one" / "scored" / "sts-dev.csv" if file == "a run's" else data / "sts-dev.csv"
     changed.write_text(changed.read_text().replace("\n3,", "\n33,"))
-    told = "must have the same ids and labels" if file == "a run's" else "`runs` must find their dev rows as they were"
-    with pytest.raises(InputError, match=told):
+    message = "must have the same ids and labels" if file == "a run's" else "`runs` must have unchanged dev rows"
+    with pytest.raises(InputError, match=message):
         report_finished([str(tmp_path / "one"), str(tmp_path / "two")], tmp_path / "both.html")

@@ -131,12 +131,12 @@ def test_a_hopeless_trial_is_pruned(words, tmp_path, monkeypatch):
     ("flags", "message"),
     [
         (["--learning_rat", "1"], "unrecognized arguments: --learning_rat"),
-        (["--resume_from_checkpoint", "last"], "`resume_from_checkpoint` is not for the runs of a search"),
-        (["--push-to-hub", "true"], "`push_to_hub` is not for the runs of a search"),
+        (["--resume_from_checkpoint", "last"], "`resume_from_checkpoint` can't be set for the runs of a search"),
+        (["--push-to-hub", "true"], "`push_to_hub` can't be set for the runs of a search"),
         (["--eval_strategy", "no", "--load_best_model_at_end", "false"], "`eval_strategy` must be 'epoch' or 'steps'"),
         (
             ["--eval_strategy=steps", "--save_strategy=steps", "--eval_steps=5", "--save_steps=10"],
-            "`save_steps` must be `eval_steps` in a search, the best step is kept, got 10 and 5",
+            "`save_steps` must be `eval_steps` in a search, which keeps the best step, got 10 and 5",
         ),
     ],
 )
@@ -161,10 +161,10 @@ def test_a_study_is_not_gone_on_with_by_another_search(tmp_path, monkeypatch):
 
 def test_a_study_has_no_fewer_trials_than_it_was_begun_with(tmp_path):
     (tmp_path / "space.yaml").write_text(SPACE)
-    told = {"task": "sts", "space": str(tmp_path / "space.yaml"), "output_dir": str(tmp_path / "search")}
-    plan_trials(open_study(SearchArguments(**told)), 4)
-    with pytest.raises(InputError, match="`n_trials` must be 4 or more, what the study has, got 3"):
-        run_search(SearchArguments(**told, n_trials=3), [], [])
+    fields = {"task": "sts", "space": str(tmp_path / "space.yaml"), "output_dir": str(tmp_path / "search")}
+    plan_trials(open_study(SearchArguments(**fields)), 4)
+    with pytest.raises(InputError, match="`n_trials` must be 4 or more, the number of trials in the study, got 3"):
+        run_search(SearchArguments(**fields, n_trials=3), [], [])
 
 
 @pytest.mark.parametrize(
@@ -201,15 +201,17 @@ def test_each_trial_is_told_by_what_became_of_it(tmp_path, caplog):
 def test_a_study_keeps_the_precision_it_was_begun_with(tmp_path, monkeypatch):
     (tmp_path / "space.yaml").write_text(SPACE)
     arguments = SearchArguments(task="sts", space=str(tmp_path / "space.yaml"), output_dir=str(tmp_path / "search"))
-    told = []
-    monkeypatch.setattr("extrabert_hf.search.runner.start_trial", lambda argv, slot, workers: told.append(argv[-1]))
+    last_flags = []
+    monkeypatch.setattr(
+        "extrabert_hf.search.runner.start_trial", lambda argv, slot, workers: last_flags.append(argv[-1])
+    )
     monkeypatch.setattr("extrabert_hf.search.runner.PAUSE", 0.0)
     for measured in (True, False):  # as another machine might
         monkeypatch.setattr("extrabert_hf.training.setup.choose_bf16", lambda cpu, found=measured: (found, ""))
         monkeypatch.setattr("extrabert_hf.search.runner.renew_lost", stop_at(3))
         with pytest.raises(KeyboardInterrupt):
             run_search(arguments, [], ["--task", "sts"])
-    assert len(told) > 2 and set(told) == {"--bf16=True"}
+    assert len(last_flags) > 2 and set(last_flags) == {"--bf16=True"}
 
 
 def stop_at(looks):

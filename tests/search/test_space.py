@@ -39,9 +39,9 @@ def test_every_form_of_a_parameter_is_drawn_in_its_range(space):
     )
     study = optuna.create_study()
     tried = [found.suggest(study.ask()) for _ in range(20)]
-    assert {its["pooling"] for its in tried} == {"mean", "cls"}
-    assert {its["num_train_epochs"] for its in tried} == {2, 3, 4}
-    assert all(0 <= its["head_dropout"] <= 0.5 for its in tried)
+    assert {values["pooling"] for values in tried} == {"mean", "cls"}
+    assert {values["num_train_epochs"] for values in tried} == {2, 3, 4}
+    assert all(0 <= values["head_dropout"] <= 0.5 for values in tried)
     assert flags_of({name: tried[0][name] for name in ("weight_decay", "pair_features")}) == [
         "--weight_decay=0.1",
         *("--pair_features", "u", "v"),
@@ -53,8 +53,8 @@ def test_the_corners_have_each_choice_and_each_end(space):
         "parameters: {pooling: {values: [mean, cls, dot]}, head_dropout: {min: 0.0, max: 0.5}, seed: {value: 7}}"
     )
     corners = found.corners()
-    assert [its["pooling"] for its in corners] == ["mean", "cls", "dot"]
-    assert [its["head_dropout"] for its in corners] == [0.0, 0.5, 0.5] and corners[0]["seed"] == 7
+    assert [values["pooling"] for values in corners] == ["mean", "cls", "dot"]
+    assert [values["head_dropout"] for values in corners] == [0.0, 0.5, 0.5] and corners[0]["seed"] == 7
 
 
 @pytest.mark.parametrize(

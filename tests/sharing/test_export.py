@@ -82,8 +82,8 @@ def test_a_multitask_model_is_one_graph_compared_on_the_rows_of_each_task(saved,
             assert 0 < entry["logit_difference"]["max"] < 0.5
     assert (report["split"], report["data"], report["machine"]["threads"]) == ("dev", "sample", 1)
     assert len(table.splitlines()) == 2 + 9
-    for told in ("tracing the graph", "agrees with PyTorch", "wrote", "comparing on 90 rows of sts", "parity.json"):
-        assert told in caplog.text
+    for text in ("tracing the graph", "agrees with PyTorch", "wrote", "comparing on 90 rows of sts", "parity.json"):
+        assert text in caplog.text
 
 
 def test_a_similarity_model_becomes_a_folder_of_sentence_transformers(saved, caplog):
@@ -158,9 +158,9 @@ def test_rows_that_can_not_be_read_are_told_before_anything_is_written(saved, tm
     ],
 )
 def test_arguments_that_do_not_go_together_are_refused(fields, message):
-    with pytest.raises(InputError) as told:
+    with pytest.raises(InputError) as raised:
         ExportArguments(**fields)
-    assert str(told.value) == message
+    assert str(raised.value) == message
 
 
 def test_the_models_own_folder_is_never_written_to(saved):

@@ -40,8 +40,8 @@ from transformers import AutoModel, AutoTokenizer, pipeline
 
 repo, task, folder = sys.argv[1:]
 model = AutoModel.from_pretrained(repo, trust_remote_code=True)
-told = {{}} if task == "none" else {{"task": task}}
-torch.save(model(**torch.load(f"{{folder}}/batch.pt"), **told).logits, f"{{folder}}/logits.pt")
+task_argument = {{}} if task == "none" else {{"task": task}}
+torch.save(model(**torch.load(f"{{folder}}/batch.pt"), **task_argument).logits, f"{{folder}}/logits.pt")
 tokenizer = AutoTokenizer.from_pretrained(repo, trust_remote_code=True)
 assert len(tokenizer("A warm film .").input_ids) == 6
 pipe = pipeline(None if task == "none" else task, model=repo, trust_remote_code=True)
@@ -160,8 +160,8 @@ def test_a_run_that_pushes_is_loaded_by_its_id_without_the_package(
     batch = random_batch(4)
     logits, printed = logits_without_the_package("tester/shared", batch, "sts" if task == "multitask" else "none")
     model = AutoModel.from_pretrained(tmp_path / "run")
-    told = {"task": "sts"} if task == "multitask" else {}
-    assert torch.equal(logits, model(**batch, **told).logits)
+    task_argument = {"task": "sts"} if task == "multitask" else {}
+    assert torch.equal(logits, model(**batch, **task_argument).logits)
     assert re.search(r"'label': 'similarity', 'score': (5\.0|4\.99)", printed)
     assert not files_with_the_token(tmp_path / "run")
     assert not [path for path, content in repository.files.items() if TOKEN.encode() in content]
@@ -187,7 +187,7 @@ def test_a_trainer_pushes_its_model_without_a_run(
     done = process("-c", TRAINER, tiny_encoder, tmp_path / "out")
     assert done.returncode == 0 and done.stdout.split()[-1] == "tester/by-hand", done.stderr
     repository = hub.repositories["tester/by-hand"]
-    assert repository.private and b"the folder of the model had no evaluation." in repository.files["README.md"]
+    assert repository.private and b"the folder of the model has no evaluation." in repository.files["README.md"]
     batch = random_batch(3)
     logits, _ = logits_without_the_package("tester/by-hand", batch)
     assert torch.equal(logits, AutoModel.from_pretrained(tmp_path / "out")(**batch).logits)

@@ -38,11 +38,11 @@ def test_the_cards_numbers_are_those_of_the_run(task, run_of):
         assert result.metric_args.get("majority_baseline") == report["majority_baseline"].get(metric)
         assert result.task_type == HUB_TASKS[entry["task"]["head"]]
         low, high = report["intervals"][metric]
-        line = rf"\| {key[0]} {key[1]} \| {report['rows']} \| [\w ]+ \| {told(value)} \| \[{told(low)}, {told(high)}\]"
+        line = rf"\| {key[0]} {key[1]} \| {report['rows']} \| [\w ]+ \| {cell(value)} \| \[{cell(low)}, {cell(high)}\]"
         assert re.search(line, card.text)
 
 
-def told(value):
+def cell(value):
     return re.escape(f"{value:.3f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.3f}")
 
 
@@ -145,7 +145,4 @@ def test_a_model_without_a_run_has_a_card_without_scores(run_of):
     for name in ("metrics.json", "trainer_state.json", "rejected_rows.jsonl"):
         (folder / name).unlink()
     card = ModelCard(card_of(folder))
-    assert (
-        card.data.eval_results is None
-        and "There are no scores: the folder of the model had no evaluation." in card.text
-    )
+    assert card.data.eval_results is None and "No scores: the folder of the model has no evaluation." in card.text

@@ -47,7 +47,9 @@ def test_an_adapters_files_name_its_encoder_on_the_hub(run_of):
 
 
 def test_an_adapter_of_an_encoder_in_a_folder_is_refused(run_of, tiny_encoder):
-    with pytest.raises(InputError, match=f"is for an encoder from the Hub, the run's is {Path(tiny_encoder).name}"):
+    with pytest.raises(
+        InputError, match=f"is for an encoder from the Hub, but the encoder of the run is {Path(tiny_encoder).name}"
+    ):
         files_to_push(SharedRun(run_of("sts")), adapter_only=True)
     with pytest.raises(InputError, match="is for a run with --lora true"):
         files_to_push(SharedRun(run_of("multitask")), adapter_only=True)

@@ -140,15 +140,15 @@ def test_an_export_leaves_the_model_and_names_no_path(similarity_model, tokenize
 
 
 @pytest.mark.parametrize(
-    ("model_class", "fields", "told"),
+    ("model_class", "fields", "got"),
     [
         (ExtraBertForSentiment, {}, "ExtraBertForSentiment with"),
         (ExtraBertForSimilarity, {"similarity": "linear"}, "ExtraBertForSimilarity with 'linear'"),
     ],
 )
-def test_a_model_whose_score_is_no_cosine_is_refused(model_class, fields, told, tiny_encoder, tokenizer, tmp_path):
+def test_a_model_whose_score_is_no_cosine_is_refused(model_class, fields, got, tiny_encoder, tokenizer, tmp_path):
     model = model_class.from_backbone(tiny_encoder, **fields)
-    with pytest.raises(InputError, match=f"`model` must be an ExtraBertForSimilarity .* got an {told}"):
+    with pytest.raises(InputError, match=f"`model` must be an ExtraBertForSimilarity .* got an {got}"):
         export_sentence_transformers(model, tokenizer, tmp_path)
 
 

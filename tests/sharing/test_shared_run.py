@@ -12,8 +12,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::extrabert_hf.evaluation.metrics
 
 def test_what_is_shared_of_a_run_names_no_path(run_of, tiny_encoder):
     run = SharedRun(run_of("sts"))
-    told = json.dumps(run.metrics.to_dict())
-    assert tiny_encoder not in told and str(run.path) not in told and "/tmp" not in told
+    shared = json.dumps(run.metrics.to_dict())
+    assert tiny_encoder not in shared and str(run.path) not in shared and "/tmp" not in shared
     entry = run.metrics.tasks["sts"]
     assert (entry.model.encoder, entry.model.encoder_is_on_hub) == (tiny_encoder.split("/")[-1], False)
     assert asdict(entry.dataset) == {"name": "bundled sample of extrabert_hf", "hub_id": None, "config": None}
@@ -24,9 +24,9 @@ def test_what_is_shared_of_a_run_names_no_path(run_of, tiny_encoder):
 
 def test_what_taught_a_run_is_shared_without_its_name(run_of):
     run = SharedRun(run_of("sts"))
-    told = json.loads((run.path / "metrics.json").read_text())
-    told["arguments"] |= {"teachers": ["/home/jane/a", "/home/jane/b"], "r_drop": 1.0}
-    (run.path / "metrics.json").write_text(json.dumps(told))
+    metrics = json.loads((run.path / "metrics.json").read_text())
+    metrics["arguments"] |= {"teachers": ["/home/jane/a", "/home/jane/b"], "r_drop": 1.0}
+    (run.path / "metrics.json").write_text(json.dumps(metrics))
     arguments = run.metrics.arguments
     assert (arguments["teachers"], arguments["distillation"], arguments["r_drop"]) == (2, 0.5, 1.0)
     assert "jane" not in json.dumps(run.metrics.to_dict())
@@ -53,10 +53,10 @@ def test_rejected_rows_are_counted_by_reason(run_of):
     rows = [{"file": "a.csv", "line": n, "reason": reason, "row": {}} for n, reason in enumerate(reasons)]
     (run.path / "rejected_rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert run.rejected == {
-        **{"a label that is none of the task's": 2, "no label": 1, "a line that can't be read": 1},
+        **{"a label that the task does not have": 2, "no label": 1, "a line that can't be read": 1},
         **{"empty sentence1": 1, "text stands in dev too": 1, "text is also in an earlier row": 1},
     }
-    assert next(iter(run.rejected)) == "a label that is none of the task's"
+    assert next(iter(run.rejected)) == "a label that the task does not have"
 
 
 def test_a_folder_is_never_taken_for_an_encoder_of_the_hub(run_of, monkeypatch, tmp_path):
@@ -75,7 +75,9 @@ def test_a_part_of_a_run_and_a_model_of_others_are_refused(run_of, tmp_path, tin
     folder = run_of("sts")
     for part in ("adapter", "checkpoint-17"):
         (folder / part).mkdir(exist_ok=True)
-        with pytest.raises(InputError, match=f"must be a run's, got a part of it in .*{part}: take {folder}"):
+        with pytest.raises(
+            InputError, match=f"must be the folder of a run, got a part of a run in .*{part}: use {folder}"
+        ):
             SharedRun(folder / part)
     with pytest.raises(InputError, match="must hold a model of this package, got one of type 'bert'"):
         SharedRun(Path(tiny_encoder))

@@ -4,11 +4,11 @@ from extrabert_hf.training.arguments import LoraArguments
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "named"),
     [({}, ""), ({"lora": True, "lora_r": 4}, ""), ({"lora_r": 4, "lora_alpha": 8}, "`lora_r`, `lora_alpha`")],
 )
-def test_what_does_nothing_without_lora_is_told(given, told, caplog):
+def test_what_does_nothing_without_lora_is_told(given, named, caplog):
     LoraArguments(**given)
     assert [record.message for record in caplog.records] == (
-        [f"without `lora`, {told} have no effect"] if told else []
+        [f"without `lora`, {named} have no effect"] if named else []
     )

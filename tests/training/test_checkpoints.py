@@ -36,7 +36,7 @@ def test_a_checkpoint_can_be_named(tmp_path):
 
 def test_a_new_run_is_not_mixed_into_an_earlier_one(tmp_path):
     checkpoint(tmp_path, 5)
-    with pytest.raises(InputError, match="holds checkpoints of an earlier run: go on with --resume"):
+    with pytest.raises(InputError, match="holds checkpoints of an earlier run: continue with --resume"):
         found(tmp_path)
     assert found(tmp_path, overwrite_output_dir=True) is None
     assert found(tmp_path / "new") is None

@@ -117,8 +117,8 @@ def test_the_metric_of_the_task_picks_the_best_checkpoint(tmp_path):
         ("", ("--per_device_train_batch_size", "0"), "`per_device_train_batch_size` must be 1 or more, got 0"),
         ("", ("--r_drop", "-1"), "`r_drop` must be 0 or more, got -1.0"),
         ("", ("--distillation", "2"), "`distillation` must be from 0 to 1, got 2.0"),
-        ("", ("--r_drop", "1", "--label_smoothing_factor", "0.1"), "`label_smoothing_factor` can't be joined with"),
-        ("task: {class_names: [no, yes]}", (), r"put yes, no, on and off in quotes, got \[False, True\]"),
+        ("", ("--r_drop", "1", "--label_smoothing_factor", "0.1"), "`label_smoothing_factor` can't be used with"),
+        ("task: {class_names: [no, yes]}", (), r"put yes, no, on and off in quotes\), got \[False, True\]"),
     ],
 )
 def test_what_cannot_be_used_is_named_in_one_line(tmp_path, yaml, argv, message):
@@ -128,7 +128,9 @@ def test_what_cannot_be_used_is_named_in_one_line(tmp_path, yaml, argv, message)
 
 
 def test_single_sentences_are_not_read_jointly(tmp_path):
-    with pytest.raises(InputError, match="`pair_encoding` 'cross_encoder' is for pairs, 'sst' has single sentences"):
+    with pytest.raises(
+        InputError, match="`pair_encoding` 'cross_encoder' is for pairs, but 'sst' has single sentences"
+    ):
         run_of(tmp_path, argv=("--pair_encoding", "cross_encoder"), task="sst")
 
 

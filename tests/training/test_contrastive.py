@@ -82,8 +82,8 @@ def test_pre_training_leaves_an_encoder_that_any_run_takes(tiny_encoder, text, t
         first, second = zip(*list(pairs_of_text(text, "adjacent"))[:4], strict=True)
         with torch.no_grad():
             vectors = [
-                encoder(**tokenizer(list(its), padding=True, return_tensors="pt")).last_hidden_state[:, 0]
-                for its in (first, second)
+                encoder(**tokenizer(list(sentences), padding=True, return_tensors="pt")).last_hidden_state[:, 0]
+                for sentences in (first, second)
             ]
         return info_nce(*vectors, 0.05)
 
@@ -104,9 +104,9 @@ def test_a_text_without_pairs_is_refused(text, message, tiny_encoder, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"label_balance": "sampling"}, "need labels, a text has none"),
-        ({"r_drop": 1.0}, "need labels, a text has none"),
-        ({"calibrate": True}, "need labels, a text has none"),
+        ({"label_balance": "sampling"}, "need labels, but a text has none"),
+        ({"r_drop": 1.0}, "need labels, but a text has none"),
+        ({"calibrate": True}, "need labels, but a text has none"),
         ({"eval_strategy": "epoch"}, "`eval_strategy` must be 'no'"),
     ],
 )

@@ -80,12 +80,14 @@ def test_rows_are_audited_and_cleaned_where_told(train, tmp_path):
     for name, lines in (("train", write), ("dev", [f"{a}\t{b}\t{label}" for a, b, label in rows[:2]])):
         (tmp_path / f"{name}.tsv").write_text("\n".join(["sentence1\tsentence2\tlabel", *lines]) + "\n")
     data = tmp_path / "train.tsv"
-    told = ["--dev_data", str(tmp_path / "dev.tsv")]
-    metrics = train("sts", *told, data=str(data), output="as_it_is")
+    dev_flags = ["--dev_data", str(tmp_path / "dev.tsv")]
+    metrics = train("sts", *dev_flags, data=str(data), output="as_it_is")
     report = json.loads((tmp_path / "as_it_is" / "data_audit.json").read_text())["sts"]
     assert metrics.tasks["sts"].rows["train"] == 7
     assert (report["splits"]["train"]["duplicates"]["rows"], report["leaks"]["dev"]["rows"]) == (3, 2)
-    metrics = train("sts", *told, "--drop_leaked", "true", "--drop_duplicates", "true", data=str(data), output="clean")
+    metrics = train(
+        "sts", *dev_flags, "--drop_leaked", "true", "--drop_duplicates", "true", data=str(data), output="clean"
+    )
     assert metrics.tasks["sts"].rows["train"] == 2
     assert metrics.tasks["sts"].rejected_rows == 5
     assert len((tmp_path / "clean" / "rejected_rows.jsonl").read_text().splitlines()) == 5
@@ -312,7 +314,7 @@ def test_tasks_that_are_not_trained_are_scored_as_they_were_drawn(train):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (("--model_name_or_path", "./nowhere"), "'./nowhere' is no folder"),
+        (("--model_name_or_path", "./nowhere"), "'./nowhere' is not a folder"),
         (("--max_length", "4000"), "`max_length` must be at most 48, what the tokenizer takes, got 4000"),
         (("--pair_features", "u", "w"), "pair_features"),
         (("--head_dropout", "1.5"), r"`head_dropout` must be in \[0, 1\), got 1.5"),

@@ -73,8 +73,8 @@ def test_the_saved_model_is_calibrated(recipe, task, train, many_dev_rows):
 @pytest.mark.parametrize(
     ("recipe", "argv", "message"),
     [
-        ("para", ("--lora", "true"), "`calibrate` can't be joined with `lora`"),
-        ("sts", (), "`calibrate` is for classes, 'sts' has scores"),
+        ("para", ("--lora", "true"), "`calibrate` can't be combined with `lora`"),
+        ("sts", (), "`calibrate` is for classes, but 'sts' has scores"),
         ("para", (), "`calibrate` needs 100 dev rows or more, 'para' has 90"),
     ],
 )

@@ -143,12 +143,12 @@ def test_mean_and_sum_are_plain():
 @pytest.mark.parametrize("name", TORCHJD_WEIGHTINGS)
 def test_an_aggregator_of_torchjd_is_what_it_is_there(name):
     aggregation = pytest.importorskip("torchjd.aggregation")
-    theirs = getattr(aggregation, TORCHJD_WEIGHTINGS[name])(**({"c": 0.5} if name == "cagrad" else {}))
+    of_torchjd = getattr(aggregation, TORCHJD_WEIGHTINGS[name])(**({"c": 0.5} if name == "cagrad" else {}))
     gradients = random_gradients(3, seed=4, width=8)
     gram = gradients @ gradients.T
     ours = get_aggregator(name)(gram.float(), generator())
     assert ours.dtype == torch.float32
-    assert_close(ours, theirs(gram).float(), rtol=1e-3, atol=1e-4)
+    assert_close(ours, of_torchjd(gram).float(), rtol=1e-3, atol=1e-4)
     assert not torch.allclose(ours, torch.ones(3))
 
 

@@ -212,7 +212,7 @@ def test_a_second_training_adds_no_callback_and_the_sampler_has_no_effects(tmp_p
 
 def test_metrics_of_one_task_are_refused(tmp_path):
     made = make_trainer(tmp_path)
-    with pytest.raises(InputError, match="`compute_metrics` is for one task: `metrics_of`"):
+    with pytest.raises(InputError, match="`compute_metrics` is for one task: use `metrics_of`"):
         MultiTaskTrainer(
             made.model, made.args, compute_metrics=lambda _: {}, tasks=made.tasks, multitask=made.multitask
         )
