@@ -146,7 +146,7 @@ def stream_sentences(task: TaskSpec, source: str | Path) -> Rows:
 
     Returns:
         Iterator over `(line, row)`, where `row` is a dictionary of `sentence1`, `sentence2` of a pair, and `id`, and
-        [`RejectedRow`]s. [`good_rows`] raises an error at the first rejected row.
+        [`RejectedRow`]s.
     """
     file = file_source(task, source)
     columns, rows = _open_rows(file, task, label_required=False)

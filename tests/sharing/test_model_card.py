@@ -126,7 +126,9 @@ def test_a_calibration_stands_in_the_card_with_what_it_was_worth(run_of):
     assert "\n\n\n" not in card
 
 
-@pytest.mark.parametrize(("encoding", "apart"), [("bi_encoder", True), ("cross_encoder", False)])
+@pytest.mark.parametrize(
+    ("encoding", "apart"), [("bi_encoder", True), ("cross_encoder", False), ("separate", True), ("joint", False)]
+)
 def test_the_card_says_whether_the_sentences_of_a_pair_are_encoded_apart(encoding, apart, run_of):
     folder = run_of("sts")
     config = json.loads((folder / "config.json").read_text())
