@@ -63,7 +63,7 @@ def read_adapter(folder: str | Path, argument: str = "folder") -> AdapterFiles:
     """
     if not (Path(folder) / WEIGHTS_FILE).is_file():
         raise InputError(
-            f"`{argument}` must hold an adapter, as of a run with --lora true, {folder} has no {WEIGHTS_FILE}."
+            f"`{argument}` must hold an adapter with its {WEIGHTS_FILE}, as a run with --lora true does, got {folder}."
         )
     try:
         return AdapterFiles.read(str(folder))
