@@ -135,7 +135,7 @@ class TrainingRecord:
 @dataclass(frozen=True)
 class BestScore:
     """
-    The best evaluation of a task, which [`KeepBestPerTask`] keeps the model of.
+    The best evaluation of a task. [`KeepBestPerTask`] saves the model of this evaluation.
 
     Args:
         step (`int`):

@@ -136,6 +136,20 @@ def test_the_card_says_whether_the_sentences_of_a_pair_are_encoded_apart(encodin
     assert ("The two sentences of a pair are encoded separately" in card_of(folder)) == apart
 
 
+def test_settings_that_composed_runs_do_not_share_are_not_in_the_card(run_of):
+    folder = run_of("sts")
+    assert "| LoRA | r 4, alpha 16, dropout 0.05 |\n" in card_of(folder)
+    assert re.search(r"\| machine \| .+, \d+ threads \|\n", card_of(folder))
+    metrics = json.loads((folder / "metrics.json").read_text())
+    for record, name in (("lora", "lora_alpha"), ("machine", "cpu"), ("arguments", "seed")):
+        del metrics[record][name]
+    metrics["machine"].pop("accelerator", None)
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    card = card_of(folder)
+    assert "| LoRA | r 4, dropout 0.05 |\n" in card and "| machine |" not in card
+    assert "of one run with one seed. " in card
+
+
 def test_an_adapters_card_names_the_encoder_it_is_for(run_of):
     card = ModelCard(card_of(run_of("sts"), adapter_of="google-bert/bert-base-uncased"))
     assert card.data.base_model == "google-bert/bert-base-uncased"
