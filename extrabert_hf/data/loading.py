@@ -146,7 +146,7 @@ def stream_sentences(task: TaskSpec, source: str | Path) -> Rows:
 
     Returns:
         Iterator over `(line, row)` and [`RejectedRow`]s, where `row` is a dictionary with `sentence1`, for pairs
-        `sentence2`, and `id`. [`good_rows`] raises an error at the first rejected row.
+        `sentence2`, and `id`.
     """
     file = file_source(task, source)
     columns, rows = _open_rows(file, task, label_required=False)

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from extrabert_hf.errors import InputError
+from extrabert_hf.errors import InputError, one_line
 
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".txt")
 STANDARD_INPUT = "-"
@@ -100,14 +100,6 @@ def read_rows(source: str | Path, text_columns: Sequence[str] = ("sentence1",)) 
     if suffix not in SUFFIXES:
         raise InputError(f"A data file must end in one of {', '.join(SUFFIXES)}, got {path.name!r}.")
     return _open(path, suffix, text_columns)
-
-
-def good_rows(rows: Rows) -> Iterator[tuple[int, Row]]:
-    """Iterates over the good rows and raises an [`InputError`] at the first [`RejectedRow`]."""
-    for row in rows:
-        if isinstance(row, RejectedRow):
-            raise InputError(f"{row}.")
-        yield row
 
 
 def peek_columns(rows: Rows) -> tuple[list[str], Rows]:
@@ -268,4 +260,4 @@ def _parquet_batches(file: BinaryIO, name: str) -> Iterator[dict[str, list[Any]]
         for batch in pq.ParquetFile(file).iter_batches(batch_size=BATCH_SIZE):
             yield batch.to_pydict()
     except pa.ArrowInvalid as error:
-        raise InputError(f"{name} must be a parquet file, got: {shorten(str(error))}") from error
+        raise InputError(f"{name} must be a parquet file, got: {shorten(one_line(error))}") from error

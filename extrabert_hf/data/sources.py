@@ -22,7 +22,7 @@ from huggingface_hub import constants
 from huggingface_hub.errors import HfHubHTTPError
 
 from extrabert_hf.data.reading import BATCH_SIZE, STANDARD_INPUT, SUFFIXES, Rows, read_rows, rows_of_batches, shorten
-from extrabert_hf.errors import InputError
+from extrabert_hf.errors import InputError, one_line
 from extrabert_hf.tasks import PAPER_TASKS, TaskSpec
 
 SAMPLE = "sample"
@@ -223,8 +223,8 @@ def load_hub_dataset(dataset_id: str, config: str | None = None) -> DatasetDict:
     try:
         return datasets.load_dataset(dataset_id, config)
     except (OSError, ValueError, RuntimeError, DatasetsError, HfHubHTTPError) as error:
-        cause = f": {error.__cause__}" if error.__cause__ is not None else ""
-        reason = shorten(" ".join(f"{error}{cause}".split()), 300)
+        cause = f": {one_line(error.__cause__)}" if error.__cause__ is not None else ""
+        reason = shorten(f"{one_line(error)}{cause}", 300)
         raise InputError(
             f"`data` must be 'sample', a folder, a file or a Hub id, got {dataset_id!r}: {reason}"
         ) from error

@@ -24,7 +24,26 @@ MIN_ROWS = 100
 logger = logging.getLogger(__name__)
 
 
-def reliability_bins(confidences: np.ndarray, correct: np.ndarray, bins: int = 10) -> list[tuple[float, float, int]]:
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """
+    The predictions with a confidence in one bin.
+
+    Args:
+        confidence (`float`):
+            Mean probability of the predicted class, 0 to 1.
+        accuracy (`float`):
+            Share of correct predictions, 0 to 1.
+        rows (`int`):
+            Number of rows, 1 or more.
+    """
+
+    confidence: float
+    accuracy: float
+    rows: int
+
+
+def reliability_bins(confidences: np.ndarray, correct: np.ndarray, bins: int = 10) -> list[ReliabilityBin]:
     """
     Groups predictions by confidence, in equally wide bins.
 
@@ -37,11 +56,13 @@ def reliability_bins(confidences: np.ndarray, correct: np.ndarray, bins: int = 1
             Number of bins, 1 or more.
 
     Returns:
-        `list[tuple[float, float, int]]`: mean confidence, accuracy and number of rows of each bin that is not empty.
+        `list[ReliabilityBin]`: the bins that are not empty, in ascending order.
 
     Example:
-        >>> reliability_bins(np.array([0.9, 0.95, 0.55]), np.array([True, False, True]))
-        [(0.55, 1.0, 1), (0.925, 0.5, 2)]
+        >>> for each in reliability_bins(np.array([0.9, 0.95, 0.55]), np.array([True, False, True])):
+        ...     print(each)
+        ReliabilityBin(confidence=0.55, accuracy=1.0, rows=1)
+        ReliabilityBin(confidence=0.925, accuracy=0.5, rows=2)
     """
     confidences, correct = np.asarray(confidences, dtype=np.float64), np.asarray(correct, dtype=bool)
     if confidences.shape != correct.shape or confidences.ndim != 1:
@@ -51,7 +72,7 @@ def reliability_bins(confidences: np.ndarray, correct: np.ndarray, bins: int = 1
     bin_of = np.minimum((confidences * bins).astype(int), bins - 1)
     groups = [bin_of == index for index in range(bins)]
     return [
-        (round(float(confidences[rows].mean()), 12), float(correct[rows].mean()), int(rows.sum()))
+        ReliabilityBin(round(float(confidences[rows].mean()), 12), float(correct[rows].mean()), int(rows.sum()))
         for rows in groups
         if rows.any()
     ]
@@ -69,9 +90,8 @@ def expected_calibration_error(confidences: np.ndarray, correct: np.ndarray, bin
         0.4
     """
     found = reliability_bins(confidences, correct, bins)
-    rows = sum(count for _, _, count in found)
-    total = sum(count * abs(confidence - bin_accuracy) for confidence, bin_accuracy, count in found)
-    return round(float(total / rows), 12)
+    total = sum(each.rows * abs(each.confidence - each.accuracy) for each in found)
+    return round(float(total / sum(each.rows for each in found)), 12)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from extrabert_hf.errors import InputError, need_packages
+from extrabert_hf.errors import InputError, need_packages, one_line
 from extrabert_hf.inference.explanation import STYLE, explain, to_fragment
 from extrabert_hf.pretrained.loading import TrainedModel, load_all_tasks
 from extrabert_hf.pretrained.names import split_name
@@ -134,7 +134,9 @@ def serve_demo(words: Sequence[str], host: str, port: int, *, block: bool = True
     try:
         socket.create_server((host, port)).close()  # gradio would try other ports for minutes
     except OSError as error:
-        raise InputError(f"`host` and `port` must be free and of this machine, got {host}:{port}: {error}") from error
+        raise InputError(
+            f"`host` and `port` must be free and of this machine, got {host}:{port}: {one_line(error)}"
+        ) from error
     page = build_demo(load_demo_models(words))
     _, address, _ = page.launch(
         server_name=host,

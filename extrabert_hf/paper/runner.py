@@ -216,23 +216,23 @@ def predict_test(plan: PlannedRun, run: Run, folder: Path) -> None:
 def describe_runs(root: Path) -> str:
     """Returns one line with the settings of all finished runs, from the runs' metrics."""
     runs = [run.read_metrics() for run in map(RunFolder, folders_of_runs(root)) if run.is_finished]
-    arguments, machine = runs[0].arguments, runs[0].machine
+    first = runs[0]
     tasks = {name: task for run in runs for name, task in run.tasks.items()}
     model = next(iter(tasks.values())).model.model_name_or_path
-    data = {"the Hub's" if task.data["data"] is None else Path(task.data["data"]).name for task in tasks.values()}
+    data = {"the Hub's" if task.data.data is None else Path(task.data.data).name for task in tasks.values()}
     rows = (f"{name} {task.rows['train']:,} / {task.rows['dev']:,}" for name, task in tasks.items())
     steps = sorted({run.training.steps for run in runs})
-    rates = sorted({run.arguments["learning_rate"] for run in runs})
+    rates = sorted({run.learning_rate for run in runs})
     batches = sorted({run.training.global_batch_size for run in runs})
-    picked = "the best on dev" if arguments["load_best_model_at_end"] else "the last step, not selected on dev"
+    picked = "the best on dev" if first.is_selected_on_dev else "the last step, not selected on dev"
     parts = [
         model,
         f"data {', '.join(sorted(data))}, train / dev rows {', '.join(rows)}",
         f"{_span(steps)} optimizer steps of {_span(batches)} rows of each task",
-        f"learning rate {_span(rates)}, heads {arguments['head_learning_rate']:g}",
+        f"learning rate {_span(rates)}, heads {first.head_learning_rate:g}",
         f"{', '.join(sorted({PRECISIONS[run.training.precision] for run in runs}))}, {picked}",
-        f"seeds {', '.join(str(seed) for seed in sorted({run.arguments['seed'] for run in runs}))}",
-        f"{machine.get('accelerator', machine['cpu'])}, torch {machine['torch']}",
+        f"seeds {', '.join(str(seed) for seed in sorted({run.seed for run in runs}))}",
+        f"{first.processor}, torch {first.versions['torch']}",
     ]
     return f"{'; '.join(parts)}."
 

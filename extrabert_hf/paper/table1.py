@@ -9,6 +9,7 @@ from extrabert_hf.evaluation.metrics import aggregate_scores
 from extrabert_hf.evaluation.significance import holm_adjusted
 from extrabert_hf.paper.results import RowResults, row_results
 from extrabert_hf.paper.rows import TABLE1, PaperRow
+from extrabert_hf.runs.atomic_files import write_text
 from extrabert_hf.runs.comparison import Verdict, compare, second_p, verdict
 from extrabert_hf.runs.tables import number_cell, p_cell, score_cell, to_csv, to_latex, to_markdown
 from extrabert_hf.tasks import PAPER_TASKS
@@ -159,7 +160,7 @@ def write_tables(root: str | Path, settings: str) -> str:
         "table1-steps.csv": to_csv([asdict(step) for step in steps]),
     }
     for name, text in files.items():
-        (root / name).write_text(text, encoding="utf-8")
+        write_text(root / name, text)
     return markdown
 
 

@@ -62,7 +62,9 @@ def read_adapter(folder: str | Path, argument: str = "folder") -> AdapterFiles:
         [`InputError`]: if the folder holds no adapter, or not a plain LoRA adapter.
     """
     if not (Path(folder) / WEIGHTS_FILE).is_file():
-        raise InputError(f"`{argument}` must hold an adapter with its {WEIGHTS_FILE}, got {folder}.")
+        raise InputError(
+            f"`{argument}` must hold an adapter with its {WEIGHTS_FILE}, as a run with --lora true does, got {folder}."
+        )
     try:
         return AdapterFiles.read(str(folder))
     except (OSError, ValueError) as error:

@@ -12,6 +12,7 @@ from extrabert_hf.evaluation.bootstrap import PairedDifference, paired_bootstrap
 from extrabert_hf.evaluation.formulas import pearson
 from extrabert_hf.evaluation.significance import holm_adjusted, mcnemar_test, williams_test
 from extrabert_hf.pretrained.names import split_name
+from extrabert_hf.runs.atomic_files import write_figure, write_text
 from extrabert_hf.runs.figures import plot_differences
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.scored import ScoredRun, TaskResults, check_same_rows, read_run
@@ -224,13 +225,12 @@ def write_comparison(lines: Sequence[Comparison], folder: str | Path) -> str:
             The folder to write. A missing folder is created.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     table = comparison_cells(lines), CAPTION, [f"Holm's correction is for all {len(lines)} comparisons."]
     markdown = to_markdown(*table)
     texts = {"md": markdown, "csv": to_csv([asdict(line) for line in lines]), "tex": to_latex(*table)}
     for name, text in texts.items():
-        (folder / f"comparison.{name}").write_text(text, encoding="utf-8")
-    plot_differences(lines).savefig(folder / "comparison.png", dpi=150)
+        write_text(folder / f"comparison.{name}", text)
+    write_figure(folder / "comparison.png", plot_differences(lines), dpi=150)
     return markdown
 
 
@@ -273,5 +273,4 @@ def _read_folder(path: Path, task: str | None) -> list[tuple[TaskSpec, ScoredRun
     if task is not None and task not in metrics.tasks:
         raise InputError(f"`task` must be one of {list(metrics.tasks)}, the tasks of {path}, got {task!r}.")
     specs = [entry.task for name, entry in metrics.tasks.items() if task in (None, name)]
-    seed = metrics.arguments.get("seed", 0)
-    return [(spec, read_run(folder, spec, seed)) for spec in specs]
+    return [(spec, read_run(folder, spec, metrics.seed or 0)) for spec in specs]

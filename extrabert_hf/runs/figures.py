@@ -173,10 +173,10 @@ def plot_reliability(predictions: Predictions) -> Figure:
     figure = Figure(figsize=(5.5, 5.5), layout="constrained")
     axes, counts = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
     axes.plot([0, 1], [0, 1], color="0.6", linewidth=0.8)
-    confidences, accuracies, rows = zip(*bins, strict=True)
-    axes.plot(confidences, accuracies, marker="o")
+    confidences = [each.confidence for each in bins]
+    axes.plot(confidences, [each.accuracy for each in bins], marker="o")
     axes.set(ylabel="accuracy", ylim=(0, 1), title=f"Expected calibration error {error:.3f}")
-    counts.bar(confidences, rows, width=0.07, color="0.6")
+    counts.bar(confidences, [each.rows for each in bins], width=0.07, color="0.6")
     counts.set(xlabel="confidence", ylabel="rows", xlim=(0, 1))
     return figure
 

@@ -1,58 +1,22 @@
-"""The layout of a run's folder: the names of all files, whether the run is finished, and atomic writing."""
+"""The layout of a run's folder: the names of all files, their contents, and whether the run is finished."""
 
 import json
-import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from extrabert_hf.errors import InputError
+from extrabert_hf.data.reading import RejectedRow, shorten
+from extrabert_hf.errors import InputError, one_line
+from extrabert_hf.runs.atomic_files import write_json
 from extrabert_hf.runs.gradient_conflicts import Conflict, read_conflicts
+from extrabert_hf.runs.records import BestScore
 from extrabert_hf.runs.run_metrics import RunMetrics
 
 CHECKPOINT = r"checkpoint-\d+"
 """Pattern of the name of a checkpoint's folder."""
-
-
-@contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """
-    Yields a temporary path, and moves the file written there to `path` once it is complete and on the disk.
-
-    A reader of `path` sees the earlier file or the new file, never an incomplete file. If the block raises an error,
-    the earlier file stays.
-
-    Args:
-        path (`Path`):
-            The file to write. A missing folder is created.
-
-    Example:
-        >>> from tempfile import mkdtemp
-        >>> path = Path(mkdtemp()) / "scores.txt"
-        >>> with atomic_path(path) as temporary:
-        ...     _ = temporary.write_text("0.5")
-        >>> path.read_text()
-        '0.5'
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.part")
-    try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes a value as indented JSON, see [`atomic_path`]."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -110,6 +74,11 @@ class RunFolder:
         return self.path / "flags.json"
 
     @property
+    def words_file(self) -> Path:
+        """The name of the study and the arguments of the run, in the folder of a trial of a search."""
+        return self.path / "words.json"
+
+    @property
     def config_file(self) -> Path:
         """The configuration of the trained model."""
         return self.path / self.CONFIG
@@ -118,6 +87,11 @@ class RunFolder:
     def weights_file(self) -> Path:
         """The weights of the trained model."""
         return self.path / "model.safetensors"
+
+    @property
+    def tokenizer_config_file(self) -> Path:
+        """The configuration of the tokenizer."""
+        return self.path / "tokenizer_config.json"
 
     @property
     def card_file(self) -> Path:
@@ -142,6 +116,10 @@ class RunFolder:
         """Returns the path of a labelled split's ids, labels and predictions."""
         return self.scored / f"{task}-{split}.csv"
 
+    def scored_files(self, task: str) -> list[Path]:
+        """Returns the paths of the existing [`RunFolder.scored_file`] of a task, of every split."""
+        return sorted(self.scored.glob(self.scored_file(task, "*").name))
+
     @property
     def adapter(self) -> Path:
         """The folder of the LoRA adapter."""
@@ -164,6 +142,20 @@ class RunFolder:
     def figures(self) -> Path:
         """The folder of the model card's figures."""
         return self.path / "figures"
+
+    @property
+    def curves_figure(self) -> Path:
+        """The training loss and the dev scores."""
+        return self.figures / "training.png"
+
+    @property
+    def conflicts_figure(self) -> Path:
+        """The cosines of [`RunFolder.conflicts_file`]."""
+        return self.figures / "gradient_conflicts.png"
+
+    def predictions_figure(self, task: str, split: str) -> Path:
+        """Returns the path of the figure of a split's predictions."""
+        return self.figures / f"{task}-{split}.png"
 
     @property
     def is_finished(self) -> bool:
@@ -206,7 +198,7 @@ class RunFolder:
         except InputError as error:
             raise InputError(f"{self.metrics_file}: {error}") from error
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+            reason = shorten(f"{type(error).__name__}: {one_line(error)}")
             raise InputError(f"{self.metrics_file} must hold the metrics of a run, got {reason}.") from error
 
     def write_metrics(self, metrics: RunMetrics) -> None:
@@ -217,23 +209,25 @@ class RunFolder:
         """Reads the `log_history` of training; empty without the file."""
         return _read_json(self.trainer_state_file, {"log_history": []})["log_history"]
 
-    def read_rejected_rows(self) -> list[dict[str, Any]]:
+    def read_rejected_rows(self) -> list[RejectedRow]:
         """Reads the rejected rows; empty without the file."""
         if not self.rejected_rows_file.is_file():
             return []
-        return [json.loads(line) for line in self.rejected_rows_file.read_text(encoding="utf-8").splitlines()]
+        with self.rejected_rows_file.open(encoding="utf-8") as lines:
+            return [RejectedRow(**json.loads(line)) for line in lines]
 
     def read_conflicts(self) -> list[Conflict]:
         """Reads the cosines of the tasks' gradients; empty without the file."""
         return read_conflicts(self.conflicts_file)
 
-    def read_best_score(self, task: str) -> dict[str, float] | None:
+    def read_best_score(self, task: str) -> BestScore | None:
         """Reads the step and the score of a task's best evaluation; `None` without the file."""
-        return _read_json(self.best_score_file(task), None)
+        record = _read_json(self.best_score_file(task), None)
+        return None if record is None else BestScore.from_dict(record)
 
-    def write_best_score(self, task: str, score: Mapping[str, float]) -> None:
+    def write_best_score(self, task: str, best: BestScore) -> None:
         """Writes the step and the score of a task's best evaluation."""
-        write_json(self.best_score_file(task), score)
+        write_json(self.best_score_file(task), best.to_dict())
 
     def read_flags(self) -> list[str]:
         """Reads the flags of a run of a table."""
@@ -242,6 +236,14 @@ class RunFolder:
     def write_flags(self, flags: Sequence[str]) -> None:
         """Writes the flags of a run of a table."""
         write_json(self.flags_file, list(flags))
+
+    def read_words(self) -> list[Any] | None:
+        """Reads the name of the study and the arguments of a trial's run; `None` without the file."""
+        return _read_json(self.words_file, None)
+
+    def write_words(self, words: Sequence[Any]) -> None:
+        """Writes the name of the study and the arguments of a trial's run."""
+        write_json(self.words_file, words)
 
     def remove_checkpoints(self) -> None:
         """Removes all checkpoints."""

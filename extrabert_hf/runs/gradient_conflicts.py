@@ -6,15 +6,31 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-COLUMNS = ("step", "first", "second", "cosine")
+from extrabert_hf.runs.atomic_files import atomic_path
 
-Conflict = tuple[int, str, str, float]
-"""An optimizer step, the names of two tasks, and the cosine of their gradients of the encoder."""
+
+class Conflict(NamedTuple):
+    """
+    The gradients of two tasks at one step. The fields are the columns of the csv file.
+
+    Args:
+        step (`int`):
+            Optimizer step, from 1.
+        first, second (`str`):
+            Names of the tasks.
+        cosine (`float`):
+            Cosine of their gradients of the encoder, -1 to 1.
+    """
+
+    step: int
+    first: str
+    second: str
+    cosine: float
 
 
 @dataclass(frozen=True)
@@ -96,7 +112,7 @@ def read_conflicts(path: Path) -> list[Conflict]:
     with path.open(encoding="utf-8", newline="") as file:
         lines = file.read().split("\n")
     rows = csv.reader(lines[1:-1])  # the text after the last line break is empty or cut short
-    return [(int(step), first, second, float(cosine)) for step, first, second, cosine in rows]
+    return [Conflict(int(step), first, second, float(cosine)) for step, first, second, cosine in rows]
 
 
 def _share_below_zero(values: Sequence[float]) -> float | None:
@@ -128,12 +144,11 @@ class GradientConflicts(TrainerCallback):
         self.writes = state.is_world_process_zero
         self.rows = []
         if state.global_step > 0:
-            self.rows = [row for row in read_conflicts(self.path) if row[0] <= state.global_step]
+            self.rows = [row for row in read_conflicts(self.path) if row.step <= state.global_step]
         self._window_start = len(self.rows)
         if self.writes:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("w", encoding="utf-8", newline="") as file:
-                csv.writer(file).writerows([COLUMNS, *self.rows])
+            with atomic_path(self.path) as path, path.open("w", encoding="utf-8", newline="") as file:
+                csv.writer(file).writerows([Conflict._fields, *self.rows])
 
     def add(self, step: int, tasks: Sequence[str], gram: torch.Tensor) -> None:
         """
@@ -153,7 +168,7 @@ class GradientConflicts(TrainerCallback):
         for i, j in itertools.combinations(range(len(tasks)), 2):
             length = norms[i] * norms[j]
             if 0 < length < math.inf:
-                added.append((step, tasks[i], tasks[j], gram[i, j].item() / length))
+                added.append(Conflict(step, tasks[i], tasks[j], gram[i, j].item() / length))
         self.rows += added
         if self.writes and added:
             with self.path.open("a", encoding="utf-8", newline="") as file:

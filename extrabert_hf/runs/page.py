@@ -1,7 +1,6 @@
 """The report of one run or of several: an HTML page without external resources, and the figures beside it."""
 
 import base64
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -14,6 +13,7 @@ from matplotlib.figure import Figure
 from extrabert_hf.evaluation.scores import SplitScores
 from extrabert_hf.inference.explanation import EXPLAINED
 from extrabert_hf.inference.predictor import Predictions
+from extrabert_hf.runs.atomic_files import write_figure, write_text
 from extrabert_hf.runs.comparison import CAPTION, Comparison, comparison_cells
 from extrabert_hf.runs.error_table import ReportedPredictions, error_table
 from extrabert_hf.runs.figures import (
@@ -38,7 +38,6 @@ from extrabert_hf.runs.figures import (
 from extrabert_hf.runs.gradient_conflicts import Conflict
 from extrabert_hf.runs.tables import number_cell
 
-REPORT_FILE = "report.html"
 SAME_SCALE = {"scores", "by_length", "by_label", "label_counts"}
 """Kinds of figures with the same axes for all runs of a page."""
 
@@ -111,7 +110,7 @@ def write_report(
             for kind, (figure, caption) in _training_figures(run).items()
         ],
     )
-    path.write_text(page, encoding="utf-8")
+    write_text(path, page)
 
 
 def _scores(name: str, run: ReportedRun) -> Iterator[dict[str, str]]:
@@ -193,11 +192,8 @@ def _training_figures(run: ReportedRun) -> dict[str, tuple[Figure, str]]:
 
 def _figure(figure: Figure, caption: str, folder: Path, kind: str, run: str = "") -> dict[str, str]:
     """Writes a figure as PNG and SVG and returns it for the page; `run` is the name to show."""
-    image = io.BytesIO()
-    figure.savefig(image, format="png", dpi=110)
-    file = folder / (f"{run}-{kind}" if run else kind)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.with_name(f"{file.name}.png").write_bytes(image.getvalue())
-    figure.savefig(file.with_name(f"{file.name}.svg"))
-    caption = f"{run}: {caption}" if run else caption
-    return {"source": f"data:image/png;base64,{base64.b64encode(image.getvalue()).decode()}", "caption": caption}
+    name = f"{run}-{kind}" if run else kind
+    write_figure(folder / f"{name}.png", figure, dpi=110)
+    write_figure(folder / f"{name}.svg", figure)
+    image = base64.b64encode((folder / f"{name}.png").read_bytes()).decode()
+    return {"source": f"data:image/png;base64,{image}", "caption": f"{run}: {caption}" if run else caption}

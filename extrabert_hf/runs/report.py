@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from datasets import Dataset
@@ -16,6 +15,7 @@ from extrabert_hf.runs.comparison import compare_all, read_sides, split_sides
 from extrabert_hf.runs.error_table import ReportedPredictions
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.page import ReportedRun, write_report
+from extrabert_hf.runs.records import DataRecord
 from extrabert_hf.runs.run_metrics import RunMetrics
 from extrabert_hf.runs.scored import ScoredRun, check_same_rows
 from extrabert_hf.tasks import TaskSpec
@@ -92,23 +92,34 @@ def _finished(name: str, folder: RunFolder, scored: Mapping[str, ScoredRun]) -> 
     models = models_by_task(*load_whole_model(str(folder.path)), specs)
     tasks = {}
     for task_name, entry in metrics.tasks.items():
-        if entry.data is None:
-            raise InputError(f"`runs` must be folders of training runs, but {folder.path} has no record of its data.")
-        rows = _dev_rows(entry.task, entry.data, metrics.arguments["seed"])
+        if entry.data is None or metrics.seed is None:
+            missing = "data" if entry.data is None else "seed"
+            raise InputError(
+                f"`runs` must be folders of training runs, but {folder.path} has no record of its {missing}."
+            )
+        rows = _dev_rows(entry.task, entry.data, metrics.seed)
         run = scored[task_name]
         if not run.has_rows(rows["id"][:], np.asarray(rows["label"][:])):
-            data = entry.data["data"] or entry.dataset.name
+            data = entry.data.data or entry.dataset.name
             raise InputError(f"`runs` must have unchanged dev rows, but {data} now has other rows than {run.file}.")
         predictions = Predictor((models[task_name],), progress=True).predict(rows)
         tasks[task_name] = ReportedPredictions(predictions, explain_worst_rows(models[task_name], predictions))
     return _reported(folder, name, tasks, metrics)
 
 
-def _dev_rows(task: TaskSpec, data: Mapping[str, Any], seed: int) -> Dataset:
+def _dev_rows(task: TaskSpec, record: DataRecord, seed: int) -> Dataset:
     """Loads the dev rows again. `drop_leaked` and `drop_duplicates` do not matter: they change the train rows only."""
-    names = ("dev_data", "test_data", "dev_fraction", "dataset_config")
-    arguments = {name: data[name] for name in names}
-    return load_task_data(task, data["data"], seed=seed, strict=data["strict_data"], **arguments).splits["dev"]
+    loaded = load_task_data(
+        task,
+        record.data,
+        dev_data=record.dev_data,
+        test_data=record.test_data,
+        dev_fraction=record.dev_fraction,
+        dataset_config=record.dataset_config,
+        seed=seed,
+        strict=record.strict_data,
+    )
+    return loaded.splits["dev"]
 
 
 def _reported(
@@ -133,9 +144,8 @@ def _subtitle(metrics: RunMetrics) -> str:
     encoders = {entry.model.model_name_or_path or entry.model.encoder for entry in metrics.tasks.values()}
     parts = [f"encoder {', '.join(sorted(encoders))}"]
     if metrics.training is not None:
-        arguments, training = metrics.arguments, metrics.training
-        tokens = arguments.get("max_tokens_per_batch")
+        training, tokens = metrics.training, metrics.max_tokens_per_batch
         size = f"at most {tokens:,} tokens per device" if tokens else f"{training.global_batch_size} rows"
         parts.append(f"{training.steps:,} steps of {size}")
-        parts.append(f"learning rate {arguments['learning_rate']:g}, seed {arguments['seed']}")
+        parts.append(f"learning rate {metrics.learning_rate:g}, seed {metrics.seed}")
     return "; ".join(parts)

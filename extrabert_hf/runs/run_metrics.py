@@ -1,4 +1,4 @@
-"""The metrics of a run as dataclasses with a JSON form: the scores of each task, and how the model was trained."""
+"""The metrics of a run as dataclasses with a JSON form, and what a repository on the Hub can show of them."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -10,6 +10,7 @@ from extrabert_hf.evaluation.scores import SplitScores
 from extrabert_hf.inference.calibration import CalibrationReport, CalibrationScores
 from extrabert_hf.models.configuration_extrabert import FORMER_PAIR_ENCODINGS
 from extrabert_hf.runs.gradient_conflicts import ConflictSummary
+from extrabert_hf.runs.records import BestScore, DataRecord, ModelRecord, TrainingRecord
 from extrabert_hf.tasks import TaskSpec
 
 VERSION = 1
@@ -43,41 +44,6 @@ DISTILLATION_ARGUMENTS = ("distillation", "distillation_temperature")
 
 
 @dataclass(frozen=True)
-class ModelRecord:
-    """
-    The model of a task.
-
-    Args:
-        encoder (`str`):
-            Hub id of the pretrained encoder, or the last part of its path.
-        encoder_is_on_hub (`bool`):
-            Whether `encoder` is a Hub id.
-        config_fields (`dict[str, Any]`):
-            The fields of [`ExtraBertConfig`] that a run can set: `pooling`, `pair_encoding`, ...
-        model_name_or_path (`str`, *optional*):
-            The argument of the run. `None` in metrics that are shared.
-    """
-
-    encoder: str
-    encoder_is_on_hub: bool
-    config_fields: dict[str, Any]
-    model_name_or_path: str | None = None
-
-    @classmethod
-    def from_dict(cls, record: Mapping[str, Any]) -> "ModelRecord":
-        """Reads the JSON form, in which the fields of the config are beside the encoder's names."""
-        names = {name: record[name] for name in ("encoder", "encoder_is_on_hub")}
-        path = record.get("model_name_or_path")
-        known = {*names, "model_name_or_path"}
-        return cls(**names, config_fields={k: v for k, v in record.items() if k not in known}, model_name_or_path=path)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the JSON form."""
-        path = {} if self.model_name_or_path is None else {"model_name_or_path": self.model_name_or_path}
-        return path | {"encoder": self.encoder, "encoder_is_on_hub": self.encoder_is_on_hub} | self.config_fields
-
-
-@dataclass(frozen=True)
 class TaskMetrics:
     """
     The results of a run on one task.
@@ -97,8 +63,8 @@ class TaskMetrics:
             The public name of the data.
         calibration ([`CalibrationReport`], *optional*):
             The effect of calibration; `None` for a model that was not calibrated.
-        data (`dict[str, Any]`, *optional*):
-            The fields of [`DataArguments`]. `None` in metrics that are shared.
+        data ([`DataRecord`], *optional*):
+            The arguments that name the rows. `None` in metrics that are shared.
     """
 
     task: TaskSpec
@@ -108,7 +74,7 @@ class TaskMetrics:
     model: ModelRecord
     dataset: SourceDescription
     calibration: CalibrationReport | None = None
-    data: dict[str, Any] | None = None
+    data: DataRecord | None = None
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> "TaskMetrics":
@@ -121,12 +87,12 @@ class TaskMetrics:
             model=ModelRecord.from_dict(record["model"]),
             dataset=SourceDescription(**record["dataset"]),
             calibration=_calibration_from_dict(record.get("calibration")),
-            data=record.get("data"),
+            data=None if record.get("data") is None else DataRecord.from_dict(record["data"]),
         )
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the JSON form."""
-        data = {} if self.data is None else {"data": self.data}
+        data = {} if self.data is None else {"data": self.data.to_dict()}
         return {
             "task": asdict(self.task),
             "scores": {split: asdict(scores) for split, scores in self.scores.items()},
@@ -137,48 +103,6 @@ class TaskMetrics:
             **data,
             "dataset": asdict(self.dataset),
         }
-
-
-@dataclass(frozen=True)
-class TrainingRecord:
-    """
-    The result of training.
-
-
-    Args:
-        steps (`int`):
-            Number of optimizer steps.
-        global_batch_size (`int`, *optional*):
-            Rows of an optimizer step, of each task in a multitask run; `None` if batches are filled by tokens.
-        best_step (`int`, *optional*):
-            Step of the best checkpoint; `None` without evaluations during training.
-        processes (`int`):
-            Number of processes.
-        precision (`str`):
-            `"no"` (float32), `"bf16"` or `"fp16"` (autocast).
-        measures (`dict[str, float]`):
-            Metrics of [`~transformers.Trainer.train`]: `train_loss`, `train_runtime` in seconds, ...
-    """
-
-    steps: int
-    global_batch_size: int | None
-    best_step: int | None
-    processes: int
-    precision: str
-    measures: dict[str, float] = field(default_factory=dict)
-
-    @classmethod
-    def from_dict(cls, record: Mapping[str, Any]) -> "TrainingRecord":
-        """Reads the JSON form, in which the measures are beside the other fields."""
-        names = [entry.name for entry in fields(cls) if entry.name != "measures"]
-        measures = {name: value for name, value in record.items() if name not in names}
-        return cls(**{name: record[name] for name in names}, measures=measures)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the JSON form."""
-        record = asdict(self)
-        measures = record.pop("measures")
-        return record | measures
 
 
 @dataclass(frozen=True)
@@ -193,8 +117,8 @@ class RunMetrics:
             Scores over all tasks of a multitask run, see [`aggregate_scores`].
         multitask (`dict[str, Any]`, *optional*):
             The fields of [`MultiTaskArguments`] of a multitask run.
-        best_per_task (`dict[str, dict[str, float]]`, *optional*):
-            With `keep_best_per_task`: for each task the `step` of the kept model, and the score by the metric's name.
+        best_per_task (`dict[str, BestScore]`, *optional*):
+            With `keep_best_per_task`: for each task, the evaluation of the kept model.
         gradient_conflicts ([`ConflictSummary`], *optional*):
             Conflicts between the tasks' gradients of the encoder, for a multitask run.
         training ([`TrainingRecord`], *optional*):
@@ -212,7 +136,7 @@ class RunMetrics:
     tasks: dict[str, TaskMetrics]
     aggregate: dict[str, float] | None = None
     multitask: dict[str, Any] | None = None
-    best_per_task: dict[str, dict[str, float]] | None = None
+    best_per_task: dict[str, BestScore] | None = None
     gradient_conflicts: ConflictSummary | None = None
     training: TrainingRecord | None = None
     lora: dict[str, Any] = field(default_factory=dict)
@@ -221,9 +145,51 @@ class RunMetrics:
     versions: dict[str, str] = field(default_factory=dict)
 
     @property
-    def is_multitask(self) -> bool:
-        """Whether the model has named tasks; a multitask run may have a single one."""
-        return self.multitask is not None or len(self.tasks) > 1
+    def seed(self) -> int | None:
+        """Seed of the run; `None` for a model that was composed of runs with different seeds."""
+        return self.arguments.get("seed")
+
+    @property
+    def learning_rate(self) -> float | None:
+        """Learning rate of the encoder."""
+        return self.arguments.get("learning_rate")
+
+    @property
+    def head_learning_rate(self) -> float | None:
+        """Learning rate of the heads and poolings."""
+        return self.arguments.get("head_learning_rate")
+
+    @property
+    def max_tokens_per_batch(self) -> int | None:
+        """Most tokens of a batch; `None` or 0 if batches are filled by rows."""
+        return self.arguments.get("max_tokens_per_batch")
+
+    @property
+    def is_selected_on_dev(self) -> bool:
+        """Whether the model is the best one of the evaluations during training."""
+        selects, strategy = self.arguments.get("load_best_model_at_end"), self.arguments.get("eval_strategy")
+        return bool(selects) and strategy != "no"
+
+    @property
+    def aggregator(self) -> str | None:
+        """Aggregator of the tasks' gradients; `None` without a multitask run."""
+        return (self.multitask or {}).get("aggregator")
+
+    @property
+    def adapter_settings(self) -> dict[str, Any]:
+        """Rank, alpha and dropout of the LoRA adapters by short name; empty without LoRA."""
+        names = ("lora_r", "lora_alpha", "lora_dropout") if self.lora.get("lora") else ()
+        return {name.removeprefix("lora_"): self.lora[name] for name in names if name in self.lora}
+
+    @property
+    def processor(self) -> str | None:
+        """Name of the accelerator, or of the processor of a machine without one."""
+        return self.machine.get("accelerator") or self.machine.get("cpu")
+
+    @property
+    def threads(self) -> int | None:
+        """Number of PyTorch's threads."""
+        return self.machine.get("threads")
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> "RunMetrics":
@@ -243,6 +209,10 @@ class RunMetrics:
             record = _from_version_0(record)
         values = {entry.name: record[entry.name] for entry in fields(cls) if entry.name in record}
         values["tasks"] = {name: TaskMetrics.from_dict(entry) for name, entry in record["tasks"].items()}
+        if "best_per_task" in values:
+            values["best_per_task"] = {
+                name: BestScore.from_dict(best) for name, best in record["best_per_task"].items()
+            }
         for name, kind in (("gradient_conflicts", ConflictSummary), ("training", TrainingRecord)):
             if name in values:
                 values[name] = kind.from_dict(values[name])
@@ -251,9 +221,10 @@ class RunMetrics:
     def to_dict(self) -> dict[str, Any]:
         """Returns the JSON form; `from_dict` of it equals these metrics."""
         record: dict[str, Any] = {"version": VERSION}
-        record["tasks"] = {name: entry.to_dict() for name, entry in self.tasks.items()}
-        for name in (entry.name for entry in fields(self) if entry.name != "tasks"):
+        for name in (entry.name for entry in fields(self)):
             value = getattr(self, name)
+            if name in ("tasks", "best_per_task") and value is not None:
+                value = {task: entry.to_dict() for task, entry in value.items()}
             if value is not None:
                 record[name] = value.to_dict() if isinstance(value, ConflictSummary | TrainingRecord) else value
         return record

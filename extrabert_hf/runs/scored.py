@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from extrabert_hf.errors import InputError
+from extrabert_hf.errors import InputError, one_line
 from extrabert_hf.evaluation.bootstrap import mean_interval
 from extrabert_hf.evaluation.formulas import Formula
 from extrabert_hf.evaluation.metrics import FORMULAS, allowed_labels, checked_rows
-from extrabert_hf.runs.folder import RunFolder, atomic_path
+from extrabert_hf.runs.atomic_files import atomic_path
+from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.tasks import TaskSpec
 
 COLUMNS = ["id", "label", "prediction"]
@@ -175,7 +176,7 @@ def read_run(folder: RunFolder, task: TaskSpec, seed: int, split: str = "dev") -
             raise ValueError(f"header {header}")
         labels, predictions = list(map(number, labels)), list(map(number, predictions))
     except (OSError, ValueError) as error:
-        raise InputError(f"{file} must hold `{','.join(COLUMNS)}`, one row a line, got: {error}.") from error
+        raise InputError(f"{file} must hold `{','.join(COLUMNS)}`, one row a line, got: {one_line(error)}.") from error
     names = (f"prediction of {file}", f"label of {file}")
     predictions, labels = checked_rows(predictions, labels, **allowed_labels(task), names=names)
     return ScoredRun(seed, file, ids, labels, predictions, baseline.get(task.metric))

@@ -11,6 +11,7 @@ from optuna import Study
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+from extrabert_hf.runs.atomic_files import atomic_path, write_figure, write_text
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.search.arguments import SearchArguments
 from extrabert_hf.search.space import SearchSpace, flags_of
@@ -42,7 +43,7 @@ def write_results(study: Study, arguments: SearchArguments, flags: Sequence[str]
     trials = finished_trials(study)
     folder = arguments.folder
     names = [*space.distributions, *space.fixed]
-    with (folder / TABLE).open("w", newline="", encoding="utf-8") as file:
+    with atomic_path(folder / TABLE) as path, path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["trial", "state", "score", "evaluations", "seconds", *names, "error"])
         writer.writerows(_row(trial, names, space) for trial in trials)
@@ -63,11 +64,12 @@ def write_results(study: Study, arguments: SearchArguments, flags: Sequence[str]
         return lines
     words = [*flags, *flags_of(space.fixed | best.params)]
     score = parse_trial(arguments, words).training.metric_for_best_model
-    plot_trials(trials, list(space.distributions), best, f"{score} on dev").savefig(folder / FIGURE, dpi=120)
-    (folder / BEST).write_text(
+    figure = plot_trials(trials, list(space.distributions), best, f"{score} on dev")
+    write_figure(folder / FIGURE, figure, dpi=120)
+    write_text(
+        folder / BEST,
         f"# the best of {len(trials)} trials, {best.value:.4f} on the dev rows that selected it\n"
         + yaml.safe_dump(yaml_of_flags(words, multitask=arguments.task == "multitask"), sort_keys=False),
-        encoding="utf-8",
     )
     values = ", ".join(f"{name} {value}" for name, value in best.params.items())
     plan = best.user_attrs[PLAN]

@@ -1,6 +1,5 @@
 """A process with one trial: `python -m extrabert_hf.search.trial`, with the arguments of `recipes/search.py`."""
 
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -22,9 +21,6 @@ from extrabert_hf.search.study import DOUBLE, ERROR, PLAN, PROCESS, Plan, open_s
 from extrabert_hf.training.command_line import Run, parse_multitask_run, parse_run, yaml_of_flags
 from extrabert_hf.training.finetune import finetune
 from extrabert_hf.training.recipe_parser import RecipeParser
-
-WORDS_FILE = "words.json"
-"""A file in a trial's folder with the name of the study and the arguments of the run."""
 
 
 def parse_search(argv: Sequence[str], description: str | None = None) -> tuple[SearchArguments, list[str]]:
@@ -83,15 +79,12 @@ def is_free(trial: FrozenTrial) -> bool:
 
 def train(arguments: SearchArguments, flags: Sequence[str], trial: Trial, folder: Path) -> float:
     """Trains one run, from the last checkpoint if one exists, and returns the score of the model that it keeps."""
-    note = folder / WORDS_FILE
-    blocks = yaml_of_flags(flags, multitask=arguments.task == "multitask")
-    words = json.dumps([trial.study.study_name, blocks])
-    is_same = note.is_file() and note.read_text(encoding="utf-8") == words
-    resumes = is_same and RunFolder(folder).last_checkpoint is not None
+    run_folder = RunFolder(folder)
+    words = [trial.study.study_name, yaml_of_flags(flags, multitask=arguments.task == "multitask")]
+    resumes = run_folder.read_words() == words and run_folder.last_checkpoint is not None
     start = "--resume_from_checkpoint=last" if resumes else "--overwrite_output_dir=true"
     run = parse_trial(arguments, [*flags, "--output_dir", str(folder), "--predict_test=false", start])
-    folder.mkdir(parents=True, exist_ok=True)
-    note.write_text(words, encoding="utf-8")
+    run_folder.write_words(words)
     scores = ScoresOfTrial(trial, f"eval_{run.training.metric_for_best_model}")
     finetune(run, callbacks=[scores])
     if not scores.found:

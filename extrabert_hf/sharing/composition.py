@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,32 @@ from transformers import AutoTokenizer
 
 from extrabert_hf.errors import InputError
 from extrabert_hf.models import ExtraBertConfig, ExtraBertForMultiTask
-from extrabert_hf.models.adapter_files_extrabert import WEIGHTS_FILE, AdapterFiles
+from extrabert_hf.models.adapter_files_extrabert import AdapterFiles
 from extrabert_hf.models.configuration_extrabert import TASK_FIELDS
 from extrabert_hf.pretrained.adapters import ONE_TASK, read_adapter, saved_model_class
 from extrabert_hf.pretrained.names import resolve_model_name
+from extrabert_hf.runs.atomic_files import atomic_path
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.run_metrics import RunMetrics, TaskMetrics
+
+
+@dataclass(frozen=True)
+class TaskPart:
+    """
+    The saved parts of the model of one task.
+
+    Args:
+        adapter ([`AdapterFiles`]):
+            The LoRA adapter, with the weights of head and pooling.
+        config ([`ExtraBertConfig`]):
+            The config of the model.
+        head (`str`):
+            Kind of the head: `"sentiment"`, `"paraphrase"` or `"similarity"`.
+    """
+
+    adapter: AdapterFiles
+    config: ExtraBertConfig
+    head: str
 
 
 def compose_adapters(
@@ -39,22 +60,24 @@ def compose_adapters(
     Raises:
         [`InputError`]: if a folder has no adapter of a model of one task, or the encoders differ.
     """
-    parts = {task: _read_adapter(Path(folder)) for task, folder in folders.items()}
+    parts = {task: _read_part(Path(folder)) for task, folder in folders.items()}
     if not parts:
         raise InputError("`folders` must hold the run of at least one task, got none.")
-    encoders = {task: adapter.encoder for task, (adapter, _, _) in parts.items()}
+    encoders = {task: part.adapter.encoder for task, part in parts.items()}
     if len(set(encoders.values())) > 1:
         raise InputError(f"`folders` must hold adapters of one encoder, got {encoders}.")
-    with_pooler = [task for task, (_, config, _) in parts.items() if config.pooling == "pooler"]
+    with_pooler = [task for task, part in parts.items() if part.config.pooling == "pooler"]
     if len(with_pooler) > 1:
         raise InputError(f"`folders` must hold at most one task with the encoder's own pooler, got {with_pooler}.")
-    first = next(iter(parts.values()))[0]
+    first = next(iter(parts.values())).adapter
     encoder, weights = first.load_encoder(resolve(first.encoder))
     tasks: dict[str, dict[str, Any]] = {}
-    for task, (adapter, config, head) in parts.items():
+    for task, part in parts.items():
+        adapter = part.adapter
         last_names = sorted({layer.rpartition(".")[2] for layer in adapter.target_modules})
         fields = {"r": adapter.r, "lora_alpha": adapter.lora_alpha, "target_modules": last_names}
-        tasks[task] = {"head": head, "adapter": fields} | {name: getattr(config, name) for name in TASK_FIELDS}
+        tasks[task] = {"head": part.head, "adapter": fields}
+        tasks[task] |= {name: getattr(part.config, name) for name in TASK_FIELDS}
         weights |= {_name_of_joined(name, task): weight for name, weight in adapter.weights.items()}
     config = ExtraBertConfig(backbone_config=encoder.config, tasks=tasks)
     with torch.device("meta"):
@@ -118,9 +141,9 @@ def compose_runs(folders: Sequence[str | Path], output_dir: str | Path) -> str:
     model.save_pretrained(output.path)
     first.save_pretrained(output.path)
     for task, run in runs.items():
-        for table in run.scored.glob(f"{task}-*.csv"):
-            output.scored.mkdir(exist_ok=True)
-            shutil.copy(table, output.scored)
+        for table in run.scored_files(task):
+            with atomic_path(output.scored / table.name) as path:
+                shutil.copy(table, path)
     output.write_metrics(joined_metrics(metrics))
     sizes = {task: run.weights_file.stat().st_size for task, run in runs.items()}
     joined = output.weights_file.stat().st_size
@@ -144,15 +167,14 @@ def _in_common(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {name: value for name, value in first.items() if all(other.get(name) == value for other in others)}
 
 
-def _read_adapter(folder: Path) -> tuple[AdapterFiles, ExtraBertConfig, str]:
-    """Reads the adapter of a run, its config, and the kind of its head."""
-    adapter = RunFolder(folder).adapter
-    folder = adapter if adapter.is_dir() else folder
-    if not (folder / WEIGHTS_FILE).is_file():
-        raise InputError(f"`folders` must hold runs with --lora true, but {folder} has no {WEIGHTS_FILE}.")
+def _read_part(folder: Path) -> TaskPart:
+    """Reads the adapter of a run, or of the adapter's folder in it."""
+    in_run = RunFolder(folder).adapter
+    folder = in_run if in_run.is_dir() else folder
+    adapter = read_adapter(folder, "folders")
     config = ExtraBertConfig.from_pretrained(folder)
     model_class = saved_model_class(config, folder, "`folders` must hold adapters of", ONE_TASK)
-    return read_adapter(folder, "folders"), config, model_class.head_kind
+    return TaskPart(adapter, config, model_class.head_kind)
 
 
 def _name_of_joined(name: str, task: str) -> str:

@@ -1,6 +1,5 @@
 """Exports a trained model to files that other programs load, and compares both on labelled rows."""
 
-import json
 import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -17,6 +16,7 @@ from extrabert_hf.machine import describe_machine
 from extrabert_hf.models import ExtraBertForMultiTask, ExtraBertPreTrainedModel
 from extrabert_hf.pretrained.loading import load_model, load_whole_model, models_by_task
 from extrabert_hf.pretrained.names import resolve_model_name
+from extrabert_hf.runs.atomic_files import write_json
 from extrabert_hf.sharing.onnx_export import export_onnx, open_session, quantize_onnx
 from extrabert_hf.sharing.parity import (
     Variant,
@@ -126,7 +126,7 @@ def run_export(
         "variants": [asdict(entry) for entry in entries],
         "machine": describe_machine() | {"threads": 1},
     }
-    (folder / PARITY_FILE).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / PARITY_FILE, report)
     logger.info("report in %s", folder / PARITY_FILE)
     return parity_table(entries, {task_name: trained.task.metric for task_name, trained in by_task.items()})
 

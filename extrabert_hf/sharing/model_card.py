@@ -176,21 +176,21 @@ def _calibration_text(entry: TaskMetrics) -> str:
 
 def _is_bi_encoder(run: SharedRun) -> bool:
     """Returns whether some task encodes the two sentences of a pair separately."""
-    tasks = run.config.get("tasks") or {}
+    config = run.model_config
+    tasks = config.tasks or {}
     return any(
-        head != "sentiment"
-        and tasks.get(name, {}).get("pair_encoding", run.config.get("pair_encoding")) not in ("cross_encoder", "joint")
+        head != "sentiment" and tasks.get(name, {}).get("pair_encoding", config.pair_encoding) == "bi_encoder"
         for name, head in run.heads.items()
     )
 
 
 def _fields_of_head(entry: TaskMetrics) -> list[str]:
     """Returns the names of the config's fields that the head and the pooling of a task use."""
-    config, head = entry.model.config_fields, entry.task.head
-    is_cross_encoder = head != "sentiment" and config.get("pair_encoding") == "cross_encoder"
-    is_cosine = head == "similarity" and config["similarity"] == "cosine" and not is_cross_encoder
+    model, head = entry.model, entry.task.head
+    is_cross_encoder = head != "sentiment" and model.is_cross_encoder
+    is_cosine = head == "similarity" and model.similarity == "cosine" and not is_cross_encoder
     fields = ["pair_encoding"] if is_cross_encoder else []
-    fields += ["pooling", *(["multiplicative_weight"] if config["pooling"] == "multiplicative" else [])]
+    fields += ["pooling", *(["multiplicative_weight"] if model.pooling == "multiplicative" else [])]
     if head == "similarity":
         fields += ["similarity_bounds"] if is_cross_encoder else ["similarity", "similarity_bounds"]
     else:

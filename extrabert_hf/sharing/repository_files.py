@@ -11,6 +11,7 @@ from huggingface_hub.utils import validate_repo_id
 
 from extrabert_hf.errors import InputError, one_line
 from extrabert_hf.models.adapter_files_extrabert import CONFIG_FILE, WEIGHTS_FILE
+from extrabert_hf.runs.atomic_files import write_text
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.sharing.model_card import MARK, HubArguments, render_card
 from extrabert_hf.sharing.shared_run import SharedRun
@@ -99,7 +100,7 @@ def described(run: SharedRun, repo_id: str, sharing: HubArguments, adapter_of: s
         logger.info("%s was written by hand and is pushed unchanged", card)
     else:
         logger.info("the card states the licence %s: change it with --hub_license", sharing.hub_license)
-        card.write_text(render_card(run, repo_id, sharing, figures, adapter_of=adapter_of), encoding="utf-8")
+        write_text(card, render_card(run, repo_id, sharing, figures, adapter_of=adapter_of))
     files: dict[str, Path | bytes] = {card.name: card} | {path: run.path / path for path in figures}
     return files if run.metrics is None else files | {RunFolder.METRICS: _json(run.metrics.to_dict())}
 

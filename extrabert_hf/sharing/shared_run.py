@@ -11,6 +11,8 @@ from typing import Any
 from extrabert_hf.data.audit_report import findings, read_audit
 from extrabert_hf.errors import InputError
 from extrabert_hf.models import ExtraBertConfig
+from extrabert_hf.pretrained.adapters import ONE_TASK, saved_model_class
+from extrabert_hf.runs.atomic_files import write_figure
 from extrabert_hf.runs.figures import (
     CONFLICTS_CAPTION,
     CURVES_CAPTION,
@@ -22,6 +24,10 @@ from extrabert_hf.runs.figures import (
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.run_metrics import RunMetrics, TaskMetrics
 from extrabert_hf.runs.scored import read_run
+from extrabert_hf.tasks import PAPER_TASKS
+
+DPI = 120
+"""Resolution of the figures of a model card."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,11 @@ class SharedRun:
         return config
 
     @cached_property
+    def model_config(self) -> ExtraBertConfig:
+        """The model's configuration with the present names of values."""
+        return ExtraBertConfig.from_dict(self.config)
+
+    @cached_property
     def metrics(self) -> RunMetrics | None:
         """The metrics that can be shared; `None` for a folder without metrics."""
         return self.folder.read_metrics().shared() if self.folder.is_finished else None
@@ -78,21 +89,22 @@ class SharedRun:
         """The head of each task by the task's name: `"sentiment"`, `"paraphrase"` or `"similarity"`."""
         if self.tasks:
             return {name: entry.task.head for name, entry in self.tasks.items()}
-        if self.config.get("tasks"):
-            return {name: task["head"] for name, task in self.config["tasks"].items()}
-        head = self.config["architectures"][0].removeprefix("ExtraBertFor").lower()
-        return {{"sentiment": "sst", "paraphrase": "para", "similarity": "sts"}[head]: head}
+        if self.model_config.tasks:
+            return {name: task["head"] for name, task in self.model_config.tasks.items()}
+        head = saved_model_class(self.model_config, self.path, "`folder` must hold", ONE_TASK).head_kind
+        paper_task = next(task.name for task in PAPER_TASKS.values() if task.head == head)
+        return {self.model_config.task_name or paper_task: head}
 
     @cached_property
     def max_length(self) -> int | None:
         """Maximum number of tokens of a sentence; `None` without a tokenizer."""
-        path = self.path / "tokenizer_config.json"
+        path = self.folder.tokenizer_config_file
         return json.loads(path.read_text(encoding="utf-8")).get("model_max_length") if path.is_file() else None
 
     @cached_property
     def rejected(self) -> dict[str, int]:
         """Number of rejected rows by the kind of reason, the most frequent kind first."""
-        return dict(Counter(_kind_of(row["reason"]) for row in self.folder.read_rejected_rows()).most_common())
+        return dict(Counter(_kind_of(row.reason) for row in self.folder.read_rejected_rows()).most_common())
 
     @cached_property
     def hub_encoder(self) -> str | None:
@@ -109,21 +121,20 @@ class SharedRun:
 
     def draw_figures(self) -> dict[str, str]:
         """Draws the model card's figures; returns the caption of each figure by its path relative to the folder."""
-        captions = {}
-        self.folder.figures.mkdir(exist_ok=True)
+        captions: dict[Path, str] = {}
         for name, entry in self.tasks.items():
             for split in entry.scores:
                 if self.folder.scored_file(name, split).is_file():
-                    captions[f"{name}-{split}.png"] = self._draw_predictions(entry, split)
+                    captions[self.folder.predictions_figure(name, split)] = self._draw_predictions(entry, split)
         history, conflicts = self.folder.read_history(), self.folder.read_conflicts()
         if any("loss" in entry for entry in history):
             metrics = {name: entry.task.metric for name, entry in self.tasks.items()}
-            plot_curves(history, metrics).savefig(self.folder.figures / "training.png", dpi=120)
-            captions["training.png"] = CURVES_CAPTION
+            write_figure(self.folder.curves_figure, plot_curves(history, metrics), dpi=DPI)
+            captions[self.folder.curves_figure] = CURVES_CAPTION
         if conflicts:
-            plot_conflicts(conflicts).savefig(self.folder.figures / "gradient_conflicts.png", dpi=120)
-            captions["gradient_conflicts.png"] = CONFLICTS_CAPTION
-        return {f"{self.folder.figures.name}/{name}": caption for name, caption in captions.items()}
+            write_figure(self.folder.conflicts_figure, plot_conflicts(conflicts), dpi=DPI)
+            captions[self.folder.conflicts_figure] = CONFLICTS_CAPTION
+        return {path.relative_to(self.path).as_posix(): caption for path, caption in captions.items()}
 
     def _draw_predictions(self, entry: TaskMetrics, split: str) -> str:
         task = entry.task
@@ -135,7 +146,7 @@ class SharedRun:
         else:
             figure = plot_confusion(run.labels, run.predictions, task.class_names, title)
             caption = "confusion matrix"
-        figure.savefig(self.folder.figures / f"{task.name}-{split}.png", dpi=120)
+        write_figure(self.folder.predictions_figure(task.name, split), figure, dpi=DPI)
         return f"{task.name} on {split}: {caption}"
 
 

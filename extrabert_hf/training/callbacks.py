@@ -14,6 +14,7 @@ from extrabert_hf.data.multitask import StepSampler
 from extrabert_hf.data.samplers import LengthBucketSampler, TokenBudgetBatchSampler
 from extrabert_hf.pretrained.lora import merge_lora
 from extrabert_hf.runs.folder import RunFolder
+from extrabert_hf.runs.records import BestScore
 from extrabert_hf.tasks import TaskSpec
 
 
@@ -54,7 +55,7 @@ class KeepBestPerTask(TrainerCallback):
                 plain = merge_lora(model) if isinstance(model, PeftModel) else model
                 plain.extract(name).save_pretrained(run.best_of(name))
                 processing_class.save_pretrained(run.best_of(name))
-                run.write_best_score(name, {"step": state.global_step, task.metric: metrics[key]})
+                run.write_best_score(name, BestScore(state.global_step, task.metric, metrics[key]))
 
 
 class SetSamplerEpoch(TrainerCallback):

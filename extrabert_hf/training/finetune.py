@@ -31,7 +31,8 @@ from extrabert_hf.machine import keep_freed_memory
 from extrabert_hf.pretrained.loading import build_model, build_multitask_model, models_by_task
 from extrabert_hf.pretrained.lora import merge_lora, save_adapter, with_lora
 from extrabert_hf.pretrained.names import lasting_model_name
-from extrabert_hf.runs.folder import RunFolder, atomic_path
+from extrabert_hf.runs.atomic_files import atomic_path
+from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.run_metrics import RunMetrics
 from extrabert_hf.tasks import TaskSpec
 from extrabert_hf.training.callbacks import KeepBestPerTask

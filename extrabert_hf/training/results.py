@@ -2,9 +2,9 @@
 
 import json
 import logging
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,8 +24,9 @@ from extrabert_hf.pretrained.names import hub_model_name
 from extrabert_hf.runs.error_table import ReportedPredictions
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.gradient_conflicts import ConflictSummary, summarize_conflicts
+from extrabert_hf.runs.records import BestScore, DataRecord, ModelRecord, TrainingRecord
 from extrabert_hf.runs.report import report_run
-from extrabert_hf.runs.run_metrics import ModelRecord, RunMetrics, TaskMetrics, TrainingRecord
+from extrabert_hf.runs.run_metrics import RunMetrics, TaskMetrics
 from extrabert_hf.runs.scored import write_scored, write_submission
 from extrabert_hf.training.command_line import Run
 from extrabert_hf.training.multitask_trainer import MultiTaskTrainer
@@ -66,11 +67,13 @@ def score_and_write(
     reported: dict[str, ReportedPredictions] = {}
     tasks = {}
     for name, trained in models_by_task(model, trainer.processing_class, run.specs).items():
-        scores = _score_task(run, name, trained, loaded[name], reported)
+        scores, reported[name] = _score_task(run, name, trained, loaded[name])
         tasks[name] = _task_metrics(run, name, trained.model, loaded[name], scores, calibrations.get(name))
     metrics = RunMetrics(
         tasks=tasks,
-        **({} if run.multitask is None else _multitask_results(run, tasks, folder)),
+        aggregate=None if run.multitask is None else _aggregate(run, tasks),
+        multitask=None if run.multitask is None else asdict(run.multitask),
+        best_per_task=None if run.multitask is None else _best_per_task(folder, tasks),
         gradient_conflicts=_conflicts(trainer) if isinstance(trainer, MultiTaskTrainer) else None,
         training=TrainingRecord(
             steps=trainer.state.global_step,
@@ -114,16 +117,18 @@ def _task_metrics(
         ),
         dataset=describe_source(task_run.task, task_run.data.data, task_run.data.dataset_config),
         calibration=calibration,
-        data=asdict(task_run.data),
+        data=DataRecord.from_dict(asdict(task_run.data)),
     )
 
 
-def _multitask_results(run: Run, tasks: dict[str, TaskMetrics], folder: RunFolder) -> dict[str, Any]:
-    """Returns the fields of [`RunMetrics`] that only a multitask run has."""
+def _aggregate(run: Run, tasks: dict[str, TaskMetrics]) -> dict[str, float]:
     aggregate = aggregate_scores(run.specs, {name: entry.scores["dev"].metrics for name, entry in tasks.items()})
     logger.info("\nall tasks: %s", ", ".join(f"{name} {value:.3f}" for name, value in aggregate.items()))
-    best = {name: score for name in tasks if (score := folder.read_best_score(name)) is not None}
-    return {"aggregate": aggregate, "multitask": asdict(run.multitask), "best_per_task": best}
+    return aggregate
+
+
+def _best_per_task(folder: RunFolder, tasks: Iterable[str]) -> dict[str, BestScore]:
+    return {name: best for name in tasks if (best := folder.read_best_score(name)) is not None}
 
 
 def _conflicts(trainer: MultiTaskTrainer) -> ConflictSummary:
@@ -135,16 +140,15 @@ def _conflicts(trainer: MultiTaskTrainer) -> ConflictSummary:
 
 
 def _score_task(
-    run: Run, name: str, trained: TrainedModel, loaded: LoadedData, reported: dict[str, ReportedPredictions]
-) -> dict[str, SplitScores]:
+    run: Run, name: str, trained: TrainedModel, loaded: LoadedData
+) -> tuple[dict[str, SplitScores], ReportedPredictions]:
+    """Predicts dev and test of a task and writes the predictions; returns the scores by split, and those of dev."""
     folder, task = RunFolder(Path(run.training.output_dir)), run.specs[name]
     train_labels = np.asarray(loaded.splits["train"]["label"][:])
     predictor = Predictor((trained,), batch_size=run.training.eval_batch_size, progress=not run.training.disable_tqdm)
-    scores = {}
+    scores, predicted = {}, {}
     for split in ["dev", "test"] if run.tasks[name].data.predict_test and "test" in loaded.splits else ["dev"]:
-        predictions = predictor.predict(loaded.splits[split])
-        if split == "dev":
-            reported[name] = ReportedPredictions(predictions, explain_worst_rows(trained, predictions))
+        predictions = predicted[split] = predictor.predict(loaded.splits[split])
         write_submission(folder.predictions_file(name, split), task, predictions.ids, predictions.values)
         if predictions.labels is not None:
             scores[split] = predictions.score(train_labels)
@@ -152,4 +156,4 @@ def _score_task(
                 folder.scored_file(name, split), predictions.ids, predictions.labels.tolist(), predictions.values
             )
             logger.info("\n%s", summarize(f"{name} {split}", scores[split]))
-    return scores
+    return scores, ReportedPredictions(predicted["dev"], explain_worst_rows(trained, predicted["dev"]))

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from extrabert_hf.data.reading import RejectedRow, good_rows
+from extrabert_hf.data.reading import RejectedRow
 from extrabert_hf.data.validation import (
     Columns,
     rejection_notice,
@@ -10,7 +10,6 @@ from extrabert_hf.data.validation import (
     valid_rows,
     write_rejected_rows,
 )
-from extrabert_hf.errors import InputError
 from extrabert_hf.tasks import PAPER_TASKS
 
 PAIR = PAPER_TASKS["para"]
@@ -71,10 +70,9 @@ def test_labels_can_be_optional_or_ignored():
     assert "label" not in check({**GOOD, "same": "7"}, "ignored")[0][0]
 
 
-def test_without_a_list_the_first_bad_row_is_an_error():
-    rows = [(2, GOOD), (3, {**GOOD, "q1": ""})]
-    with pytest.raises(InputError, match=r"^rows\.csv:3: empty sentence1\.$"):
-        list(good_rows(iter(validate(rows))))
+def test_a_bad_row_is_printed_with_its_place():
+    _, bad = validate([(2, GOOD), (3, {**GOOD, "q1": ""})])
+    assert str(bad) == "rows.csv:3: empty sentence1"
 
 
 def test_a_rejected_row_passes_through_in_its_place():

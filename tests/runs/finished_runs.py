@@ -5,7 +5,8 @@ from dataclasses import replace
 from extrabert_hf.data.sources import SourceDescription
 from extrabert_hf.evaluation.scores import SplitScores
 from extrabert_hf.runs.folder import RunFolder
-from extrabert_hf.runs.run_metrics import ModelRecord, RunMetrics, TaskMetrics
+from extrabert_hf.runs.records import DataRecord, ModelRecord
+from extrabert_hf.runs.run_metrics import RunMetrics, TaskMetrics
 from extrabert_hf.runs.scored import write_scored
 from extrabert_hf.tasks import PAPER_TASKS
 
@@ -20,7 +21,7 @@ def task_metrics(task, rows=6, majority=None):
         rejected_rows=0,
         model=ModelRecord("encoder", False, {"pooling": "mean", "pair_encoding": "bi_encoder"}, "models/encoder"),
         dataset=SourceDescription("rows (local files)"),
-        data={"data": "rows.csv"},
+        data=DataRecord(data="rows.csv"),
     )
 
 

@@ -1,12 +1,14 @@
 import json
-import os
-import threading
 
 import numpy as np
 import pytest
 
+from extrabert_hf.data.reading import RejectedRow
+from extrabert_hf.data.validation import write_rejected_rows
 from extrabert_hf.errors import InputError
-from extrabert_hf.runs.folder import RunFolder, atomic_path, write_json
+from extrabert_hf.runs.folder import RunFolder
+from extrabert_hf.runs.records import BestScore
+from extrabert_hf.runs.scored import write_scored
 from extrabert_hf.training.command_line import parse_multitask_run
 from extrabert_hf.training.finetune import finetune
 
@@ -18,45 +20,6 @@ LABELS, PREDICTIONS = [0, 1, 1], [0, 1, 0]
 @pytest.fixture
 def finished(tmp_path):
     return write_finished_run(tmp_path / "run", "para", list("abc"), LABELS, np.array(PREDICTIONS))
-
-
-def test_a_reader_never_sees_a_half_written_file(tmp_path):
-    path = tmp_path / "scores.json"
-    values = [{"value": value, "filler": "x" * 200_000} for value in range(2)]
-    write_json(path, values[0])
-    done = threading.Event()
-
-    def write():
-        for number in range(40):
-            write_json(path, values[number % 2])
-        done.set()
-
-    writer = threading.Thread(target=write)
-    writer.start()
-    seen = 0
-    while not done.is_set():
-        assert json.loads(path.read_text()) in values
-        seen += 1
-    writer.join()
-    assert seen > 1
-
-
-def test_a_crash_while_writing_leaves_the_earlier_file_and_nothing_else(tmp_path):
-    path = tmp_path / "new folder" / "file.txt"
-    with atomic_path(path) as temporary:
-        temporary.write_text("whole")
-    with pytest.raises(KeyboardInterrupt), atomic_path(path) as temporary:
-        temporary.write_text("ha")
-        raise KeyboardInterrupt
-    assert path.read_text() == "whole" and list(path.parent.iterdir()) == [path]
-
-
-def test_a_file_is_on_the_disk_before_it_is_renamed(tmp_path, monkeypatch):
-    path, seen = tmp_path / "file.txt", []
-    monkeypatch.setattr(os, "fsync", lambda descriptor: seen.append((os.fstat(descriptor).st_size, path.exists())))
-    with atomic_path(path) as temporary:
-        temporary.write_text("whole")
-    assert seen == [(5, False)] and path.exists()
 
 
 def test_a_run_is_finished_once_its_metrics_are_written(finished, tmp_path):
@@ -91,10 +54,30 @@ def test_checkpoints_are_sorted_by_step_and_removed_alone(tmp_path):
 def test_weights_are_removed_and_scores_stay(finished):
     finished.weights_file.touch()
     finished.adapter.mkdir()
-    finished.write_best_score("para", {"step": 3, "accuracy": 0.5})
-    assert finished.read_best_score("para") == {"step": 3, "accuracy": 0.5}
+    finished.write_best_score("para", BestScore(3, "accuracy", 0.5))
+    assert json.loads(finished.best_score_file("para").read_text()) == {"step": 3, "accuracy": 0.5}
+    assert finished.read_best_score("para") == BestScore(3, "accuracy", 0.5)
+    assert finished.read_best_score("sts") is None
     finished.remove_weights()
     assert sorted(path.name for path in finished.path.iterdir()) == ["metrics.json", "scored"]
+
+
+def test_rejected_rows_are_read_as_they_were_written(tmp_path):
+    run = RunFolder(tmp_path)
+    assert run.read_rejected_rows() == []
+    rejected = [
+        RejectedRow("a.csv", line, "no label", {"text": text}) for line, text in enumerate(["a\nb", "a\u2028b", "é"])
+    ]
+    write_rejected_rows(run.rejected_rows_file, rejected)
+    assert run.read_rejected_rows() == rejected
+
+
+def test_scored_files_are_those_of_the_task(tmp_path):
+    run = RunFolder(tmp_path)
+    assert run.scored_files("sst") == []
+    for task, split in (("sst", "test"), ("sst", "dev"), ("sst2", "dev")):
+        write_scored(run.scored_file(task, split), ["a"], [1], np.array([1]))
+    assert run.scored_files("sst") == [run.scored_file("sst", "dev"), run.scored_file("sst", "test")]
 
 
 @pytest.mark.parametrize(
@@ -135,7 +118,8 @@ def test_every_name_is_what_a_run_leaves(tiny_encoder, tmp_path):
         parse_multitask_run([*words, "--keep_best_per_task", "true", "--lora", "true", "--disable_tqdm", "true"])
     )
     left = [run.metrics_file, run.report_file, run.audit_file, run.rejected_rows_file, run.trainer_state_file]
-    left += [run.conflicts_file, run.config_file, run.weights_file, run.last_checkpoint / RunFolder.TRAINER_STATE]
+    left += [run.conflicts_file, run.config_file, run.weights_file, run.tokenizer_config_file]
+    left += [run.last_checkpoint / RunFolder.TRAINER_STATE]
     for task in ("sst", "sts"):
         left += [run.scored_file(task, "dev"), run.best_score_file(task), RunFolder(run.best_of(task)).weights_file]
         left += [run.predictions_file(task, split) for split in ("dev", "test")]

@@ -1,3 +1,6 @@
+import os
+
+import pytest
 import torch
 from transformers import TrainerState
 
@@ -47,6 +50,22 @@ def test_a_resumed_run_has_each_step_once_and_a_new_one_none_of_the_earlier(tmp_
     assert [row[0] for row in resumed.rows] == [1, 2, 3]
     assert read_conflicts(path) == resumed.rows
     assert begun(path).rows == read_conflicts(path) == []
+
+
+def test_a_kill_during_the_resume_keeps_the_earlier_steps(tmp_path, monkeypatch):
+    path = tmp_path / "conflicts.csv"
+    conflicts = begun(path)
+    for step in (1, 2, 3):
+        conflicts.add(step, ["a", "b"], GRAM)
+
+    def killed(descriptor):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(os, "fsync", killed)
+        begun(path, step=2)
+    assert read_conflicts(path) == conflicts.rows and len(conflicts.rows) == 3
+    assert path.read_text().splitlines()[:2] == ["step,first,second,cosine", "1,a,b,-0.5"]
 
 
 def test_only_the_first_process_writes(tmp_path):

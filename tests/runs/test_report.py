@@ -38,6 +38,15 @@ def test_an_unfinished_run_is_named(tmp_path):
         report_finished([str(tmp_path)])
 
 
+def test_a_run_without_a_seed_is_named(run_of):
+    folder = run_of("sts")
+    metrics = json.loads((folder / "metrics.json").read_text())
+    del metrics["arguments"]["seed"]  # as of a model that was composed of runs with different seeds
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    with pytest.raises(InputError, match=r"must be folders of training runs, .* has no record of its seed"):
+        report_finished([str(folder)])
+
+
 def test_two_runs_stand_side_by_side_with_their_differences(tiny_encoder, tmp_path):
     for name, seed in (("first", "1"), ("second", "2")):
         words = ["--model_name_or_path", tiny_encoder, "--data", "sample", "--output_dir", str(tmp_path / name)]

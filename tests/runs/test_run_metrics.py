@@ -11,8 +11,10 @@ from extrabert_hf.evaluation.scores import score
 from extrabert_hf.inference.calibration import CalibrationReport, CalibrationScores
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.gradient_conflicts import summarize_conflicts
-from extrabert_hf.runs.run_metrics import VERSION, ModelRecord, RunMetrics, TaskMetrics, TrainingRecord
+from extrabert_hf.runs.records import BestScore, DataRecord, ModelRecord, TrainingRecord
+from extrabert_hf.runs.run_metrics import VERSION, RunMetrics, TaskMetrics
 from extrabert_hf.tasks import PAPER_TASKS
+from extrabert_hf.training.arguments import DataArguments
 
 
 def some_metrics(seed, several=True):
@@ -39,13 +41,13 @@ def some_metrics(seed, several=True):
             model=ModelRecord("me/encoder", True, {"pooling": "mean", "pair_features": ["u", "v"]}, "models/mine"),
             dataset=SourceDescription("me/data (a)", "me/data", "a"),
             calibration=None if task.is_regression else report,
-            data={"data": None, "dev_fraction": number(), "drop_leaked": True},
+            data=DataRecord(dev_fraction=number(), others={"drop_leaked": True}),
         )
     conflicts = [(step, "sst", "sts", number()) for step in range(5)]
     multitask = {
         "aggregate": {"mean": number()},
         "multitask": {"aggregator": "pcgrad", "tasks": list(tasks)},
-        "best_per_task": {"sst": {"step": 3, "accuracy": number()}},
+        "best_per_task": {"sst": BestScore(3, "accuracy", number())},
         "gradient_conflicts": summarize_conflicts(conflicts[: seed % 5]),
     }
     return RunMetrics(
@@ -121,11 +123,32 @@ def test_shared_metrics_have_no_paths():
     assert shared.arguments["teachers"] == 2 and shared.arguments["seed"] == 0
 
 
-def test_a_run_is_multitask_by_its_arguments_or_by_its_tasks():
-    several = some_metrics(0)
-    assert several.is_multitask and dataclasses.replace(several, multitask=None).is_multitask
-    one = some_metrics(0, several=False)
-    assert not one.is_multitask and dataclasses.replace(one, multitask={"tasks": ["sst"]}).is_multitask
+def test_the_record_of_the_data_has_the_keys_of_the_arguments():
+    arguments = dataclasses.asdict(DataArguments(data="rows.csv", max_length=9, strict_data=True))
+    record = DataRecord.from_dict(arguments)
+    assert (record.data, record.strict_data, record.others["max_length"]) == ("rows.csv", True, 9)
+    assert record.to_dict() == arguments
+
+
+def test_settings_that_composed_runs_do_not_share_are_left_out():
+    metrics = some_metrics(0, several=False)
+    lora = {"lora": True, "lora_r": 4, "lora_dropout": 0.1}  # another alpha in each run
+    composed = dataclasses.replace(metrics, lora=lora, arguments={}, machine={"threads": 2}, training=None)
+    assert composed.adapter_settings == {"r": 4, "dropout": 0.1}
+    assert (composed.seed, composed.processor, composed.aggregator, composed.is_selected_on_dev) == (
+        *(None, None, None, False),
+    )
+    assert dataclasses.replace(metrics, lora=lora | {"lora": False}).adapter_settings == {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "selected"),
+    [({}, False), ({"eval_strategy": "epoch"}, True), ({"eval_strategy": "no"}, False)],
+)
+def test_a_model_is_selected_on_dev_only_by_evaluations(arguments, selected):
+    arguments = {"load_best_model_at_end": bool(arguments), **arguments}
+    metrics = dataclasses.replace(some_metrics(0), arguments=arguments)
+    assert metrics.is_selected_on_dev == selected
 
 
 def test_the_metrics_of_a_run_before_versions_are_kept_but_for_renamed_values(tmp_path):
@@ -136,6 +159,7 @@ def test_the_metrics_of_a_run_before_versions_are_kept_but_for_renamed_values(tm
     assert written.pop("version") == VERSION
     for name, entry in record["tasks"].items():
         assert entry["model"]["pair_encoding"] == ("joint" if name == "sts" else "separate")
+        entry["task"]["remembered_columns"] = []  # a field of later versions
         entry["model"]["pair_encoding"] = "cross_encoder" if name == "sts" else "bi_encoder"
     record["arguments"]["unpad"] = record["arguments"].pop("padding_free")
     assert written == record

@@ -68,7 +68,7 @@ def test_an_encoder_that_lacks_a_weight_is_refused(runs, tiny_encoder, tmp_path)
 
 
 def test_runs_that_cannot_be_joined_are_named(runs, finished_run, tmp_path):
-    with pytest.raises(InputError, match="must hold runs with --lora true"):
+    with pytest.raises(InputError, match=r"`folders` must hold an adapter .* as a run with --lora true does"):
         compose_adapters({"all": finished_run("multitask")})
     with pytest.raises(InputError, match="one task each, all different, got "):
         compose_runs([runs["sts"], runs["sts"]], tmp_path / "joined")

@@ -126,12 +126,28 @@ def test_a_calibration_stands_in_the_card_with_what_it_was_worth(run_of):
     assert "\n\n\n" not in card
 
 
-@pytest.mark.parametrize(("encoding", "apart"), [("bi_encoder", True), ("cross_encoder", False)])
+@pytest.mark.parametrize(
+    ("encoding", "apart"), [("bi_encoder", True), ("cross_encoder", False), ("separate", True), ("joint", False)]
+)
 def test_the_card_says_whether_the_sentences_of_a_pair_are_encoded_apart(encoding, apart, run_of):
     folder = run_of("sts")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"pair_encoding": encoding}))
     assert ("The two sentences of a pair are encoded separately" in card_of(folder)) == apart
+
+
+def test_settings_that_composed_runs_do_not_share_are_not_in_the_card(run_of):
+    folder = run_of("sts")
+    assert "| LoRA | r 4, alpha 16, dropout 0.05 |\n" in card_of(folder)
+    assert re.search(r"\| machine \| .+, \d+ threads \|\n", card_of(folder))
+    metrics = json.loads((folder / "metrics.json").read_text())
+    for record, name in (("lora", "lora_alpha"), ("machine", "cpu"), ("arguments", "seed")):
+        del metrics[record][name]
+    metrics["machine"].pop("accelerator", None)
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    card = card_of(folder)
+    assert "| LoRA | r 4, dropout 0.05 |\n" in card and "| machine |" not in card
+    assert "of one run with one seed. " in card
 
 
 def test_an_adapters_card_names_the_encoder_it_is_for(run_of):

@@ -59,6 +59,15 @@ def test_rejected_rows_are_counted_by_reason(run_of):
     assert next(iter(run.rejected)) == "a label that the task does not have"
 
 
+@pytest.mark.parametrize(("task_name", "shown"), [("stars", "stars"), (None, "sst")])
+def test_a_model_without_metrics_has_the_task_that_its_config_names(task_name, shown, run_of):
+    folder = run_of("sst")
+    (folder / "metrics.json").unlink()
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"task_name": task_name}))
+    assert SharedRun(folder).heads == {shown: "sentiment"}
+
+
 def test_a_folder_is_never_taken_for_an_encoder_of_the_hub(run_of, monkeypatch, tmp_path):
     folder = run_of("sts")
     metrics = json.loads((folder / "metrics.json").read_text())

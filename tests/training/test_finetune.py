@@ -270,7 +270,8 @@ def test_the_best_model_of_each_task_is_kept_if_asked(train, tmp_path):
     for task in CLASSES:
         key = f"eval_{task}_{PAPER_TASKS[task].metric}"
         best = max(entry[key] for entry in state["log_history"] if key in entry)
-        assert metrics.best_per_task[task][PAPER_TASKS[task].metric] == best
+        assert metrics.best_per_task[task].value == best
+        assert metrics.best_per_task[task].metric == PAPER_TASKS[task].metric
         trained = load_model(str(tmp_path / "run" / "best" / task))
         rows = load_split(trained.task, "sample").splits["dev"]
         scores = Predictor((trained,)).predict(rows).score()
