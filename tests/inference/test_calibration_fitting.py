@@ -88,5 +88,5 @@ def test_scores_are_refused(tiny_encoder):
     task = PAPER_TASKS["sts"]
     model, tokenizer = build_model(tiny_encoder, task)
     rows = load_split(task, "sample", "dev").splits["dev"]
-    with pytest.raises(InputError, match="only classes have probabilities to calibrate, 'sts' has scores"):
+    with pytest.raises(InputError, match="only classes have probabilities to calibrate, but 'sts' has scores"):
         calibrate_model(TrainedModel(model, tokenizer, task), rows)

@@ -147,7 +147,7 @@ def test_settings_that_composed_runs_do_not_share_are_not_in_the_card(run_of):
     (folder / "metrics.json").write_text(json.dumps(metrics))
     card = card_of(folder)
     assert "| LoRA | r 4, dropout 0.05 |\n" in card and "| machine |" not in card
-    assert "of one run with one seed. " in card
+    assert "from one run with one seed. " in card
 
 
 def test_an_adapters_card_names_the_encoder_it_is_for(run_of):
