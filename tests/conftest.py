@@ -1,6 +1,10 @@
+import multiprocessing.process
 import re
+import shlex
 import shutil
+import sys
 from importlib.resources import files
+from pathlib import Path
 
 import pytest
 import torch
@@ -54,6 +58,69 @@ def _seed():
     set_seed(0)
 
 
+STARTS_OF_PROCESSES = {
+    "subprocess.Popen",
+    "os.posix_spawn",
+    "os.exec",
+    "os.fork",
+    "os.forkpty",
+    "os.spawn",
+    "os.system",
+}
+HARMLESS_PROGRAMS = {"uname", "lscpu", "ldconfig", "gcc", "cc", "ld", "objdump"}
+"""Programs that the standard library runs to describe the machine: `platform.uname`, `ctypes.util.find_library`."""
+
+may_start_processes = True
+"""Whether the code that runs now belongs to no test, or to one with the mark `launch` or `slow`."""
+
+
+def program_of(event, arguments):
+    """Returns the name of the program that an audit event of `STARTS_OF_PROCESSES` is about, "" for a fork."""
+    if event == "subprocess.Popen":
+        program = arguments[0] or arguments[1]
+    elif event in ("os.posix_spawn", "os.exec", "os.system"):
+        program = arguments[0]
+    else:
+        program = arguments[1] if event == "os.spawn" else ""
+    if not isinstance(program, (str, bytes, Path)):  # a list of words
+        program = program[0]
+    words = shlex.split(str(program.decode() if isinstance(program, bytes) else program))
+    return Path(words[0]).name if words else ""
+
+
+def refuse_processes(event, arguments):
+    if not may_start_processes and event in STARTS_OF_PROCESSES:
+        program = program_of(event, arguments)
+        if program not in HARMLESS_PROGRAMS:
+            pytest.fail(f"A test without the mark `launch` or `slow` starts a process: {event} {program}".rstrip())
+
+
+sys.addaudithook(refuse_processes)  # sees every start, of libraries and of fixtures too; it cannot be removed
+
+
+@pytest.fixture(autouse=True)
+def _no_spawned_workers(monkeypatch):
+    """Refuses `multiprocessing` with the start method spawn, which has no audit event."""
+    start = multiprocessing.process.BaseProcess.start
+
+    def refuse(self):
+        refuse_processes("os.fork", ())
+        start(self)
+
+    monkeypatch.setattr(multiprocessing.process.BaseProcess, "start", refuse)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """Lets a test, with its fixtures, start processes only if it has the mark `launch` or `slow`."""
+    global may_start_processes
+    may_start_processes = any(item.get_closest_marker(mark) is not None for mark in ("launch", "slow"))
+    try:
+        return (yield)
+    finally:
+        may_start_processes = True
+
+
 @pytest.fixture
 def tiny_bert():
     return TINY_BACKBONES["bert"].to_dict()
@@ -61,7 +128,7 @@ def tiny_bert():
 
 @pytest.fixture
 def random_batch():
-    """Makes token ids and a mask with real padding: a length of its own for each sentence, the first the longest."""
+    """Makes token ids and a mask with padding: each sentence has a random length, the first one the longest."""
 
     def make(rows, seq=7, pair=True):
         shape = (rows, 2, seq) if pair else (rows, seq)
@@ -109,7 +176,7 @@ TINY_RUN = ("--max_length", "40", "--bf16", "false", "--disable_tqdm", "true")
 
 
 def tiny_run(encoder, output_dir, *flags, data="sample"):
-    """Gives the flags of a run on the tiny encoder and the bundled sample; later flags win."""
+    """Returns the flags of a run on the tiny encoder and the bundled sample; later flags win."""
     return ["--model_name_or_path", encoder, "--data", str(data), "--output_dir", str(output_dir), *TINY_RUN, *flags]
 
 
@@ -133,7 +200,7 @@ def finished_run(tiny_encoder, tmp_path_factory):
 
 @pytest.fixture
 def run_of(finished_run, tmp_path):
-    """Gives a copy of a finished run that a test may write to."""
+    """Returns a copy of a finished run that a test may write to."""
 
     def copy(task):
         return shutil.copytree(finished_run(task), tmp_path / task, ignore=shutil.ignore_patterns("checkpoint-*"))

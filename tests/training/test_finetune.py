@@ -16,6 +16,7 @@ from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.tasks import PAPER_TASKS
 from extrabert_hf.training.command_line import parse_multitask_run, parse_run
 from extrabert_hf.training.finetune import finetune, limit_length
+from tests.conftest import tiny_run
 
 # a random encoder of 16 dimensions often answers one class for every row
 pytestmark = pytest.mark.filterwarnings("ignore::extrabert_hf.evaluation.metrics.ConstantInputWarning")
@@ -26,9 +27,8 @@ CLASSES = {"sst": ExtraBertForSentiment, "para": ExtraBertForParaphrase, "sts": 
 @pytest.fixture
 def train(tiny_encoder, tmp_path):
     def run(task, *argv, output="run", data="sample"):
-        words = ["--model_name_or_path", tiny_encoder, "--data", data, "--output_dir", str(tmp_path / output)]
-        fixed = ["--bf16", "false", "--disable_tqdm", "true", "--num_train_epochs", "2", "--learning_rate", "1e-3"]
-        argv = [*words, *fixed, "--max_length", "40", *argv]
+        flags = ["--num_train_epochs", "2", "--learning_rate", "1e-3", *argv]
+        argv = tiny_run(tiny_encoder, tmp_path / output, *flags, data=data)
         return finetune(parse_multitask_run(argv) if task == "multitask" else parse_run(task, argv))
 
     return run
@@ -74,7 +74,7 @@ def test_a_saved_model_scores_as_its_run_did(task, train, tmp_path):
     )
 
 
-def test_rows_are_audited_and_cleaned_where_told(train, tmp_path):
+def test_rows_are_audited_and_cleaned_by_flags(train, tmp_path):
     rows = [("a dog runs", "a cat sits", 1.0), ("a man sings", "a man sings", 5.0), ("it rains", "it snows", 2.0)]
     write = [f"{a}\t{b}\t{label}" for a, b, label in [*rows * 2, ("the end", "an end", 4.0)]]
     for name, lines in (("train", write), ("dev", [f"{a}\t{b}\t{label}" for a, b, label in rows[:2]])):
@@ -184,7 +184,7 @@ def test_a_saved_tokenizer_of_bert_gives_what_the_model_takes(tmp_path):
     assert set(AutoTokenizer.from_pretrained(tmp_path)("A warm film .")) == {"input_ids", "attention_mask"}
 
 
-def test_going_on_from_a_joint_model_leaves_its_length_as_it_was(tiny_encoder, tmp_path):
+def test_going_on_from_a_cross_encoder_leaves_its_length_as_it_was(tiny_encoder, tmp_path):
     task, lengths = PAPER_TASKS["para"], []
     name = tiny_encoder
     for again in range(3):
@@ -197,7 +197,7 @@ def test_going_on_from_a_joint_model_leaves_its_length_as_it_was(tiny_encoder, t
     assert lengths == [model.config.backbone_config.max_position_embeddings // 2 - 1] * 3
 
 
-def test_joint_pairs_need_a_tokenizer_with_a_token_before_the_sentence(tiny_encoder):
+def test_a_cross_encoder_needs_a_tokenizer_with_a_token_before_the_sentence(tiny_encoder):
     model, tokenizer = build_model(tiny_encoder, PAPER_TASKS["para"], pair_encoding="cross_encoder")
     limit_length(tokenizer, model, None)
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
@@ -320,7 +320,7 @@ def test_tasks_that_are_not_trained_are_scored_as_they_were_drawn(train):
         (("--resume_from_checkpoint", "nowhere"), "must be 'last' or a checkpoint folder, got 'nowhere'"),
     ],
 )
-def test_what_cannot_be_used_is_named_in_one_line(train, argv, message):
+def test_what_cannot_be_used_is_an_error_of_one_line(train, argv, message):
     with pytest.raises(InputError, match=message) as caught:
         train("para", *argv)
     assert "\n" not in str(caught.value)
