@@ -1,6 +1,7 @@
 """Two processes train and predict as one does."""
 
 import json
+import runpy
 import sys
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from safetensors.torch import load_file
 from extrabert_hf.training.command_line import parse_multitask_run, parse_run
 from extrabert_hf.training.finetune import finetune
 from tests.conftest import tiny_run
-from tests.recipes.processes import launch, run
+from tests.recipes.processes import ROOT, launch
 
 pytestmark = [
     pytest.mark.launch,
@@ -81,11 +82,12 @@ def test_two_processes_resume_in_mid_epoch_to_the_same_weights(of_two_processes,
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
-def test_two_processes_predict_what_one_does(finished_run, tmp_path):
+def test_two_processes_predict_what_one_does(of_two_processes, tmp_path, monkeypatch):
     lines = [f"A dog {n % 7} runs,cat number {n}" for n in range(12_000)]  # two parts
     (tmp_path / "in.csv").write_text("sentence1,sentence2\n" + "\n".join(lines) + "\n")
-    words = [finished_run("sts"), tmp_path / "in.csv", "--output"]
-    run(sys.executable, "recipes/predict.py", *words, tmp_path / "one.csv")
+    words = [of_two_processes["separate"], tmp_path / "in.csv", "--output"]
+    monkeypatch.setattr(sys, "argv", ["predict.py", *map(str, words), str(tmp_path / "one.csv")])
+    runpy.run_path(str(ROOT / "recipes" / "predict.py"), run_name="__main__")
     done = launch("recipes/predict.py", *words, tmp_path / "two.csv", processes=2)
     assert done.stderr.count("12,000 predictions in") == 1
     assert (tmp_path / "two.csv").read_bytes() == (tmp_path / "one.csv").read_bytes()
