@@ -1,13 +1,16 @@
 import multiprocessing.process
+import os
 import re
 import shlex
 import shutil
 import sys
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.normalizers import Lowercase
@@ -141,9 +144,36 @@ def random_batch():
 
 
 @pytest.fixture(scope="session")
-def tiny_encoder(tmp_path_factory):
+def made_once(tmp_path_factory):
+    """
+    Makes a function that returns a folder of the session, filled by the first test that needs it.
+
+    The workers of pytest-xdist share the folder: one fills it, and the others wait. No test writes to it.
+    """
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent  # of all workers of this session
+
+    def folder_of(name, fill):
+        folder, filled = root / "made_once" / name, root / "made_once" / f"{name}.filled"
+        folder.parent.mkdir(exist_ok=True)
+        with FileLock(f"{folder}.lock"):
+            if not filled.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                fill(folder)
+                filled.touch()
+        return folder
+
+    return folder_of
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(made_once):
     """Saves a random BERT of 16 dimensions, without dropout, and a word-level tokenizer for the bundled sample."""
-    folder = tmp_path_factory.mktemp("tiny_encoder")
+    return str(made_once("tiny_encoder", save_tiny_encoder))
+
+
+def save_tiny_encoder(folder):
     words = sorted(
         set(
             re.findall(
@@ -168,7 +198,6 @@ def tiny_encoder(tmp_path_factory):
     no_dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     torch.manual_seed(0)
     BertModel(BertConfig(**{**SIZES, "vocab_size": len(vocabulary)}, **no_dropout)).save_pretrained(folder)
-    return str(folder)
 
 
 TINY_RUN = ("--max_length", "40", "--bf16", "false", "--disable_tqdm", "true")
@@ -181,21 +210,17 @@ def tiny_run(encoder, output_dir, *flags, data="sample"):
 
 
 @pytest.fixture(scope="session")
-def finished_run(tiny_encoder, tmp_path_factory):
+def finished_run(tiny_encoder, made_once):
     """Trains a task with LoRA, or "multitask" without, once a session, for tests that only read the folder."""
-    root = tmp_path_factory.mktemp("finished_runs")
 
-    def folder_of(task):
-        folder = root / task
-        if not folder.is_dir():
-            flags = ["--num_train_epochs", "2", "--learning_rate", "1e-3", "--logging_steps", "5"]
-            if task == "multitask":
-                finetune(parse_multitask_run(tiny_run(tiny_encoder, folder, *flags)))
-            else:
-                finetune(parse_run(task, tiny_run(tiny_encoder, folder, *flags, "--lora", "true", "--lora_r", "4")))
-        return folder
+    def train(task, folder):
+        flags = ["--num_train_epochs", "2", "--learning_rate", "1e-3", "--logging_steps", "5"]
+        if task == "multitask":
+            finetune(parse_multitask_run(tiny_run(tiny_encoder, folder, *flags)))
+        else:
+            finetune(parse_run(task, tiny_run(tiny_encoder, folder, *flags, "--lora", "true", "--lora_r", "4")))
 
-    return folder_of
+    return lambda task: made_once(task, partial(train, task))
 
 
 @pytest.fixture
