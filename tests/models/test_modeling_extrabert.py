@@ -240,7 +240,7 @@ def test_a_multitask_model_runs_in_bfloat16(multitask, batches):
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_an_extract_answers_as_its_task_also_from_disk(task, multitask, batches, tmp_path):
+def test_an_extracted_model_predicts_as_its_task_also_from_disk(task, multitask, batches, tmp_path):
     expected = multitask(task=task, **batches[task], labels=LABELS[task])
     extract = multitask.extract(task)
     for model in (extract, saved_and_loaded(extract, tmp_path)):

@@ -1,5 +1,6 @@
 import csv
 import json
+from functools import cache
 
 import pytest
 import torch
@@ -18,16 +19,31 @@ from extrabert_hf.training.command_line import parse_multitask_run, parse_run
 from extrabert_hf.training.finetune import finetune, limit_length
 from tests.conftest import tiny_run
 
-# a random encoder of 16 dimensions often answers one class for every row
+# a random encoder of 16 dimensions often predicts one class for every row
 pytestmark = pytest.mark.filterwarnings("ignore::extrabert_hf.evaluation.metrics.ConstantInputWarning")
 
 CLASSES = {"sst": ExtraBertForSentiment, "para": ExtraBertForParaphrase, "sts": ExtraBertForSimilarity}
 
 
+FLAGS = ("--num_train_epochs", "2", "--learning_rate", "1e-3")
+
+
+@pytest.fixture(scope="module")
+def plain_run(tiny_encoder, tmp_path_factory):
+    """Trains a task as `train` does, once for all tests that only read the folder; returns metrics and folder."""
+
+    @cache
+    def run(task):
+        folder = tmp_path_factory.mktemp(task) / "run"
+        return finetune(parse_run(task, tiny_run(tiny_encoder, folder, *FLAGS))), folder
+
+    return run
+
+
 @pytest.fixture
 def train(tiny_encoder, tmp_path):
     def run(task, *argv, output="run", data="sample"):
-        flags = ["--num_train_epochs", "2", "--learning_rate", "1e-3", *argv]
+        flags = [*FLAGS, *argv]
         argv = tiny_run(tiny_encoder, tmp_path / output, *flags, data=data)
         return finetune(parse_multitask_run(argv) if task == "multitask" else parse_run(task, argv))
 
@@ -39,9 +55,8 @@ def dev_metrics(metrics, task):
 
 
 @pytest.mark.parametrize("task", CLASSES)
-def test_a_run_leaves_model_scores_and_predictions(task, train, tmp_path):
-    metrics = train(task)
-    folder = tmp_path / "run"
+def test_a_run_leaves_model_scores_and_predictions(task, plain_run):
+    metrics, folder = plain_run(task)
     assert RunFolder(folder).read_metrics() == metrics
     assert type(AutoModel.from_pretrained(folder)) is CLASSES[task]
     assert list(metrics.tasks) == [task]
@@ -58,16 +73,15 @@ def test_a_run_leaves_model_scores_and_predictions(task, train, tmp_path):
 
 
 @pytest.mark.parametrize("task", CLASSES)
-def test_a_saved_model_scores_as_its_run_did(task, train, tmp_path):
-    metrics = train(task)
-    trained = load_model(str(tmp_path / "run"))
+def test_a_saved_model_scores_as_its_run_did(task, plain_run):
+    metrics, folder = plain_run(task)
+    trained = load_model(str(folder))
     assert trained.tokenizer.model_max_length == 40
     rows = load_split(trained.task, "sample").splits["dev"]
     predictions = Predictor((trained,)).predict(rows)
     assert predictions.score().metrics == dev_metrics(metrics, task)
     written = dict(
-        line.split(" , ")
-        for line in (tmp_path / "run" / "predictions" / f"{task}-dev.csv").read_text().splitlines()[1:]
+        line.split(" , ") for line in (folder / "predictions" / f"{task}-dev.csv").read_text().splitlines()[1:]
     )
     assert {row_id: float(value) for row_id, value in written.items()} == dict(
         zip(rows["id"], predictions.values.tolist(), strict=True)
@@ -169,9 +183,8 @@ def test_the_checkpoint_of_the_smallest_error_is_kept(train, tmp_path):
     assert dev_metrics(metrics, "sts")["mse"] == pytest.approx(min(errors), rel=1e-4)
 
 
-def test_a_saved_model_takes_what_its_tokenizer_gives(train, tmp_path):
-    train("sst")
-    trained = load_model(str(tmp_path / "run"))
+def test_a_saved_model_takes_the_batch_of_its_tokenizer(plain_run):
+    trained = load_model(str(plain_run("sst")[1]))
     assert trained.model(**trained.tokenizer("A warm film .", return_tensors="pt")).logits.shape == (1, 5)
 
 
@@ -227,15 +240,15 @@ def test_early_stopping_ends_a_run_that_no_longer_improves(train, tmp_path):
         assert state["epoch"] == 3.0  # the first, and two that are not better
 
 
-def test_training_goes_on_from_a_model_of_ours(train, tmp_path):
-    train("sts")
-    before = load_model(str(tmp_path / "run")).model.state_dict()
+def test_training_goes_on_from_a_model_of_ours(train, plain_run, tmp_path):
+    _, folder = plain_run("sts")
+    before = load_model(str(folder)).model.state_dict()
     frozen = ("--learning_rate", "0", "--head_learning_rate", "0", "--num_train_epochs", "1")
-    train("sts", "--model_name_or_path", str(tmp_path / "run"), *frozen, output="further")
+    train("sts", "--model_name_or_path", str(folder), *frozen, output="further")
     after = load_model(str(tmp_path / "further")).model.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
     with pytest.raises(InputError, match="must be an encoder or an ExtraBertForSentiment"):
-        train("sst", "--model_name_or_path", str(tmp_path / "run"), output="other")
+        train("sst", "--model_name_or_path", str(folder), output="other")
 
 
 def test_a_multitask_run_leaves_one_model_and_each_tasks_scores(train, tmp_path):

@@ -14,7 +14,7 @@ from extrabert_hf.training.finetune import finetune
 
 from ..conftest import SAMPLES, tiny_run
 
-# a random encoder of 16 dimensions often answers one class for every row
+# a random encoder of 16 dimensions often predicts one class for every row
 pytestmark = pytest.mark.filterwarnings("ignore::extrabert_hf.evaluation.metrics.ConstantInputWarning")
 
 CALIBRATED = ("--calibrate", "true")
