@@ -15,7 +15,6 @@ import re
 import runpy
 import shlex
 import shutil
-import subprocess
 import sys
 import textwrap
 from dataclasses import dataclass
@@ -25,6 +24,8 @@ import pytest
 import yaml
 
 from extrabert_hf.training.command_line import parse_multitask_run, parse_run
+from tests.conftest import TINY_RUN
+from tests.recipe_process import RecipeProcess
 from tests.sharing.hub_server import TOKEN, USER, HubServer
 
 ROOT = Path(__file__).parents[1]
@@ -53,7 +54,7 @@ NOT_RUN = {
 }
 SLOW = ("recipes/table1.py", "--format onnx")
 
-FEW_STEPS = ["--max_steps", "2", "--max_length", "20", "--bf16", "false", "--disable_tqdm", "true"]
+FEW_STEPS = [*TINY_RUN, "--max_steps", "2", "--max_length", "20"]
 RUNS = {
     **{"sst": "sst", "para": "para", "sts": "sts", "multitask": "multitask"},
     **dict.fromkeys(("sts_mean", "sts-42", "sts-43", "sts-cross", "a1", "a2", "m1", "m2"), "sts"),
@@ -253,12 +254,8 @@ def process(workspace, hub):
         **{"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "MPLBACKEND": "agg"},
         "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
     }
-    words = [sys.executable, str(ROOT / "tests" / "sharing" / "recipe_process.py")]
-    with subprocess.Popen(
-        words, cwd=workspace, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as running:
-        yield running
-        running.stdin.close()
+    with RecipeProcess(workspace, environment) as process:
+        yield process
 
 
 @pytest.fixture
@@ -271,10 +268,8 @@ def run(process, hub, workspace, request):
 
     def one(*words):
         hub.forget()
-        process.stdin.write(json.dumps([list(words), {}]) + "\n")
-        process.stdin.flush()
-        status, output, errors = json.loads(process.stdout.readline())
-        assert status == 0, f"{shlex.join(words)}\n{output}\n{errors}"
+        done = process.run(*words)
+        assert done.returncode == 0, f"{shlex.join(words)}\n{done.stdout}\n{done.stderr}"
 
     return one
 

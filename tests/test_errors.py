@@ -7,7 +7,7 @@ from extrabert_hf import ExtraBertConfig
 from extrabert_hf.errors import InputError, need_folder, need_packages, one_line
 
 
-def test_only_a_package_that_is_missing_is_told(monkeypatch):
+def test_only_a_missing_package_is_named(monkeypatch):
     need_packages("the export", "export", "torch", "onnx")
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(InputError, match=r"^the export needs onnx: pip install 'extrabert_hf\[export\]'$"):

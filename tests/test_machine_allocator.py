@@ -23,6 +23,7 @@ print(left_alone[1], kept[1])
 """
 
 
+@pytest.mark.launch
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator than glibc's")
 def test_a_large_block_that_is_taken_again_is_not_zeroed_by_the_kernel_again():
     printed = subprocess.run([sys.executable, "-c", IN_A_NEW_PROCESS], capture_output=True, text=True, check=True)

@@ -37,7 +37,7 @@ def run_recipe(monkeypatch, *words):
         ),
     ],
 )
-def test_arguments_that_cannot_be_used_are_named_in_one_line(arguments, message):
+def test_arguments_that_cannot_be_used_are_an_error_of_one_line(arguments, message):
     with pytest.raises(InputError, match=message) as caught:
         BenchmarkArguments(**arguments)
     assert "\n" not in str(caught.value)

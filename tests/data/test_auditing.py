@@ -48,7 +48,7 @@ def test_defects_are_counted_without_regard_to_case_spacing_and_order(loaded):
     ]
 
 
-def test_labels_lengths_and_the_constant_answer_are_told(loaded):
+def test_labels_lengths_and_the_constant_prediction_are_reported(loaded):
     report = audit(loaded, STS)
     assert report.splits["train"].labels == {
         **{"0 to 1": 1, "1 to 2": 1, "2 to 3": 2, "3 to 4": 1, "4 to 5": 1},

@@ -163,7 +163,7 @@ def test_rejected_rows_are_counted_and_kept_in_the_order_of_the_file(tmp_path):
     )
 
 
-def test_repeated_ids_are_told(tmp_path):
+def test_repeated_ids_are_counted_in_a_notice(tmp_path):
     loaded = load_task_data(OWN, write(tmp_path / "rows.csv", pairs(5) + pairs(2)))
     assert "2 of 7 rows of rows.csv repeat the id of an earlier row" in loaded.notices
 
@@ -329,7 +329,7 @@ BAD_INPUTS = {
 
 
 @pytest.mark.parametrize("name", BAD_INPUTS)
-def test_bad_input_is_told_in_one_line(tmp_path, name):
+def test_bad_input_is_an_error_of_one_line(tmp_path, name):
     task, make, options, message = BAD_INPUTS[name]
     with pytest.raises(InputError) as error:
         load_task_data(task, make(tmp_path), **options)

@@ -100,7 +100,7 @@ def test_turns_are_shuffled_anew_each_epoch():
     assert MixingSampler(SIZES, 4, seed=1, mixing="proportional").tasks_of_steps(0) != turns[0]
 
 
-def test_a_task_without_a_step_is_told_of_and_has_none(caplog):
+def test_a_task_without_a_step_is_logged_and_has_none(caplog):
     with caplog.at_level(logging.WARNING):
         sampler = MixingSampler(SIZES, 4, seed=0, mixing={"sst": 1, "para": 1, "sts": 0.01}, epoch_length=4)
     assert [record.getMessage() for record in caplog.records] == [
@@ -109,7 +109,7 @@ def test_a_task_without_a_step_is_told_of_and_has_none(caplog):
     assert {task for item in sampler for task in item} == {"sst", "para"}
 
 
-def test_nothing_is_told_where_every_task_has_a_step(caplog):
+def test_nothing_is_logged_where_every_task_has_a_step(caplog):
     MixingSampler(SIZES, 4, seed=0, mixing="proportional")
     assert not caplog.records
 
@@ -132,7 +132,7 @@ def test_nothing_is_told_where_every_task_has_a_step(caplog):
         ({"mixing": "annealed", "num_epochs": 0}, "`num_epochs` must be 1 or more, got 0."),
     ],
 )
-def test_what_cannot_be_is_told_in_one_line(arguments, message):
+def test_arguments_that_do_not_fit_are_an_error_of_one_line(arguments, message):
     with pytest.raises(InputError) as error:
         MixingSampler(SIZES, 4, seed=0, **arguments)
     assert str(error.value).startswith(message)

@@ -208,7 +208,7 @@ def test_rows_looked_up_together_are_those_looked_up_one_by_one(make, tasks):
     assert dataset.__getitems__(items) == [dataset[item] for item in items]
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.launch)])
 def test_a_loader_gives_the_samplers_rows_whatever_its_workers(tasks, workers):
     dataset = MultiTaskDataset(tasks)
     for name in ("two of para", "mixed by length"):
@@ -254,7 +254,7 @@ def test_a_loader_gives_the_samplers_rows_whatever_its_workers(tasks, workers):
         ({"epoch_length": "medium"}, "or a number of steps, 1 or more, got 'medium'."),
     ],
 )
-def test_what_cannot_be_is_told_in_one_line(make, arguments, message):
+def test_arguments_that_do_not_fit_are_an_error_of_one_line(make, arguments, message):
     with pytest.raises(InputError) as error:
         make(**{"sizes": SIZES, "batch_size": 4, "seed": 0} | arguments)
     assert str(error.value).endswith(message)

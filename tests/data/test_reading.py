@@ -160,14 +160,14 @@ UNREADABLE = {
 
 
 @pytest.mark.parametrize("name", UNREADABLE)
-def test_an_unreadable_file_is_told_in_one_line(tmp_path, name):
+def test_an_unreadable_file_is_an_error_of_one_line(tmp_path, name):
     content, message = UNREADABLE[name]
     with pytest.raises(InputError, match=f"^{message}") as error:
         read(write(tmp_path / name, content))
     assert "\n" not in str(error.value)
 
 
-def test_a_missing_file_is_told_in_one_line(tmp_path):
+def test_a_missing_file_is_an_error_of_one_line(tmp_path):
     with pytest.raises(InputError, match=r"^A data file must exist, got '.*none\.csv': no such file\.$"):
         read_rows(tmp_path / "none.csv")
 

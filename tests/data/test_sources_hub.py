@@ -26,7 +26,7 @@ configs:
 ---
 """
 
-# Loads each (task, data, config) of argv and prints what came, or the error, as one line of JSON; "offline" ends the
+# Loads each (task, data, config) of argv and prints the rows, or the error, as one line of JSON; "offline" ends the
 # connection for those after it, as HF_HUB_OFFLINE=1 does for a whole program.
 LOAD = """
 import json, sys
@@ -60,7 +60,7 @@ def glue_split(split, count, names=("not_duplicate", "duplicate")):
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory):
-    """Starts a small Hub on the loopback interface and gives its address."""
+    """Starts a small Hub on the loopback interface and returns its address."""
     root = tmp_path_factory.mktemp("hub")
     for name, class_names in (("glue", ("not_duplicate", "duplicate")), ("turned", ("paraphrase", "not paraphrase"))):
         for split, count in (("train", 6), ("validation", 4), ("test", 3)):
@@ -80,7 +80,7 @@ def hub(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def answers(hub, tmp_path_factory):
+def loaded(hub, tmp_path_factory):
     wanted = {
         "glue": ("para", "tester/glue", "qqp"),
         "turned": ("para", "tester/turned", "qqp"),
@@ -104,8 +104,9 @@ def answers(hub, tmp_path_factory):
     return dict(zip(wanted, map(json.loads, run.stdout.splitlines()), strict=True))
 
 
-def test_a_glue_data_set_gets_canonical_splits_and_columns(answers):
-    splits, notices = answers["glue"]
+@pytest.mark.launch
+def test_a_glue_data_set_gets_canonical_splits_and_columns(loaded):
+    splits, notices = loaded["glue"]
     assert {name: split["id"] for name, split in splits.items()} == {
         **{"train": ["0", "1", "2", "3", "4", "5"], "dev": ["0", "1", "2", "3"], "test": ["0", "1", "2"]},
     }
@@ -116,18 +117,21 @@ def test_a_glue_data_set_gets_canonical_splits_and_columns(answers):
     assert "tester/glue[test] has no labels" in notices
 
 
-def test_classes_of_the_same_names_are_taken_by_name(answers):
-    splits, _ = answers["turned"]
+@pytest.mark.launch
+def test_classes_of_the_same_names_are_taken_by_name(loaded):
+    splits, _ = loaded["turned"]
     assert splits["train"]["label"] == [1, 0, 1, 0, 1, 0]
     assert "label" not in splits["test"]
 
 
-def test_dev_is_cut_off_where_the_hub_has_none(answers):
-    splits, notices = answers["flat"]
+@pytest.mark.launch
+def test_dev_is_cut_off_where_the_hub_has_none(loaded):
+    splits, notices = loaded["flat"]
     assert {name: len(split["id"]) for name, split in splits.items()} == {"train": 9, "dev": 1}
     assert notices[-1] == "1 of 10 rows of tester/flat[train] became the dev split (seed 42)"
 
 
+@pytest.mark.launch
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -139,17 +143,18 @@ def test_dev_is_cut_off_where_the_hub_has_none(answers):
         ("name", "`data` must be 'sample', a folder, a file or a Hub id, got 'a name': "),
     ],
 )
-def test_what_the_hub_does_not_have_is_told_in_one_line(answers, name, message):
-    assert message in answers[name]
-    assert "\n" not in answers[name]
+def test_what_the_hub_does_not_have_is_an_error_of_one_line(loaded, name, message):
+    assert message in loaded[name]
+    assert "\n" not in loaded[name]
 
 
-def test_a_fetched_data_set_is_there_without_the_hub(answers):
-    assert answers["cached"] == answers["glue"]
-    assert answers["not cached"].startswith("The data set 'tester/never' cannot be fetched: http://127.0.0.1:")
+@pytest.mark.launch
+def test_a_fetched_data_set_is_there_without_the_hub(loaded):
+    assert loaded["cached"] == loaded["glue"]
+    assert loaded["not cached"].startswith("The data set 'tester/never' cannot be fetched: http://127.0.0.1:")
 
 
-def test_an_unreachable_hub_is_told_in_seconds(tmp_path, monkeypatch):
+def test_an_unreachable_hub_is_an_error_in_seconds(tmp_path, monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")  # a port without a server
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)
     start = time.monotonic()

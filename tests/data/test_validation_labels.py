@@ -54,7 +54,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("task", "raw", "reason"), BAD)
-def test_what_is_no_label_is_told(task, raw, reason):
+def test_a_label_that_is_not_valid_is_rejected_with_a_reason(task, raw, reason):
     with pytest.raises(BadValueError) as error:
         label_reader(task)(raw)
     assert str(error.value) == reason

@@ -111,7 +111,7 @@ def test_wrong_options_are_an_input_error(argument):
         bootstrap_interval(accuracy, [1, 0], [1, 1], **argument)
 
 
-def test_majority_baseline_of_classes_answers_the_most_frequent_training_class(recwarn):
+def test_majority_baseline_of_classes_predicts_the_most_frequent_training_class(recwarn):
     baseline = majority_baseline(SST, train_labels=np.array([3, 3, 1]), labels=np.array([3, 1, 2, 2]))
     assert baseline == {
         "accuracy": 0.25,
@@ -122,7 +122,7 @@ def test_majority_baseline_of_classes_answers_the_most_frequent_training_class(r
     assert not recwarn.list
 
 
-def test_majority_baseline_of_scores_answers_the_training_mean():
+def test_majority_baseline_of_scores_predicts_the_training_mean():
     baseline = majority_baseline(STS, train_labels=np.array([1.0, 2.0]), labels=np.array([1.5, 3.5]))
     assert baseline == {"mse": 2.0}
 

@@ -11,7 +11,7 @@ from extrabert_hf.evaluation.metrics import CLASS_FORMULAS, FORMULAS
 from extrabert_hf.evaluation.significance import holm_adjusted, mcnemar_test, williams_test
 
 
-def some_answers(name, rows, skills, seed=0):
+def draw_predictions(name, rows, skills, seed=0):
     """Labels, and a model per skill: the share of rows it knows, or how much it correlates."""
     generator = np.random.default_rng(seed)
     if name in CLASS_FORMULAS:
@@ -25,14 +25,14 @@ def some_answers(name, rows, skills, seed=0):
 
 @pytest.mark.parametrize("name", FORMULAS)
 def test_identical_predictions_differ_by_nothing(name):
-    (answers,), labels = some_answers(name, 60, [0.7])
-    found = paired_bootstrap(FORMULAS[name], answers, answers, labels, resamples=50)
+    (predictions,), labels = draw_predictions(name, 60, [0.7])
+    found = paired_bootstrap(FORMULAS[name], predictions, predictions, labels, resamples=50)
     assert (found.difference, found.low, found.high, found.p_value) == (0.0, 0.0, 0.0, 1.0)
 
 
 @pytest.mark.parametrize("name", FORMULAS)
 def test_swapping_the_sides_turns_the_sign_and_nothing_else(name):
-    (a, b), labels = some_answers(name, 80, [0.6, 0.8])
+    (a, b), labels = draw_predictions(name, 80, [0.6, 0.8])
     forward = paired_bootstrap(FORMULAS[name], a, b, labels, resamples=200)
     back = paired_bootstrap(FORMULAS[name], b, a, labels, resamples=200)
     assert (back.difference, back.p_value) == (-forward.difference, forward.p_value)
@@ -41,7 +41,7 @@ def test_swapping_the_sides_turns_the_sign_and_nothing_else(name):
 
 @pytest.mark.parametrize("name", ["accuracy", "pearson"])
 def test_a_better_model_is_better_for_sure(name):
-    (a, b), labels = some_answers(name, 600, [0.5, 0.8])
+    (a, b), labels = draw_predictions(name, 600, [0.5, 0.8])
     found = paired_bootstrap(FORMULAS[name], a, b, labels, resamples=400)
     score_a, score_b = (float(FORMULAS[name](one, labels)) for one in (a, b))
     assert found.difference == pytest.approx(score_b - score_a, abs=1e-12)
@@ -50,7 +50,7 @@ def test_a_better_model_is_better_for_sure(name):
 
 
 def test_the_two_sides_meet_the_same_rows():
-    (a,), labels = some_answers("pearson", 200, [0.3])
+    (a,), labels = draw_predictions("pearson", 200, [0.3])
     b = a + 0.01 * np.random.default_rng(1).normal(size=200)
     found = paired_bootstrap(pearson, a, b, labels, resamples=200)
     low, high = bootstrap_interval(pearson, a, labels, resamples=200)
@@ -58,7 +58,7 @@ def test_the_two_sides_meet_the_same_rows():
 
 
 def test_the_p_value_is_where_the_interval_begins_to_hold_zero():
-    (a, b), labels = some_answers("pearson", 150, [0.5, 0.55])
+    (a, b), labels = draw_predictions("pearson", 150, [0.5, 0.55])
     p_value = paired_bootstrap(pearson, a, b, labels).p_value
     assert 0.05 < p_value < 0.9
     wider = paired_bootstrap(pearson, a, b, labels, confidence=1 - p_value + 0.01)
@@ -70,7 +70,7 @@ def test_the_p_value_is_where_the_interval_begins_to_hold_zero():
 def test_the_interval_covers_the_true_difference_and_the_test_errs_as_often_as_promised():
     covered, rejected = 0, 0
     for seed in range(250):
-        (a, b, equal_b), labels = some_answers("accuracy", 150, [0.5, 0.65, 0.5], seed)
+        (a, b, equal_b), labels = draw_predictions("accuracy", 150, [0.5, 0.65, 0.5], seed)
         found = paired_bootstrap(accuracy, a, b, labels, resamples=200, seed=seed)
         covered += found.low <= 0.15 * 2 / 3 <= found.high  # an unknown row is guessed right once in three
         rejected += paired_bootstrap(accuracy, a, equal_b, labels, resamples=200, seed=seed).p_value < 0.05
@@ -79,7 +79,7 @@ def test_the_interval_covers_the_true_difference_and_the_test_errs_as_often_as_p
 
 
 def test_a_side_is_the_mean_of_its_runs():
-    (a, b, c), labels = some_answers("accuracy", 120, [0.4, 0.6, 0.8])
+    (a, b, c), labels = draw_predictions("accuracy", 120, [0.4, 0.6, 0.8])
     found = paired_bootstrap(accuracy, np.stack([a, b]), c, labels, resamples=100)
     mean = (accuracy(a, labels) + accuracy(b, labels)) / 2
     assert found.difference == pytest.approx(accuracy(c, labels) - mean)
@@ -91,26 +91,26 @@ def test_a_side_is_the_mean_of_its_runs():
 
 
 def test_the_order_of_the_runs_does_not_make_a_difference():
-    answers, labels = some_answers("accuracy", 120, [0.4, 0.6, 0.8])
-    found = paired_bootstrap(accuracy, answers, answers[[2, 0, 1]], labels, resamples=200)
+    predictions, labels = draw_predictions("accuracy", 120, [0.4, 0.6, 0.8])
+    found = paired_bootstrap(accuracy, predictions, predictions[[2, 0, 1]], labels, resamples=200)
     assert (found.difference, found.low, found.high, found.p_value) == (0.0, 0.0, 0.0, 1.0)
 
 
 def test_the_seed_decides_the_samples():
-    (a, b), labels = some_answers("pearson", 50, [0.5, 0.7])
+    (a, b), labels = draw_predictions("pearson", 50, [0.5, 0.7])
     assert paired_bootstrap(pearson, a, b, labels, seed=1) == paired_bootstrap(pearson, a, b, labels, seed=1)
     assert paired_bootstrap(pearson, a, b, labels, seed=1) != paired_bootstrap(pearson, a, b, labels, seed=2)
 
 
 def test_a_constant_side_is_compared_without_warnings(recwarn):
-    (a,), labels = some_answers("pearson", 100, [0.8])
+    (a,), labels = draw_predictions("pearson", 100, [0.8])
     found = paired_bootstrap(pearson, np.full(100, 2.5), a, labels, resamples=50)
     assert found.difference == pytest.approx(float(pearson(a, labels)))
     assert not recwarn.list
 
 
 def test_thousands_of_rows_take_about_a_second():
-    (a, b), labels = some_answers("pearson", 2500, [0.7, 0.8])
+    (a, b), labels = draw_predictions("pearson", 2500, [0.7, 0.8])
     start = time.process_time()
     paired_bootstrap(pearson, a, b, labels)
     assert time.process_time() - start < 3
@@ -118,16 +118,18 @@ def test_thousands_of_rows_take_about_a_second():
 
 @pytest.mark.parametrize("name", ["accuracy", "pearson"])
 def test_the_mean_interval_of_one_run_is_its_own(name):
-    (answers,), labels = some_answers(name, 90, [0.7])
-    assert mean_interval(FORMULAS[name], answers, labels) == bootstrap_interval(FORMULAS[name], answers, labels)
+    (predictions,), labels = draw_predictions(name, 90, [0.7])
+    assert mean_interval(FORMULAS[name], predictions, labels) == bootstrap_interval(
+        FORMULAS[name], predictions, labels
+    )
 
 
 def test_the_mean_interval_resamples_all_runs_together():
-    answers, labels = some_answers("pearson", 200, [0.7, 0.7])
-    low, high = mean_interval(pearson, answers, labels, resamples=500)
-    assert low < np.mean([pearson(one, labels) for one in answers]) < high
-    same = mean_interval(pearson, answers[[0, 0]], labels, resamples=500)
-    alone = mean_interval(pearson, answers[0], labels, resamples=500)
+    predictions, labels = draw_predictions("pearson", 200, [0.7, 0.7])
+    low, high = mean_interval(pearson, predictions, labels, resamples=500)
+    assert low < np.mean([pearson(one, labels) for one in predictions]) < high
+    same = mean_interval(pearson, predictions[[0, 0]], labels, resamples=500)
+    alone = mean_interval(pearson, predictions[0], labels, resamples=500)
     assert same == pytest.approx(alone)  # a run that says the same again tells nothing more
 
 
@@ -156,7 +158,7 @@ def test_williams_errs_as_often_as_promised_and_finds_what_is_there():
 
 
 def test_williams_agrees_with_the_bootstrap():
-    (a, b), labels = some_answers("pearson", 800, [0.70, 0.74], seed=2)
+    (a, b), labels = draw_predictions("pearson", 800, [0.70, 0.74], seed=2)
     r = [float(pearson(*pair)) for pair in ((a, labels), (b, labels), (a, b))]
     assert williams_test(*r, rows=800)[1] == pytest.approx(paired_bootstrap(pearson, a, b, labels).p_value, abs=0.02)
 

@@ -88,6 +88,7 @@ def test_metrics_may_share_their_rows_through_files(tmp_path):
     assert [folder.name for folder in tmp_path.iterdir()] == ["accuracy"]
 
 
+@pytest.mark.launch
 def test_metrics_need_no_network(tmp_path):
     code = """
 import json, socket
@@ -110,7 +111,7 @@ print(json.dumps(Accuracy().compute(**rows) | Pearson().compute(**rows)))
 
 @pytest.mark.parametrize("name", ["quadratic_kappa", "pearson", "spearman"])
 @pytest.mark.parametrize("side", ["predictions", "labels"])
-def test_a_constant_input_is_told_and_scores_zero(name, side):
+def test_a_constant_input_gives_a_warning_and_scores_zero(name, side):
     rows = {"predictions": [0, 1, 2], "labels": [2, 1, 1], side: [2, 2, 2]}
     with pytest.warns(ConstantInputWarning, match=rf"`{name}` is 0\.0 because the {side} are constant: all 3 are 2"):
         assert compute_metric(name, **rows) == 0.0

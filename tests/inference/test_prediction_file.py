@@ -140,7 +140,7 @@ def test_a_call_that_finds_no_column_leaves_the_rejected_rows_of_the_one_before(
     assert (tmp_path / "out.rejected.jsonl").read_text() == "{}\n"
 
 
-def test_an_output_that_no_file_can_be_written_to_is_told_before_any_row_is_read(predict, tmp_path):
+def test_an_output_that_cannot_be_written_is_an_error_before_any_row_is_read(predict, tmp_path):
     (tmp_path / "folder.csv").mkdir()
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="`output` must be a file, got the folder"):
@@ -193,7 +193,7 @@ def test_standard_input_and_output_take_one_sentence_a_line(predict, monkeypatch
         ("in.doc", "A", "out.csv", "must end in one of"),
     ],
 )
-def test_what_cannot_be_used_is_named_in_one_line(predict, tmp_path, name, text, output, message):
+def test_what_cannot_be_used_is_an_error_of_one_line(predict, tmp_path, name, text, output, message):
     (tmp_path / name).write_text(text)
     with pytest.raises(InputError, match=message):
         predict("sst", tmp_path / name, tmp_path / output)

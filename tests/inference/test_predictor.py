@@ -56,7 +56,7 @@ def test_each_distinct_sentence_is_encoded_once_longest_first(tiny_encoder, toke
 
 
 @pytest.mark.parametrize("model_class", [ExtraBertForParaphrase, ExtraBertForSimilarity])
-def test_each_distinct_pair_is_encoded_once_where_pairs_are_read_jointly(model_class, tiny_encoder, tokenizer):
+def test_each_distinct_pair_is_encoded_once_by_a_cross_encoder(model_class, tiny_encoder, tokenizer):
     model = model_class.from_backbone(tiny_encoder, pair_encoding="cross_encoder").eval()
     model.unpad = False
     sizes = []

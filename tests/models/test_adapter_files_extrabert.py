@@ -47,7 +47,7 @@ def test_an_adapters_repository_gives_the_merged_model(model_class, pooling, tin
     assert torch.equal(again(**batch, **task).logits, loaded(**batch, **task).logits)
 
 
-def test_what_from_pretrained_is_told_reaches_the_model(tiny_encoder, tmp_path):
+def test_arguments_of_from_pretrained_reach_the_model(tiny_encoder, tmp_path):
     adapter_repository(ExtraBertForParaphrase, tiny_encoder, tmp_path)
     loaded, loading = ExtraBertForParaphrase.from_pretrained(
         tmp_path, dtype=torch.bfloat16, attn_implementation="eager", output_loading_info=True
@@ -76,7 +76,7 @@ def test_an_encoder_that_lacks_a_weight_is_refused(tiny_encoder, tmp_path):
         AutoModel.from_pretrained(tmp_path / "adapted")
 
 
-def test_a_subfolder_and_fields_of_the_config_may_be_told(tiny_encoder, tmp_path, random_batch):
+def test_a_subfolder_and_fields_of_the_config_may_be_given(tiny_encoder, tmp_path, random_batch):
     merged = adapter_repository(ExtraBertForSimilarity, tiny_encoder, tmp_path / "inside")
     batch = random_batch(3)
     loaded = ExtraBertForSimilarity.from_pretrained(tmp_path, subfolder="inside", similarity_bounds="clamp")

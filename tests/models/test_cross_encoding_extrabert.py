@@ -25,7 +25,7 @@ def batch_of(*pairs):
     }
 
 
-def joint(model_class, backbone, **fields):
+def cross_encoder(model_class, backbone, **fields):
     model = model_class(ExtraBertConfig(backbone_config=backbone, pair_encoding="cross_encoder", **fields))
     with torch.no_grad():
         for parameter in model.parameters():
@@ -44,7 +44,7 @@ def test_a_pair_becomes_one_sequence_wherever_its_padding_stands(left):
 @pytest.mark.parametrize("unpad", [True, False])
 @pytest.mark.parametrize("pooling", ["pooler", "cls", "mean", "dot", "multiplicative"])
 def test_logits_are_those_of_the_encoder_reading_both_sentences_as_one_text(tiny_bert, pooling, unpad):
-    model = joint(ExtraBertForParaphrase, tiny_bert, pooling=pooling)
+    model = cross_encoder(ExtraBertForParaphrase, tiny_bert, pooling=pooling)
     model.unpad = unpad
     ids = torch.tensor([JOINED])
     encoded = model.backbone(input_ids=ids, token_type_ids=torch.tensor([TYPES]))
@@ -56,8 +56,8 @@ def test_logits_are_those_of_the_encoder_reading_both_sentences_as_one_text(tiny
 
 
 @pytest.mark.parametrize("kind", TINY_BACKBONES)
-def test_every_encoder_reads_pairs_jointly_and_each_row_for_itself(kind):
-    model = joint(ExtraBertForSimilarity, TINY_BACKBONES[kind].to_dict())
+def test_every_encoder_reads_a_pair_as_one_text_and_each_row_alone(kind):
+    model = cross_encoder(ExtraBertForSimilarity, TINY_BACKBONES[kind].to_dict())
     pairs = [pair_of(FIRST, SECOND), pair_of(SECOND, FIRST * 2)]
     together = model(**batch_of(*pairs)).logits
     for row, pair in zip(together, pairs, strict=True):
@@ -67,18 +67,18 @@ def test_every_encoder_reads_pairs_jointly_and_each_row_for_itself(kind):
 
 
 def test_weights_come_back_by_sentence_and_sum_to_one_over_both(tiny_bert):
-    model = joint(ExtraBertForParaphrase, tiny_bert)
+    model = cross_encoder(ExtraBertForParaphrase, tiny_bert)
     batch = batch_of(pair_of(FIRST, SECOND), pair_of(SECOND, FIRST))
     output = model(**batch, output_pooling_weights=True, output_embeddings=True)
     assert output.embeddings.shape == (2, 16)
     assert output.pooling_weights.shape == batch["input_ids"].shape
     torch.testing.assert_close(output.pooling_weights.sum(dim=(1, 2)), torch.ones(2))
-    assert output.pooling_weights[0, 1, 0] == 0  # the second [CLS] is not there
+    assert output.pooling_weights[0, 1, 0] == 0  # the second [CLS] is left out
     assert (output.pooling_weights[0, 1, 1:3] > 0).all()
 
 
-def test_a_bounded_joint_score_is_inside_its_range(tiny_bert):
-    model = joint(ExtraBertForSimilarity, tiny_bert, similarity_bounds="scale", score_range=[1.0, 3.0])
+def test_a_bounded_score_of_a_cross_encoder_is_inside_its_range(tiny_bert):
+    model = cross_encoder(ExtraBertForSimilarity, tiny_bert, similarity_bounds="scale", score_range=[1.0, 3.0])
     with torch.no_grad():
         model.head.classifier.weight.mul_(1000)
     logits = model(**batch_of(pair_of(FIRST, SECOND), pair_of(SECOND, FIRST))).logits
@@ -86,14 +86,14 @@ def test_a_bounded_joint_score_is_inside_its_range(tiny_bert):
 
 
 @pytest.mark.parametrize("adapter", [False, True])
-def test_a_model_of_several_tasks_has_joint_and_separate_ones(tiny_bert, random_batch, adapter):
+def test_a_model_of_several_tasks_has_cross_encoders_and_bi_encoders(tiny_bert, random_batch, adapter):
     lora = {"adapter": {"r": 2, "lora_alpha": 4, "target_modules": ["query"]}} if adapter else {}
     tasks = {
         "sst": {"head": "sentiment", **lora},
         "para": {"head": "paraphrase", "pair_encoding": "cross_encoder", **lora},
         "sts": {"head": "similarity", "pair_encoding": "bi_encoder", **lora},
     }
-    model = joint(ExtraBertForMultiTask, tiny_bert, tasks=tasks)
+    model = cross_encoder(ExtraBertForMultiTask, tiny_bert, tasks=tasks)
     batch = random_batch(4)
     mixed = model(task=["para", "sts", "sst", "para"], **batch).logits
     for task, rows in {"para": [0, 3], "sts": [1], "sst": [2]}.items():

@@ -176,7 +176,7 @@ def test_a_saved_multitask_model_is_loaded_by_value(auto_class, multitask, batch
     assert_same_logits(loaded, multitask, batches)
 
 
-def test_a_multitask_model_has_the_papers_tasks_unless_told(tiny_bert, tmp_path):
+def test_a_multitask_model_has_the_papers_tasks_by_default(tiny_bert, tmp_path):
     model = ExtraBertForMultiTask(ExtraBertConfig(backbone_config=tiny_bert))
     for either in (model, saved_and_loaded(model, tmp_path)):
         assert either.config.tasks == {
@@ -193,7 +193,7 @@ def test_each_task_has_its_own_number_of_logits(task, multitask, batches):
 
 
 @pytest.mark.parametrize("task", [None, "qqp"])
-def test_a_task_that_is_missing_or_wrong_is_told_the_right_ones(task, multitask, batches):
+def test_the_error_of_a_missing_or_wrong_task_lists_the_right_ones(task, multitask, batches):
     message = f"`task` must be one of 'sst', 'para', 'sts', 'mood', got {task!r}."
     with pytest.raises(ValueError, match=message):
         multitask(task=task, **batches["sst"])
@@ -240,7 +240,7 @@ def test_a_multitask_model_runs_in_bfloat16(multitask, batches):
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_an_extract_answers_as_its_task_also_from_disk(task, multitask, batches, tmp_path):
+def test_an_extracted_model_predicts_as_its_task_also_from_disk(task, multitask, batches, tmp_path):
     expected = multitask(task=task, **batches[task], labels=LABELS[task])
     extract = multitask.extract(task)
     for model in (extract, saved_and_loaded(extract, tmp_path)):

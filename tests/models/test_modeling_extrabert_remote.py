@@ -64,6 +64,7 @@ def load_in_a_clean_process(folder, modules):
     return done.stdout.splitlines()
 
 
+@pytest.mark.launch
 @pytest.mark.parametrize("kind", ["sentiment", "paraphrase", "similarity", "multitask"])
 def test_a_saved_model_gives_the_same_logits_without_the_package(kind, tiny_encoder, random_batch, tmp_path):
     model_class = ExtraBertForMultiTask if kind == "multitask" else MODEL_FOR_HEAD[kind]

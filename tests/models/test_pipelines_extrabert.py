@@ -111,7 +111,7 @@ def test_a_generator_is_read_no_further_than_it_must(sentiment):
     assert len(seen) <= 8
 
 
-def test_a_row_of_another_form_is_told_with_the_forms_there_are(sentiment, paraphrase):
+def test_the_error_of_a_row_of_another_form_lists_the_allowed_forms(sentiment, paraphrase):
     with pytest.raises(ValueError, match="must be two strings, or a dict of strings with 'text' and 'text_pair' or "):
         paraphrase(["A", "B"])
     with pytest.raises(

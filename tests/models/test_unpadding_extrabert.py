@@ -24,7 +24,7 @@ def drawn(model):
 
 
 def both_ways(model, **batch):
-    """Gives logits, loss and gradients without padding, and with it."""
+    """Returns logits, loss and gradients without padding, and with it."""
     for unpad in (True, False):
         model.unpad = unpad
         model.zero_grad()
@@ -34,13 +34,13 @@ def both_ways(model, **batch):
 
 
 def assert_same(with_padding, without):
-    for padded, packed in zip(with_padding, without, strict=True):
-        assert (padded is None) == (packed is None)
+    for padded, unpadded in zip(with_padding, without, strict=True):
+        assert (padded is None) == (unpadded is None)
         if padded is not None:
-            torch.testing.assert_close(packed, padded, atol=1e-5, rtol=1e-4)
+            torch.testing.assert_close(unpadded, padded, atol=1e-5, rtol=1e-4)
 
 
-def test_every_kind_that_can_pack_is_tried():
+def test_every_kind_that_can_unpad_is_tried():
     assert set(ENCODERS) == set(UNPADDABLE)
 
 
@@ -59,7 +59,7 @@ def test_logits_and_gradients_are_those_of_the_padded_batch(kind, pooling, rando
         hook.remove()
 
 
-def test_the_model_of_several_tasks_packs_too(tiny_bert, random_batch):
+def test_the_model_of_several_tasks_unpads_too(tiny_bert, random_batch):
     model = drawn(ExtraBertForMultiTask(ExtraBertConfig(backbone_config=tiny_bert)))
     assert_same(*both_ways(model, task="sts", labels=torch.tensor([0.5, 3.0, 5.0]), **random_batch(3)))
     batch = random_batch(3)
@@ -73,11 +73,11 @@ def test_padding_may_stand_anywhere_and_a_sentence_may_be_all_padding(tiny_bert)
     ids = torch.randint(5, 99, (3, 5))
     mask = torch.tensor([[0, 0, 1, 1, 1], [1, 0, 1, 0, 1], [0, 0, 0, 0, 0]])
     assert model(ids, torch.zeros_like(mask)).logits.isfinite().all()  # nothing but padding
-    packed, padded = (
-        outputs[0] for outputs in both_ways(model, input_ids=ids, attention_mask=mask, labels=torch.arange(3))
+    unpadded, padded = (
+        result[0] for result in both_ways(model, input_ids=ids, attention_mask=mask, labels=torch.arange(3))
     )
-    torch.testing.assert_close(packed[:2], padded[:2])
-    assert packed.isfinite().all()
+    torch.testing.assert_close(unpadded[:2], padded[:2])
+    assert unpadded.isfinite().all()
 
 
 def test_no_sentence_sees_another(tiny_bert, random_batch):
@@ -89,7 +89,7 @@ def test_no_sentence_sees_another(tiny_bert, random_batch):
     assert changed.tolist() == [False, False, True, False, False]
 
 
-def test_dropout_falls_on_the_attention_of_packed_sentences(tiny_bert):
+def test_dropout_falls_on_the_attention_of_unpadded_sentences(tiny_bert):
     config = ExtraBertConfig(backbone_config={**tiny_bert, "hidden_dropout_prob": 0.0}, head_dropout=0.0)
     model = drawn(ExtraBertForSentiment(config)).train()
     ids = torch.randint(5, 99, (2, 7))
@@ -151,5 +151,5 @@ def test_on_a_gpu_the_kernel_gives_what_padding_gives(tiny_bert, random_batch):
     model = drawn(ExtraBertForSimilarity(ExtraBertConfig(backbone_config={**tiny_bert, "num_attention_heads": 1})))
     batch = {name: tensor.cuda() for name, tensor in {**random_batch(6), "labels": torch.ones(6)}.items()}
     with torch.autocast("cuda", torch.bfloat16):
-        packed, padded = (logits for logits, *_ in both_ways(model.cuda(), **batch))
-    torch.testing.assert_close(packed, padded, atol=0.05, rtol=0.05)
+        unpadded, padded = (logits for logits, *_ in both_ways(model.cuda(), **batch))
+    torch.testing.assert_close(unpadded, padded, atol=0.05, rtol=0.05)

@@ -63,7 +63,7 @@ def test_minilm_is_the_published_encoder_with_a_pooling_that_keeps_it():
     assert near > 0.7 > 0.3 > far
 
 
-def test_a_folder_without_a_model_is_named_in_one_line(tmp_path):
+def test_a_folder_without_a_model_is_an_error_of_one_line(tmp_path):
     with pytest.raises(InputError, match="can't be loaded") as caught:
         load_model(str(tmp_path))
     assert one_line(caught)
@@ -120,7 +120,7 @@ def test_a_multitask_model_has_the_encoder_the_labels_and_the_fields_it_was_give
         ({"poolin": "mean"}, "'sts' has 'poolin'"),
     ],
 )
-def test_a_field_of_a_task_that_is_not_valid_is_named_in_one_line(fields, message, tiny_encoder):
+def test_a_field_of_a_task_that_is_not_valid_is_an_error_of_one_line(fields, message, tiny_encoder):
     with pytest.raises(InputError, match=message) as caught:
         build_multitask_model(tiny_encoder, TASKS, config_fields={**FIELDS, "sts": fields})
     assert one_line(caught)
@@ -185,7 +185,7 @@ def test_a_task_named_like_one_of_the_papers_keeps_its_own_head(tiny_encoder, tm
 
 
 @pytest.mark.parametrize("task", [None, "qqp"])
-def test_a_task_that_the_multitask_model_lacks_is_told_those_it_has(task, multitask_folder):
+def test_the_error_of_a_task_that_a_multitask_model_lacks_lists_its_tasks(task, multitask_folder):
     message = f"`task` must be one of 'mood', 'near', 'para', 'sst', 'sts', .*got {task!r}"
     with pytest.raises(InputError, match=message) as caught:
         load_model(multitask_folder, task)

@@ -12,6 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.conftest import tiny_run
+
 ROOT = Path(__file__).parents[2]
 CPU_PAIR = ROOT / "recipes" / "configs" / "accelerate" / "two_cpu_processes.yaml"
 STEPS = 34  # an epoch has 17
@@ -23,11 +25,11 @@ def command(encoder, output_dir, processes, *words):
     launcher = ["--config_file", str(CPU_PAIR)] if processes == 2 else []
     return [
         *(accelerate, "launch", *launcher, "recipes/multitask.py"),
-        *("--model_name_or_path", encoder, "--data", "sample", "--output_dir", str(output_dir), "--max_length", "40"),
+        *tiny_run(encoder, output_dir),
         *("--max_steps", str(STEPS), "--per_device_train_batch_size", str(16 // processes), "--learning_rate", "1e-3"),
         *("--save_strategy", "steps", "--save_steps", "7", "--eval_strategy", "steps", "--eval_steps", "7"),
         *("--load_best_model_at_end", "false"),
-        *("--bf16", "false", "--head_dropout", "0.1", "--epoch_length", "longest", *words),
+        *("--head_dropout", "0.1", "--epoch_length", "longest", *words),
     ]
 
 

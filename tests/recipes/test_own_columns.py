@@ -8,6 +8,7 @@ import pytest
 
 from extrabert_hf.training.command_line import parse_run
 from extrabert_hf.training.finetune import finetune
+from tests.conftest import tiny_run
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 
@@ -20,10 +21,9 @@ def own_run(tiny_encoder, tmp_path):
     for name, rows in (("train", 24), ("new", 9)):
         lines = [f"a film number {n},{1 + n % 3}" for n in range(rows)]
         (tmp_path / f"{name}.csv").write_text("\n".join(["review,stars", *lines]) + "\n")
-    words = ["--model_name_or_path", tiny_encoder, "--output_dir", str(tmp_path / "run"), "--max_steps", "2"]
-    words += ["--data", str(tmp_path / "train.csv"), "--bf16", "false", "--disable_tqdm", "true"]
-    words += ["--task_name", "stars", "--sentence1_column", "review", "--label_column", "stars"]
-    finetune(parse_run("sst", [*words, "--class_names", "1", "2", "3"]))
+    flags = ["--max_steps", "2", "--task_name", "stars", "--class_names", "1", "2", "3"]
+    flags += ["--sentence1_column", "review", "--label_column", "stars"]
+    finetune(parse_run("sst", tiny_run(tiny_encoder, tmp_path / "run", *flags, data=tmp_path / "train.csv")))
     return tmp_path
 
 

@@ -1,60 +1,52 @@
 import json
-import os
 import re
 import runpy
 import subprocess
 import sys
 import urllib.request
-from pathlib import Path
 
 import pytest
-import torch
-from safetensors.torch import load_file
 
-ROOT = Path(__file__).parents[2]
-CPU_PAIR = ROOT / "recipes" / "configs" / "accelerate" / "two_cpu_processes.yaml"
+from tests.conftest import tiny_run
+from tests.recipe_process import RecipeProcess
+from tests.recipes.processes import ENVIRONMENT, ROOT, launch, run
 
-
-def run(*words, stdin=None, check=True):
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(
-        [str(word) for word in words],
-        cwd=ROOT,
-        env=environment,
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert not check or done.returncode == 0, done.stderr
-    return done
-
-
-def launch(recipe, *words, launcher=(), check=True):
-    accelerate = Path(sys.executable).parent / "accelerate"
-    return run(accelerate, "launch", *launcher, f"recipes/{recipe}.py", *words, check=check)
-
-
-def options(encoder, output_dir):
-    return [
-        *("--model_name_or_path", encoder, "--data", "sample", "--output_dir", output_dir, "--max_length", "40"),
-        *("--num_train_epochs", "2", "--learning_rate", "1e-3", "--bf16", "false"),
-    ]
+EPOCHS = ("--num_train_epochs", "2", "--learning_rate", "1e-3")
 
 
 @pytest.fixture(scope="module")
-def trained(tiny_encoder, tmp_path_factory):
+def process():
+    """A process that runs one recipe after another."""
+    with RecipeProcess(ROOT, ENVIRONMENT) as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def recipe(process):
+    """Runs a recipe with its words, and by default asserts that it succeeds."""
+
+    def run(name, *words, stdin="", check=True):
+        done = process.run(f"recipes/{name}.py", *words, stdin=stdin)
+        assert not check or done.returncode == 0, done.stderr
+        return done
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def trained(recipe, tiny_encoder, tmp_path_factory):
+    """The folder and the outputs of a run of each recipe for one task; one of them with `accelerate launch`."""
     folder = tmp_path_factory.mktemp("runs")
-    outputs = {
-        name: launch(f"sft_{name}", *options(tiny_encoder, folder / name), "--per_device_train_batch_size", "16")
-        for name in ("sst", "para", "sts")
-    }
+    outputs = {}
+    for task in ("sst", "para", "sts"):
+        words = tiny_run(tiny_encoder, folder / task, *EPOCHS, "--per_device_train_batch_size", "16")
+        outputs[task] = launch("recipes/sft_sst.py", *words) if task == "sst" else recipe(f"sft_{task}", *words)
     return folder, outputs
 
 
 @pytest.mark.launch
 @pytest.mark.parametrize("task", ["sst", "para", "sts"])
-def test_each_recipe_trains_and_says_its_score(task, trained):
+def test_each_recipe_trains_and_logs_its_score(task, trained):
     folder, outputs = trained
     metrics = json.loads((folder / task / "metrics.json").read_text())
     name, value = next(iter(metrics["tasks"][task]["scores"]["dev"]["metrics"].items()))
@@ -63,57 +55,14 @@ def test_each_recipe_trains_and_says_its_score(task, trained):
     assert re.search(r"training ExtraBertFor\w+ on cpu: ", outputs[task].stderr)
 
 
-@pytest.mark.launch
-@pytest.mark.parametrize(
-    ("recipe", "words"),
-    [
-        ("sft_sts", ()),
-        ("multitask", ("--head_dropout", 0)),
-        ("multitask", ("--head_dropout", 0, "--mixing", "proportional", "--aggregator", "mean")),
-        ("multitask", ("--head_dropout", 0, "--lora", "true", "--lora_dropout", 0)),
-    ],
-    ids=["separate", "together", "one task a step", "LoRA"],
-)
-def test_two_processes_of_eight_train_the_model_of_one_process_of_sixteen(recipe, words, tiny_encoder, tmp_path):
-    def weights(name, rows_a_device, *launcher):
-        fixed = [*options(tiny_encoder, tmp_path / name), "--per_device_train_batch_size", rows_a_device, *words]
-        launch(recipe, *fixed, "--max_steps", 16, launcher=launcher)  # the full batches of one epoch
-        processes = json.loads((tmp_path / name / "metrics.json").read_text())["training"]["processes"]
-        return processes, load_file(tmp_path / name / "model.safetensors")
-
-    (of_one, one), (of_two, two) = weights("one", 16), weights("two", 8, "--config_file", CPU_PAIR)
-    assert (of_one, of_two) == (1, 2)
-    start = load_file(Path(tiny_encoder) / "model.safetensors")
-    encoder = [name for name in start if "pooler" not in name]
-    moved = torch.cat([(one[f"backbone.{name}"] - start[name]).flatten() for name in encoder]).norm()
-    apart = torch.cat([(one[name] - two[name]).flatten() for name in one]).norm()
-    assert apart < 0.001 * moved  # not number by number: AdamW makes full steps of gradients that are but rounding
-
-
-@pytest.mark.launch
-def test_two_processes_resume_in_mid_epoch_to_the_same_weights(tiny_encoder, tmp_path):
-    def weights(name, *words):
-        fixed = ("--per_device_train_batch_size", 8, "--max_steps", 24, "--load_best_model_at_end", "false")
-        saving = ("--eval_strategy", "no", "--save_strategy", "steps", "--save_steps", 20)  # an epoch has 17 steps
-        launcher = ("--config_file", CPU_PAIR)
-        launch("sft_sts", *options(tiny_encoder, tmp_path / name), *fixed, *saving, *words, launcher=launcher)
-        return load_file(tmp_path / name / "model.safetensors")
-
-    whole = weights("whole")
-    (tmp_path / "resumed").mkdir()
-    (tmp_path / "whole" / "checkpoint-20").rename(tmp_path / "resumed" / "checkpoint-20")
-    resumed = weights("resumed", "--resume_from_checkpoint", "last")
-    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
-
-
 @pytest.fixture(scope="module")
-def multitask(tiny_encoder, tmp_path_factory):
+def multitask(recipe, tiny_encoder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("multitask")
-    return folder, launch("multitask", *options(tiny_encoder, folder))
+    return folder, recipe("multitask", *tiny_run(tiny_encoder, folder, *EPOCHS))
 
 
 @pytest.mark.launch
-def test_the_multitask_recipe_trains_and_says_each_tasks_score(multitask):
+def test_the_multitask_recipe_trains_and_logs_each_tasks_score(multitask):
     folder, output = multitask
     metrics = json.loads((folder / "metrics.json").read_text())
     for task in ("sst", "para", "sts"):
@@ -123,80 +72,65 @@ def test_the_multitask_recipe_trains_and_says_each_tasks_score(multitask):
 
 
 @pytest.mark.launch
-def test_one_task_of_a_multitask_model_is_evaluated_and_predicted(multitask, tmp_path):
+def test_one_task_of_a_multitask_model_is_evaluated_and_predicted(multitask, recipe):
     folder, _ = multitask
-    done = run(sys.executable, "recipes/evaluate_model.py", folder, "--task", "para", "--data", "sample")
+    done = recipe("evaluate_model", folder, "--task", "para", "--data", "sample")
     expected = json.loads((folder / "metrics.json").read_text())["tasks"]["para"]["scores"]["dev"]["metrics"]
     assert f"{expected['accuracy']:.3f}" in done.stdout
-    words = ("recipes/predict.py", folder, "-", "--output", "-", "--task")
-    done = run(sys.executable, *words, "sst", stdin="A warm and funny film.\n")
+    words = ("predict", folder, "-", "--output", "-", "--task")
+    done = recipe(*words, "sst", stdin="A warm and funny film.\n")
     assert json.loads(done.stdout)["label"].split()[-1] in ("negative", "neutral", "positive")
-    done = run(sys.executable, *words, "mnli", stdin="x\n", check=False)
+    done = recipe(*words, "mnli", stdin="x\n", check=False)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "`task` must be one of 'para', 'sst', 'sts'" in done.stderr  # as config.json orders them
 
 
 @pytest.mark.launch
-def test_table1_runs_a_row_and_writes_the_table(tiny_encoder, tmp_path):
-    words = [*options(tiny_encoder, tmp_path / "table1"), "--rows", "rr_cs_gs", "--max_steps", "3"]
-    done = launch("table1", *words)
+def test_table1_runs_a_row_and_writes_the_table(recipe, tiny_encoder, tmp_path):
+    words = tiny_run(tiny_encoder, tmp_path / "table1", *EPOCHS, "--rows", "rr_cs_gs", "--max_steps", "3")
+    done = recipe("table1", *words)
     assert "RR + CS + GS" in done.stdout
     assert (tmp_path / "table1" / "table1.md").is_file()
 
 
 @pytest.mark.launch
-def test_evaluate_model_gives_the_score_of_the_run(trained, tmp_path):
+def test_evaluate_model_prints_the_score_of_the_run(trained, recipe, tmp_path):
     folder, _ = trained
     scores = tmp_path / "scores.json"
-    words = ("recipes/evaluate_model.py", folder / "sts", "--data", "sample", "--output", scores)
-    done = run(sys.executable, *words)
+    done = recipe("evaluate_model", folder / "sts", "--data", "sample", "--output", scores)
     expected = json.loads((folder / "sts" / "metrics.json").read_text())["tasks"]["sts"]["scores"]["dev"]["metrics"]
     assert json.loads(scores.read_text())["metrics"] == expected
     assert f"{expected['pearson']:.3f}" in done.stdout
 
 
 @pytest.mark.launch
-def test_a_finished_model_is_calibrated(trained, tmp_path):
+def test_a_finished_model_is_calibrated(trained, recipe, tmp_path):
     folder, _ = trained
     rows = ("--data", ROOT / "extrabert_hf" / "data" / "samples" / "quora-train.csv")
-    done = run(sys.executable, "recipes/calibrate.py", folder / "para", *rows, "--output_dir", tmp_path / "calibrated")
+    done = recipe("calibrate", folder / "para", *rows, "--output_dir", tmp_path / "calibrated")
     report = json.loads((tmp_path / "calibrated" / "calibration.json").read_text())
     assert f"nll {report['before']['nll']:.3f} -> {report['after']['nll']:.3f}" in done.stderr
-    run(sys.executable, "recipes/evaluate_model.py", tmp_path / "calibrated", *rows)
+    recipe("evaluate_model", tmp_path / "calibrated", *rows)
 
 
 @pytest.mark.launch
-def test_two_processes_predict_what_one_does(trained, tmp_path):
+def test_predict_reads_standard_input_and_writes_standard_output(trained, recipe):
     folder, _ = trained
-    lines = [f"A dog {n % 7} runs,cat number {n}" for n in range(12_000)]  # two parts
-    (tmp_path / "in.csv").write_text("sentence1,sentence2\n" + "\n".join(lines) + "\n")
-    words = [folder / "sts", tmp_path / "in.csv", "--output"]
-    run(sys.executable, "recipes/predict.py", *words, tmp_path / "one.csv")
-    done = launch("predict", *words, tmp_path / "two.csv", launcher=("--config_file", CPU_PAIR))
-    assert done.stderr.count("12,000 predictions in") == 1
-    assert (tmp_path / "two.csv").read_bytes() == (tmp_path / "one.csv").read_bytes()
-
-
-@pytest.mark.launch
-def test_predict_reads_standard_input_and_writes_standard_output(trained):
-    folder, _ = trained
-    words = ("recipes/predict.py", folder / "sst", "-", "--output", "-")
-    done = run(sys.executable, *words, stdin="A warm and funny film.\nDull.\n")
+    done = recipe("predict", folder / "sst", "-", "--output", "-", stdin="A warm and funny film.\nDull.\n")
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert [row["sentence1"] for row in rows] == ["A warm and funny film.", "Dull."]
 
 
 @pytest.mark.launch
-def test_a_finished_run_is_reported(trained, tmp_path):
+def test_a_finished_run_is_reported(trained, recipe, tmp_path):
     folder, _ = trained
-    done = run(sys.executable, "recipes/report.py", folder / "sst", "--output", tmp_path / "report.html")
+    done = recipe("report", folder / "sst", "--output", tmp_path / "report.html")
     assert (
         done.stdout.strip() == str(tmp_path / "report.html")
         and "very negative" in (tmp_path / "report.html").read_text()
     )
 
 
-@pytest.mark.launch
 @pytest.mark.launch
 def test_the_demo_serves_its_page(trained):
     pytest.importorskip("gradio", reason="needs the extra `demo`")
@@ -210,17 +144,18 @@ def test_the_demo_serves_its_page(trained):
             process.kill()  # an interrupt may be ignored, as by what a shell has put into the background
 
 
-def test_an_answer_is_explained(trained, tmp_path):
+@pytest.mark.launch
+def test_a_prediction_is_explained(trained, recipe, tmp_path):
     folder, _ = trained
-    words = ("recipes/explain.py", folder / "para", "A warm film .", "A cold film .", "--html", tmp_path / "why.html")
-    lines = run(sys.executable, *words).stdout.splitlines()
+    words = (folder / "para", "A warm film .", "A cold film .", "--html", tmp_path / "why.html")
+    lines = recipe("explain", *words).stdout.splitlines()
     assert re.match(r"(not )?paraphrase, \d+\.\d %$", lines[0]) and lines[1].startswith("[CLS] .")
     assert lines[-1].split()[0] == "sum" and "warm" in (tmp_path / "why.html").read_text()
 
 
 @pytest.mark.launch
-def test_rows_are_audited_task_by_task(tmp_path):
-    done = run(sys.executable, "recipes/audit_data.py", "--data", "sample", "--json", tmp_path / "audit.json")
+def test_rows_are_audited_task_by_task(recipe, tmp_path):
+    done = recipe("audit_data", "--data", "sample", "--json", tmp_path / "audit.json")
     assert list(json.loads((tmp_path / "audit.json").read_text())) == ["sst", "para", "sts"]
     assert [page.split()[0] for page in done.stdout.split("\n\n") if page.strip()] == ["sst", "para", "sts"]
 

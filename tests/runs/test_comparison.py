@@ -16,8 +16,8 @@ GENERATOR = np.random.default_rng(0)
 LABELS = {"para": GENERATOR.integers(2, size=ROWS), "sts": GENERATOR.uniform(0, 5, size=ROWS)}
 
 
-def results(task, *answers, labels=None):
-    """Results of runs that know the rows of the given shares."""
+def results(task, *shares, labels=None):
+    """Results of runs that predict the given shares of the rows right."""
     labels = LABELS[task] if labels is None else labels
     wrong = 1 - labels if task == "para" else labels[::-1]
     runs = tuple(
@@ -29,7 +29,7 @@ def results(task, *answers, labels=None):
             np.where(np.arange(ROWS) < ROWS * share, labels, wrong),
             None,
         )
-        for seed, share in enumerate(answers)
+        for seed, share in enumerate(shares)
     )
     return TaskResults(PAPER_TASKS[task], runs)
 

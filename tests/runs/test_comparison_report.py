@@ -17,9 +17,11 @@ def run(tmp_path):
 
     def write(name, share, seed=1):
         folder = tmp_path / name
-        answers = np.where(np.arange(len(LABELS)) < share * len(LABELS), LABELS, 1 - LABELS)
+        predictions = np.where(np.arange(len(LABELS)) < share * len(LABELS), LABELS, 1 - LABELS)
         majority = {"para": {"accuracy": 0.6}}
-        write_finished_run(folder, "para", range(len(LABELS)), LABELS.tolist(), answers, majority=majority, seed=seed)
+        write_finished_run(
+            folder, "para", range(len(LABELS)), LABELS.tolist(), predictions, majority=majority, seed=seed
+        )
         return str(folder)
 
     return write

@@ -26,7 +26,7 @@ def test_a_run_is_compared_with_a_copy_of_itself(tmp_path):
 
 
 @pytest.mark.parametrize("missing", ["metrics.json", "scored/sts-dev.csv"])
-def test_a_run_without_a_file_is_refused_in_one_line(missing, tmp_path):
+def test_a_run_without_a_file_is_an_error_of_one_line(missing, tmp_path):
     copy = shutil.copytree(RUN, tmp_path / "copy")
     (copy / missing).unlink()
     with pytest.raises(ValueError, match=str(copy)) as caught:

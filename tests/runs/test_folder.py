@@ -11,6 +11,7 @@ from extrabert_hf.runs.records import BestScore
 from extrabert_hf.runs.scored import write_scored
 from extrabert_hf.training.command_line import parse_multitask_run
 from extrabert_hf.training.finetune import finetune
+from tests.conftest import tiny_run
 
 from .finished_runs import write_finished_run
 
@@ -111,12 +112,9 @@ def test_missing_metrics_are_named(tmp_path):
 @pytest.mark.filterwarnings("ignore::extrabert_hf.evaluation.metrics.ConstantInputWarning")
 def test_every_name_is_what_a_run_leaves(tiny_encoder, tmp_path):
     run = RunFolder(tmp_path / "run")
-    words = ["--model_name_or_path", tiny_encoder, "--data", "sample", "--output_dir", str(run.path)]
-    words += ["--tasks", "sst", "sts", "--max_steps", "2", "--max_length", "40", "--bf16", "false"]
-    words += ["--eval_strategy", "steps", "--eval_steps", "2", "--save_strategy", "steps", "--save_steps", "2"]
-    metrics = finetune(
-        parse_multitask_run([*words, "--keep_best_per_task", "true", "--lora", "true", "--disable_tqdm", "true"])
-    )
+    flags = ["--tasks", "sst", "sts", "--max_steps", "2", "--keep_best_per_task", "true", "--lora", "true"]
+    flags += ["--eval_strategy", "steps", "--eval_steps", "2", "--save_strategy", "steps", "--save_steps", "2"]
+    metrics = finetune(parse_multitask_run(tiny_run(tiny_encoder, run.path, *flags)))
     left = [run.metrics_file, run.report_file, run.audit_file, run.rejected_rows_file, run.trainer_state_file]
     left += [run.conflicts_file, run.config_file, run.weights_file, run.tokenizer_config_file]
     left += [run.last_checkpoint / RunFolder.TRAINER_STATE]

@@ -78,6 +78,7 @@ def test_the_figures_stand_beside_the_page(page):
     assert drawn == {f"{kind}.{form}" for kind in kinds for form in ("png", "svg")} | {"notes.txt"}
 
 
+@pytest.mark.launch
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 def test_in_a_browser_the_errors_sort_and_filter_without_an_error_on_the_console(page, tmp_path):
     path, predictions, _ = page

@@ -8,24 +8,22 @@ from extrabert_hf.runs.comparison import compare_all, comparison_cells, read_sid
 from extrabert_hf.runs.report import report_finished
 from extrabert_hf.training.command_line import parse_multitask_run, parse_run
 from extrabert_hf.training.finetune import finetune
+from tests.conftest import tiny_run
 
 pytestmark = pytest.mark.filterwarnings("ignore::extrabert_hf.evaluation.metrics.ConstantInputWarning")
 
 
 @pytest.mark.parametrize("task", ["sts", "multitask"])
-def test_a_run_leaves_its_report_and_a_finished_one_gets_the_same(task, tiny_encoder, tmp_path):
-    words = ["--model_name_or_path", tiny_encoder, "--data", "sample", "--output_dir", str(tmp_path / "run")]
-    words += ["--num_train_epochs", "1", "--max_length", "40", "--bf16", "false", "--disable_tqdm", "true"]
-    words += ["--logging_steps", "5"]
-    finetune(parse_multitask_run(words) if task == "multitask" else parse_run(task, words))
-    first = (tmp_path / "run" / "report.html").read_text()
-    output = report_finished([str(tmp_path / "run")], tmp_path / "again.html")
+def test_a_run_leaves_its_report_and_a_finished_one_gets_the_same(task, finished_run, tmp_path):
+    folder = finished_run(task)
+    first = (folder / "report.html").read_text()
+    output = report_finished([str(folder)], tmp_path / "again.html")
 
     def without_pictures(text):
         return re.sub(r"data:image/png;base64,[^\"]+", "", text)
 
     assert without_pictures(output.read_text()) == without_pictures(first)
-    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())["tasks"]
+    metrics = json.loads((folder / "metrics.json").read_text())["tasks"]
     for name in ("sst", "para", "sts") if task == "multitask" else ("sts",):
         assert f'<h2 id="{name}">' in first
         for value in metrics[name]["scores"]["dev"]["metrics"].values():
@@ -48,10 +46,9 @@ def test_a_run_without_a_seed_is_named(run_of):
 
 
 def test_two_runs_stand_side_by_side_with_their_differences(tiny_encoder, tmp_path):
+    flags = ["--max_steps", "20", "--learning_rate", "1e-2", "--logging_steps", "5", "--seed"]
     for name, seed in (("first", "1"), ("second", "2")):
-        words = ["--model_name_or_path", tiny_encoder, "--data", "sample", "--output_dir", str(tmp_path / name)]
-        words += ["--max_steps", "20", "--max_length", "40", "--bf16", "false", "--disable_tqdm", "true"]
-        finetune(parse_run("sts", [*words, "--seed", seed, "--learning_rate", "1e-2", "--logging_steps", "5"]))
+        finetune(parse_run("sts", tiny_run(tiny_encoder, tmp_path / name, *flags, seed)))
     words = [str(tmp_path / "first"), f"other={tmp_path / 'second'}"]
     page = report_finished(words, tmp_path / "pages" / "both.html")
     text = page.read_text()
@@ -76,10 +73,9 @@ def test_two_runs_stand_side_by_side_with_their_differences(tiny_encoder, tmp_pa
 
 
 def test_runs_whose_tasks_are_not_the_same_say_whose_each_is_and_what_is_not_compared(tiny_encoder, tmp_path):
-    words = ["--model_name_or_path", tiny_encoder, "--data", "sample", "--max_steps", "4", "--max_length", "40"]
-    words += ["--bf16", "false", "--disable_tqdm", "true"]
-    finetune(parse_run("sts", [*words, "--output_dir", str(tmp_path / "one")]))
-    finetune(parse_multitask_run([*words, "--tasks", "sst", "sts", "--output_dir", str(tmp_path / "two")]))
+    steps = ["--max_steps", "4"]
+    finetune(parse_run("sts", tiny_run(tiny_encoder, tmp_path / "one", *steps)))
+    finetune(parse_multitask_run(tiny_run(tiny_encoder, tmp_path / "two", *steps, "--tasks", "sst", "sts")))
     page = report_finished([str(tmp_path / "one"), str(tmp_path / "two")], tmp_path / "both.html").read_text()
     assert "Not compared, because at least one run does not have the task: sst." in page
     assert "prediction of two" in re.search(r'<table id="errors-sst">.*?</table>', page, re.DOTALL)[0]
@@ -93,10 +89,8 @@ def test_other_rows_than_the_run_was_scored_on_are_refused(file, tiny_encoder, t
     for split in ("train", "dev"):
         rows = [f"{n},a man plays {n},a woman plays {n},{n % 6}" for n in range(12)]
         (data / f"sts-{split}.csv").write_text("id,sentence1,sentence2,similarity\n" + "\n".join(rows) + "\n")
-    words = ["--model_name_or_path", tiny_encoder, "--data", str(data), "--max_steps", "2", "--max_length", "40"]
-    words += ["--bf16", "false", "--disable_tqdm", "true"]
     for name in ("one", "two"):
-        finetune(parse_run("sts", [*words, "--output_dir", str(tmp_path / name)]))
+        finetune(parse_run("sts", tiny_run(tiny_encoder, tmp_path / name, "--max_steps", "2", data=data)))
     changed = tmp_path / "one" / "scored" / "sts-dev.csv" if file == "a run's" else data / "sts-dev.csv"
     changed.write_text(changed.read_text().replace("\n3,", "\n33,"))
     message = "must have the same ids and labels" if file == "a run's" else "`runs` must have unchanged dev rows"

@@ -77,7 +77,7 @@ def test_the_corners_have_each_choice_and_each_end(space):
         ("parameters: [", "`space` must be YAML"),
     ],
 )
-def test_a_space_that_cannot_be_searched_is_named_in_one_line(space, text, message):
+def test_a_space_that_cannot_be_searched_is_an_error_of_one_line(space, text, message):
     with pytest.raises(InputError, match=message) as caught:
         space(text)
     assert "\n" not in str(caught.value)

@@ -117,14 +117,14 @@ def test_a_trial_whose_plan_was_taken_counts_for_nothing(study):
     assert len(study.trials) == 3 and [trial.value for trial in finished_trials(study)] == [0.5]
 
 
-def test_a_storage_that_cannot_be_opened_is_named_in_one_line(tmp_path):
+def test_a_storage_that_cannot_be_opened_is_an_error_of_one_line(tmp_path):
     for storage in ("nonsense", f"sqlite:///{tmp_path}/missing/study.db"):
         with pytest.raises(InputError, match="`storage` can't be opened") as caught:
             open_study(SearchArguments(output_dir=str(tmp_path), storage=storage))
         assert "\n" not in str(caught.value)
 
 
-def test_what_a_search_cannot_be_told_is_named():
+def test_flags_that_a_search_does_not_take_are_named():
     with pytest.raises(InputError, match="`task` must be one of 'sst', 'para', 'sts', 'multitask', got 'nli'"):
         SearchArguments(task="nli")
     with pytest.raises(InputError, match="`workers` must be 1 or more, got 0"):

@@ -135,7 +135,7 @@ def test_a_model_with_adapters_by_task_is_exported_by_task(saved, random_batch):
     torch.testing.assert_close(one(**batch).logits, model(task="para", **batch).logits, rtol=0, atol=1e-4)
 
 
-def test_without_rows_the_user_is_told_that_no_parity_was_measured(saved, caplog):
+def test_without_rows_a_message_says_that_no_parity_was_measured(saved, caplog):
     folder = saved(ExtraBertForSimilarity)
     with caplog.at_level(logging.INFO, "extrabert_hf"):
         assert run_export(folder, ExportArguments(format="safetensors")) is None
@@ -143,7 +143,7 @@ def test_without_rows_the_user_is_told_that_no_parity_was_measured(saved, caplog
     assert not (Path(folder) / "export" / "safetensors" / "parity.json").exists()
 
 
-def test_rows_that_can_not_be_read_are_told_before_anything_is_written(saved, tmp_path):
+def test_rows_that_cannot_be_read_are_an_error_before_anything_is_written(saved, tmp_path):
     folder = saved(ExtraBertForSimilarity)
     with pytest.raises(InputError, match="nowhere"):
         run_export(folder, ExportArguments(format="safetensors", data=str(tmp_path / "nowhere.csv")))
@@ -177,7 +177,7 @@ def test_the_models_own_folder_is_never_written_to(saved):
         ("someone/extrabert-sts", None, "export/extrabert-sts/onnx"),
     ],
 )
-def test_an_export_goes_beside_the_model_unless_told(name, task, folder, monkeypatch, tmp_path):
+def test_an_export_goes_beside_the_model_by_default(name, task, folder, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert ExportArguments(task=task).folder_for(name) == Path(folder)
 

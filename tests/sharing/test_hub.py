@@ -16,6 +16,8 @@ from transformers import AutoModel
 
 from extrabert_hf import ExtraBertForSimilarity
 from extrabert_hf.pretrained.lora import merge_lora, save_adapter, with_lora
+from tests.conftest import tiny_run
+from tests.recipe_process import RecipeProcess
 from tests.sharing.hub_server import TOKEN, HubServer
 
 pytestmark = [
@@ -96,23 +98,13 @@ def process(settings):
 @pytest.fixture(scope="module")
 def recipes(settings):
     """A process that runs one recipe after another."""
-    words = [sys.executable, str(Path(__file__).with_name("recipe_process.py"))]
-    with subprocess.Popen(
-        words, cwd=ROOT, env=INHERITED | settings, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as running:
-        yield running
-        running.stdin.close()
+    with RecipeProcess(ROOT, INHERITED | settings) as process:
+        yield process
 
 
 @pytest.fixture
 def recipe(recipes):
-    def run(*words, **environment):
-        line = json.dumps([[*map(str, words)], environment])
-        recipes.stdin.write(line + "\n")
-        recipes.stdin.flush()
-        return subprocess.CompletedProcess(words, *json.loads(recipes.stdout.readline()))
-
-    return run
+    return recipes.run
 
 
 @pytest.fixture
@@ -145,8 +137,7 @@ def files_with_the_token(*folders):
 def test_a_run_that_pushes_is_loaded_by_its_id_without_the_package(
     task, hub, process, logits_without_the_package, tiny_encoder, random_batch, tmp_path
 ):
-    words = ["--model_name_or_path", tiny_encoder, "--data", "sample", "--output_dir", tmp_path / "run"]
-    words += ["--num_train_epochs", "1", "--max_length", "40", "--bf16", "false", "--disable_tqdm", "true"]
+    words = tiny_run(tiny_encoder, tmp_path / "run", "--num_train_epochs", "1")
     words += ["--push_to_hub", "true", "--hub_private_repo", "true", "--hub_token", TOKEN, "--hub_model_id", "shared"]
     recipe = "recipes/multitask.py" if task == "multitask" else f"recipes/sft_{task}.py"
     done = process(recipe, *words, HF_TOKEN="")
@@ -236,7 +227,7 @@ FAULTS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_push_that_fails_says_so_in_one_line_and_works_when_tried_again(fault, hub, push, run_of):
+def test_a_push_that_fails_is_an_error_of_one_line_and_works_when_tried_again(fault, hub, push, run_of):
     environment, broken, message = FAULTS[fault]
     folder = run_of("sts")
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
@@ -265,7 +256,7 @@ def test_a_push_that_fails_says_so_in_one_line_and_works_when_tried_again(fault,
     assert repository.private and repository.files["model.safetensors"] == (folder / "model.safetensors").read_bytes()
 
 
-def test_a_hub_out_of_reach_is_told_in_one_line(process, run_of):
+def test_a_hub_out_of_reach_is_an_error_of_one_line(process, run_of):
     done = process("recipes/push_to_hub.py", run_of("sts"), HF_ENDPOINT="http://127.0.0.1:9")
     assert done.returncode == 2
     assert re.match(r"error: the connection to the Hub broke off on 'extrabert-sts': ", last_line(done))
@@ -289,7 +280,7 @@ def test_the_one_line_stands_last_behind_all_progress_bars(hub, process, run_of,
     ]
 
 
-def test_a_card_that_the_hub_does_not_take_is_told(hub, push, run_of):
+def test_a_card_that_the_hub_does_not_accept_is_an_error(hub, push, run_of):
     hub.card_errors = ["license must be one of mit, ..."]
     done = push(run_of("sts"), "--hub_license", "mine", "--hub_model_id", "new")
     assert done.returncode == 2
@@ -297,7 +288,7 @@ def test_a_card_that_the_hub_does_not_take_is_told(hub, push, run_of):
     assert "license must be one of mit" in last_line(done)
 
 
-def test_a_collection_that_cannot_be_made_is_told_with_all_folders(hub, push, run_of):
+def test_the_error_of_a_collection_that_cannot_be_made_names_all_folders(hub, push, run_of):
     hub.fail("POST", "/api/collections", 500, times=1000)
     folders = [run_of("sts"), run_of("sst")]
     done = push(*folders, "--collection", "Two")
@@ -316,7 +307,7 @@ def test_a_connection_that_breaks_off_once_is_taken_up_again(hub, push, run_of):
     assert "cut" in [status for _, _, status in hub.log]
 
 
-def test_a_name_that_is_taken_is_left_alone_unless_told(hub, push, run_of):
+def test_a_name_that_is_taken_is_left_alone_by_default(hub, push, run_of):
     sts, sst = run_of("sts"), run_of("sst")
     assert push(sts, "--hub_model_id", "taken").returncode == 0
     done = push(sst, "--hub_model_id", "taken")
@@ -334,7 +325,7 @@ def test_a_name_that_is_taken_is_left_alone_unless_told(hub, push, run_of):
 
 
 def test_a_run_that_could_not_push_says_so_before_it_trains(hub, recipe, tiny_encoder, tmp_path):
-    words = ["--model_name_or_path", tiny_encoder, "--data", "sample", "--output_dir", tmp_path / "run"]
+    words = tiny_run(tiny_encoder, tmp_path / "run")
     done = recipe("recipes/sft_sts.py", *words, "--push_to_hub", "true", HF_TOKEN="hf_wrong")
     assert done.returncode == 2
     assert re.match(r"error: the Hub does not accept the token \(401\) for 'extrabert-run'", last_line(done))

@@ -190,13 +190,13 @@ def test_adapters_by_task_are_exported_one_task_at_a_time(tiny_encoder, tmp_path
 
 
 @pytest.mark.parametrize("package", ["onnx", "onnxscript", "onnxruntime"])
-def test_a_missing_package_is_told_with_its_extra(package, tiny_encoder, tmp_path, monkeypatch):
+def test_a_missing_package_is_named_with_its_extra(package, tiny_encoder, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(InputError, match=rf"^the export needs {package}: pip install 'extrabert_hf\[export\]'$"):
         export_onnx(shaken_model(ExtraBertForSentiment, tiny_encoder), None, tmp_path)
 
 
-def test_pairs_read_jointly_are_exported_of_one_task(tiny_encoder, tmp_path):
+def test_a_cross_encoder_is_exported_of_one_task(tiny_encoder, tmp_path):
     model = shaken_model(ExtraBertForSimilarity, tiny_encoder, pair_encoding="cross_encoder").eval()
     path = export_onnx(model, AutoTokenizer.from_pretrained(tiny_encoder), tmp_path)
     session, graph = open_session(path), LogitsOfAllTasks(model)

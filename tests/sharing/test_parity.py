@@ -148,7 +148,7 @@ def test_scores_that_move_are_predictions_that_move():
     assert entry.same_class is None
 
 
-def test_threads_are_those_told_and_then_as_before():
+def test_threads_are_set_and_then_restored():
     seen = []
     spy = Variant("spy", lambda columns: seen.append(torch.get_num_threads()) or np.eye(5)[: len(columns[0])], 1)
     before = torch.get_num_threads()

@@ -80,6 +80,7 @@ def test_the_models_score_is_five_times_the_folders_cosine(pooling, similarity_m
     assert loaded.max_seq_length == tokenizer.model_max_length == 48
 
 
+@pytest.mark.launch
 def test_a_folder_is_loaded_without_the_package(similarity_model, tokenizer, tmp_path):
     folders, expected = [], []
     for pooling in ("multiplicative", "mean", "dot"):
@@ -165,7 +166,7 @@ def test_a_folder_of_other_cosines_is_refused(similarity_model, tokenizer, tmp_p
         export_sentence_transformers(similarity_model("multiplicative"), tokenizer, tmp_path)
 
 
-def test_a_missing_package_is_told_with_its_extra(similarity_model, tokenizer, tmp_path, monkeypatch):
+def test_a_missing_package_is_named_with_its_extra(similarity_model, tokenizer, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)
     with pytest.raises(
         InputError, match=r"^the export needs sentence-transformers: pip install 'extrabert_hf\[export"

@@ -121,13 +121,13 @@ def test_the_metric_of_the_task_picks_the_best_checkpoint(tmp_path):
         ("task: {class_names: [no, yes]}", (), r"put yes, no, on and off in quotes\), got \[False, True\]"),
     ],
 )
-def test_what_cannot_be_used_is_named_in_one_line(tmp_path, yaml, argv, message):
+def test_what_cannot_be_used_is_an_error_of_one_line(tmp_path, yaml, argv, message):
     with pytest.raises(InputError, match=message) as caught:
         run_of(tmp_path, yaml, argv)
     assert "\n" not in str(caught.value)
 
 
-def test_single_sentences_are_not_read_jointly(tmp_path):
+def test_single_sentences_have_no_cross_encoder(tmp_path):
     with pytest.raises(
         InputError, match="`pair_encoding` 'cross_encoder' is for pairs, but 'sst' has single sentences"
     ):
@@ -226,7 +226,7 @@ by_task:
         ("by_task: {sst: [a]}", (), "`by_task` must hold"),
     ],
 )
-def test_what_cannot_be_used_in_a_multitask_run_is_named_in_one_line(tmp_path, yaml, argv, message):
+def test_what_cannot_be_used_in_a_multitask_run_is_an_error_of_one_line(tmp_path, yaml, argv, message):
     with pytest.raises(InputError, match=message) as caught:
         multitask_run_of(tmp_path, yaml, argv)
     assert "\n" not in str(caught.value)

@@ -1,5 +1,6 @@
 import csv
 import json
+from functools import cache
 
 import pytest
 import torch
@@ -16,19 +17,34 @@ from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.tasks import PAPER_TASKS
 from extrabert_hf.training.command_line import parse_multitask_run, parse_run
 from extrabert_hf.training.finetune import finetune, limit_length
+from tests.conftest import tiny_run
 
-# a random encoder of 16 dimensions often answers one class for every row
+# a random encoder of 16 dimensions often predicts one class for every row
 pytestmark = pytest.mark.filterwarnings("ignore::extrabert_hf.evaluation.metrics.ConstantInputWarning")
 
 CLASSES = {"sst": ExtraBertForSentiment, "para": ExtraBertForParaphrase, "sts": ExtraBertForSimilarity}
 
 
+FLAGS = ("--num_train_epochs", "2", "--learning_rate", "1e-3")
+
+
+@pytest.fixture(scope="module")
+def plain_run(tiny_encoder, tmp_path_factory):
+    """Trains a task as `train` does, once for all tests that only read the folder; returns metrics and folder."""
+
+    @cache
+    def run(task):
+        folder = tmp_path_factory.mktemp(task) / "run"
+        return finetune(parse_run(task, tiny_run(tiny_encoder, folder, *FLAGS))), folder
+
+    return run
+
+
 @pytest.fixture
 def train(tiny_encoder, tmp_path):
     def run(task, *argv, output="run", data="sample"):
-        words = ["--model_name_or_path", tiny_encoder, "--data", data, "--output_dir", str(tmp_path / output)]
-        fixed = ["--bf16", "false", "--disable_tqdm", "true", "--num_train_epochs", "2", "--learning_rate", "1e-3"]
-        argv = [*words, *fixed, "--max_length", "40", *argv]
+        flags = [*FLAGS, *argv]
+        argv = tiny_run(tiny_encoder, tmp_path / output, *flags, data=data)
         return finetune(parse_multitask_run(argv) if task == "multitask" else parse_run(task, argv))
 
     return run
@@ -39,9 +55,8 @@ def dev_metrics(metrics, task):
 
 
 @pytest.mark.parametrize("task", CLASSES)
-def test_a_run_leaves_model_scores_and_predictions(task, train, tmp_path):
-    metrics = train(task)
-    folder = tmp_path / "run"
+def test_a_run_leaves_model_scores_and_predictions(task, plain_run):
+    metrics, folder = plain_run(task)
     assert RunFolder(folder).read_metrics() == metrics
     assert type(AutoModel.from_pretrained(folder)) is CLASSES[task]
     assert list(metrics.tasks) == [task]
@@ -58,23 +73,22 @@ def test_a_run_leaves_model_scores_and_predictions(task, train, tmp_path):
 
 
 @pytest.mark.parametrize("task", CLASSES)
-def test_a_saved_model_scores_as_its_run_did(task, train, tmp_path):
-    metrics = train(task)
-    trained = load_model(str(tmp_path / "run"))
+def test_a_saved_model_scores_as_its_run_did(task, plain_run):
+    metrics, folder = plain_run(task)
+    trained = load_model(str(folder))
     assert trained.tokenizer.model_max_length == 40
     rows = load_split(trained.task, "sample").splits["dev"]
     predictions = Predictor((trained,)).predict(rows)
     assert predictions.score().metrics == dev_metrics(metrics, task)
     written = dict(
-        line.split(" , ")
-        for line in (tmp_path / "run" / "predictions" / f"{task}-dev.csv").read_text().splitlines()[1:]
+        line.split(" , ") for line in (folder / "predictions" / f"{task}-dev.csv").read_text().splitlines()[1:]
     )
     assert {row_id: float(value) for row_id, value in written.items()} == dict(
         zip(rows["id"], predictions.values.tolist(), strict=True)
     )
 
 
-def test_rows_are_audited_and_cleaned_where_told(train, tmp_path):
+def test_rows_are_audited_and_cleaned_by_flags(train, tmp_path):
     rows = [("a dog runs", "a cat sits", 1.0), ("a man sings", "a man sings", 5.0), ("it rains", "it snows", 2.0)]
     write = [f"{a}\t{b}\t{label}" for a, b, label in [*rows * 2, ("the end", "an end", 4.0)]]
     for name, lines in (("train", write), ("dev", [f"{a}\t{b}\t{label}" for a, b, label in rows[:2]])):
@@ -171,9 +185,8 @@ def test_the_checkpoint_of_the_smallest_error_is_kept(train, tmp_path):
     assert dev_metrics(metrics, "sts")["mse"] == pytest.approx(min(errors), rel=1e-4)
 
 
-def test_a_saved_model_takes_what_its_tokenizer_gives(train, tmp_path):
-    train("sst")
-    trained = load_model(str(tmp_path / "run"))
+def test_a_saved_model_takes_the_batch_of_its_tokenizer(plain_run):
+    trained = load_model(str(plain_run("sst")[1]))
     assert trained.model(**trained.tokenizer("A warm film .", return_tensors="pt")).logits.shape == (1, 5)
 
 
@@ -186,7 +199,7 @@ def test_a_saved_tokenizer_of_bert_gives_what_the_model_takes(tmp_path):
     assert set(AutoTokenizer.from_pretrained(tmp_path)("A warm film .")) == {"input_ids", "attention_mask"}
 
 
-def test_going_on_from_a_joint_model_leaves_its_length_as_it_was(tiny_encoder, tmp_path):
+def test_going_on_from_a_cross_encoder_leaves_its_length_as_it_was(tiny_encoder, tmp_path):
     task, lengths = PAPER_TASKS["para"], []
     name = tiny_encoder
     for again in range(3):
@@ -199,7 +212,7 @@ def test_going_on_from_a_joint_model_leaves_its_length_as_it_was(tiny_encoder, t
     assert lengths == [model.config.backbone_config.max_position_embeddings // 2 - 1] * 3
 
 
-def test_joint_pairs_need_a_tokenizer_with_a_token_before_the_sentence(tiny_encoder):
+def test_a_cross_encoder_needs_a_tokenizer_with_a_token_before_the_sentence(tiny_encoder):
     model, tokenizer = build_model(tiny_encoder, PAPER_TASKS["para"], pair_encoding="cross_encoder")
     limit_length(tokenizer, model, None)
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
@@ -229,15 +242,15 @@ def test_early_stopping_ends_a_run_that_no_longer_improves(train, tmp_path):
         assert state["epoch"] == 3.0  # the first, and two that are not better
 
 
-def test_training_goes_on_from_a_model_of_ours(train, tmp_path):
-    train("sts")
-    before = load_model(str(tmp_path / "run")).model.state_dict()
+def test_training_goes_on_from_a_model_of_ours(train, plain_run, tmp_path):
+    _, folder = plain_run("sts")
+    before = load_model(str(folder)).model.state_dict()
     frozen = ("--learning_rate", "0", "--head_learning_rate", "0", "--num_train_epochs", "1")
-    train("sts", "--model_name_or_path", str(tmp_path / "run"), *frozen, output="further")
+    train("sts", "--model_name_or_path", str(folder), *frozen, output="further")
     after = load_model(str(tmp_path / "further")).model.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
     with pytest.raises(InputError, match="must be an encoder or an ExtraBertForSentiment"):
-        train("sst", "--model_name_or_path", str(tmp_path / "run"), output="other")
+        train("sst", "--model_name_or_path", str(folder), output="other")
 
 
 def test_a_multitask_run_leaves_one_model_and_each_tasks_scores(train, tmp_path):
@@ -323,7 +336,7 @@ def test_tasks_that_are_not_trained_are_scored_as_they_were_drawn(train):
         (("--resume_from_checkpoint", "nowhere"), "must be 'last' or a checkpoint folder, got 'nowhere'"),
     ],
 )
-def test_what_cannot_be_used_is_named_in_one_line(train, argv, message):
+def test_what_cannot_be_used_is_an_error_of_one_line(train, argv, message):
     with pytest.raises(InputError, match=message) as caught:
         train("para", *argv)
     assert "\n" not in str(caught.value)

@@ -12,9 +12,9 @@ from extrabert_hf.pretrained.loading import load_model
 from extrabert_hf.training.command_line import parse_multitask_run, parse_run
 from extrabert_hf.training.finetune import finetune
 
-from ..conftest import SAMPLES
+from ..conftest import SAMPLES, tiny_run
 
-# a random encoder of 16 dimensions often answers one class for every row
+# a random encoder of 16 dimensions often predicts one class for every row
 pytestmark = pytest.mark.filterwarnings("ignore::extrabert_hf.evaluation.metrics.ConstantInputWarning")
 
 CALIBRATED = ("--calibrate", "true")
@@ -23,9 +23,8 @@ CALIBRATED = ("--calibrate", "true")
 @pytest.fixture
 def train(tiny_encoder, tmp_path):
     def run(task, *argv, output="run"):
-        words = ["--model_name_or_path", tiny_encoder, "--output_dir", str(tmp_path / output), "--max_length", "40"]
-        fixed = ["--bf16", "false", "--disable_tqdm", "true", "--max_steps", "20", "--learning_rate", "1e-3"]
-        argv = [*words, *fixed, *argv]
+        flags = ["--max_steps", "20", "--learning_rate", "1e-3", *argv]
+        argv = tiny_run(tiny_encoder, tmp_path / output, *flags)
         finetune(parse_multitask_run(argv) if task == "multitask" else parse_run(task, argv))
         return tmp_path / output
 

@@ -26,7 +26,7 @@ def sampler(sizes=SIZES, num_epochs=3, **arguments):
         ({"examples_per_item": [1, 2, 1]}, 5),
     ],
 )
-def test_an_epoch_is_as_long_as_told(arguments, steps):
+def test_an_epoch_has_the_length_of_the_arguments(arguments, steps):
     assert len(sampler(**arguments)) == steps * 4
     assert len(list(sampler(**arguments))) == steps * 4
 

@@ -121,6 +121,7 @@ def test_the_best_checkpoint_is_that_of_the_aggregate(metric, tmp_path):
     assert trainer.evaluate()[f"eval_{metric}"] == pytest.approx(max(scores.values()))
 
 
+@pytest.mark.launch
 def test_persistent_workers_give_each_task_its_own_rows(tmp_path):
     plain = make_trainer(tmp_path).evaluate()
     kept = make_trainer(tmp_path, dataloader_num_workers=1, dataloader_persistent_workers=True)
@@ -163,7 +164,7 @@ def test_annealing_reaches_its_last_share_in_the_runs_last_epoch(tmp_path):
     assert sampler.num_epochs == math.ceil(8 / 3)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.launch)])
 def test_training_resumes_bit_for_bit_in_mid_epoch(workers, tmp_path):
     saving = {"save_strategy": "steps", "save_steps": 3, "dropout": 0.1, "optim": "adamw_torch", "max_steps": 7}
     saving |= {"rows": 20, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 2}  # 5 steps an epoch

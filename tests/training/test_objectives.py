@@ -41,6 +41,6 @@ def test_the_teacher_has_its_share(share):
     torch.testing.assert_close(scores, (1 - share) * F.mse_loss(SCORES[:, 0], TARGETS) + share)
 
 
-def test_a_student_that_answers_as_its_teacher_has_no_loss_from_it():
+def test_a_student_that_predicts_as_its_teacher_has_no_distillation_loss():
     teacher = LOGITS + 7  # the same probabilities
     assert Objective(distillation=1.0)(LOGITS, LABELS, teacher_logits=teacher).abs() < 1e-6

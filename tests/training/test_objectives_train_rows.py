@@ -32,7 +32,7 @@ def prepare(tiny_encoder, tmp_path):
     return run
 
 
-def test_rows_stay_as_they_are_unless_told(prepare):
+def test_rows_stay_as_they_are_by_default(prepare):
     assert prepare().column_names == ["length", "input_ids", "labels"]
 
 

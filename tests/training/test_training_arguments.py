@@ -131,6 +131,6 @@ def test_a_balance_that_there_is_none_of_is_refused_from_python_too(tmp_path):
 
 
 @pytest.mark.parametrize(("given", "warns"), [({}, False), ({"distillation": 0.9}, True)])
-def test_a_distillation_without_teachers_is_told(given, warns, tmp_path, caplog):
+def test_a_distillation_without_teachers_is_logged(given, warns, tmp_path, caplog):
     ExtraBertTrainingArguments(output_dir=str(tmp_path), bf16=False, **given)
     assert ("without `teachers`, `distillation`" in caplog.text) == warns
