@@ -1,3 +1,4 @@
+import gc
 import multiprocessing.process
 import os
 import re
@@ -54,6 +55,12 @@ TINY_BACKBONES = {
         **SIZES, pad_token_id=0, bos_token_id=1, eos_token_id=2, cls_token_id=1, sep_token_id=2
     ),
 }
+
+
+def pytest_collection_finish():
+    """Spares the garbage collection at the start of every training a walk through all that pytest has imported."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

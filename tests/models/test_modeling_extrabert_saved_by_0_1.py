@@ -69,7 +69,7 @@ def test_the_tokenizer_beside_a_model_is_loaded_with_it(tmp_path):
     folder = shutil.copytree(SAVED / "similarity_separate", tmp_path / "model")
     for file in (SAVED / "encoder").glob("tokenizer*.json"):
         shutil.copy(file, folder)
-    trained = load_model(str(folder))
-    assert (trained.task.name, trained.task.label_range) == ("sts", (0.0, 5.0))
-    assert trained.tokenizer("a man")["input_ids"] == [2, 4, 12, 3]
-    assert_same_logits(trained.model.cpu(), "similarity_separate")
+    loaded = load_model(str(folder))
+    model, tokenizer, task = loaded.model, loaded.tokenizer, loaded.task
+    assert (task.name, task.label_range, tokenizer("a man")["input_ids"]) == ("sts", (0.0, 5.0), [2, 4, 12, 3])
+    assert_same_logits(model.cpu(), "similarity_separate")

@@ -170,7 +170,7 @@ def record(trainer: MultiTaskTrainer) -> dict[str, Any]:
         "start": start,
         "weights": trainer.model.state_dict(),
         "losses": [entry["loss"] for entry in trainer.state.log_history if "loss" in entry],
-        "conflicts": trainer.conflicts.rows,
+        "conflicts": [tuple(row) for row in trainer.conflicts.rows],
     }
 
 
