@@ -28,8 +28,7 @@ from extrabert_hf.tasks import TaskSpec
 from extrabert_hf.training.gradient_surgery import combine, get_aggregator, gram_matrix
 from extrabert_hf.training.multitask_arguments import MultiTaskArguments
 from extrabert_hf.training.setup import prepare_process
-from extrabert_hf.training.trainer import ExtraBertTrainer, encoder_parameters
-from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
+from extrabert_hf.training.trainer import ExtraBertTrainer, default_arguments, encoder_parameters
 
 
 class MultiTaskTrainer(ExtraBertTrainer):
@@ -83,7 +82,7 @@ class MultiTaskTrainer(ExtraBertTrainer):
     ) -> None:
         if compute_metrics is not None:
             raise InputError("`compute_metrics` is for one task: use `metrics_of` with a function for each task.")
-        args = prepare_process(args or ExtraBertTrainingArguments("tmp_trainer"))
+        args = prepare_process(args or default_arguments(eval_dataset))
         if args.max_tokens_per_batch is not None:
             raise InputError(
                 "`max_tokens_per_batch` is for one task: a batch of several tasks has the same number of rows of each."
@@ -93,7 +92,7 @@ class MultiTaskTrainer(ExtraBertTrainer):
             args,
             data_collator,
             train_dataset,
-            eval_dataset,
+            _datasets_by_task(eval_dataset) if eval_dataset else eval_dataset,
             processing_class,
             model_init,
             compute_loss_func,
@@ -115,13 +114,9 @@ class MultiTaskTrainer(ExtraBertTrainer):
         self.aggregator = get_aggregator(multitask.aggregator)
         self.conflicts = GradientConflicts(RunFolder(Path(self.args.output_dir)).conflicts_file)
         self.add_callback(self.conflicts)
-        self.add_callback(_ForgetEarlierSteps(self))
-        self.forget_earlier_steps()
-
-    def forget_earlier_steps(self) -> None:
-        """Drops gradients and losses of an interrupted training."""
         self._gradients: dict[str, list[torch.Tensor | None]] = {}  # of the encoder, by task, over micro-batches
         self._losses: dict[str, list[torch.Tensor]] = {}  # by task, since the last log line
+        self.add_callback(_ForgetEarlierSteps(self._gradients, self._losses))
 
     def training_step(
         self,
@@ -169,7 +164,7 @@ class MultiTaskTrainer(ExtraBertTrainer):
 
     def _join_gradients(self, shared: list[nn.Parameter]) -> None:
         tasks, gradients = list(self._gradients), list(self._gradients.values())
-        self._gradients = {}
+        self._gradients.clear()
         if self.args.world_size > 1:
             average_gradients(shared, gradients)
             encoder = {id(parameter) for parameter in shared}
@@ -204,7 +199,7 @@ class MultiTaskTrainer(ExtraBertTrainer):
         if "loss" in logs:
             for task, losses in self._losses.items():
                 logs[f"loss_{task}"] = self.accelerator.gather(torch.stack(losses).mean().reshape(1)).mean().item()
-            self._losses = {}
+            self._losses.clear()
             logs |= self.conflicts.window()
         logs.pop("train_samples_per_second", None)  # the Trainer counts rows of the data set, not rows of a step
         super().log(logs, start_time)
@@ -230,12 +225,13 @@ class MultiTaskTrainer(ExtraBertTrainer):
             `dict[str, float]`: `<prefix>_<task>_<metric>`, `<prefix>_<task>_loss`, `<prefix>_loss` (the mean of the
             losses) and `<prefix>_mean`, `<prefix>_cs224n_2024`, `<prefix>_worst`.
         """
-        datasets = self.eval_dataset if eval_dataset is None else eval_dataset
+        datasets = self.eval_dataset if eval_dataset is None else _datasets_by_task(eval_dataset)
         logs: dict[str, float] = {}
-        for task, rows in datasets.items():
+        for task, dataset in datasets.items():
             self.compute_metrics = self.metrics_of.get(task)
-            # not `get_eval_dataloader`: with persistent workers it returns the loader of the task before
-            loader = self.get_test_dataloader(MultiTaskDataset({task: rows}))
+            # persistent workers stay for the next evaluation, under the name of the task
+            own = eval_dataset is None
+            loader = self.get_eval_dataloader(task) if own else self.get_test_dataloader(dataset)
             prefix = f"{metric_key_prefix}_{task}"
             logs |= self.evaluation_loop(loader, prefix, ignore_keys=ignore_keys, metric_key_prefix=prefix).metrics
         losses = [logs[f"{metric_key_prefix}_{task}_loss"] for task in datasets]
@@ -288,11 +284,25 @@ def average_gradients(parameters: Sequence[nn.Parameter], gradients: list[list[t
         gradient.div_(dist.get_world_size())
 
 
-class _ForgetEarlierSteps(TrainerCallback):
-    """Clears the gradients and losses that [`MultiTaskTrainer`] collects, when a training begins."""
+def _datasets_by_task(rows: Mapping[str, Dataset | MultiTaskDataset]) -> dict[str, MultiTaskDataset]:
+    """Makes a data set of one task from the rows of each, as the collator needs it."""
+    return {
+        task: of_task if isinstance(of_task, MultiTaskDataset) else MultiTaskDataset({task: of_task})
+        for task, of_task in rows.items()
+    }
 
-    def __init__(self, trainer: MultiTaskTrainer) -> None:
-        self.trainer = trainer
+
+class _ForgetEarlierSteps(TrainerCallback):
+    """
+    Clears what [`MultiTaskTrainer`] collected in an interrupted training, when the next one begins.
+
+    It does not hold the trainer: a trainer that refers to itself is deleted by the garbage collector, which closes the
+    queues of persistent workers before they are told to stop, and then waits 5 s for each.
+    """
+
+    def __init__(self, *collected: dict[str, Any]) -> None:
+        self.collected = collected
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.trainer.forget_earlier_steps()
+        for values in self.collected:
+            values.clear()

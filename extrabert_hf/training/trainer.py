@@ -69,9 +69,7 @@ class ExtraBertTrainer(Trainer):
         optimizer_cls_and_kwargs: tuple[type[torch.optim.Optimizer], dict[str, Any]] | None = None,
         preprocess_logits_for_metrics: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
     ) -> None:
-        if args is None:
-            without_evaluation = {"eval_strategy": "no", "load_best_model_at_end": False}
-            args = ExtraBertTrainingArguments("tmp_trainer", **({} if eval_dataset else without_evaluation))
+        args = args or default_arguments(eval_dataset)
         own_args = copy.copy(prepare_process(args))
         if not isinstance(args, ExtraBertTrainingArguments) and not has_lengths(train_dataset):
             own_args.length_buckets = False  # plain arguments do not ask for it
@@ -272,6 +270,13 @@ class ExtraBertTrainer(Trainer):
     def data_seed(self) -> int:
         """Seed for the order of the training rows."""
         return self.args.seed if self.args.data_seed is None else self.args.data_seed
+
+
+def default_arguments(eval_dataset: Any) -> ExtraBertTrainingArguments:
+    """Returns the arguments of a trainer without `args`: without evaluation if there is no `eval_dataset`."""
+    if eval_dataset is not None:
+        return ExtraBertTrainingArguments("tmp_trainer")
+    return ExtraBertTrainingArguments("tmp_trainer", eval_strategy="no", load_best_model_at_end=False)
 
 
 def has_lengths(dataset: Any) -> bool:

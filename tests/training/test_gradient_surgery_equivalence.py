@@ -369,7 +369,7 @@ class WithoutSurgery(MultiTaskTrainer):
 
     def _join_gradients(self, shared):
         gradients = list(self._gradients.values())
-        self._gradients = {}
+        self._gradients.clear()
         for parameter, update in zip(shared, combine(torch.ones(3), gradients), strict=True):
             parameter.grad = update
 

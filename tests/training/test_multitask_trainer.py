@@ -1,4 +1,6 @@
+import gc
 import math
+import weakref
 
 import pytest
 import torch
@@ -95,11 +97,13 @@ def test_an_evaluation_scores_each_task_and_all_of_them(tmp_path):
     assert scores["eval_mean"] == pytest.approx(sum(mains) / 3)
     assert scores["eval_worst"] == min(mains)
     assert scores["eval_cs224n_2024"] == pytest.approx((mains[0] + mains[1] + (mains[2] + 1) / 2) / 3)
-    rows = {task: trainer.eval_dataset[task] for task in TASKS}
+    rows = {task: trainer.eval_dataset[task].tasks[task] for task in TASKS}
     assert {len(of_task) for of_task in rows.values()} == {EVAL_ROWS}
     batch = trainer.data_collator.collator([dict(row) for row in rows["sst"]])
     predicted = trainer.model.eval()(task="sst", **batch).logits.argmax(dim=-1)
     assert scores["eval_sst_accuracy"] == pytest.approx((predicted == batch["labels"]).float().mean().item())
+    for given in (rows, trainer.eval_dataset):
+        assert trainer.evaluate(given)["eval_mean"] == scores["eval_mean"]
 
 
 @pytest.mark.filterwarnings("ignore::extrabert_hf.evaluation.metrics.ConstantInputWarning")
@@ -128,6 +132,22 @@ def test_persistent_workers_give_each_task_its_own_rows(tmp_path):
     for _ in range(2):
         scores = {name: value for name, value in kept.evaluate().items() if not name.endswith("time")}
         assert scores == pytest.approx({name: plain[name] for name in scores}, rel=1e-5)
+
+
+@pytest.mark.launch
+def test_a_trainer_with_persistent_workers_is_deleted_with_its_last_reference(tmp_path):
+    trainer = make_trainer(
+        tmp_path, max_steps=1, eval_strategy="steps", dataloader_num_workers=1, dataloader_persistent_workers=True
+    )
+    trainer.train()
+    gc.collect()  # what the training left behind
+    reference = weakref.ref(trainer)
+    gc.disable()  # a cycle of references would keep it, and its workers
+    try:
+        del trainer
+        assert reference() is None
+    finally:
+        gc.enable()
 
 
 def test_a_run_that_broke_off_leaves_nothing_to_the_next(tmp_path):
