@@ -97,7 +97,7 @@ def hungry_backward(extra_mib, model, losses):
     del ballast
 
 
-@pytest.mark.launch
+@pytest.mark.slow
 def test_memory_is_what_training_takes_above_the_loaded_model(tiny_encoder, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(Path(__file__).parents[2])  # where the new process finds `hungry_backward`
     setting = Setting(tiny_encoder, batch_size=2, bf16=False, output_dir=str(tmp_path))

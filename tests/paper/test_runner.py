@@ -26,6 +26,7 @@ def run(tiny_encoder, tmp_path):
     return call
 
 
+@pytest.mark.slow
 def test_a_row_is_run_with_each_seed_and_shown_beside_the_papers(run, tmp_path):
     markdown = run("rr_cs_gs", "sft_ma_cs", seeds=(42, 43), test=True)
     root = tmp_path / "table1"
@@ -53,6 +54,7 @@ def test_a_finished_row_is_not_run_again(run, tmp_path):
     assert (tmp_path / "table1" / "baseline" / "seed-42" / "metrics.json").is_file()
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_from_its_last_complete_checkpoint(run, tmp_path):
     saving = ("--save_strategy", "steps", "--save_steps", "2")
     folder = tmp_path / "table1" / "rr" / "seed-42"

@@ -133,7 +133,7 @@ def files_with_the_token(*folders):
     return [path for path in paths if TOKEN.encode() in path.read_bytes()]
 
 
-@pytest.mark.parametrize("task", ["sts", "multitask"])
+@pytest.mark.parametrize("task", ["sts", pytest.param("multitask", marks=pytest.mark.slow)])
 def test_a_run_that_pushes_is_loaded_by_its_id_without_the_package(
     task, hub, process, logits_without_the_package, tiny_encoder, random_batch, tmp_path
 ):

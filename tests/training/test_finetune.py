@@ -304,7 +304,7 @@ def test_a_lora_run_leaves_the_merged_model_and_an_adapter_that_gives_the_same(t
     assert adapter < (tmp_path / "run" / "model.safetensors").stat().st_size
 
 
-@pytest.mark.parametrize("task", ["sts", "multitask"])
+@pytest.mark.parametrize("task", ["sts", pytest.param("multitask", marks=pytest.mark.slow)])
 def test_a_lora_run_resumes_to_the_same_weights(task, train, tmp_path):
     lora = ("--lora", "true", "--save_total_limit", "9", "--num_train_epochs", "3", "--learning_rate", "0.01")
     train(task, *lora, output="whole")
