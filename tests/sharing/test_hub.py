@@ -184,6 +184,7 @@ def test_a_trainer_pushes_its_model_without_a_run(
     assert torch.equal(logits, AutoModel.from_pretrained(tmp_path / "out")(**batch).logits)
 
 
+@pytest.mark.slow
 def test_an_adapters_repository_gives_the_merged_models_logits(
     hub, process, push, logits_without_the_package, tiny_encoder, run_of, random_batch, tmp_path
 ):
