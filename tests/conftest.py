@@ -159,7 +159,7 @@ def made_once(tmp_path_factory):
     """
     root = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
-        root = root.parent  # of all workers of this session
+        root = root.parent  # the parent folder of all pytest-xdist workers
 
     def folder_of(name, fill):
         folder, filled = root / "made_once" / name, root / "made_once" / f"{name}.filled"

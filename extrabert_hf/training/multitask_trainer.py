@@ -296,8 +296,8 @@ class _ForgetEarlierSteps(TrainerCallback):
     """
     Clears what [`MultiTaskTrainer`] collected in an interrupted training, when the next one begins.
 
-    It does not hold the trainer: a trainer that refers to itself is deleted by the garbage collector, which closes the
-    queues of persistent workers before they are told to stop, and then waits 5 s for each.
+    It does not hold the trainer. A trainer that refers to itself is deleted by the garbage collector, which closes the
+    queues of persistent workers before the message to stop is sent, and then waits 5 s for each worker.
     """
 
     def __init__(self, *collected: dict[str, Any]) -> None:

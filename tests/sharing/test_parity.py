@@ -27,7 +27,7 @@ FOUR = {"sentence1": ["a", "b", "c", "d"], "label": [0, 1, 2, 2]}
 
 
 class Session:
-    """Stands for an opened ONNX file, computed by PyTorch."""
+    """Has the interface of an opened ONNX file and computes with PyTorch."""
 
     def __init__(self, model):
         self.graph = LogitsOfAllTasks(model.eval())
