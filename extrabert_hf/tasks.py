@@ -1,6 +1,7 @@
 """The description of a task: labels, columns and metric. The three tasks of the paper."""
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -12,6 +13,35 @@ SENTENCE_COLUMNS = ("sentence1", "sentence2")
 """Names of the sentence columns of every data set after it is read."""
 COLUMN_FIELDS = ("sentence1_column", "sentence2_column", "label_column", "id_column")
 """The fields of [`TaskSpec`] that name the columns of a file."""
+
+AUTO_CLASSES = ("auto",)
+"""The `class_names` of a task that gets its classes from the labels of its train rows."""
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
+
+
+def as_number(text: str) -> float | None:
+    """
+    Reads a number; returns `None` for a text that is no number, `"nan"` and `"inf"` included.
+
+    Example:
+        >>> as_number("1"), as_number(" 1.0 "), as_number("1_0"), as_number("nan")
+        (1.0, 1.0, None, None)
+    """
+    text = text.strip()
+    return float(text) if NUMBER.fullmatch(text) else None
+
+
+def fold_name(name: str) -> str:
+    """
+    Returns the form of a class name that is the same for other case, spaces, Unicode forms and number formats.
+
+    Example:
+        >>> fold_name(" Very  GOOD"), fold_name("1.0"), fold_name("1")
+        ('very good', '1', '1')
+    """
+    folded = " ".join(unicodedata.normalize("NFKC", name).strip("\ufeff\u200b").casefold().split())
+    number = as_number(folded)
+    return folded if number is None else f"{number:.15g}"
 
 
 @dataclass(frozen=True)
@@ -26,7 +56,8 @@ class TaskSpec:
         head (`str`):
             `"sentiment"` classifies one sentence, `"paraphrase"` classifies a pair, `"similarity"` scores a pair.
         class_names (`tuple[str, ...]`):
-            Class names in the order of their ids; empty for `"similarity"`.
+            Class names in the order of their ids; empty for `"similarity"`. [`AUTO_CLASSES`] stands for the classes
+            in the train rows until these are loaded.
         label_range (`tuple[float, float]`):
             Smallest and largest score of `"similarity"`; unused by the other heads.
         sentence1_column, sentence2_column, label_column, id_column (`str`, *optional*):
@@ -73,10 +104,17 @@ class TaskSpec:
         if self.is_regression and not self.label_range[0] < self.label_range[1]:
             low, high = self.label_range
             raise InputError(f"`label_min` must be below `label_max`, got {low} and {high}.")
-        if not self.is_regression and len(self.class_names) < 2:
+        if not self.is_regression and len(self.class_names) < 2 and not self.has_auto_classes:
             raise InputError(f"`class_names` must name at least 2 classes, got {list(self.class_names)}.")
         if len(set(self.class_names)) != len(self.class_names):
             raise InputError(f"`class_names` must differ from each other, got {list(self.class_names)}.")
+        by_folded: dict[str, str] = {}
+        for name in self.class_names:
+            if (other := by_folded.setdefault(fold_name(name), name)) != name:
+                raise InputError(
+                    "`class_names` must differ by more than case, spaces or the format of a number, because labels "
+                    f"may be written either way, got {other!r} and {name!r}. Rename one of them in the data."
+                )
 
     def with_columns(self, columns: Mapping[str, str | None]) -> "TaskSpec":
         """Returns the task with the given column names by field, such as `{"label_column": "stars"}`."""
@@ -88,6 +126,11 @@ class TaskSpec:
         return self.with_columns(
             {name: None for name in self.remembered_columns if getattr(self, name) not in present}
         )
+
+    @property
+    def has_auto_classes(self) -> bool:
+        """Whether the classes are those of the train rows, which are not known yet."""
+        return self.class_names == AUTO_CLASSES
 
     @property
     def is_pair(self) -> bool:

@@ -32,9 +32,9 @@ if __name__ == "__main__":
         tokenizer = None
         if arguments.tokenizer:
             tokenizer = load_tokenizer(arguments.tokenizer, data.max_length or DEFAULT_MAX_LENGTH)
-        reports = {}
-        for spec in [task.apply_to(PAPER_TASKS[name]) for name in names]:
-            reports[spec.name] = audit(data.load(spec, seed=42), spec, tokenizer, majority_baseline=majority_baseline)
-            print(audit_page(reports[spec.name]), end="\n\n")
+        loaded = [data.load(task.apply_to(PAPER_TASKS[name]), seed=42) for name in names]
+        audits = [audit(rows, rows.task, tokenizer, majority_baseline=majority_baseline) for rows in loaded]
+        reports = {report.task: report for report in audits}
+        print(*map(audit_page, audits), sep="\n\n", end="\n\n")
         if arguments.json is not None:
             write_audit(arguments.json, reports)

@@ -9,16 +9,15 @@ from dataclasses import asdict
 from pathlib import Path
 
 from extrabert_hf.console import recipe_console
-from extrabert_hf.data.loading import load_split
 from extrabert_hf.errors import InputError, need_folder
 from extrabert_hf.inference.calibration import calibrate_model
 from extrabert_hf.pretrained.loading import load_model
-from extrabert_hf.training.arguments import ColumnArguments
+from extrabert_hf.training.arguments import ScoredRowsArguments
 from extrabert_hf.training.recipe_parser import RecipeParser
 
 if __name__ == "__main__":
     with recipe_console():
-        parser = RecipeParser(ColumnArguments, description=__doc__)
+        parser = RecipeParser(ScoredRowsArguments, description=__doc__)
         parser.add_argument("model", help="folder or Hub id")
         parser.add_argument("--task", help="task of a multitask model; only the model of this task is written")
         parser.add_argument("--data", required=True, help="'sample', a folder, a file (all rows) or a Hub id")
@@ -31,7 +30,7 @@ if __name__ == "__main__":
         need_folder("output_dir", arguments.output_dir)
         trained = load_model(arguments.model, arguments.task)
         task = columns.apply_to(trained.task)
-        loaded = load_split(task, arguments.data, arguments.split, dataset_config=arguments.dataset_config)
+        loaded = columns.load_split(task, arguments.data, arguments.split, arguments.dataset_config)
         print(*loaded.notices, sep="\n")
         report = calibrate_model(trained, loaded.splits[arguments.split], progress=True)
         trained.save_pretrained(arguments.output_dir)

@@ -9,16 +9,15 @@ from dataclasses import asdict
 from pathlib import Path
 
 from extrabert_hf.console import recipe_console
-from extrabert_hf.data.loading import load_split
 from extrabert_hf.errors import need_place_for_file
 from extrabert_hf.evaluation.scores import summarize
 from extrabert_hf.inference.predictor import Predictor
-from extrabert_hf.training.arguments import ColumnArguments
+from extrabert_hf.training.arguments import ScoredRowsArguments
 from extrabert_hf.training.recipe_parser import RecipeParser
 
 if __name__ == "__main__":
     with recipe_console():
-        parser = RecipeParser(ColumnArguments, description=__doc__)
+        parser = RecipeParser(ScoredRowsArguments, description=__doc__)
         parser.add_argument("model", help="folder or Hub id; several, separated by commas, form an ensemble")
         parser.add_argument("--task", help="task of a multitask model")
         parser.add_argument("--data", required=True, help="'sample', a folder, a file (all rows) or a Hub id")
@@ -30,7 +29,7 @@ if __name__ == "__main__":
             need_place_for_file("output", Path(arguments.output))
         predictor = Predictor.load(arguments.model, arguments.task, progress=True)
         task = columns.apply_to(predictor.task)
-        loaded = load_split(task, arguments.data, arguments.split, dataset_config=arguments.dataset_config)
+        loaded = columns.load_split(task, arguments.data, arguments.split, arguments.dataset_config)
         print(*loaded.notices, sep="\n")
         predictions = predictor.predict(loaded.splits[arguments.split])
         scores = predictions.score(train_labels=predictions.labels)

@@ -5,6 +5,7 @@ Loads a task's splits from any source: a `DatasetDict` with the columns sentence
 """
 
 import logging
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,12 @@ import numpy as np
 import pyarrow as pa
 from datasets import Dataset, DatasetDict, Features, Value
 
-from extrabert_hf.data.reading import RejectedRow, Rows, peek_columns
+from extrabert_hf.data.label_checks import LabelUse, SplitLabels, find_classes
+from extrabert_hf.data.labels import label_text
+from extrabert_hf.data.reading import peek_columns
+from extrabert_hf.data.rejected_rows import RejectedRow, Rows
 from extrabert_hf.data.sources import SPLIT_NAMES, Source, file_source, find_sources
-from extrabert_hf.data.validation import (
-    Columns,
-    LabelUse,
-    find_columns,
-    rejection_notice,
-    split_label_reader,
-    valid_rows,
-)
+from extrabert_hf.data.validation import Columns, check_rejected_share, find_columns, rejection_notice, valid_rows
 from extrabert_hf.errors import InputError
 from extrabert_hf.tasks import TaskSpec
 
@@ -41,13 +38,16 @@ class LoadedData:
         rejected (`list[RejectedRow]`):
             The rows that are not used.
         notices (`list[str]`):
-            Messages for the user, one line each: the columns used, rejected rows, a dev split cut off the train split,
-            a test split without labels.
+            Messages for the user, one line each: the columns used, a dev split cut off the train split, a test split
+            without labels. Messages about rejected rows and doubtful labels are logged as warnings instead.
+        task (`TaskSpec`):
+            The task, with the classes of the train rows if its `class_names` were "auto".
     """
 
     splits: DatasetDict
     rejected: list[RejectedRow]
     notices: list[str]
+    task: TaskSpec
 
 
 def load_task_data(
@@ -60,6 +60,7 @@ def load_task_data(
     dataset_config: str | None = None,
     seed: int = 42,
     strict: bool = False,
+    max_rejected_share: float | None = None,
 ) -> LoadedData:
     """
     Loads a task's rows for training: a train split, a dev split, and the test split if it exists.
@@ -83,6 +84,8 @@ def load_task_data(
             Seed of the draw of dev rows from the train rows.
         strict (`bool`, *optional*, defaults to `False`):
             Whether a rejected row is an error.
+        max_rejected_share (`float`, *optional*):
+            Share of the rows of a split, 0 to 1, that may be rejected, see [`check_rejected_share`].
 
     Example:
         >>> from extrabert_hf.tasks import PAPER_TASKS
@@ -97,20 +100,28 @@ def load_task_data(
     files = {split: file_source(task, path) for split, path in given.items() if path is not None}
     found = replace(found, splits=found.splits | files)
 
-    train = read_split(found["train"], task, strict=strict)
+    limits = {"strict": strict, "max_rejected_share": max_rejected_share}
+    train = read_split(found["train"], task, is_train=True, **limits)
+    task = train.task
     if "dev" in found.splits or found.has_own_dev:
-        dev = read_split(found["dev"], task, strict=strict)
+        dev = read_split(found["dev"], task, **limits)
     else:
         train, dev = cut_dev(train, dev_fraction, seed)
     splits = {"train": train, "dev": dev}
     if "test" in found.splits:
-        splits["test"] = read_split(found["test"], task, labels="optional", strict=strict)
+        splits["test"] = read_split(found["test"], task, labels="optional", **limits)
     _check_classes(train, task)
-    return _gather(splits)
+    return _gather(splits, task)
 
 
 def load_split(
-    task: TaskSpec, data: str | None, split: str = "dev", *, dataset_config: str | None = None, strict: bool = False
+    task: TaskSpec,
+    data: str | None,
+    split: str = "dev",
+    *,
+    dataset_config: str | None = None,
+    strict: bool = False,
+    max_rejected_share: float | None = None,
 ) -> LoadedData:
     """
     Loads one labelled split, for evaluation; a missing split is an error.
@@ -127,11 +138,14 @@ def load_split(
             Configuration of the Hub data set.
         strict (`bool`, *optional*, defaults to `False`):
             Whether a rejected row is an error.
+        max_rejected_share (`float`, *optional*):
+            Share of the rows, 0 to 1, that may be rejected, see [`check_rejected_share`].
     """
     if split not in SPLIT_NAMES:
         raise InputError(f"`split` must be one of {', '.join(map(repr, SPLIT_NAMES))}, got {split!r}.")
     found = find_sources(task, data, dataset_config, file_split=split)
-    return _gather({split: read_split(found[split], task, strict=strict)})
+    loaded = read_split(found[split], task, strict=strict, max_rejected_share=max_rejected_share)
+    return _gather({split: loaded}, task)
 
 
 def stream_sentences(task: TaskSpec, source: str | Path) -> Rows:
@@ -151,7 +165,7 @@ def stream_sentences(task: TaskSpec, source: str | Path) -> Rows:
     file = file_source(task, source)
     columns, rows = _open_rows(file, task, label_required=False)
     logger.info("columns of %s: %s", file.name, columns)
-    return valid_rows(rows, columns, file.name, split_label_reader(task, "ignored"))
+    return valid_rows(rows, columns, file.name, None)
 
 
 @dataclass(frozen=True)
@@ -164,22 +178,34 @@ class LoadedSplit:
             Name of the file or of the Hub's split.
         columns (`Columns`):
             Names of the task's columns in the source.
+        task (`TaskSpec`):
+            The task, with the classes of the rows if its `class_names` were "auto".
         dataset (`Dataset`):
             The good rows with `sentence1`, for pairs `sentence2`, `id`, and `label` unless the split is unlabelled.
         rejected (`list[RejectedRow]`, *optional*):
             The rejected rows, in the order of the source.
-        notices (`list[str]`, *optional*):
+        notices, warnings (`list[str]`, *optional*):
             Messages for the user, one line each.
     """
 
     source: str
     columns: Columns
+    task: TaskSpec
     dataset: Dataset
     rejected: list[RejectedRow] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
 
-def read_split(source: Source, task: TaskSpec, *, labels: LabelUse = "required", strict: bool = False) -> LoadedSplit:
+def read_split(
+    source: Source,
+    task: TaskSpec,
+    *,
+    labels: LabelUse = "required",
+    is_train: bool = False,
+    strict: bool = False,
+    max_rejected_share: float | None = None,
+) -> LoadedSplit:
     """
     Reads and checks all rows of a source.
 
@@ -190,23 +216,44 @@ def read_split(source: Source, task: TaskSpec, *, labels: LabelUse = "required",
             The task.
         labels (`str`, *optional*, defaults to `"required"`):
             `"required"` rejects rows without a label; `"optional"` keeps them, but then the split is unlabelled.
+        is_train (`bool`, *optional*, defaults to `False`):
+            Whether the rows are for training; see [`SplitLabels.check_coverage`].
         strict (`bool`, *optional*, defaults to `False`):
             Whether a rejected row is an error.
+        max_rejected_share (`float`, *optional*):
+            Share of the rows, 0 to 1, that may be rejected, see [`check_rejected_share`].
     """
     columns, rows = _open_rows(source, task, label_required=labels == "required")
     values: dict[str, list[Any]] = {"sentence1": [], "sentence2": [], "label": [], "id": []}
-    rejected = []
-    for row in valid_rows(rows, columns, source.name, split_label_reader(task, labels)):
+    lines, rejected = [], []
+    for row in valid_rows(rows, columns, source.name, label_text):
         if isinstance(row, RejectedRow):
             rejected.append(row)
             continue
+        lines.append(row[0])
         for name, value in row[1].items():
             values[name].append(value)
+    if task.has_auto_classes:
+        task = replace(task, class_names=find_classes(Counter(values["label"]), source.name, columns.label))
+    split_labels = SplitLabels.of(values["label"], task, labels)
+    lost = split_labels.lost(rejected, columns.label)
+    rejected += split_labels.take_unread(values, lines, columns, source.name)
+    rejected.sort(key=lambda row: row.line)
     good = len(values["id"])
-    _check_rejected_share(rejected, good, source.name, strict)
-    notices = [rejection_notice(rejected, good + len(rejected), source.name)] if rejected else []
-    notices += _drop_missing_labels(values, source.name) + _repeated_ids(values["id"], source.name)
-    return LoadedSplit(source.name, columns, _to_dataset(values, task), rejected, notices)
+    check_rejected_share(
+        rejected,
+        good,
+        source.name,
+        strict=strict,
+        max_share=max_rejected_share,
+        lost_labels=lost,
+        advice=split_labels.advice(columns.label, is_train=is_train),
+    )
+    warnings = [rejection_notice(rejected, good + len(rejected), source.name)] if rejected else []
+    warnings += split_labels.check_coverage(source.name, is_train=is_train)
+    values["label"] = [split_labels.read[label] for label in values["label"]]
+    notices = _drop_missing_labels(values, source.name) + _repeated_ids(values["id"], source.name)
+    return LoadedSplit(source.name, columns, task, _to_dataset(values, task), rejected, notices, warnings)
 
 
 def _open_rows(source: Source, task: TaskSpec, *, label_required: bool) -> tuple[Columns, Rows]:
@@ -217,18 +264,6 @@ def _open_rows(source: Source, task: TaskSpec, *, label_required: bool) -> tuple
         found = "none" if first is None else f"none that can be read ({first})"
         raise InputError(f"{source.name} must have rows, got {found}.")
     return find_columns(present, task, source.name, label_required=label_required), rows
-
-
-def _check_rejected_share(rejected: list[RejectedRow], good: int, file: str, strict: bool) -> None:
-    """Raises an error if all rows of a split are rejected or, with `strict`, if one row is rejected."""
-    if not rejected or (good and not strict):
-        return
-    if strict:
-        total = good + len(rejected)
-        raise InputError(
-            f"{file} must have good rows only, got {len(rejected):,} bad of {total:,}, the first {rejected[0]}."
-        )
-    raise InputError(f"{file} must have a row that can be used, got {len(rejected):,} bad, the first {rejected[0]}.")
 
 
 def _drop_missing_labels(values: dict[str, list[Any]], file: str) -> list[str]:
@@ -274,7 +309,7 @@ def cut_dev(train: LoadedSplit, fraction: float, seed: int) -> tuple[LoadedSplit
     order = np.random.default_rng(seed).permutation(total)
     notice = f"{size:,} of {total:,} rows of {train.source} became the dev split (seed {seed})"
     rest = replace(train, dataset=_take(train.dataset, order[size:]), notices=[*train.notices, notice])
-    return rest, replace(train, dataset=_take(train.dataset, order[:size]), rejected=[], notices=[])
+    return rest, replace(train, dataset=_take(train.dataset, order[:size]), rejected=[], notices=[], warnings=[])
 
 
 def _take(dataset: Dataset, indices: np.ndarray) -> Dataset:
@@ -289,7 +324,10 @@ def _check_classes(train: LoadedSplit, task: TaskSpec) -> None:
         raise InputError(f"{train.source} must have train rows of at least 2 classes, got {only!r} alone.")
 
 
-def _gather(splits: dict[str, LoadedSplit]) -> LoadedData:
+def _gather(splits: dict[str, LoadedSplit], task: TaskSpec) -> LoadedData:
+    for split in splits.values():
+        for warning in split.warnings:
+            logger.warning(warning)
     sources: dict[str, list[str]] = {}  # by column names
     for split in splits.values():
         names = sources.setdefault(str(split.columns), [])
@@ -300,4 +338,5 @@ def _gather(splits: dict[str, LoadedSplit]) -> LoadedData:
         splits=DatasetDict({name: split.dataset for name, split in splits.items()}),
         rejected=[row for split in splits.values() for row in split.rejected],
         notices=notices + [notice for split in splits.values() for notice in split.notices],
+        task=task,
     )

@@ -5,12 +5,11 @@ A reader is an iterator over [`ReadRow`]s, in the order of the file. It yields `
 parsed, and a [`RejectedRow`] for any other row.
 """
 
-import csv
+import codecs
+import io
 import json
 import sys
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,56 +17,16 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from extrabert_hf.data.delimited import parse_csv, parse_text, refuse_repeated_columns
+from extrabert_hf.data.rejected_rows import ReadRow, RejectedRow, Row, Rows, Unreadable, shorten
 from extrabert_hf.errors import InputError, one_line
 
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".txt")
 STANDARD_INPUT = "-"
 BATCH_SIZE = 1000
 """Rows of a parquet file or of a Hub data set that are converted to Python objects at once."""
-FIELD_LIMIT = 2**24
-"""Maximum length of a csv field in characters. The default of the csv module, 2**17, is less than a long document."""
-
-
-def shorten(text: str, length: int = 200) -> str:
-    """Cuts a text to `length` characters; a text that is cut ends with an ellipsis."""
-    return text if len(text) <= length else text[: length - 1] + "…"
-
-
-@dataclass(frozen=True)
-class RejectedRow:
-    """
-    A row that cannot be used, and the reason.
-
-    Args:
-        file (`str`):
-            Name of the file or of the Hub data set's split.
-        line (`int`):
-            First line of the row in a text file; number of the row, from 1, in json, parquet and on the Hub.
-        reason (`str`):
-            The reason, such as `"empty sentence2"`.
-        row (`dict[str, str]`):
-            Content of the row by column name, each text cut to 200 characters. The only key of a row that cannot be
-            parsed is `"text"`.
-    """
-
-    file: str
-    line: int
-    reason: str
-    row: dict[str, str]
-
-    @classmethod
-    def of(cls, file: str, line: int, reason: str, row: str | Mapping[str, Any]) -> "RejectedRow":
-        """Makes a rejected row from a text, or from values by column name; long values are cut."""
-        texts = {"text": row} if isinstance(row, str) else row
-        return cls(file, line, reason, {name: shorten(str(text)) for name, text in texts.items()})
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.reason}"
-
-
-Row = dict[str, Any]
-ReadRow = tuple[int, Row] | RejectedRow
-Rows = Iterator[ReadRow]
+MOST_CELLS_PEEKED = 1_000_000
+"""Values of a file that are held in memory while its column names are collected."""
 
 
 def read_rows(source: str | Path, text_columns: Sequence[str] = ("sentence1",)) -> Rows:
@@ -112,7 +71,7 @@ def peek_columns(rows: Rows) -> tuple[list[str], Rows]:
         if not isinstance(row, RejectedRow):
             names.update(dict.fromkeys(row[1]))
             good += 1
-            if good == BATCH_SIZE:
+            if good == BATCH_SIZE or good * len(names) > MOST_CELLS_PEEKED:
                 break
     return list(names), chain(head, rows)
 
@@ -137,14 +96,39 @@ def _open(path: Path, suffix: str, text_columns: Sequence[str]) -> Rows:
 def _parse(file: BinaryIO, name: str, suffix: str, text_columns: Sequence[str]) -> Rows:
     if suffix == ".parquet":
         return rows_of_batches(_parquet_batches(file, name))
-    lines = _decode(file, name)
+    lines = _text_lines(file, name)
     if suffix == ".json":
         return _parse_json("".join(lines), name)
     if suffix == ".jsonl":
         return _parse_jsonl(lines, name)
     if suffix == ".txt":
-        return _parse_text(lines, name, text_columns)
-    return _parse_csv(lines, name, "\t" if suffix == ".tsv" else None)
+        return parse_text(lines, name, text_columns)
+    return parse_csv(lines, name, "\t" if suffix == ".tsv" else None)
+
+
+# Text
+
+
+def _text_lines(file: BinaryIO, name: str) -> Iterator[str]:
+    r"""Decodes UTF-8, or UTF-16 with a byte order mark, into lines. Lines end in `\n`, or all in `\r`."""
+    start = file.peek()
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return _wrapped_lines(file, name, "utf-16", newline="\n")
+    if start.count(b"\0") > len(start) / 4:
+        raise InputError(f"{name} must be UTF-8 text, got bytes of value 0 as in UTF-16. Save it as UTF-8.")
+    if b"\r" in start and b"\n" not in start:
+        return _wrapped_lines(file, name, "utf-8-sig", newline=None)
+    return _decode(file, name)
+
+
+def _wrapped_lines(file: BinaryIO, name: str, encoding: str, newline: str | None) -> Iterator[str]:
+    text = io.TextIOWrapper(file, encoding, newline=newline)
+    try:
+        yield from text
+    except UnicodeError as error:
+        raise InputError(f"{name} must be {encoding.upper()} text, got: {one_line(error)}.") from error
+    finally:
+        text.detach()  # whoever opened the file closes it
 
 
 def _decode(file: BinaryIO, name: str) -> Iterator[str]:
@@ -153,72 +137,14 @@ def _decode(file: BinaryIO, name: str) -> Iterator[str]:
             text = line.decode("utf-8")
         except UnicodeDecodeError as error:
             where = f"byte {error.start + 1} of line {number}"
-            raise InputError(f"{name} must be UTF-8 text, got 0x{line[error.start]:02x} as {where}.") from error
+            raise InputError(
+                f"{name} must be UTF-8 text, got 0x{line[error.start]:02x} as {where}. "
+                f"Convert it, such as with `iconv -f WINDOWS-1252 -t UTF-8 {name} > utf8-{name}`."
+            ) from error
         yield text.removeprefix("\ufeff") if number == 1 else text
 
 
-def _parse_csv(lines: Iterator[str], name: str, separator: str | None) -> Rows:
-    first = next(lines, "")
-    separator = separator or max("\t,;", key=first.count)
-    latest: deque[str] = deque(maxlen=1)
-    csv.field_size_limit(FIELD_LIMIT)
-    records = csv.reader(_remember(chain([first], lines), latest), delimiter=separator, strict=True)
-    header = _csv_header(records, name)
-    while True:
-        line = records.line_num + 1
-        try:
-            fields = next(records)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            reason = f"not valid CSV{_until(line, records.line_num)}: {error}".replace("\t", "\\t")
-            yield RejectedRow.of(name, line, reason, latest[0].rstrip("\r\n"))
-            continue
-        if records.line_num > line and separator == "\t" and any("\t" in field and "\n" in field for field in fields):
-            until = _until(line, records.line_num)
-            reason = f"a quoted field holds tabs and line ends{until}: is a quote left open?"
-            yield RejectedRow.of(name, line, reason, separator.join(fields))
-        elif len(fields) == len(header):
-            yield line, dict(zip(header, fields, strict=True))
-        elif fields:
-            yield RejectedRow.of(name, line, _field_count(fields, header), separator.join(fields))
-
-
-def _csv_header(records: Iterator[list[str]], name: str) -> list[str]:
-    try:
-        header = [column.strip() for column in next(records)]
-    except csv.Error as error:
-        raise InputError(f"{name} must start with a line of column names, got none: {error}.") from error
-    if not any(header):
-        raise InputError(f"{name} must start with a line of column names, got an empty one.")
-    twice = next((column for column in header if column and header.count(column) > 1), None)
-    if twice is not None:
-        raise InputError(f"{name} must name each column once, got {twice!r} {header.count(twice)} times.")
-    return header
-
-
-def _remember(lines: Iterable[str], latest: deque[str]) -> Iterator[str]:
-    """Keeps the line that the csv parser read last in `latest`, for the report of a parse error."""
-    for line in lines:
-        latest.append(line)
-        yield line
-
-
-def _until(first: int, last: int) -> str:
-    return f" until line {last}" if last > first else ""
-
-
-def _field_count(fields: Sequence[str], columns: Sequence[str]) -> str:
-    return f"{len(fields)} field{'s' if len(fields) > 1 else ''}, {len(columns)} expected"
-
-
-def _parse_text(lines: Iterable[str], name: str, columns: Sequence[str]) -> Rows:
-    for line, text in enumerate(lines, start=1):
-        fields = text.rstrip("\r\n").split("\t")
-        if len(fields) == len(columns):
-            yield line, dict(zip(columns, fields, strict=True))
-        else:
-            yield RejectedRow.of(name, line, _field_count(fields, columns), text.rstrip("\r\n"))
+# JSON
 
 
 def _parse_jsonl(lines: Iterable[str], name: str) -> Rows:
@@ -226,21 +152,19 @@ def _parse_jsonl(lines: Iterable[str], name: str) -> Rows:
         if not text.strip():
             continue
         try:
-            row = json.loads(text)
-        except json.JSONDecodeError as error:
-            reason = f"not valid JSON: {error.msg} at character {error.pos + 1}"
-            yield RejectedRow.of(name, line, reason, text.rstrip())
+            row = _load_json(text.lstrip("\ufeff"))
+        except (ValueError, RecursionError) as error:
+            yield RejectedRow.of(name, line, "not valid JSON", text.rstrip(), _json_problem(error))
             continue
-        if isinstance(row, dict):
-            yield line, row
-        else:
-            yield RejectedRow.of(name, line, "not a JSON object", text.rstrip())
+        yield _checked_object(row, name, line, text.rstrip())
 
 
 def _parse_json(text: str, name: str) -> Rows:
     try:
-        items = json.loads(text)
-    except json.JSONDecodeError as error:
+        items = _load_json(text)
+    except (ValueError, RecursionError) as error:
+        if not isinstance(error, json.JSONDecodeError):
+            raise InputError(f"{name} must be valid JSON, got {_json_problem(error)}.") from error
         hint = " (a file with one object a line must end in .jsonl)" if error.msg == "Extra data" else ""
         where = f"line {error.lineno}, character {error.colno}"
         raise InputError(f"{name} must be valid JSON, got '{error.msg}' at {where}{hint}.") from error
@@ -249,15 +173,71 @@ def _parse_json(text: str, name: str) -> Rows:
     if not isinstance(items, list):
         raise InputError(f'{name} must be a list of objects or {{"data": [...]}}, got neither.')
     for number, row in enumerate(items, start=1):
-        if isinstance(row, dict):
-            yield number, row
-        else:
-            yield RejectedRow.of(name, number, "not a JSON object", str(row))
+        yield _checked_object(row, name, number, row)
+
+
+def _load_json(text: str) -> Any:
+    return json.loads(text, object_pairs_hook=_json_object)
+
+
+def _json_object(pairs: list[tuple[str, Any]]) -> Row | Unreadable:
+    row = dict(pairs)
+    return row if len(row) == len(pairs) else Unreadable("a JSON object with a key twice")
+
+
+def _checked_object(row: Any, name: str, line: int, text: Any) -> ReadRow:
+    if isinstance(row, dict):
+        return line, row
+    reason = row.reason if isinstance(row, Unreadable) else "not a JSON object"
+    return RejectedRow.of(name, line, reason, text if isinstance(text, str) else shorten(str(text)))
+
+
+def _json_problem(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg} at character {error.pos + 1}"
+    return "lists or objects nested too deep" if isinstance(error, RecursionError) else "an integer that is too long"
+
+
+# Parquet
 
 
 def _parquet_batches(file: BinaryIO, name: str) -> Iterator[dict[str, list[Any]]]:
     try:
-        for batch in pq.ParquetFile(file).iter_batches(batch_size=BATCH_SIZE):
-            yield batch.to_pydict()
-    except pa.ArrowInvalid as error:
+        parquet = pq.ParquetFile(file, page_checksum_verification=True)
+        names = parquet.schema_arrow.names
+        refuse_repeated_columns(names, name)
+        rows = 0
+        for batch in parquet.iter_batches(batch_size=BATCH_SIZE):
+            rows += batch.num_rows
+            yield dict(zip(names, map(_python_values, batch.columns), strict=True))
+    except InputError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
         raise InputError(f"{name} must be a parquet file, got: {shorten(one_line(error))}") from error
+    if rows != parquet.metadata.num_rows:
+        raise InputError(f"{name} must have the {parquet.metadata.num_rows:,} rows of its footer, got {rows:,}.")
+
+
+def _python_values(column: pa.Array) -> list[Any]:
+    """Converts a column to Python values; a value that Python cannot represent becomes [`Unreadable`]."""
+    try:
+        values = column.to_pylist()
+    except (pa.ArrowException, ValueError, OverflowError):
+        return [_python_value(value) for value in column]
+    if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
+        return [None if value is None else _decoded(value) for value in values]
+    return values
+
+
+def _python_value(value: pa.Scalar) -> Any:
+    try:
+        return value.as_py()
+    except (pa.ArrowException, ValueError, OverflowError) as error:
+        return Unreadable(shorten(one_line(error)))
+
+
+def _decoded(value: bytes) -> str | Unreadable:
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return Unreadable(one_line(error))

@@ -4,9 +4,10 @@ Finds the rows that `--data` names: the bundled sample, a CS224N folder, any fol
 The result is a [`Source`] for each split, which reads the rows on request.
 """
 
+import logging
 import re
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
@@ -21,9 +22,12 @@ from datasets.exceptions import DatasetsError
 from huggingface_hub import constants
 from huggingface_hub.errors import HfHubHTTPError
 
+from extrabert_hf.data.labels import without_negation
 from extrabert_hf.data.reading import BATCH_SIZE, STANDARD_INPUT, SUFFIXES, Rows, read_rows, rows_of_batches, shorten
 from extrabert_hf.errors import InputError, one_line
-from extrabert_hf.tasks import PAPER_TASKS, TaskSpec
+from extrabert_hf.tasks import PAPER_TASKS, TaskSpec, fold_name
+
+logger = logging.getLogger(__name__)
 
 SAMPLE = "sample"
 SAMPLE_FOLDER = Path(str(files("extrabert_hf.data.samples")))
@@ -234,8 +238,9 @@ def hub_rows(dataset: Dataset, class_names: tuple[str, ...]) -> Rows:
     """
     Reads the rows of a split of the Hub.
 
-    The labels of a `ClassLabel` column with exactly the task's class names are returned as names, because the data set
-    may number the classes in another order.
+    The labels of a `ClassLabel` column are returned as names, because the data set may number the classes in another
+    order, or have other classes. A column of as many classes, but none with a name of the task, has other names for
+    the same classes in the same order.
 
     Args:
         dataset (`Dataset`):
@@ -261,14 +266,27 @@ def _hub_sources(task: TaskSpec, dataset_id: str, dataset_config: str | None) ->
 
 def _hub_batches(dataset: Dataset, class_names: tuple[str, ...]) -> Iterator[dict[str, list[Any]]]:
     names_by_column = {
-        column: feature.names
+        column: _task_names(column, feature.names, class_names)
         for column, feature in dataset.features.items()
-        if isinstance(feature, ClassLabel) and set(feature.names) == set(class_names)
+        if isinstance(feature, ClassLabel)
     }
     for batch in dataset.iter(batch_size=BATCH_SIZE):
         for column, names in names_by_column.items():
             batch[column] = [value if value is None or value < 0 else names[value] for value in batch[column]]
         yield batch
+
+
+def _task_names(column: str, names: Sequence[str], class_names: Sequence[str]) -> Sequence[str]:
+    """Returns the names of the classes of a column, in its order, as the task names them if it has these classes."""
+    if len(names) != len(class_names) or set(map(fold_name, names)) & set(map(fold_name, class_names)):
+        return names
+    negations = [without_negation(name) is not None for name in names]
+    if negations == [without_negation(name) is not None for name in reversed(class_names)] and any(negations):
+        return class_names[::-1]
+    if negations != [without_negation(name) is not None for name in class_names] or not any(negations):
+        pairs = ", ".join(f"{name!r} is {own!r}" for name, own in list(zip(names, class_names, strict=True))[:10])
+        logger.warning("classes of the column %r are read in their order: %s", column, pairs)
+    return class_names
 
 
 def _is_cached(dataset_id: str) -> bool:

@@ -1,5 +1,5 @@
 """
-Checks rows: finds a task's columns, reads labels, and turns each row into a good row or a [`RejectedRow`].
+Checks rows: finds a task's columns, and turns each row into a good row or a [`RejectedRow`].
 
 A good row is a dictionary of `sentence1`, for pairs `sentence2`, `label` and `id`. The column names of the file do not
 matter.
@@ -8,13 +8,13 @@ matter.
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from extrabert_hf.data.reading import RejectedRow, Row, Rows, shorten
+from extrabert_hf.data.labels import BadValueError
+from extrabert_hf.data.rejected_rows import RejectedRow, Row, Rows, Unreadable
 from extrabert_hf.errors import InputError
 from extrabert_hf.tasks import TaskSpec
 
@@ -27,6 +27,8 @@ WELL_KNOWN_NAMES: dict[str, tuple[str, ...]] = {
     "id": ("id", "idx", "guid", "pair_id", "pairid"),
 }
 """Column names in GLUE, SentEval, the CS224N course and the Hub's pair data sets, in order of preference."""
+COLUMNS_SHOWN = 20
+"""Number of column names that a message lists."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,8 @@ def find_columns(present: Sequence[str], task: TaskSpec, source: str, *, label_r
 def _find_column(
     role: str, named: str | None, present: Sequence[str], source: str, required: bool = True
 ) -> str | None:
-    names = ", ".join(repr(name[:40]) for name in present if name)
+    names = ", ".join(repr(name[:40]) for name in present[:COLUMNS_SHOWN] if name)
+    names += f" and {len(present) - COLUMNS_SHOWN:,} others" if len(present) > COLUMNS_SHOWN else ""
     if named is not None:
         if named in present:
             return named
@@ -112,112 +115,14 @@ def _find_column(
         candidates = ", ".join(WELL_KNOWN_NAMES[role])
         raise InputError(
             f"{source} has no column for `{role}`: looked for {candidates}; there are {names}. "
-            f"Name the column with `--{role}_column`."
+            f"Name the column with `--{role}_column`{_header_hint(source)}."
         )
     return None
 
 
-# Labels
-
-Label = int | float
-LabelReader = Callable[[Any], Label | None]
-LabelUse = Literal["required", "optional", "ignored"]
-
-HIDDEN_LABELS = ("", "none", "nan", "-1", "-1.0")
-"""Values that mark a withheld label of a test row, unless the value is a label of the task. GLUE uses -1."""
-
-
-class BadValueError(ValueError):
-    """The value of a column cannot be used; the message is the reason for rejecting the row."""
-
-
-def split_label_reader(task: TaskSpec, use: LabelUse) -> LabelReader | None:
-    """
-    Decides, before the rows of a split are checked, how all labels of the split are read.
-
-    Args:
-        task (`TaskSpec`):
-            The task that the labels belong to.
-        use (`str`):
-            `"required"` rejects a row without a label, `"optional"` reads a withheld label as `None`, and `"ignored"`
-            reads no labels.
-    """
-    if use == "ignored":
-        return None
-    read_label = label_reader(task)
-    return read_label if use == "required" else partial(optional_label, read_label=read_label)
-
-
-def label_reader(task: TaskSpec) -> Callable[[Any], Label]:
-    """
-    Returns the function that turns a label of a file into a class id (`int`) or a score (`float`).
-
-    A class is written as its name or its id (`1`, `"1"`, `"1.0"`), a score as a number in `label_range`; any other
-    value raises [`BadValueError`]. If the class names are numbers, such as stars from 1 to 5, a number is read as a
-    name and not as an id.
-
-    Args:
-        task (`TaskSpec`):
-            The task that the labels belong to.
-
-    Example:
-        >>> from extrabert_hf.tasks import PAPER_TASKS
-        >>> read_label = label_reader(PAPER_TASKS["sst"])
-        >>> read_label("3.0"), read_label("very positive")
-        (3, 4)
-    """
-    if task.is_regression:
-        return lambda raw: _score(raw, *task.label_range)
-    by_name = {name.casefold(): index for index, name in enumerate(task.class_names)}
-    by_number = _numbers_of_classes(task.class_names)
-    return lambda raw: _class_id(raw, by_name, by_number)
-
-
-def optional_label(raw: Any, read_label: Callable[[Any], Label]) -> Label | None:
-    """Reads a label with `read_label`; returns `None` for a withheld label."""
-    try:
-        return read_label(raw)
-    except BadValueError:
-        if str(raw).strip().lower() in HIDDEN_LABELS:
-            return None
-        raise
-
-
-def _numbers_of_classes(names: tuple[str, ...]) -> dict[float, int]:
-    try:
-        return {float(name): index for index, name in enumerate(names)}
-    except ValueError:
-        return {float(index): index for index in range(len(names))}
-
-
-def _class_id(raw: Any, by_name: dict[str, int], by_number: dict[float, int]) -> int:
-    if isinstance(raw, str) and (name := raw.strip().casefold()) in by_name:
-        return by_name[name]
-    number = _number(raw, or_one_of=" or a class name")
-    if number not in by_number:
-        if number.is_integer():
-            raise BadValueError(f"label {number:g} is not in {min(by_number):g} to {max(by_number):g}")
-        raise BadValueError(f"label {number:g} is not a whole number")
-    return by_number[number]
-
-
-def _score(raw: Any, low: float, high: float) -> float:
-    number = _number(raw)
-    if not low <= number <= high:
-        raise BadValueError(f"label {number:g} is not in {low:g} to {high:g}")
-    return number
-
-
-def _number(raw: Any, or_one_of: str = "") -> float:
-    if raw is None or (isinstance(raw, str) and not raw.strip()):
-        raise BadValueError("no label")
-    try:
-        number = float(raw)
-    except (TypeError, ValueError):
-        raise BadValueError(f"label {shorten(repr(raw), 40)} is not a number{or_one_of}") from None
-    if math.isnan(number):
-        raise BadValueError("label is NaN")
-    return number
+def _header_hint(source: str) -> str:
+    is_delimited = source.lower().endswith((".csv", ".tsv"))
+    return "; the first line of the file must be the names of the columns" if is_delimited else ""
 
 
 # Rows
@@ -226,7 +131,7 @@ REASONS_SHOWN = 4
 """Number of reasons for rejection that a notice lists."""
 
 
-def valid_rows(rows: Rows, columns: Columns, file: str, read_label: LabelReader | None) -> Rows:
+def valid_rows(rows: Rows, columns: Columns, file: str, read_label: Callable[[Any], Any] | None) -> Rows:
     """
     Checks rows and renames the columns to `sentence1`, for pairs `sentence2`, `label` and `id`.
 
@@ -241,7 +146,7 @@ def valid_rows(rows: Rows, columns: Columns, file: str, read_label: LabelReader 
         file (`str`):
             Name of the file in a rejected row.
         read_label (`Callable`, *optional*):
-            Reads a label, see [`split_label_reader`]. With `None`, the good rows have no `label`.
+            Reads a label, such as [`label_text`]. With `None`, the good rows have no `label`.
 
     Returns:
         Iterator over [`ReadRow`]s, one for each of `rows`, in the same order.
@@ -258,37 +163,118 @@ def valid_rows(rows: Rows, columns: Columns, file: str, read_label: LabelReader 
             values: Row = {name: _clean_text(row.get(column), name) for name, column in texts}
             if read_label is not None:
                 values["label"] = read_label(row.get(columns.label))
+            row_id = row.get(columns.id)
+            values["id"] = row_id if row_id and type(row_id) is str and row_id.isascii() else _clean_id(row_id, line)
         except BadValueError as error:
             used = {name: row[name] for name in vars(columns).values() if row.get(name) is not None}
-            yield RejectedRow.of(file, line, str(error), used)
+            yield RejectedRow.of(file, line, error.reason, used, error.value)
             continue
-        row_id = row.get(columns.id)
-        values["id"] = str(line) if row_id is None or row_id == "" else str(row_id)
         yield line, values
+
+
+def _clean_id(raw: Any, line: int) -> str:
+    if raw is None or raw == "" or (isinstance(raw, float) and math.isnan(raw)):
+        return str(line)
+    if isinstance(raw, Unreadable | list | dict):
+        raise BadValueError("id is not text or a number", type(raw).__name__)
+    text = str(raw)
+    if not text.isascii() and not _is_unicode(text):
+        raise BadValueError("id is not valid Unicode")
+    return text
 
 
 def _clean_text(raw: Any, name: str) -> str:
     if raw is None:
         raise BadValueError(f"empty {name}")
     if not isinstance(raw, str):
-        raise BadValueError(f"{name} is not text")
+        raise BadValueError(f"{name} is not text", type(raw).__name__)
     text = raw.strip()
     if not text:
         raise BadValueError(f"empty {name}")
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can contain as an escape
-        raise BadValueError(f"{name} is not valid Unicode") from None
+    if not text.isascii() and not _is_unicode(text):
+        raise BadValueError(f"{name} is not valid Unicode")
     return text
 
 
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can contain as an escape
+        return False
+    return True
+
+
+# Rejected rows
+
+MAX_REJECTED_SHARE = 0.1
+"""Share of the rows of a split, 0 to 1, that may be rejected unless the user allows another."""
+
+
+def check_rejected_share(
+    rejected: Sequence[RejectedRow],
+    used: int,
+    file: str,
+    *,
+    strict: bool,
+    max_share: float | None,
+    lost_labels: Mapping[str, int],
+    advice: str,
+) -> None:
+    """
+    Raises an [`InputError`] if all or too many rows of a split are rejected, or all rows of a label.
+
+    Args:
+        rejected (`Sequence[RejectedRow]`):
+            The rejected rows.
+        used (`int`):
+            Number of rows that are used.
+        file (`str`):
+            Name of the file.
+        strict (`bool`):
+            Whether a single rejected row is an error.
+        max_share (`float`, *optional*):
+            Share of the rows, 0 to 1, that may be rejected. `None` allows `MAX_REJECTED_SHARE`, and no label may lose
+            all of its rows.
+        lost_labels (`Mapping[str, int]`):
+            Number of rows by label, for the labels of which every row is rejected.
+        advice (`str`):
+            What to type, in sentences.
+    """
+    if not rejected:
+        return
+    total = used + len(rejected)
+    if not used:
+        message = f"{file} must have a row that can be used, got {total:,} bad, the first {rejected[0]}."
+        raise InputError(f"{message} {advice}".rstrip())
+    if strict:
+        raise InputError(
+            f"{file} must have good rows only, got {len(rejected):,} bad of {total:,}, the first {rejected[0]}."
+        )
+    share = len(rejected) / total
+    is_label_lost = max_share is None and bool(lost_labels)
+    if share <= (MAX_REJECTED_SHARE if max_share is None else max_share) and not is_label_lost:
+        return
+    lost = ""
+    if lost_labels:
+        shown = ", ".join(f"{label!r} ({count:,})" for label, count in list(lost_labels.items())[:REASONS_SHOWN])
+        lost = f", among them every row with the label {shown}" + (", ..." if len(lost_labels) > REASONS_SHOWN else "")
+    raise InputError(
+        f"{rejection_notice(rejected, total, file)}{lost}. {advice}{' ' if advice else ''}"
+        f"`--max_rejected_share {math.ceil(100 * share) / 100:g}` leaves these rows out."
+    )
+
+
 def rejection_notice(rejected: Sequence[RejectedRow], total: int, file: str) -> str:
-    """Returns one line with the number of rejected rows of a file and the most frequent reasons."""
-    reasons = Counter(row.reason for row in rejected).most_common()
-    shown = [f"{count:,} {reason}" for reason, count in reasons[:REASONS_SHOWN]]
-    if len(reasons) > REASONS_SHOWN:
-        shown.append(f"{sum(count for _, count in reasons[REASONS_SHOWN:]):,} for other reasons")
-    return f"{len(rejected):,} of {total:,} rows of {file} rejected ({', '.join(shown)})"
+    """Returns one line with the number of rejected rows of a file and the most frequent reasons, with an example."""
+    counts = Counter(row.reason for row in rejected).most_common()
+    values = {row.reason: row.value for row in reversed(rejected)}
+    shown = []
+    for reason, count in counts[:REASONS_SHOWN]:
+        text = reason.replace("label is", "labels are", 1) if count > 1 else reason
+        shown.append(f"{count:,} {text}" + (f" (such as {values[reason]})" if values[reason] else ""))
+    if len(counts) > REASONS_SHOWN:
+        shown.append(f"{sum(count for _, count in counts[REASONS_SHOWN:]):,} for other reasons")
+    return f"{len(rejected):,} of {total:,} rows of {file} rejected: {', '.join(shown)}"
 
 
 def write_rejected_rows(path: str | Path, rejected: Iterable[RejectedRow], *, append: bool = False) -> None:

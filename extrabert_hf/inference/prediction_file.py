@@ -153,7 +153,7 @@ def predict_file(predictor: Predictor, source: str, output: str, *, task: TaskSp
             written = _share_parts(parts, predicted, written_parts, head, bar, state)
     if rejected.count and state.is_main_process:
         total = f"{written + rejected.count:,}"
-        logger.info("%s of %s rows have no prediction, see %s", f"{rejected.count:,}", total, rejected.path)
+        logger.warning("%s of %s rows have no prediction, see %s", f"{rejected.count:,}", total, rejected.path)
     return written
 
 

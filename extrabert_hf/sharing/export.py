@@ -194,7 +194,9 @@ def _load(name: str, task: str | None) -> tuple[ExtraBertPreTrainedModel, PreTra
 
 
 def _rows(task: TaskSpec, arguments: ExportArguments) -> Dataset:
-    loaded = load_split(task, arguments.data, arguments.split, dataset_config=arguments.dataset_config)
+    loaded = load_split(
+        task, arguments.data, arguments.split, dataset_config=arguments.dataset_config, max_rejected_share=1
+    )
     for notice in loaded.notices:
         logger.info(notice)
     return loaded.splits[arguments.split]

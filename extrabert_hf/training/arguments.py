@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields, make_dataclass
 from typing import Any, ClassVar, get_args
 
 from extrabert_hf.data.auditing import drop_defects
-from extrabert_hf.data.loading import LoadedData, load_task_data
+from extrabert_hf.data.loading import LoadedData, load_split, load_task_data
 from extrabert_hf.errors import InputError
 from extrabert_hf.models.configuration_extrabert import TASK_FIELDS, ExtraBertConfig
 from extrabert_hf.tasks import TaskSpec
@@ -123,6 +123,19 @@ class ColumnArguments:
 
 
 @dataclass
+class ScoredRowsArguments(ColumnArguments):
+    """Names of the columns of labelled rows, and how many of the rows may be left out."""
+
+    max_rejected_share: float | None = field(
+        default=None, metadata={"help": "Largest share of the rows, 0 to 1, that may be left out. The default is 0.1."}
+    )
+
+    def load_split(self, task: TaskSpec, data: str, split: str, dataset_config: str | None) -> LoadedData:
+        """Loads the rows of a split, see [`load_split`]."""
+        return load_split(task, data, split, dataset_config=dataset_config, max_rejected_share=self.max_rejected_share)
+
+
+@dataclass
 class TaskArguments(ColumnArguments):
     """The fields of a custom task that differ from the recipe's task."""
 
@@ -139,7 +152,8 @@ class TaskArguments(ColumnArguments):
     class_names: list[str] | None = field(
         default=None,
         metadata={
-            "help": "Names of the classes, in the order of the class ids. Labels in the data may be names or ids."
+            "help": "Names of the classes, in the order of the class ids. Labels in the data may be names or ids. "
+            "'auto': the labels of the train rows are the classes."
         },
     )
     label_min: float | None = field(default=None, metadata={"help": "Smallest score of a similarity task."})
@@ -206,6 +220,13 @@ class DataArguments:
         default=False,
         metadata={"help": "Stop with an error at a row that cannot be used, instead of leaving the row out."},
     )
+    max_rejected_share: float | None = field(
+        default=None,
+        metadata={
+            "help": "Stop with an error if a larger share of the rows of a split, 0 to 1, cannot be used. The default "
+            "is 0.1, and no label may lose all of its rows."
+        },
+    )
     drop_leaked: bool = field(
         default=False, metadata={"help": "Leave out train rows whose text is also in the dev or test split."}
     )
@@ -216,6 +237,8 @@ class DataArguments:
     def __post_init__(self) -> None:
         if not 0 < self.dev_fraction < 1:
             raise InputError(f"`dev_fraction` must be between 0 and 1, got {self.dev_fraction}.")
+        if self.max_rejected_share is not None and not 0 <= self.max_rejected_share <= 1:
+            raise InputError(f"`max_rejected_share` must be between 0 and 1, got {self.max_rejected_share}.")
         if self.max_length is not None and self.max_length < 3:
             raise InputError(f"`max_length` must be 3 or more, got {self.max_length}.")
 
@@ -230,6 +253,7 @@ class DataArguments:
             dataset_config=self.dataset_config,
             seed=seed,
             strict=self.strict_data,
+            max_rejected_share=self.max_rejected_share,
         )
         if self.drop_leaked or self.drop_duplicates:
             return drop_defects(loaded, leaked=self.drop_leaked, duplicates=self.drop_duplicates)

@@ -1,13 +1,13 @@
 """Parses the arguments of a run from a YAML and the command line."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from extrabert_hf.errors import InputError
 from extrabert_hf.evaluation.metrics import AGGREGATES, ERRORS, metric_names
-from extrabert_hf.tasks import PAPER_TASKS, TaskSpec
+from extrabert_hf.tasks import AUTO_CLASSES, PAPER_TASKS, TaskSpec
 from extrabert_hf.training.arguments import DataArguments, LoraArguments, ModelArguments, TaskArguments
 from extrabert_hf.training.multitask_arguments import MultiTaskArguments
 from extrabert_hf.training.recipe_parser import (
@@ -66,6 +66,12 @@ class Run:
     def specs(self) -> dict[str, TaskSpec]:
         """The [`TaskSpec`] of each task by name."""
         return {name: task_run.task for name, task_run in self.tasks.items()}
+
+    def with_specs(self, specs: Mapping[str, TaskSpec]) -> "Run":
+        """Returns the run with the tasks as they are after loading, with the classes that the rows have."""
+        tasks = {name: replace(task_run, task=specs[name]) for name, task_run in self.tasks.items()}
+        _check_metric(self.training.metric_for_best_model, list(specs.values()), is_separate=self.multitask is None)
+        return replace(self, tasks=tasks)
 
     @property
     def encoder(self) -> ModelArguments:
@@ -144,9 +150,7 @@ def _parse(reader: "_RunReader", separate_task: str | None) -> Run:
     if len({run.data.max_length for run in tasks.values()}) > 1:
         raise InputError("`max_length` must be the same for all tasks.")
     metric = shared["metric_for_best_model"]
-    allowed = _names_of_metrics([run.task for run in tasks.values()], is_separate=multitask is None)
-    if metric not in allowed:
-        raise InputError(f"`metric_for_best_model` must be one of {', '.join(map(repr, allowed))}, got {metric!r}.")
+    _check_metric(metric, [run.task for run in tasks.values()], is_separate=multitask is None)
     folder = next(iter(tasks)) if multitask is None else "multitask"
     training = reader.training(
         shared, output_dir=f"runs/{folder}", is_error=metric == "loss" or metric.endswith(ERRORS)
@@ -162,6 +166,12 @@ def _check_task(name: str, task_run: TaskRun, *, is_separate: bool) -> None:
         raise InputError(
             f"`pair_encoding` 'cross_encoder' is for pairs, but {task_run.task.name!r} has single sentences."
         )
+
+
+def _check_metric(metric: str, tasks: Sequence[TaskSpec], *, is_separate: bool) -> None:
+    allowed = _names_of_metrics(tasks, is_separate=is_separate)
+    if metric not in allowed:
+        raise InputError(f"`metric_for_best_model` must be one of {', '.join(map(repr, allowed))}, got {metric!r}.")
 
 
 def _names_of_metrics(tasks: Sequence[TaskSpec], *, is_separate: bool) -> list[str]:
@@ -253,6 +263,8 @@ class _RunReader:
             ([], []) if self.config is None else flags_from_yaml(self.config, self.blocks, self.own_blocks, task_name)
         )
         values = vars(self.parser.parse_args([*words, *self.argv]))
+        if values["label_names"] == list(AUTO_CLASSES):  # of the trainer, where it names the inputs that are labels
+            values |= {"class_names": list(AUTO_CLASSES), "label_names": None}
         return values | {key: None for key in nulls if key not in self.given()}
 
     def given(self) -> set[str]:

@@ -121,6 +121,7 @@ def finetune(run: Run, callbacks: Sequence[TrainerCallback] = ()) -> RunMetrics 
     checkpoint = find_checkpoint(run.training)
     set_seed(run.training.seed)
     loaded = load_rows(run)
+    run = run.with_specs({name: rows.task for name, rows in loaded.items()})
     check_can_calibrate(run, loaded)
     model, tokenizer = make_model(run)
     limit_length(tokenizer, model, run.max_length)

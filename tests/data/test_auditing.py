@@ -30,7 +30,7 @@ def split(*rows):
 def loaded():
     train = split(("a", "b", 1), ("B ", "A", 3), ("c", "d", 2), ("c", "D", 2), ("e", "f", 0), ("a", "c", 5))
     dev = split(("f", "e", 0), ("x", "y", 4), ("y", "X", 4))
-    return LoadedData(DatasetDict({"train": train, "dev": dev}), rejected=[], notices=[])
+    return LoadedData(DatasetDict({"train": train, "dev": dev}), rejected=[], notices=[], task=STS)
 
 
 def test_defects_are_counted_without_regard_to_case_spacing_and_order(loaded):
@@ -69,7 +69,7 @@ def test_cut_off_sentences_are_counted_with_the_special_tokens(tiny_encoder):
     rows = Dataset.from_dict(
         {"sentence1": ["a man", "a man plays", "a man plays a guitar"], "label": [0, 1, 2], "id": list("abc")}
     )
-    report = audit(LoadedData(DatasetDict({"dev": rows}), [], []), PAPER_TASKS["sst"], tokenizer)
+    report = audit(LoadedData(DatasetDict({"dev": rows}), [], [], PAPER_TASKS["sst"]), PAPER_TASKS["sst"], tokenizer)
     tokens = report.splits["dev"].tokens
     assert tokens.cut_off == pytest.approx(1 / 3) and tokens.max == 7 and tokens.max_length == 5
     assert findings(report) == ["sst: 33.3 % of the sentences of dev are cut off"]

@@ -2,14 +2,9 @@ import json
 
 import pytest
 
-from extrabert_hf.data.reading import RejectedRow
-from extrabert_hf.data.validation import (
-    Columns,
-    rejection_notice,
-    split_label_reader,
-    valid_rows,
-    write_rejected_rows,
-)
+from extrabert_hf.data.labels import label_reader
+from extrabert_hf.data.rejected_rows import RejectedRow
+from extrabert_hf.data.validation import Columns, rejection_notice, valid_rows, write_rejected_rows
 from extrabert_hf.tasks import PAPER_TASKS
 
 PAIR = PAPER_TASKS["para"]
@@ -17,12 +12,15 @@ COLUMNS = Columns("q1", "q2", "same", "key")
 GOOD = {"q1": " a ", "q2": "b\t", "same": "1.0", "key": 7, "other": None}
 
 
-def validate(rows, labels="required", columns=COLUMNS):
-    return list(valid_rows(iter(rows), columns, "rows.csv", split_label_reader(PAIR, labels)))
+READ = label_reader(PAIR)
 
 
-def check(row, labels="required", columns=COLUMNS):
-    (checked,) = validate([(3, row)], labels, columns)
+def validate(rows, read_label=READ, columns=COLUMNS):
+    return list(valid_rows(iter(rows), columns, "rows.csv", read_label))
+
+
+def check(row, read_label=READ, columns=COLUMNS):
+    (checked,) = validate([(3, row)], read_label, columns)
     return ([], [(checked.line, checked.reason)]) if isinstance(checked, RejectedRow) else ([checked[1]], [])
 
 
@@ -51,8 +49,10 @@ def test_id_zero_is_an_id():
         ({"q2": float("nan")}, "sentence2 is not text"),
         ({"q1": ["a"]}, "sentence1 is not text"),
         ({"q1": "half \ud83d"}, "sentence1 is not valid Unicode"),
+        ({"key": "half \ud83d"}, "id is not valid Unicode"),
+        ({"key": {"a": 1}}, "id is not text or a number"),
         ({"same": ""}, "no label"),
-        ({"same": "2"}, "label 2 is not in 0 to 1"),
+        ({"same": "2"}, "label is not in 0 to 1"),
         ({"q1": "", "q2": "", "same": ""}, "empty sentence1"),
     ],
 )
@@ -64,10 +64,8 @@ def test_a_missing_value_is_an_empty_one():
     assert check({"q1": "a", "same": 1}) == ([], [(3, "empty sentence2")])
 
 
-def test_labels_can_be_optional_or_ignored():
-    assert check({**GOOD, "same": -1}, "optional")[0][0]["label"] is None
-    assert check({**GOOD, "same": "7"}, "optional") == ([], [(3, "label 7 is not in 0 to 1")])
-    assert "label" not in check({**GOOD, "same": "7"}, "ignored")[0][0]
+def test_labels_can_be_ignored():
+    assert "label" not in check({**GOOD, "same": "7"}, None)[0][0]
 
 
 def test_a_bad_row_is_printed_with_its_place():
@@ -85,10 +83,17 @@ def test_a_notice_counts_the_commonest_reasons_first():
     reasons = ["no label"] * 3 + ["empty sentence2"] + ["a", "a", "b", "b", "c", "d"]
     rejected = [RejectedRow("rows.csv", 1, reason, {}) for reason in reasons]
     assert rejection_notice(rejected[:4], 13_714, "rows.csv") == (
-        "4 of 13,714 rows of rows.csv rejected (3 no label, 1 empty sentence2)"
+        "4 of 13,714 rows of rows.csv rejected: 3 no label, 1 empty sentence2"
     )
     assert rejection_notice(rejected, 10, "rows.csv") == (
-        "10 of 10 rows of rows.csv rejected (3 no label, 2 a, 2 b, 1 empty sentence2, 2 for other reasons)"
+        "10 of 10 rows of rows.csv rejected: 3 no label, 2 a, 2 b, 1 empty sentence2, 2 for other reasons"
+    )
+
+
+def test_a_notice_groups_reasons_by_kind_and_not_by_value():
+    rejected = validate([(line, {**GOOD, "same": line}) for line in range(5, 76)])
+    assert rejection_notice(rejected, 400, "rows.csv") == (
+        "71 of 400 rows of rows.csv rejected: 71 labels are not in 0 to 1 (such as 5)"
     )
 
 
@@ -98,7 +103,7 @@ def test_rejected_rows_are_written_as_jsonl(tmp_path):
     write_rejected_rows(tmp_path / "rejected.jsonl", rejected)
     written = [json.loads(line) for line in (tmp_path / "rejected.jsonl").read_text("utf-8").splitlines()]
     assert [(row["file"], row["line"], row["reason"]) for row in written] == [
-        ("rows.csv", 2, "label 7 is not in 0 to 1"),
+        ("rows.csv", 2, "label is not in 0 to 1"),
         ("rows.csv", 5, "sentence2 is not valid Unicode"),
     ]
     assert written[0]["row"] == {"q1": ("é\n" * 900)[:199] + "…", "q2": "b\t", "same": "7", "key": "7"}

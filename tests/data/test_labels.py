@@ -3,7 +3,8 @@ from decimal import Decimal
 
 import pytest
 
-from extrabert_hf.data.validation import BadValueError, label_reader, optional_label
+from extrabert_hf.data.label_checks import SplitLabels
+from extrabert_hf.data.labels import BadValueError, label_reader, label_text
 from extrabert_hf.tasks import PAPER_TASKS, TaskSpec
 
 SST, PARA, STS = PAPER_TASKS.values()
@@ -23,7 +24,7 @@ def test_a_class_is_known_by_its_id_however_written_and_by_its_name(index):
 def test_classes_named_by_numbers_are_known_by_these_numbers():
     read = label_reader(STARS)
     assert [read(raw) for raw in (1, "2", 3.0, "4.0", "5")] == [0, 1, 2, 3, 4]
-    with pytest.raises(BadValueError, match="label 0 is not in 1 to 5"):
+    with pytest.raises(BadValueError, match="label is not in 1 to 5: 0"):
         read(0)
 
 
@@ -37,19 +38,21 @@ BAD = [
     (SST, "", "no label"),
     (SST, None, "no label"),
     (STS, "  ", "no label"),
-    (SST, "nice", "label 'nice' is not a number or a class name"),
-    (STS, "high", "label 'high' is not a number"),
-    (STS, "2,5", "label '2,5' is not a number"),
-    (SST, [1], "label [1] is not a number or a class name"),
-    (SST, "x" * 99, "label '" + "x" * 38 + "… is not a number or a class name"),
-    (SST, "2.5", "label 2.5 is not a whole number"),
-    (SST, "inf", "label inf is not a whole number"),
-    (SST, 5, "label 5 is not in 0 to 4"),
-    (PARA, -1, "label -1 is not in 0 to 1"),
-    (STS, "5.01", "label 5.01 is not in 0 to 5"),
-    (STS, "-inf", "label -inf is not in 0 to 5"),
-    (SST, float("nan"), "label is NaN"),
-    (STS, "nan", "label is NaN"),
+    (SST, "nice", "label is not a number or a class name: 'nice'"),
+    (STS, "high", "label is not a number: 'high'"),
+    (STS, "2,5", "label is not a number: '2,5'"),
+    (SST, [1], "label is not text or a number: list"),
+    (SST, "x" * 99, "label is not a number or a class name: '" + "x" * 38 + "…"),
+    (SST, "2.5", "label is not a whole number: 2.5"),
+    (SST, "inf", "label is not a number or a class name: 'inf'"),
+    (SST, "9" * 400, "label is not in 0 to 4: " + "9" * 39 + "…"),
+    (SST, 5, "label is not in 0 to 4: 5"),
+    (PARA, -1, "label is not in 0 to 1: -1"),
+    (STS, "5.01", "label is not in 0 to 5: 5.01"),
+    (STS, "-inf", "label is not a number: '-inf'"),
+    (SST, float("nan"), "no label"),
+    (STS, "nan", "label is not a number: 'nan'"),
+    (STS, "1_0", "label is not a number: '1_0'"),
 ]
 
 
@@ -60,17 +63,23 @@ def test_a_label_that_is_not_valid_is_rejected_with_a_reason(task, raw, reason):
     assert str(error.value) == reason
 
 
+def read_all(task, *labels, use="required"):
+    """Reads labels together; a label that cannot be read is "bad"."""
+    split = SplitLabels.of([label_text(label) for label in labels], task, use)
+    values = [split.read[label_text(label)] for label in labels]
+    return ["bad" if isinstance(value, BadValueError) else value for value in values]
+
+
 @pytest.mark.parametrize("raw", [None, "", " ", -1, -1.0, "-1", "-1.0", "NaN", float("nan")])
 @pytest.mark.parametrize("task", [SST, PARA, STS])
 def test_a_withheld_label_is_none(task, raw):
-    assert optional_label(raw, label_reader(task)) is None
+    assert read_all(task, raw, use="optional") == [None]
 
 
 def test_minus_one_is_a_label_where_the_task_says_so():
-    assert optional_label("-1", label_reader(COSINE)) == -1.0
+    assert read_all(COSINE, "-1", use="optional") == [-1.0]
 
 
 @pytest.mark.parametrize("raw", ["nice", 7, -2, 2.5])
 def test_a_wrong_label_is_not_a_withheld_one(raw):
-    with pytest.raises(BadValueError):
-        optional_label(raw, label_reader(SST))
+    assert read_all(SST, raw, use="optional") == ["bad"]

@@ -1,0 +1,189 @@
+"""
+Parses csv, tsv and plain text.
+
+A quote that is left open makes a csv parser read the following lines into one field. Such lines are found and read
+again one by one, so that only the row with the quote is lost.
+"""
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from itertools import chain
+
+from extrabert_hf.data.rejected_rows import ReadRow, RejectedRow, Rows
+from extrabert_hf.errors import InputError
+from extrabert_hf.tasks import as_number
+
+FIELD_LIMIT = 2**24
+"""Maximum length of a csv field in characters. The default of the csv module, 2**17, is less than a long document."""
+MOST_LINES_OF_ONE_COLUMN = 100
+"""Maximum number of lines of a quoted field in a file of one column, in which every line looks like a row."""
+MOST_LINES_OF_HEADER = 20
+
+
+def parse_csv(lines: Iterator[str], name: str, separator: str | None) -> Rows:
+    """
+    Parses the lines of a csv file.
+
+    Args:
+        lines (iterator over `str`s):
+            The lines, with their ends. The first may be `sep=;`, as Excel writes it.
+        name (`str`):
+            Name of the file in messages.
+        separator (`str`, *optional*):
+            The separator; `None` takes the most frequent of tab, comma and semicolon in the header line.
+    """
+    first, line = next(lines, ""), 1
+    if excel := re.fullmatch(r'"?sep=(.)"?\s*', first, re.IGNORECASE):
+        separator, first, line = excel[1], next(lines, ""), 2
+    separator = separator or max("\t,;", key=first.count)
+    record: list[str] = []  # the lines of the record that is parsed
+    again: list[str] = []
+    feed = _feed(chain([first], lines), record, again)
+    csv.field_size_limit(FIELD_LIMIT)
+    records = csv.reader(feed, delimiter=separator, strict=True)
+    header = _csv_header(records, record, name)
+    row_of = partial(_row_of, name=name, header=header)
+    width, earlier = len(header), None
+    while True:
+        line += len(record)
+        record.clear()
+        error = None
+        try:
+            fields = next(records)
+        except StopIteration:
+            return
+        except csv.Error as caught:
+            fields, error = [], str(caught).replace("\t", "\\t")
+        if error is None and (len(record) == 1 or not _is_left_open(record, width, separator, earlier)):
+            if len(record) > 1 and separator == "\t" and any("\t" in field and "\n" in field for field in fields):
+                reason = "a quoted field holds tabs and line ends"
+                yield RejectedRow.of(
+                    name, line, reason, separator.join(fields), f"until line {line + len(record) - 1}"
+                )
+            elif len(fields) == width:
+                earlier = fields
+                yield line, dict(zip(header, fields, strict=True))
+            elif fields:
+                yield row_of(line, fields, separator)
+            continue
+        if len(record) > 1:
+            reason, value = "a quote is left open", f"the quoted field ends on line {line + len(record) - 1}"
+        else:
+            reason, value = "not valid CSV", error or ""
+        yield RejectedRow.of(name, line, reason, record[0].rstrip("\r\n"), value)
+        if len(record) > 1 and feed.gi_frame is not None:  # the last line may open a quote of its own
+            again.append(record.pop())
+        for number, text in enumerate(record[1:], start=line + 1):
+            yield from _parse_line(text, number, row_of, separator)
+
+
+def parse_text(lines: Iterable[str], name: str, columns: Sequence[str]) -> Rows:
+    """Parses plain text: one row per line, no header, tabs between the columns."""
+    for line, text in enumerate(lines, start=1):
+        fields = text.rstrip("\r\n").split("\t")
+        if len(fields) == len(columns):
+            yield line, dict(zip(columns, fields, strict=True))
+        else:
+            yield _wrong_width(name, line, fields, len(columns), "\t")
+
+
+def refuse_repeated_columns(columns: Sequence[str], name: str) -> None:
+    """Raises an [`InputError`] if a file has two columns of one name; columns without a name do not count."""
+    for column, times in Counter(columns).items():
+        if column and times > 1:
+            raise InputError(f"{name} must name each column once, got {column!r} {times} times.")
+
+
+def _feed(lines: Iterable[str], record: list[str], again: list[str]) -> Iterator[str]:
+    """Gives lines to the csv parser, first those in `again`, and adds each to `record`."""
+    for line in lines:
+        record.append(line)
+        yield line
+        while again:
+            record.append(again[-1])
+            yield again.pop()
+
+
+def _csv_header(records: Iterator[list[str]], record: Sequence[str], name: str) -> list[str]:
+    try:
+        header = [column.strip() for column in next(records)]
+    except csv.Error as error:
+        raise InputError(f"{name} must start with a line of column names, got none: {error}.") from error
+    if not any(header):
+        raise InputError(f"{name} must start with a line of column names, got an empty one.")
+    if len(record) > MOST_LINES_OF_HEADER:
+        raise InputError(
+            f"{name} must start with a line of column names, got a quoted name of {len(record):,} lines: is a quote "
+            "left open?"
+        )
+    refuse_repeated_columns(header, name)
+    return header
+
+
+def _row_of(line: int, fields: Sequence[str], separator: str, *, name: str, header: Sequence[str]) -> ReadRow:
+    """Makes a row from fields; empty fields after the last column, from separators at the end, are left out."""
+    if len(fields) >= len(header) and not any(fields[len(header) :]):
+        return line, dict(zip(header, fields, strict=False))
+    return _wrong_width(name, line, fields, len(header), separator)
+
+
+def _wrong_width(name: str, line: int, fields: Sequence[str], width: int, separator: str) -> RejectedRow:
+    return RejectedRow.of(name, line, f"not {width} field{'s'[: width > 1]}", separator.join(fields), str(len(fields)))
+
+
+def _parse_line(text: str, line: int, row_of: partial, separator: str) -> Rows:
+    """Parses one line by itself: no field goes on in the next line."""
+    try:
+        fields = next(csv.reader([text], delimiter=separator, strict=True))
+    except csv.Error as error:
+        name = row_of.keywords["name"]
+        yield RejectedRow.of(name, line, "not valid CSV", text.rstrip("\r\n"), str(error).replace("\t", "\\t"))
+        return
+    if fields:
+        yield row_of(line, fields, separator)
+
+
+def _is_left_open(lines: Sequence[str], width: int, separator: str, earlier: Sequence[str] | None) -> bool:
+    """
+    Returns whether a record of several lines is one row with an open quote, and the rows after it.
+
+    Args:
+        lines (`Sequence[str]`):
+            The lines of the record.
+        width (`int`):
+            Number of columns.
+        separator (`str`):
+            The separator.
+        earlier (`Sequence[str]`, *optional*):
+            The fields of an earlier row. A line looks like a row if its fields are numbers where those of the
+            earlier row are, and start with a space where they do.
+    """
+    if width == 1:
+        return len(lines) > MOST_LINES_OF_ONE_COLUMN
+    looks_like_row = partial(_looks_like_row, width=width, separator=separator, earlier=earlier)
+    inner = [line for line in lines[1:-1] if line.strip()]
+    rows = sum(map(looks_like_row, inner))
+    if looks_like_row(lines[0]) and looks_like_row(lines[-1]):
+        return 2 * rows >= len(inner)
+    return 2 * rows > len(inner) and rows >= 2
+
+
+def _looks_like_row(line: str, width: int, separator: str, earlier: Sequence[str] | None) -> bool:
+    if line.count(separator) < width - 1:
+        return False
+    try:
+        fields = next(csv.reader([line], delimiter=separator, strict=True))
+    except csv.Error:
+        fields = [field.strip('"') for field in line.rstrip("\r\n").split(separator)]
+    if len(fields) != width:
+        return False
+    if earlier is None:
+        return not any(field[:1].isspace() for field in fields)
+    return all(_kind(field) == _kind(other) for field, other in zip(fields, earlier, strict=True) if field and other)
+
+
+def _kind(field: str) -> tuple[bool, bool]:
+    return as_number(field) is not None, field[0].isspace()

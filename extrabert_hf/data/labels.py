@@ -1,0 +1,152 @@
+"""
+Reads a label: turns it into a class id or a score.
+
+A label has one reading in every format: 1, "1", 1.0 and "1.0" are the same label, and so are true and "true".
+"""
+
+import math
+from collections.abc import Callable, Collection
+from decimal import Decimal
+from typing import Any
+
+from extrabert_hf.data.rejected_rows import shorten
+from extrabert_hf.tasks import TaskSpec, as_number, fold_name
+
+Label = int | float
+TRUTH_WORDS = {"false": 0, "no": 0, "f": 0, "n": 0, "true": 1, "yes": 1, "t": 1, "y": 1}
+"""Labels that both classes of a task may have whose first class is the negation of the second."""
+
+
+class BadValueError(ValueError):
+    """
+    The value of a column cannot be used.
+
+    Args:
+        reason (`str`):
+            The reason for rejecting the row, the same for all values of this kind.
+        value (`str`, *optional*):
+            The value that came.
+    """
+
+    def __init__(self, reason: str, value: str = "") -> None:
+        super().__init__(reason)
+        self.reason, self.value = reason, value
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.value}" if self.value else self.reason
+
+
+def label_text(raw: Any) -> str | None:
+    """
+    Returns a label as text, the same for every format of a file; `None` for a row without a label.
+
+    Example:
+        >>> label_text(1), label_text(1.0), label_text(" 1 "), label_text(True), label_text(float("nan"))
+        ('1', '1', '1', 'true', None)
+    """
+    if isinstance(raw, str):
+        return raw.strip() or None
+    if raw is None or (isinstance(raw, float | Decimal) and math.isnan(raw)):
+        return None
+    if isinstance(raw, bool):
+        return str(raw).lower()
+    if isinstance(raw, float) and raw.is_integer() and abs(raw) < 1e15:
+        return str(int(raw))
+    if isinstance(raw, int | float | Decimal):
+        return str(raw)
+    raise BadValueError("label is not text or a number", type(raw).__name__)
+
+
+def label_reader(task: TaskSpec, labels: Collection[str | None] = ()) -> Callable[[Any], Label]:
+    """
+    Returns the function that turns a label of a file into a class id (`int`) or a score (`float`).
+
+    A class is written as its name or its id (`1`, `"1"`, `"1.0"`), a score as a number in `label_range`; any other
+    value raises [`BadValueError`]. A name that is exactly the label has precedence over a name in another case, with
+    other spaces or in another Unicode form, and a name over an id: if a class name is a number, such as in stars from
+    1 to 5, numbers are names and never ids.
+
+    Args:
+        task (`TaskSpec`):
+            The task that the labels belong to.
+        labels (`Collection[str]`, *optional*):
+            All labels of the split. If all numbers among them have a decimal comma or none, `2,5` is read as 2.5. For
+            two classes of which one negates the other, such as "not paraphrase" and "paraphrase", a label and its
+            negation ("duplicate" and "not_duplicate") or the words true and false, yes and no are read, too.
+
+    Example:
+        >>> from extrabert_hf.tasks import PAPER_TASKS
+        >>> read_label = label_reader(PAPER_TASKS["sst"])
+        >>> read_label("3.0"), read_label("very positive")
+        (3, 4)
+    """
+    has_comma = any("," in label for label in labels if label) and not any("." in label for label in labels if label)
+    read = _score_reader(task) if task.is_regression else _class_reader(task.class_names, labels)
+
+    def read_label(raw: Any) -> Label:
+        text = label_text(raw)
+        if text is None:
+            raise BadValueError("no label")
+        return read(text, as_number(text.strip("\ufeff\u200b").replace(",", ".") if has_comma else text))
+
+    return read_label
+
+
+def _score_reader(task: TaskSpec) -> Callable[[str, float | None], float]:
+    low, high = task.label_range
+
+    def read(text: str, number: float | None) -> float:
+        if number is None:
+            raise BadValueError("label is not a number", shorten(repr(text), 40))
+        if not low <= number <= high:
+            raise BadValueError(f"label is not in {low:g} to {high:g}", shorten(text, 40))
+        return number
+
+    return read
+
+
+def _class_reader(names: tuple[str, ...], labels: Collection[str | None]) -> Callable[[str, float | None], int]:
+    exact = {name: index for index, name in enumerate(names)}
+    folded = {fold_name(name): index for index, name in enumerate(names)}
+    by_words = {words_of(name): index for index, name in enumerate(names)}
+    if len(by_words) < len(names):
+        by_words = {}
+    by_number = {number: index for index, name in enumerate(names) if (number := as_number(name)) is not None}
+    by_number = by_number or {float(index): index for index in range(len(names))}
+    of_two_classes = _words_of_two_classes(names, labels)
+
+    def read(text: str, number: float | None) -> int:
+        for key, classes in ((text, exact), (fold_name(text), folded), (words_of(text), by_words | of_two_classes)):
+            if key in classes:
+                return classes[key]
+        if number in by_number:
+            return by_number[number]
+        if number is None:
+            raise BadValueError("label is not a number or a class name", shorten(repr(text), 40))
+        if math.isfinite(number) and not number.is_integer():
+            raise BadValueError("label is not a whole number", shorten(text, 40))
+        raise BadValueError(f"label is not in {min(by_number):g} to {max(by_number):g}", shorten(text, 40))
+
+    return read
+
+
+def words_of(name: str) -> str:
+    """Returns the words of a label in lower case: "very negative" for "Very_Negative"."""
+    if as_number(name) is not None:
+        return name  # the sign of a number is no hyphen
+    return " ".join(fold_name(name).replace("_", " ").replace("-", " ").split())
+
+
+def without_negation(name: str) -> str | None:
+    """Returns "duplicate" for "not_duplicate"; `None` for a name without a negation."""
+    first, _, rest = words_of(name).partition(" ")
+    return rest if rest and first in ("not", "non", "no") else None
+
+
+def _words_of_two_classes(names: tuple[str, ...], labels: Collection[str | None]) -> dict[str, int]:
+    if len(names) != 2 or without_negation(names[0]) != words_of(names[1]):
+        return {}
+    found = {words_of(label) for label in labels if label}
+    pairs = [(label, positive) for label in found if (positive := without_negation(label)) in found]
+    own = dict.fromkeys(pairs[0]) if len(pairs) == 1 else {}
+    return TRUTH_WORDS | {label: index for index, label in enumerate(own)}
