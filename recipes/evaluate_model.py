@@ -33,7 +33,7 @@ if __name__ == "__main__":
         print(*loaded.notices, sep="\n")
         predictions = predictor.predict(loaded.splits[arguments.split])
         scores = predictions.score(train_labels=predictions.labels)
-        print(summarize(f"{task.name} {arguments.split}", scores))
+        print(summarize(f"{task.name} {arguments.split}", scores, task))
         print(f"(majority: the {'mean' if task.is_regression else 'most frequent'} label of these rows)")
         if arguments.output is not None:
             Path(arguments.output).write_text(json.dumps(asdict(scores), indent=2) + "\n", encoding="utf-8")

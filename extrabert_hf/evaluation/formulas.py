@@ -11,6 +11,7 @@ A formula that is undefined (0 / 0) returns 0.0, never NaN.
 from collections.abc import Callable
 
 import numpy as np
+from scipy.sparse import csr_array
 
 Formula = Callable[[np.ndarray, np.ndarray, np.ndarray | None], np.ndarray]
 """`formula(predictions (N,), labels (N,), weights (N,) or (R, N) or None)`, a scalar or `(R,)`."""
@@ -44,10 +45,17 @@ def macro_f1(predictions: np.ndarray, labels: np.ndarray, weights: np.ndarray | 
 
     The mean is over the classes that some row has as prediction or label.
     """
-    classes = np.union1d(predictions, labels)  # (C,)
-    scores = np.stack([f1(predictions, labels, weights, positive_class=c) for c in classes])  # (C, ...)
-    occurs = np.stack([_total((predictions == c) | (labels == c), weights) > 0 for c in classes])  # (C, ...)
-    return scores.sum(axis=0) / occurs.sum(axis=0)  # a class that does not occur has a score of 0
+    _, class_of = np.unique(np.concatenate([predictions, labels]), return_inverse=True)  # (2N,) of C classes
+    predicted_class, labelled_class = np.split(class_of, 2)  # (N,) each
+    classes = class_of.max() + 1
+    rows = np.ones((1, len(labels))) if weights is None else np.atleast_2d(weights).astype(np.float64)  # (R, N)
+    predicted = _total_by_class(rows, predicted_class, classes)  # (C, R)
+    labelled = _total_by_class(rows, labelled_class, classes)
+    is_correct = predicted_class == labelled_class
+    correct = _total_by_class(rows[:, is_correct], labelled_class[is_correct], classes)
+    scores = _ratio(2 * correct, predicted + labelled)
+    means = scores.sum(axis=0) / (predicted + labelled > 0).sum(axis=0)  # a class that does not occur has a score of 0
+    return means[0] if weights is None or weights.ndim == 1 else means
 
 
 def quadratic_kappa(predictions: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
@@ -88,6 +96,12 @@ def _total(values: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
     if weights is None:
         return values.sum(axis=-1, dtype=np.float64)
     return np.einsum("...n,...n->...", weights, values, dtype=np.float64)
+
+
+def _total_by_class(weights: np.ndarray, class_of: np.ndarray, classes: int) -> np.ndarray:
+    """Sum of the weights `(R, N)` of each class's rows: `(C, R)`. The classes of the rows are `(N,)`."""
+    indicator = csr_array((np.ones(len(class_of)), (class_of, np.arange(len(class_of)))), (classes, len(class_of)))
+    return indicator @ weights.T
 
 
 def _mean(values: np.ndarray, weights: np.ndarray | None) -> np.ndarray:

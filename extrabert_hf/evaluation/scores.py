@@ -8,6 +8,8 @@ import numpy as np
 
 from extrabert_hf.evaluation.bootstrap import bootstrap_intervals
 from extrabert_hf.evaluation.metrics import (
+    CORRELATIONS,
+    ERRORS,
     FORMULAS,
     allowed_labels,
     checked_column,
@@ -100,7 +102,43 @@ def score(
     )
 
 
-def summarize(title: str, scores: SplitScores) -> str:
+def baseline_warning(title: str, task: TaskSpec, scores: SplitScores) -> str | None:
+    """
+    Returns a warning if the main metric is not above that of a constant prediction, or could be by chance.
+
+    Args:
+        title (`str`):
+            The name of the rows, such as `"sst dev"`.
+        task ([`TaskSpec`]):
+            The task; `metric` names the main metric. A constant prediction has a correlation of 0.
+        scores ([`SplitScores`]):
+            The scores.
+
+    Returns:
+        `str`, *optional*: one line; `None` if the interval is above the baseline, or there is no baseline.
+
+    Example:
+        >>> scores = SplitScores(9, {"accuracy": 0.5}, {"accuracy": (0.2, 0.8)}, {"accuracy": 0.25})
+        >>> baseline_warning("sst dev", TaskSpec("sst", "sentiment", ("a", "b")), scores)
+        'sst dev: the accuracy 0.500 may be chance: the interval [0.200, 0.800] contains the majority baseline, 0.250'
+    """
+    metric = task.metric
+    constant = {name: 0.0 for name in CORRELATIONS} | (scores.majority_baseline or {})
+    if metric not in constant or metric not in scores.metrics:
+        return None
+    value, (low, high), baseline = scores.metrics[metric], scores.intervals[metric], constant[metric]
+    sign = -1 if metric in ERRORS else 1
+    named = f"{baseline:.3f}" if metric in (scores.majority_baseline or {}) else "0, no correlation"
+    if not sign * value > sign * baseline:
+        better = "below" if metric in ERRORS else "above"
+        return f"{title}: the {metric} {value:.3f} is not {better} the majority baseline, {named}"
+    if not min(sign * low, sign * high) > sign * baseline:
+        interval = f"the interval [{low:.3f}, {high:.3f}] contains the majority baseline, {named}"
+        return f"{title}: the {metric} {value:.3f} may be chance: {interval}"
+    return None
+
+
+def summarize(title: str, scores: SplitScores, task: TaskSpec | None = None) -> str:
     """
     Formats the scores of a split, one line per metric: value, 95 % interval, majority baseline.
 
@@ -109,6 +147,8 @@ def summarize(title: str, scores: SplitScores) -> str:
             First line, such as `"sts dev"`.
         scores ([`SplitScores`]):
             The scores.
+        task ([`TaskSpec`], *optional*):
+            The task, to add the [`baseline_warning`] as a last line.
 
     Example:
         >>> scores = SplitScores(9, {"accuracy": 0.5}, {"accuracy": (0.2, 0.8)}, {"accuracy": 0.25})
@@ -122,4 +162,5 @@ def summarize(title: str, scores: SplitScores) -> str:
         low, high = scores.intervals[name]
         majority = f"{baseline[name]:.3f}" if name in baseline else "-"
         lines.append(f"  {name:<30}{value:<8.3f}{f'[{low:.3f}, {high:.3f}]':<18}{majority}")
-    return "\n".join(lines)
+    warning = None if task is None else baseline_warning(title, task, scores)
+    return "\n".join(lines if warning is None else [*lines, f"warning: {warning}"])

@@ -1,6 +1,7 @@
 """Atomic writing: a file holds its earlier content or the new one, also after a kill."""
 
 import json
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,14 +43,22 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text, see [`atomic_path`]."""
+    """Writes a text, see [`atomic_path`]. A lone surrogate, which UTF-8 does not have, becomes an escape."""
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes a value as indented JSON, see [`atomic_path`]."""
-    write_text(path, json.dumps(value, indent=2) + "\n")
+    """Writes a value as indented JSON, see [`atomic_path`]. JSON has no NaN and no infinity: they become `null`."""
+    write_text(path, json.dumps(_without_nan(value), indent=2, allow_nan=False) + "\n")
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nan(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_figure(path: Path, figure: "Figure", dpi: int | Literal["figure"] = "figure") -> None:

@@ -1,14 +1,17 @@
-"""Figures of runs: predictions against labels, calibration, training curves, gradient conflicts and differences."""
+"""Figures of runs: scores, calibration, training curves, gradient conflicts and differences. Each has a fixed size."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from extrabert_hf.inference.calibration import expected_calibration_error, reliability_bins
 from extrabert_hf.inference.predictor import Predictions
+from extrabert_hf.runs.class_figures import class_names_in_figure, name_ticks, shown_classes
+from extrabert_hf.runs.figure_text import figure_text
 from extrabert_hf.runs.gradient_conflicts import Conflict
 
 if TYPE_CHECKING:  # comparison.py draws with this module
@@ -20,13 +23,21 @@ LENGTH_GROUPS = 5
 """Number of bars of [`plot_by_length`]."""
 SCORE_GROUPS = 5
 """Number of bars of [`plot_by_label`] for scores."""
+MOST_POINTS = 20_000
+"""Maximum number of rows in the scatter plot of [`plot_scores`]; of more rows, it shows a random sample."""
+MOST_MARKERS = 200
+"""Maximum number of evaluations that a curve marks with a point."""
+MOST_CURVES = 12
+"""Maximum number of curves with an entry in the legend."""
+MOST_DIFFERENCES = 60
+"""Maximum number of lines of [`plot_differences`]: those with the smallest p-values."""
 
 CURVES_CAPTION = "Training loss and dev score"
 CONFLICTS_CAPTION = "Cosine similarity of the tasks' encoder gradients"
-CONFUSION_CAPTION = "Confusion matrix"
+CONFUSION_CAPTION = "Confusion matrix"  # of class_figures.py
 SCORES_CAPTION = "Predicted and actual scores"
 RELIABILITY_CAPTION = "Reliability diagram"
-LABEL_COUNTS_CAPTION = "Label distribution"
+LABEL_COUNTS_CAPTION = "Label distribution"  # of class_figures.py
 
 
 def plot_conflicts(rows: Sequence[Conflict]) -> Figure:
@@ -42,46 +53,17 @@ def plot_conflicts(rows: Sequence[Conflict]) -> Figure:
     pairs: dict[str, list[tuple[int, float]]] = {}
     for step, first, second, cosine in rows:
         pairs.setdefault(f"{first} / {second}", []).append((step, cosine))
+    named = sorted(pairs, key=lambda pair: np.mean([cosine for _, cosine in pairs[pair]]))[:MOST_CURVES]
     for pair, points in pairs.items():
+        name = figure_text(pair, 60) if pair in named else None
         windows = np.array_split(np.array(points), min(len(points), WINDOWS))  # each (steps, 2)
         steps = [window[:, 0].mean() for window in windows]
-        cosine_axes.plot(steps, [window[:, 1].mean() for window in windows], label=pair)
-        share_axes.plot(steps, [100 * (window[:, 1] < 0).mean() for window in windows], label=pair)
+        cosine_axes.plot(steps, [window[:, 1].mean() for window in windows], label=name)
+        share_axes.plot(steps, [100 * (window[:, 1] < 0).mean() for window in windows])
     cosine_axes.axhline(0, color="0.6", linewidth=0.8)
     cosine_axes.set(ylabel="mean cosine similarity", title="Gradients of the encoder")
     share_axes.set(xlabel="optimizer step", ylabel="conflicting steps, %", ylim=(0, 100))
-    cosine_axes.legend(frameon=False)
-    return figure
-
-
-def plot_confusion(labels: np.ndarray, predictions: np.ndarray, class_names: Sequence[str], title: str) -> Figure:
-    """
-    Draws a confusion matrix: each cell has the number of rows, and the share of all rows with that label.
-
-    Args:
-        labels (`np.ndarray` of shape `(N,)`):
-            Class ids.
-        predictions (`np.ndarray` of shape `(N,)`):
-            Predicted class ids.
-        class_names (`Sequence[str]`):
-            Names in the order of the ids.
-        title (`str`):
-            Title of the figure.
-    """
-    counts = np.zeros((len(class_names), len(class_names)), dtype=int)
-    np.add.at(counts, (labels.astype(int), predictions.astype(int)), 1)
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)  # each row sums to 1, or to 0
-    figure = Figure(figsize=(2.2 + 0.9 * len(class_names), 1.6 + 0.8 * len(class_names)), layout="constrained")
-    axes = figure.subplots()
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for (row, column), count in np.ndenumerate(counts):
-        colour = "white" if shares[row, column] > 0.6 else "0.15"
-        axes.text(column, row, f"{count:,}\n{shares[row, column]:.0%}", ha="center", va="center", color=colour)
-    ticks = range(len(class_names))
-    axes.set_xticks(ticks, class_names, rotation=30, ha="right")
-    axes.set_yticks(ticks, class_names)
-    axes.set(xlabel="predicted", ylabel="label", title=title)
-    figure.colorbar(image, label="share of the rows with the label", shrink=0.8)
+    _legend(cosine_axes, len(pairs), "with the lowest means")
     return figure
 
 
@@ -106,14 +88,17 @@ def plot_scores(labels: np.ndarray, predictions: np.ndarray, label_range: Sequen
     beside = figure.add_subplot(grid[1, 1], sharey=axes)
     low, high = min(label_range[0], predictions.min()), max(label_range[1], predictions.max())
     axes.plot([low, high], [low, high], color="0.6", linewidth=0.8)
-    axes.scatter(labels, predictions, s=12, alpha=0.35, edgecolors="none")
+    drawn = np.random.default_rng(0).permutation(len(labels))[:MOST_POINTS]
+    is_many = len(labels) > 2000  # an SVG has one shape for each point
+    axes.scatter(labels[drawn], predictions[drawn], s=12, alpha=0.35, edgecolors="none", rasterized=is_many)
     axes.set(xlabel="label", ylabel="predicted")
     bins = np.linspace(low, high, 26)
     above.hist(labels, bins=bins, color="0.6")
     beside.hist(predictions, bins=bins, orientation="horizontal", color="0.6")
     for histogram in (above, beside):
         histogram.axis("off")
-    above.set_title(title)
+    sample = f", {MOST_POINTS:,} of them drawn" if len(labels) > MOST_POINTS else ""
+    above.set_title(figure_text(f"{title}{sample}", 80))
     return figure
 
 
@@ -137,10 +122,11 @@ def plot_curves(history: Sequence[Mapping[str, float]], metrics: Mapping[str, st
         metric = f"eval_{task}_{name}" if len(metrics) > 1 else f"eval_{name}"
         points = [(entry["step"], entry[metric]) for entry in history if metric in entry]
         if points:
-            score_axes.plot(*zip(*points, strict=True), marker="o", label=metric.removeprefix("eval_"))
+            marker = "o" if len(points) <= MOST_MARKERS else None
+            name = figure_text(metric.removeprefix("eval_"), 40) if len(score_axes.lines) < MOST_CURVES else None
+            score_axes.plot(*zip(*points, strict=True), marker=marker, label=name)
     score_axes.set(xlabel="optimizer step", ylabel="dev score")
-    if score_axes.lines:
-        score_axes.legend(frameon=False)
+    _legend(score_axes, len(score_axes.lines), "in the order of the tasks")
     return figure
 
 
@@ -150,8 +136,12 @@ def plot_differences(lines: Sequence["Comparison"]) -> Figure:
 
     Args:
         lines (`Sequence[Comparison]`):
-            One comparison or more.
+            One comparison or more. The figure has at most [`MOST_DIFFERENCES`] lines.
     """
+    total = len(lines)
+    if total > MOST_DIFFERENCES:
+        smallest = sorted(lines, key=lambda line: (line.bootstrap_p, -abs(line.difference)))[:MOST_DIFFERENCES]
+        lines = [line for line in lines if line in smallest]
     figure = Figure(figsize=(8, 1.4 + 0.4 * len(lines)), layout="constrained")
     axes = figure.subplots()
     axes.axvline(0, color="0.6", linewidth=0.8)
@@ -159,9 +149,11 @@ def plot_differences(lines: Sequence["Comparison"]) -> Figure:
         colour = {"up": "tab:green", "down": "tab:red", "level": "0.45"}[line.verdict]
         axes.plot([line.low, line.high], [height, height], color=colour, linewidth=2)
         axes.plot(line.difference, height, "o", color=colour)
-    labels = [f"{line.task}: {line.b} - {line.a}" for line in reversed(lines)]
+    labels = [f"{figure_text(line.task)}: {figure_text(line.b)} - {figure_text(line.a)}" for line in reversed(lines)]
     axes.set_yticks(range(len(lines)), labels)
     axes.set(xlabel="difference of the scores, 95 % interval", ylim=(-0.7, len(lines) - 0.3))
+    if total > len(lines):
+        axes.set_title(f"The {len(lines)} of {total:,} comparisons with the smallest p")
     return figure
 
 
@@ -178,23 +170,6 @@ def plot_reliability(predictions: Predictions) -> Figure:
     axes.set(ylabel="accuracy", ylim=(0, 1), title=f"Expected calibration error {error:.3f}")
     counts.bar(confidences, [each.rows for each in bins], width=0.07, color="0.6")
     counts.set(xlabel="confidence", ylabel="rows", xlim=(0, 1))
-    return figure
-
-
-def plot_label_counts(predictions: Predictions) -> Figure:
-    """Draws the number of rows with each label, and the number of rows with each prediction."""
-    figure = Figure(figsize=(6.5, 3.6), layout="constrained")
-    axes = figure.subplots()
-    positions = np.arange(len(predictions.task.class_names))
-    for shift, colour, name, ids in (
-        (-0.2, "0.6", "label", predictions.labels),
-        (0.2, "tab:blue", "prediction", predictions.values),
-    ):
-        counts = np.bincount(ids, minlength=len(positions))
-        axes.bar(positions + shift, counts, width=0.4, color=colour, label=name)
-    axes.set_xticks(positions, predictions.task.class_names)
-    axes.set(ylabel="rows")
-    axes.legend(frameon=False)
     return figure
 
 
@@ -224,11 +199,13 @@ def plot_by_label(predictions: Predictions) -> Figure:
         edges = np.linspace(*task.label_range, SCORE_GROUPS + 1)
         group_of = np.clip(np.digitize(labels, edges) - 1, 0, SCORE_GROUPS - 1)
         names = [f"{low:g} to {high:g}" for low, high in pairwise(edges)]
+        ids = np.arange(SCORE_GROUPS)
     else:
-        group_of, names = labels, list(task.class_names)
-    groups = {name: np.flatnonzero(group_of == index) for index, name in enumerate(names)}
-    groups = {name: rows for name, rows in groups.items() if len(rows)}
-    return _bars(predictions, list(groups.values()), list(groups), "label")
+        group_of, ids = labels, shown_classes(labels, predictions.values, len(task.class_names))
+        names = class_names_in_figure(task.class_names, ids)
+    rows = [np.flatnonzero(group_of == index) for index in ids]
+    groups = [(name, of_name) for name, of_name in zip(names, rows, strict=True) if len(of_name)]
+    return _bars(predictions, [rows for _, rows in groups], [name for name, _ in groups], "label")
 
 
 def _measure(predictions: Predictions) -> str:
@@ -240,12 +217,18 @@ def _bars(predictions: Predictions, groups: Sequence[np.ndarray], names: Sequenc
     is_regression = predictions.task.is_regression
     of_rows = predictions.errors if is_regression else (predictions.values == predictions.labels).astype(float)  # (N,)
     values = [of_rows[group] for group in groups]
-    figure = Figure(figsize=(6.5, 3.6), layout="constrained")
+    figure = Figure(figsize=(max(6.5, 0.34 * len(groups)), 3.6), layout="constrained")
     axes = figure.subplots()
     means = [group.mean() for group in values]
     standard_errors = [group.std() / np.sqrt(len(group)) for group in values]
     axes.bar(range(len(values)), means, yerr=standard_errors, color="tab:blue", alpha=0.75, capsize=3)
-    ticks = [f"{name}\n{len(group):,} rows" for name, group in zip(names, values, strict=True)]
-    axes.set_xticks(range(len(values)), ticks)
+    name_ticks(axes, [f"{name}\n{len(group):,} rows" for name, group in zip(names, values, strict=True)])
     axes.set(xlabel=xlabel, ylabel=_measure(predictions), ylim=(0, None if is_regression else 1))
     return figure
+
+
+def _legend(axes: Axes, curves: int, which: str) -> None:
+    """Draws the legend of the curves with a name. Of more than [`MOST_CURVES`] curves, `which` describes the named."""
+    if axes.get_legend_handles_labels()[0]:
+        title = f"{MOST_CURVES} of {curves:,}, {which}" if curves > MOST_CURVES else None
+        axes.legend(frameon=False, fontsize="small", title=title, title_fontsize="small")

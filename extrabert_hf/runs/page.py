@@ -1,6 +1,7 @@
 """The report of one run or of several: an HTML page without external resources, and the figures beside it."""
 
 import base64
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -8,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from extrabert_hf.evaluation.scores import SplitScores
 from extrabert_hf.inference.explanation import EXPLAINED
 from extrabert_hf.inference.predictor import Predictions
 from extrabert_hf.runs.atomic_files import write_figure, write_text
+from extrabert_hf.runs.class_figures import class_table, classes_caption, plot_confusion, plot_label_counts
 from extrabert_hf.runs.comparison import CAPTION, Comparison, comparison_cells
 from extrabert_hf.runs.error_table import ReportedPredictions, error_table
 from extrabert_hf.runs.figures import (
@@ -28,18 +31,42 @@ from extrabert_hf.runs.figures import (
     plot_by_label,
     plot_by_length,
     plot_conflicts,
-    plot_confusion,
     plot_curves,
     plot_differences,
-    plot_label_counts,
     plot_reliability,
     plot_scores,
 )
 from extrabert_hf.runs.gradient_conflicts import Conflict
 from extrabert_hf.runs.tables import number_cell
 
+MOST_CHARACTERS = 2000
+"""Maximum number of characters of a text in the page; a longer text is cut."""
+HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, characters that change the direction of a text, and lone surrogates."""
 SAME_SCALE = {"scores", "by_length", "by_label", "label_counts"}
 """Kinds of figures with the same axes for all runs of a page."""
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """
+    The rows of a task, as a report shows them.
+
+    Args:
+        task (`str`):
+            Name of the task.
+        names (`str`):
+            Names of the files or of the data set, without folders.
+        rows (`Mapping[str, int]`):
+            Number of used rows by split.
+        rejected (`int`):
+            Number of rows that are not used.
+    """
+
+    task: str
+    names: str
+    rows: Mapping[str, int]
+    rejected: int
 
 
 @dataclass(frozen=True)
@@ -60,6 +87,12 @@ class ReportedRun:
             The `log_history` of training.
         conflicts (`Sequence[Conflict]`, *optional*):
             Cosines of the tasks' gradients, for a multitask run.
+        data (`Sequence[TaskData]`, *optional*):
+            The rows of each task.
+        rejected (`Sequence[tuple[str, str, int]]`, *optional*):
+            File, reason and number of the rows that are not used, the most frequent first.
+        warnings (`Sequence[str]`, *optional*):
+            What a reader must know before the scores, one sentence each.
     """
 
     name: str
@@ -68,6 +101,9 @@ class ReportedRun:
     scores: Mapping[str, SplitScores]
     history: Sequence[Mapping[str, float]] = ()
     conflicts: Sequence[Conflict] = ()
+    data: Sequence[TaskData] = ()
+    rejected: Sequence[tuple[str, str, int]] = ()
+    warnings: Sequence[str] = ()
 
 
 def write_report(
@@ -88,7 +124,9 @@ def write_report(
         title (`str`):
             Title of the page.
     """
-    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=True)
+    environment = Environment(
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=True, finalize=page_text
+    )
     template = files("extrabert_hf.runs").joinpath("page.html.jinja").read_text(encoding="utf-8")
     folder = path.with_name(f"{path.stem}_figures")
     for earlier in [*folder.glob("*.png"), *folder.glob("*.svg")]:
@@ -113,6 +151,23 @@ def write_report(
     write_text(path, page)
 
 
+def page_text(value: Any) -> Any:
+    r"""
+    Returns a value of the page: a text at most [`MOST_CHARACTERS`] long, with [`HIDDEN`] characters as escapes.
+
+    The template escapes the result for HTML. `Markup`, the HTML of this package, stays as it is.
+
+    Example:
+        >>> page_text("left \u202e right")
+        'left \\u202e right'
+    """
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    if len(value) > MOST_CHARACTERS:
+        value = f"{value[:MOST_CHARACTERS]}… ({len(value):,} characters)"
+    return HIDDEN.sub(lambda found: repr(found[0])[1:-1], value)
+
+
 def _scores(name: str, run: ReportedRun) -> Iterator[dict[str, str]]:
     report = run.scores[name]
     baseline = report.majority_baseline or {}
@@ -131,6 +186,7 @@ def _scores(name: str, run: ReportedRun) -> Iterator[dict[str, str]]:
 def _task(name: str, runs: Sequence[ReportedRun], folder: Path) -> dict[str, Any]:
     """Returns what the template shows for a task, and draws the task's figures."""
     of_runs = {run.name: run.tasks[name] for run in runs if name in run.tasks}
+    spec = next(iter(of_runs.values())).predictions.task
     by_kind: dict[str, list[tuple[str, Figure, str]]] = {}
     for run_name, run in of_runs.items():
         for kind, (figure, caption) in _prediction_figures(name, run.predictions).items():
@@ -147,6 +203,7 @@ def _task(name: str, runs: Sequence[ReportedRun], folder: Path) -> dict[str, Any
     return {
         "name": name,
         "figures": figures if len(of_runs) > 1 else [[figure for group in figures for figure in group]],
+        "classes": [] if spec.is_regression else class_table({name: run.predictions for name, run in of_runs.items()}),
         "errors": error_table(of_runs, names_runs=len(runs) > 1),
         "explained": EXPLAINED,
         "without_weights": [run_name for run_name, run in of_runs.items() if not run.has_weights],
@@ -170,13 +227,14 @@ def _prediction_figures(name: str, predictions: Predictions) -> dict[str, tuple[
     if task.is_regression:
         scores = plot_scores(predictions.labels, predictions.values, task.label_range, title)
         return {"scores": (scores, SCORES_CAPTION), "by_length": by_length, "by_label": by_label}
+    classes = len(task.class_names)
     confusion = plot_confusion(predictions.labels, predictions.values, task.class_names, title)
     return {
-        "confusion": (confusion, CONFUSION_CAPTION),
+        "confusion": (confusion, classes_caption(CONFUSION_CAPTION, classes)),
         "reliability": (plot_reliability(predictions), RELIABILITY_CAPTION),
-        "label_counts": (plot_label_counts(predictions), LABEL_COUNTS_CAPTION),
+        "label_counts": (plot_label_counts(predictions), classes_caption(LABEL_COUNTS_CAPTION, classes)),
         "by_length": by_length,
-        "by_label": by_label,
+        "by_label": (by_label[0], classes_caption(by_label[1], classes)),
     }
 
 
@@ -196,4 +254,4 @@ def _figure(figure: Figure, caption: str, folder: Path, kind: str, run: str = ""
     write_figure(folder / f"{name}.png", figure, dpi=110)
     write_figure(folder / f"{name}.svg", figure)
     image = base64.b64encode((folder / f"{name}.png").read_bytes()).decode()
-    return {"source": f"data:image/png;base64,{image}", "caption": f"{run}: {caption}" if run else caption}
+    return {"source": Markup(f"data:image/png;base64,{image}"), "caption": f"{run}: {caption}" if run else caption}

@@ -1,5 +1,6 @@
 """The report of a run: written at the end of the run, or later from the folders of finished runs."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -8,17 +9,21 @@ from datasets import Dataset
 
 from extrabert_hf.data.loading import load_task_data
 from extrabert_hf.errors import InputError
+from extrabert_hf.evaluation.scores import baseline_warning
 from extrabert_hf.inference.explanation import explain_worst_rows
 from extrabert_hf.inference.predictor import Predictor
 from extrabert_hf.pretrained.loading import load_whole_model, models_by_task
 from extrabert_hf.runs.comparison import compare_all, read_sides, split_sides
 from extrabert_hf.runs.error_table import ReportedPredictions
 from extrabert_hf.runs.folder import RunFolder
-from extrabert_hf.runs.page import ReportedRun, write_report
+from extrabert_hf.runs.page import ReportedRun, TaskData, write_report
 from extrabert_hf.runs.records import DataRecord
-from extrabert_hf.runs.run_metrics import RunMetrics
+from extrabert_hf.runs.run_metrics import RunMetrics, TaskMetrics
 from extrabert_hf.runs.scored import ScoredRun, check_same_rows
 from extrabert_hf.tasks import TaskSpec
+
+REASONS = 10
+"""Number of reasons for rejected rows that a report lists."""
 
 
 def report_run(folder: RunFolder, tasks: Mapping[str, ReportedPredictions], metrics: RunMetrics) -> None:
@@ -126,14 +131,34 @@ def _dev_rows(task: TaskSpec, record: DataRecord, seed: int) -> Dataset:
 def _reported(
     folder: RunFolder, name: str, tasks: Mapping[str, ReportedPredictions], metrics: RunMetrics
 ) -> ReportedRun:
+    scores = {task: entry.scores["dev"] for task, entry in metrics.tasks.items()}
+    warnings = (baseline_warning(f"{task} dev", metrics.tasks[task].task, found) for task, found in scores.items())
     return ReportedRun(
         name=name,
         subtitle=_subtitle(metrics),
         tasks=tasks,
-        scores={task: entry.scores["dev"] for task, entry in metrics.tasks.items()},
+        scores=scores,
+        data=[TaskData(task, _names(entry), entry.rows, entry.rejected_rows) for task, entry in metrics.tasks.items()],
+        rejected=_rejected(folder),
+        warnings=[warning for warning in warnings if warning is not None],
         history=folder.read_history(),
         conflicts=folder.read_conflicts(),
     )
+
+
+def _names(entry: TaskMetrics) -> str:
+    """Returns the names of a task's files without folders."""
+    others = {} if entry.data is None else {"dev": entry.data.dev_data, "test": entry.data.test_data}
+    named = [f"{split} rows of {Path(path).name}" for split, path in others.items() if path is not None]
+    return ", ".join([entry.dataset.name, *named])
+
+
+def _rejected(folder: RunFolder) -> list[tuple[str, str, int]]:
+    """Counts the rejected rows by file and reason; [`REASONS`] at most, and the sum of the others."""
+    counts = Counter((row.file, row.reason) for row in folder.read_rejected_rows()).most_common()
+    others = [("", f"{len(counts) - REASONS:,} other reasons", sum(rows for _, rows in counts[REASONS:]))]
+    shown = [(file, reason, rows) for (file, reason), rows in counts[:REASONS]]
+    return shown + (others if len(counts) > REASONS else [])
 
 
 def _title(runs: Sequence[ReportedRun]) -> str:
@@ -142,8 +167,9 @@ def _title(runs: Sequence[ReportedRun]) -> str:
 
 
 def _subtitle(metrics: RunMetrics) -> str:
-    encoders = {entry.model.model_name_or_path or entry.model.encoder for entry in metrics.tasks.values()}
-    parts = [f"encoder {', '.join(sorted(encoders))}"]
+    encoders = {entry.model.encoder for entry in metrics.tasks.values()}
+    parts = [] if metrics.finished is None else [metrics.finished.replace("T", " ")[:16]]
+    parts.append(f"encoder {', '.join(sorted(encoders))}")
     if metrics.training is not None:
         training, tokens = metrics.training, metrics.max_tokens_per_batch
         size = f"at most {tokens:,} tokens per device" if tokens else f"{training.global_batch_size} rows"

@@ -131,6 +131,8 @@ class RunMetrics:
             Hardware, see [`describe_machine`].
         versions (`dict[str, str]`):
             Version of each library by name.
+        finished (`str`, *optional*):
+            Date and time of the end of the run in ISO 8601; `None` for a run of an earlier version.
     """
 
     tasks: dict[str, TaskMetrics]
@@ -143,6 +145,7 @@ class RunMetrics:
     arguments: dict[str, Any] = field(default_factory=dict)
     machine: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
+    finished: str | None = None
 
     @property
     def seed(self) -> int | None:

@@ -13,11 +13,11 @@ from extrabert_hf.errors import InputError
 from extrabert_hf.models import ExtraBertConfig
 from extrabert_hf.pretrained.adapters import ONE_TASK, saved_model_class
 from extrabert_hf.runs.atomic_files import write_figure
+from extrabert_hf.runs.class_figures import classes_caption, plot_confusion
 from extrabert_hf.runs.figures import (
     CONFLICTS_CAPTION,
     CURVES_CAPTION,
     plot_conflicts,
-    plot_confusion,
     plot_curves,
     plot_scores,
 )
@@ -145,7 +145,7 @@ class SharedRun:
             caption = "predicted against label"
         else:
             figure = plot_confusion(run.labels, run.predictions, task.class_names, title)
-            caption = "confusion matrix"
+            caption = classes_caption("confusion matrix", len(task.class_names))
         write_figure(self.folder.predictions_figure(task.name, split), figure, dpi=DPI)
         return f"{task.name} on {split}: {caption}"
 

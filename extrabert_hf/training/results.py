@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Iterable
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from transformers import PreTrainedModel
 from extrabert_hf.data.loading import LoadedData
 from extrabert_hf.data.sources import describe_source
 from extrabert_hf.evaluation.metrics import aggregate_scores
-from extrabert_hf.evaluation.scores import SplitScores, summarize
+from extrabert_hf.evaluation.scores import SplitScores, baseline_warning, summarize
 from extrabert_hf.inference.calibration import CalibrationReport
 from extrabert_hf.inference.explanation import explain_worst_rows
 from extrabert_hf.inference.predictor import Predictor
@@ -87,6 +88,7 @@ def score_and_write(
         arguments=json.loads(json.dumps(run.training.to_dict())),  # converts tuples and enums to JSON values
         machine=describe_machine(),
         versions={"torch": torch.__version__, "transformers": transformers.__version__},
+        finished=datetime.now().astimezone().isoformat(timespec="seconds"),
     )
     folder.write_metrics(metrics)
     report_run(folder, reported, metrics)
@@ -156,4 +158,6 @@ def _score_task(
                 folder.scored_file(name, split), predictions.ids, predictions.labels.tolist(), predictions.values
             )
             logger.info("\n%s", summarize(f"{name} {split}", scores[split]))
+            if (warning := baseline_warning(f"{name} {split}", task, scores[split])) is not None:
+                logger.warning("warning: %s", warning)
     return scores, ReportedPredictions(predicted["dev"], explain_worst_rows(trained, predicted["dev"]))

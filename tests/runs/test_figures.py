@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from extrabert_hf.runs.figures import plot_by_label, plot_by_length, plot_label_counts, plot_reliability
+from extrabert_hf.runs.class_figures import plot_label_counts
+from extrabert_hf.runs.figures import plot_by_label, plot_by_length, plot_reliability
 
 
 def heights(figure):
