@@ -232,7 +232,7 @@ class ExtraBertPreTrainedModel(PreTrainedModel):
             return "disabled by unpad=False"
         model_type, attention = self.backbone.config.model_type, self.backbone.config._attn_implementation
         if self.config.encode_by_length:
-            return f"one length at a time, because padding changes the output of {model_type} encoders"
+            return f"no padding, one length at a time: padding changes the output of {model_type} encoders"
         if model_type not in UNPADDABLE:
             return f"not supported by {model_type} encoders"
         return None if attention == UNPADDED else f"not supported by the attention {attention!r}"

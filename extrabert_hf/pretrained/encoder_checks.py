@@ -21,18 +21,22 @@ def check_config(config: PreTrainedConfig, path: str) -> None:
     kind = f"the model type {config.model_type!r} in {path}"
     if type(config) not in MODEL_MAPPING:
         raise InputError(f"`model_name_or_path` must be an encoder that `AutoModel` loads, got {kind}.")
-    model_class = MODEL_MAPPING[type(config)]
-    model_class = model_class[0] if isinstance(model_class, tuple) else model_class
+    try:
+        model_class = MODEL_MAPPING[type(config)]
+        model_class = model_class[0] if isinstance(model_class, tuple) else model_class
+        given = model_class.main_input_name
+    except (ValueError, ImportError) as error:  # transformers lacks its code, or its package is not installed
+        raise InputError(
+            f"`model_name_or_path` must be an encoder that `AutoModel` loads, got {kind}: {one_line(error)}"
+        ) from error
     # the class too: the config of an encoder that was saved alone says False
     if config.is_encoder_decoder or getattr(type(config), "is_encoder_decoder", False):
         raise InputError(
             f"`model_name_or_path` must be an encoder, got {kind}, an encoder and a decoder: "
             "use an encoder such as 'bert-base-uncased'."
         )
-    if model_class.main_input_name != "input_ids":
-        raise InputError(
-            f"`model_name_or_path` must be a text encoder, got {kind}, for {model_class.main_input_name}."
-        )
+    if given != "input_ids":
+        raise InputError(f"`model_name_or_path` must be a text encoder, got {kind}, an encoder of {given}.")
     if not isinstance(getattr(config, "hidden_size", None), int):
         raise InputError(
             f"`model_name_or_path` must be a text encoder with one `hidden_size`, got {kind}: for a model of text and "
@@ -95,7 +99,7 @@ def probe_encoder(model: ExtraBertPreTrainedModel, tokenizer: PreTrainedTokenize
     Encodes a few tokens, to see whether the encoder takes token ids and an attention mask, and what it does with them.
 
     If padding changes the states of a sentence, sets `encode_by_length` of the model's config. The cost is six forward
-    passes over at most 26 tokens.
+    passes over at most 26 tokens, one of them in training mode.
 
     Raises:
         [`InputError`]: if the encoder can't encode them, its states are not one finite vector for each token, or the
@@ -116,6 +120,8 @@ def probe_encoder(model: ExtraBertPreTrainedModel, tokenizer: PreTrainedTokenize
         with torch.random.fork_rng(devices=[]):
             backbone.train()(input_ids=ids[1:], attention_mask=mask[1:])
             backbone.eval()
+            shortest = tokenizer.num_special_tokens_to_add() + 1
+            backbone(input_ids=ids[1:, :shortest], attention_mask=mask[1:, :shortest])
             states, other, alone, again = (
                 backbone(input_ids=part, attention_mask=part_mask).last_hidden_state
                 for part, part_mask in ((ids, mask), (changed, mask), short, short)
@@ -146,6 +152,7 @@ def probe_encoder(model: ExtraBertPreTrainedModel, tokenizer: PreTrainedTokenize
             "padding changes the output of %s: it gets sentences of one length at a time, which is slower.", kind
         )
     if torch.equal(states[1, 0], other[1, 0]):
+        backbone.config.use_cache = False  # keys and values are for generating text
         if "cls" in model.config.poolings:
             raise InputError(
                 f"`pooling` must be 'mean', 'dot' or 'multiplicative' for {kind}: its first token attends to no other "

@@ -123,6 +123,8 @@ def finetune(run: Run, callbacks: Sequence[TrainerCallback] = ()) -> RunMetrics 
     loaded = load_rows(run)
     check_can_calibrate(run, loaded)
     model, tokenizer = make_model(run)
+    if model.config.encode_by_length and run.training.torch_compile:
+        raise InputError("`torch_compile` pads sentences, which changes the output of this encoder: pass false.")
     limit_length(tokenizer, model, run.max_length)
     if run.training.process_index == 0:
         audit_rows(run, tokenizer, loaded)
