@@ -698,7 +698,7 @@ def test_a_folder_without_tokenizer_files_gives_an_empty_vocabulary(tmp_path):
 
 
 def test_input_names_of_a_tokenizer_are_saved_from_its_init_arguments(tiny_encoder, tmp_path):
-    """For `training.finetune.limit_length`."""
+    """For `data.tokenization.limit_length`."""
     tokenizer = AutoTokenizer.from_pretrained(tiny_encoder)
     names = ["input_ids", "attention_mask"]
     tokenizer.model_input_names = tokenizer.init_kwargs["model_input_names"] = names

@@ -1,10 +1,13 @@
-"""Tokenizes the sentences of rows."""
+"""Tokenizes the sentences of rows, up to the maximum length of the tokenizer and the encoder."""
 
+import sys
 from collections.abc import Sequence
 
+import torch
 from datasets import Dataset
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from extrabert_hf.errors import InputError, one_line
 from extrabert_hf.tasks import SENTENCE_COLUMNS
 
 DEFAULT_MAX_LENGTH = 128
@@ -22,11 +25,12 @@ def tokenize_sentences(tokenizer: PreTrainedTokenizerBase, sentences: Sequence[s
             The sentences.
 
     Returns:
-        `list[list[int]]`: the token ids of each sentence.
+        `list[list[int]]`: the token ids of each sentence, one or more. A sentence in which the tokenizer finds no
+        token, and to which it adds none, is one unknown token, or one of padding.
     """
-    return tokenizer(list(sentences), truncation=True, return_attention_mask=False, return_token_type_ids=False)[
-        "input_ids"
-    ]
+    encoded = tokenizer(list(sentences), truncation=True, return_attention_mask=False, return_token_type_ids=False)
+    nothing = [tokenizer.pad_token_id if tokenizer.unk_token_id is None else tokenizer.unk_token_id]
+    return [ids or nothing for ids in encoded["input_ids"]]
 
 
 def tokenize_dataset(dataset: Dataset, tokenizer: PreTrainedTokenizerBase) -> Dataset:
@@ -56,3 +60,77 @@ def tokenize_dataset(dataset: Dataset, tokenizer: PreTrainedTokenizerBase) -> Da
         return features
 
     return dataset.map(tokenize, batched=True, remove_columns=dataset.column_names, desc="tokenizing")
+
+
+def longest_sentence(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> int:
+    """
+    Returns the maximum number of tokens of one sentence that both the tokenizer and the encoder accept.
+
+    Args:
+        tokenizer (`PreTrainedTokenizerBase`):
+            The tokenizer. A `model_max_length` that leaves no room for a token of a sentence is ignored.
+        model (`PreTrainedModel`):
+            A model of this package. A cross-encoder can use half of the encoder's positions for each sentence.
+    """
+    positions = model.max_tokens or sys.maxsize
+    if "cross_encoder" in model.config.pair_encodings:
+        positions //= 2
+    return min(_tokenizer_limit(tokenizer) or sys.maxsize, positions)
+
+
+def limit_length(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, max_length: int | None) -> None:
+    """Sets the maximum length, the padding side and the output names of the tokenizer, saved with the model."""
+    longest = longest_sentence(tokenizer, model)
+    is_cross_encoder = "cross_encoder" in model.config.pair_encodings
+    if is_cross_encoder and tokenizer("a")["input_ids"][0] not in (tokenizer.cls_token_id, tokenizer.bos_token_id):
+        raise InputError(
+            "`pair_encoding` 'cross_encoder' needs a tokenizer that starts a sentence with a special token."
+        )
+    if max_length is not None and max_length > longest:
+        limit = "a cross-encoder has for each sentence" if is_cross_encoder else "the tokenizer takes"
+        raise InputError(f"`max_length` must be at most {longest}, what {limit}, got {max_length}.")
+    shortest = tokenizer.num_special_tokens_to_add() + 1
+    if max_length is None and _tokenizer_limit(tokenizer) is None:
+        raise InputError(
+            f"`model_max_length` of the tokenizer must be {shortest} or more, got {tokenizer.model_max_length!r}: "
+            f"pass --max_length {min(DEFAULT_MAX_LENGTH, longest)}."
+        )
+    length = max_length or min(DEFAULT_MAX_LENGTH, longest)
+    if length < shortest:
+        raise InputError(f"`max_length` must be {shortest} or more for this tokenizer and encoder, got {length}.")
+    tokenizer.model_max_length = length
+    check_length(tokenizer, model)
+    names = ["input_ids", "attention_mask"]  # the inputs of the model, so that `model(**tokenizer(...))` works
+    tokenizer.model_input_names = tokenizer.init_kwargs["model_input_names"] = names  # `init_kwargs` are saved
+    tokenizer.padding_side = tokenizer.init_kwargs["padding_side"] = "right"  # 'cls' pools the first token
+
+
+@torch.no_grad()
+def check_length(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
+    """
+    Raises [`InputError`] if an encoder with no known number of positions can't encode a sentence of maximum length.
+
+    Args:
+        tokenizer (`PreTrainedTokenizerBase`):
+            The tokenizer. Its `model_max_length` is the maximum.
+        model (`PreTrainedModel`):
+            A model of this package.
+    """
+    if model.max_tokens is not None:
+        return
+    length = tokenizer.model_max_length * (2 if "cross_encoder" in model.config.pair_encodings else 1)
+    token_ids = torch.tensor([[tokenize_sentences(tokenizer, ["a"])[0][-1]] * length], device=model.device)
+    try:
+        model.backbone(input_ids=token_ids, attention_mask=torch.ones_like(token_ids))
+    except Exception as error:  # code of any of hundreds of models
+        raise InputError(
+            f"`max_length` must be a number of tokens that the {type(model.backbone).__name__} can encode, "
+            f"got {length}: {one_line(error)}"
+        ) from error
+
+
+def _tokenizer_limit(tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """Returns the `model_max_length` of a tokenizer; `None` if it leaves no room for a token of a sentence."""
+    limit = tokenizer.model_max_length
+    is_number = isinstance(limit, (int, float)) and limit > tokenizer.num_special_tokens_to_add()
+    return int(min(limit, sys.maxsize)) if is_number else None

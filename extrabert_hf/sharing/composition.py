@@ -69,6 +69,11 @@ def compose_adapters(
     with_pooler = [task for task, part in parts.items() if part.config.pooling == "pooler"]
     if len(with_pooler) > 1:
         raise InputError(f"`folders` must hold at most one task with the encoder's own pooler, got {with_pooler}.")
+    if by_length := [task for task, part in parts.items() if part.config.encode_by_length]:
+        raise InputError(
+            f"`folders` must hold adapters of an encoder that ignores padding, that of {by_length[0]!r} needs "
+            "sentences of one length at a time."
+        )
     first = next(iter(parts.values())).adapter
     encoder, weights = first.load_encoder(resolve(first.encoder))
     tasks: dict[str, dict[str, Any]] = {}

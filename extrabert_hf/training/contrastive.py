@@ -13,14 +13,13 @@ from datasets import Dataset
 from transformers import DataCollator, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from extrabert_hf.data.collators import DataCollatorForSentences
-from extrabert_hf.data.tokenization import tokenize_dataset
+from extrabert_hf.data.tokenization import check_length, longest_sentence, tokenize_dataset
 from extrabert_hf.errors import InputError, one_line
 from extrabert_hf.machine import keep_freed_memory
 from extrabert_hf.pretrained.loading import build_model
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.tasks import PAPER_TASKS
 from extrabert_hf.training.checkpoints import check_same_model, find_checkpoint
-from extrabert_hf.training.finetune import longest_sentence
 from extrabert_hf.training.setup import prepare_process
 from extrabert_hf.training.trainer import ExtraBertTrainer
 from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
@@ -178,7 +177,8 @@ def pretrain(arguments: ContrastiveArguments, training: ExtraBertTrainingArgumen
     if checkpoint is not None:
         check_same_model(model, checkpoint)
     own_length = tokenizer.model_max_length
-    tokenizer.model_max_length = min(longest_sentence(tokenizer, model, positions=own_length), arguments.max_length)
+    tokenizer.model_max_length = min(longest_sentence(tokenizer, model), arguments.max_length)
+    check_length(tokenizer, model)
     first, second = ([pair[index] for pair in pairs] for index in (0, 1))
     trainer = ContrastiveTrainer(
         model,

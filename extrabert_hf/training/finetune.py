@@ -21,7 +21,7 @@ from extrabert_hf.data.auditing import audit
 from extrabert_hf.data.collators import DataCollatorForMultiTask, DataCollatorForSentences
 from extrabert_hf.data.loading import LoadedData
 from extrabert_hf.data.multitask import MultiTaskDataset
-from extrabert_hf.data.tokenization import DEFAULT_MAX_LENGTH, tokenize_dataset
+from extrabert_hf.data.tokenization import limit_length, tokenize_dataset
 from extrabert_hf.data.validation import write_rejected_rows
 from extrabert_hf.errors import InputError, need_folder
 from extrabert_hf.evaluation.metrics import compute_metrics, predictions_from_logits
@@ -124,6 +124,8 @@ def finetune(run: Run, callbacks: Sequence[TrainerCallback] = ()) -> RunMetrics 
     run = run.with_specs({name: rows.task for name, rows in loaded.items()})
     check_can_calibrate(run, loaded)
     model, tokenizer = make_model(run)
+    if model.config.encode_by_length and run.training.torch_compile:
+        raise InputError("`torch_compile` pads sentences, which changes the output of this encoder: pass false.")
     limit_length(tokenizer, model, run.max_length)
     if run.training.process_index == 0:
         audit_rows(run, tokenizer, loaded)
@@ -193,40 +195,6 @@ def make_model(run: Run) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         return build_multitask_model(name, run.specs, attn_implementation=attention, config_fields=fields)
     ((task, spec),) = run.specs.items()
     return build_model(name, spec, attn_implementation=attention, **fields[task])
-
-
-def longest_sentence(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, positions: int) -> int:
-    """
-    Returns the maximum number of tokens of one sentence that both the tokenizer and the encoder accept.
-
-    Args:
-        tokenizer (`PreTrainedTokenizerBase`):
-            The tokenizer, with its `model_max_length`.
-        model (`PreTrainedModel`):
-            A model of this package. A cross-encoder can use half of the encoder's positions for each sentence, minus
-            one, because RoBERTa leaves two positions unused.
-        positions (`int`):
-            The number of positions for an encoder whose config has no such number.
-    """
-    positions = model.config.max_positions or positions
-    is_cross_encoder = "cross_encoder" in model.config.pair_encodings
-    return min(tokenizer.model_max_length, positions // 2 - 1 if is_cross_encoder else positions)
-
-
-def limit_length(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, max_length: int | None) -> None:
-    """Sets the maximum length and the output names of the tokenizer, which is saved with the model."""
-    longest = longest_sentence(tokenizer, model, positions=DEFAULT_MAX_LENGTH)
-    is_cross_encoder = "cross_encoder" in model.config.pair_encodings
-    if is_cross_encoder and tokenizer("a")["input_ids"][0] not in (tokenizer.cls_token_id, tokenizer.bos_token_id):
-        raise InputError(
-            "`pair_encoding` 'cross_encoder' needs a tokenizer that starts a sentence with a special token."
-        )
-    if max_length is not None and max_length > longest:
-        limit = "a cross-encoder has for each sentence" if is_cross_encoder else "the tokenizer takes"
-        raise InputError(f"`max_length` must be at most {longest}, what {limit}, got {max_length}.")
-    tokenizer.model_max_length = max_length or min(DEFAULT_MAX_LENGTH, longest)
-    names = ["input_ids", "attention_mask"]  # the inputs of the model, so that `model(**tokenizer(...))` works
-    tokenizer.model_input_names = tokenizer.init_kwargs["model_input_names"] = names  # `init_kwargs` are saved
 
 
 def build_trainer(

@@ -10,13 +10,14 @@ from transformers import AutoModel, AutoTokenizer
 
 from extrabert_hf import ExtraBertForParaphrase, ExtraBertForSentiment, ExtraBertForSimilarity
 from extrabert_hf.data.loading import load_split
+from extrabert_hf.data.tokenization import limit_length
 from extrabert_hf.errors import InputError
 from extrabert_hf.inference.predictor import Predictor
 from extrabert_hf.pretrained.loading import build_model, load_model
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.tasks import PAPER_TASKS
 from extrabert_hf.training.command_line import parse_multitask_run, parse_run
-from extrabert_hf.training.finetune import finetune, limit_length
+from extrabert_hf.training.finetune import finetune
 from tests.conftest import tiny_run
 
 # a random encoder of 16 dimensions often predicts one class for every row
@@ -209,7 +210,7 @@ def test_going_on_from_a_cross_encoder_leaves_its_length_as_it_was(tiny_encoder,
         name = str(tmp_path / str(again))
         model.save_pretrained(name)
         tokenizer.save_pretrained(name)
-    assert lengths == [model.config.backbone_config.max_position_embeddings // 2 - 1] * 3
+    assert lengths == [model.config.backbone_config.max_position_embeddings // 2] * 3
 
 
 def test_a_cross_encoder_needs_a_tokenizer_with_a_token_before_the_sentence(tiny_encoder):
