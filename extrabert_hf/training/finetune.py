@@ -36,7 +36,13 @@ from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.run_metrics import RunMetrics
 from extrabert_hf.tasks import TaskSpec
 from extrabert_hf.training.callbacks import KeepBestPerTask
-from extrabert_hf.training.checkpoints import check_same_model, find_checkpoint
+from extrabert_hf.training.checkpoints import (
+    check_same_model,
+    check_same_run,
+    find_checkpoint,
+    keep_record,
+    with_saved_precision,
+)
 from extrabert_hf.training.command_line import Run
 from extrabert_hf.training.multitask_trainer import MultiTaskTrainer
 from extrabert_hf.training.objectives import prepare_train_rows
@@ -117,8 +123,9 @@ def finetune(run: Run, callbacks: Sequence[TrainerCallback] = ()) -> RunMetrics 
         [`InputError`]: for arguments or data that cannot be used.
     """
     keep_freed_memory()
-    run = replace(run, training=prepare_process(run.training))
     checkpoint = find_checkpoint(run.training)
+    run = replace(run, training=prepare_process(with_saved_precision(run.training, checkpoint)))
+    record = check_same_run(run, checkpoint)
     set_seed(run.training.seed)
     loaded = load_rows(run)
     check_can_calibrate(run, loaded)
@@ -137,6 +144,7 @@ def finetune(run: Run, callbacks: Sequence[TrainerCallback] = ()) -> RunMetrics 
     if checkpoint is not None:
         check_same_model(model, checkpoint)
     trainer = build_trainer(run, model, tokenizer, loaded)
+    keep_record(trainer, record, checkpoint)
     for callback in callbacks:
         trainer.add_callback(callback)
     if checkpoint is None and trainer.is_world_process_zero():

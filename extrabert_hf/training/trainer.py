@@ -30,6 +30,7 @@ from extrabert_hf.sharing.model_card import HubArguments
 from extrabert_hf.sharing.repository_files import default_name
 from extrabert_hf.training.callbacks import SetSamplerEpoch
 from extrabert_hf.training.objectives import objective_from
+from extrabert_hf.training.run_record import RunRecord
 from extrabert_hf.training.setup import prepare_process
 from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
 
@@ -91,6 +92,7 @@ class ExtraBertTrainer(Trainer):
         )
         self.args.push_to_hub = False  # the repository is claimed; `save_model` would push before there are scores
         self.objective = objective_from(self.args)
+        self.record: RunRecord | None = None  # written to each checkpoint
         self.add_callback(SetSamplerEpoch())
         plain_model(self.model).unpad = self.args.unpad
 
@@ -152,6 +154,8 @@ class ExtraBertTrainer(Trainer):
         self.accelerator.wait_for_everyone()  # every process has written its files
         if self.args.should_save:
             folder = Path(self._get_output_dir(trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+            if self.record is not None:
+                self.record.write(folder)
             (folder / RunFolder.COMPLETE).touch()
 
     def get_train_dataloader(self) -> DataLoader:
