@@ -1,6 +1,7 @@
 """Callbacks of training: the epoch of the sampler, the best model of each task, the steps of a resumed run."""
 
 import logging
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,27 @@ class ContinueCheckpoint(TrainerCallback):
             elif args.load_best_model_at_end:
                 logger.warning("the best model so far, %s, is missing: the best of the later ones is kept", name)
                 state.best_metric = state.best_global_step = None
+
+
+class StopAtNaN(TrainerCallback):
+    """Ends training with an error once a logged loss, or the norm of the gradients, is not a finite number."""
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        *,
+        logs: dict[str, Any],
+        **kwargs: Any,
+    ) -> None:
+        """Raises [`InputError`]. With float16 the norm may be infinite: such a step is skipped."""
+        for name in ("loss", "eval_loss") if args.fp16 else ("loss", "eval_loss", "grad_norm"):
+            if name in logs and not math.isfinite(float(logs[name])):
+                raise InputError(
+                    f"training has failed: `{name}` is {float(logs[name])} at step {state.global_step}. Use a smaller "
+                    "--learning_rate or --head_learning_rate, or another precision, and look at the data."
+                )
 
 
 class SetSamplerEpoch(TrainerCallback):

@@ -48,7 +48,7 @@ from extrabert_hf.training.multitask_trainer import MultiTaskTrainer
 from extrabert_hf.training.objectives import prepare_train_rows
 from extrabert_hf.training.results import score_and_write
 from extrabert_hf.training.setup import prepare_process
-from extrabert_hf.training.trainer import ExtraBertTrainer, plain_model
+from extrabert_hf.training.trainer import ExtraBertTrainer, check_finite, plain_model
 
 logger = logging.getLogger(__name__)
 
@@ -303,6 +303,7 @@ def log_what_is_trained(trainer: ExtraBertTrainer) -> None:
 
 def save_model(run: Run, trainer: ExtraBertTrainer) -> PreTrainedModel:
     """Saves the trained model and returns it; LoRA adapters are merged into the weights and also saved alone."""
+    check_finite(trainer.model, trainer.state.global_step)
     if not run.lora.lora:
         trainer.save_model()
         return trainer.model

@@ -232,8 +232,8 @@ def test_an_encoder_without_a_tokenizer_is_refused(train, tiny_encoder, tmp_path
 
 
 def test_early_stopping_ends_a_run_that_no_longer_improves(train, tmp_path):
-    # at a learning rate of 0 no epoch is better than the first
-    frozen = ("--learning_rate", "0", "--head_learning_rate", "0", "--num_train_epochs", "9")
+    # at a learning rate that rounding removes, no epoch is better than the first
+    frozen = ("--learning_rate", "1e-30", "--head_learning_rate", "1e-30", "--num_train_epochs", "9")
     train("sts", *frozen, "--early_stopping_patience", "2", "--save_total_limit", "9")
     (tmp_path / "part").mkdir()
     (tmp_path / "run" / "checkpoint-34").rename(tmp_path / "part" / "checkpoint-34")
@@ -246,7 +246,7 @@ def test_early_stopping_ends_a_run_that_no_longer_improves(train, tmp_path):
 def test_training_goes_on_from_a_model_of_ours(train, plain_run, tmp_path):
     _, folder = plain_run("sts")
     before = load_model(str(folder)).model.state_dict()
-    frozen = ("--learning_rate", "0", "--head_learning_rate", "0", "--num_train_epochs", "1")
+    frozen = ("--learning_rate", "1e-30", "--head_learning_rate", "1e-30", "--num_train_epochs", "1")
     train("sts", "--model_name_or_path", str(folder), *frozen, output="further")
     after = load_model(str(tmp_path / "further")).model.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
