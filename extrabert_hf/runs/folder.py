@@ -174,10 +174,14 @@ class RunFolder:
         return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]))
 
     @property
+    def complete_checkpoints(self) -> list[Path]:
+        """Folders of the checkpoints that were written to the end, the earliest first."""
+        return [path for path in self.checkpoints if (path / self.COMPLETE).is_file()]
+
+    @property
     def last_checkpoint(self) -> Path | None:
         """The latest complete checkpoint; `None` if no checkpoint is complete."""
-        complete = [path for path in self.checkpoints if (path / self.COMPLETE).is_file()]
-        return complete[-1] if complete else None
+        return next(reversed(self.complete_checkpoints), None)
 
     @property
     def containing_run(self) -> Path | None:

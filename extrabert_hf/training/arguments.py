@@ -10,6 +10,7 @@ from extrabert_hf.data.loading import LoadedData, load_split, load_task_data
 from extrabert_hf.errors import InputError
 from extrabert_hf.models.configuration_extrabert import TASK_FIELDS, ExtraBertConfig
 from extrabert_hf.tasks import TaskSpec
+from extrabert_hf.training.argument_checks import check_number
 from extrabert_hf.training.recipe_parser import described_arguments
 
 logger = logging.getLogger(__name__)
@@ -93,6 +94,10 @@ class LoraArguments:
         changed = [entry.name for entry in fields(self) if getattr(self, entry.name) != entry.default]
         if changed and not self.lora:
             logger.warning("without `lora`, %s have no effect", ", ".join(f"`{name}`" for name in changed))
+        if self.lora:
+            check_number("lora_r", self.lora_r, "[1, inf)", is_whole=True)
+            check_number("lora_alpha", self.lora_alpha, "(0, inf)")
+            check_number("lora_dropout", self.lora_dropout, "[0, 1)")
 
 
 @dataclass

@@ -1,5 +1,7 @@
-"""Callbacks of training: the epoch of the sampler, the best model of each task."""
+"""Callbacks of training: the epoch of the sampler, the best model of each task, the steps of a resumed run."""
 
+import logging
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,13 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from extrabert_hf.data.multitask import StepSampler
 from extrabert_hf.data.samplers import LengthBucketSampler, TokenBudgetBatchSampler
+from extrabert_hf.errors import InputError
 from extrabert_hf.pretrained.lora import merge_lora
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.records import BestScore
 from extrabert_hf.tasks import TaskSpec
+
+logger = logging.getLogger(__name__)
 
 
 class KeepBestPerTask(TrainerCallback):
@@ -56,6 +61,69 @@ class KeepBestPerTask(TrainerCallback):
                 plain.extract(name).save_pretrained(run.best_of(name))
                 processing_class.save_pretrained(run.best_of(name))
                 run.write_best_score(name, BestScore(state.global_step, task.metric, metrics[key]))
+
+
+class ContinueCheckpoint(TrainerCallback):
+    """
+    Checks the number of steps of a resumed run, and finds the best checkpoint of a run whose folder was moved.
+
+    Args:
+        checkpoint (`Path`):
+            The checkpoint that the run resumes from.
+        steps (`int`):
+            Number of steps of the checkpoint's whole run.
+        is_fixed (`bool`):
+            Whether the resumed run must have as many steps. Otherwise it may have more.
+    """
+
+    def __init__(self, checkpoint: Path, steps: int, *, is_fixed: bool) -> None:
+        self.checkpoint, self.steps, self.is_fixed = checkpoint, steps, is_fixed
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Raises [`InputError`] for another number of steps; logs that there is nothing left to train."""
+        if state.max_steps != self.steps and (self.is_fixed or state.max_steps < self.steps):
+            least = "" if self.is_fixed else " or more"
+            raise InputError(
+                f"a run that resumes from {self.checkpoint} must have {self.steps} steps{least}, as before, got "
+                f"{state.max_steps}: give the same data, batch size, accumulation, processes and epochs."
+            )
+        if state.global_step >= state.max_steps:
+            logger.warning(
+                "all %d steps of the run are done in %s: nothing is left to train, the results are written again",
+                state.max_steps,
+                self.checkpoint,
+            )
+        if state.best_model_checkpoint is None and state.best_global_step:
+            name = f"checkpoint-{state.best_global_step}"
+            found = [path for path in (Path(args.output_dir) / name, self.checkpoint.parent / name) if path.is_dir()]
+            if found:
+                state.best_model_checkpoint = str(found[0])
+            elif args.load_best_model_at_end:
+                logger.warning("the best model so far, %s, is missing: the best of the later ones is kept", name)
+                state.best_metric = state.best_global_step = None
+
+
+class StopAtNaN(TrainerCallback):
+    """Ends training with an error once a logged loss, or the norm of the gradients, is not a finite number."""
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        *,
+        logs: dict[str, Any],
+        **kwargs: Any,
+    ) -> None:
+        """Raises [`InputError`]. With float16 the norm may be infinite: such a step is skipped."""
+        for name in ("loss", "eval_loss") if args.fp16 else ("loss", "eval_loss", "grad_norm"):
+            if name in logs and not math.isfinite(float(logs[name])):
+                raise InputError(
+                    f"training has failed: `{name}` is {float(logs[name])} at step {state.global_step}. Use a smaller "
+                    "--learning_rate or --head_learning_rate, or another precision, and look at the data."
+                )
 
 
 class SetSamplerEpoch(TrainerCallback):

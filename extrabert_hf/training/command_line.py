@@ -155,6 +155,9 @@ def _parse(reader: "_RunReader", separate_task: str | None) -> Run:
     training = reader.training(
         shared, output_dir=f"runs/{folder}", is_error=metric == "loss" or metric.endswith(ERRORS)
     )
+    scores = [run.task.name for run in tasks.values() if run.task.is_regression]
+    if training.label_smoothing_factor and scores:
+        raise InputError(f"`label_smoothing_factor` is for classes, but {', '.join(map(repr, scores))} has scores.")
     return Run(tasks, reader.build(LoraArguments, shared), training, multitask)
 
 
@@ -291,5 +294,10 @@ class _RunReader:
         values = values | {"output_dir": values["output_dir"] or output_dir}
         if values["greater_is_better"] is None:
             values["greater_is_better"] = not is_error
+        if values["greater_is_better"] == is_error:
+            raise InputError(
+                f"`greater_is_better` must be {not is_error} for `metric_for_best_model` "
+                f"{values['metric_for_best_model']!r}, got {is_error}."
+            )
         with refused_in_one_line():
             return self.build(ExtraBertTrainingArguments, values)

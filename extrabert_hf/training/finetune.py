@@ -36,13 +36,19 @@ from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.run_metrics import RunMetrics
 from extrabert_hf.tasks import TaskSpec
 from extrabert_hf.training.callbacks import KeepBestPerTask
-from extrabert_hf.training.checkpoints import check_same_model, find_checkpoint
+from extrabert_hf.training.checkpoints import (
+    check_same_model,
+    check_same_run,
+    find_checkpoint,
+    keep_record,
+    with_saved_precision,
+)
 from extrabert_hf.training.command_line import Run
 from extrabert_hf.training.multitask_trainer import MultiTaskTrainer
 from extrabert_hf.training.objectives import prepare_train_rows
 from extrabert_hf.training.results import score_and_write
 from extrabert_hf.training.setup import prepare_process
-from extrabert_hf.training.trainer import ExtraBertTrainer, plain_model
+from extrabert_hf.training.trainer import ExtraBertTrainer, check_finite, plain_model
 
 logger = logging.getLogger(__name__)
 
@@ -117,8 +123,9 @@ def finetune(run: Run, callbacks: Sequence[TrainerCallback] = ()) -> RunMetrics 
         [`InputError`]: for arguments or data that cannot be used.
     """
     keep_freed_memory()
-    run = replace(run, training=prepare_process(run.training))
     checkpoint = find_checkpoint(run.training)
+    run = replace(run, training=prepare_process(with_saved_precision(run.training, checkpoint)))
+    record = check_same_run(run, checkpoint)
     set_seed(run.training.seed)
     loaded = load_rows(run)
     run = run.with_specs({name: rows.task for name, rows in loaded.items()})
@@ -140,6 +147,7 @@ def finetune(run: Run, callbacks: Sequence[TrainerCallback] = ()) -> RunMetrics 
     if checkpoint is not None:
         check_same_model(model, checkpoint)
     trainer = build_trainer(run, model, tokenizer, loaded)
+    keep_record(trainer, record, checkpoint)
     for callback in callbacks:
         trainer.add_callback(callback)
     if checkpoint is None and trainer.is_world_process_zero():
@@ -264,6 +272,7 @@ def log_what_is_trained(trainer: ExtraBertTrainer) -> None:
 
 def save_model(run: Run, trainer: ExtraBertTrainer) -> PreTrainedModel:
     """Saves the trained model and returns it; LoRA adapters are merged into the weights and also saved alone."""
+    check_finite(trainer.model, trainer.state.global_step)
     if not run.lora.lora:
         trainer.save_model()
         return trainer.model

@@ -7,6 +7,7 @@ from typing import ClassVar
 from extrabert_hf.data.mixing import MixingSampler
 from extrabert_hf.data.multitask import MultiTaskSampler, StepSampler
 from extrabert_hf.errors import InputError
+from extrabert_hf.training.argument_checks import check_number
 from extrabert_hf.training.gradient_surgery import AGGREGATORS, TORCHJD_WEIGHTINGS, get_aggregator
 
 EPOCH_LENGTHS = {"together": ("longest", "shortest")} | dict.fromkeys(
@@ -89,11 +90,16 @@ class MultiTaskArguments:
                 f"`epoch_length` must be {', '.join(map(repr, words))} or a number of steps, 1 or more, for `mixing` "
                 f"{self.mixing!r}, got {self.epoch_length!r}."
             )
-        if not self.mixing_temperature > 0:
-            raise InputError(f"`mixing_temperature` must be above 0, got {self.mixing_temperature}.")
+        check_number("mixing_temperature", self.mixing_temperature, "(0, inf)")
         for name, numbers in (("mixing_weights", self.mixing_weights), ("examples_per_item", self.examples_per_item)):
             if numbers is not None and len(numbers) != len(self.trained):
                 raise InputError(f"`{name}` must be a number for each of {self.trained}, got {numbers}.")
+        for weight in self.mixing_weights or []:
+            check_number("mixing_weights", weight, "[0, inf)")
+        if self.mixing_weights is not None and not any(self.mixing_weights):
+            raise InputError(f"`mixing_weights` must have a weight above 0, got {self.mixing_weights}.")
+        for count in self.examples_per_item or []:
+            check_number("examples_per_item", count, "[1, inf)", is_whole=True)
         if (self.mixing == "weights") != (self.mixing_weights is not None):
             raise InputError(
                 f"`mixing_weights` go with `mixing` 'weights', got {self.mixing_weights}, {self.mixing!r}."

@@ -19,7 +19,7 @@ from transformers import (
     TrainerCallback,
     TrainingArguments,
 )
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, has_length
 
 from extrabert_hf.data.collators import EXTRA_COLUMNS
 from extrabert_hf.data.samplers import LengthBucketSampler, TokenBudgetBatchSampler
@@ -28,8 +28,10 @@ from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.sharing.hub import claim_repository, hub_errors_in_one_line, push_folder
 from extrabert_hf.sharing.model_card import HubArguments
 from extrabert_hf.sharing.repository_files import default_name
-from extrabert_hf.training.callbacks import SetSamplerEpoch
+from extrabert_hf.training.callbacks import SetSamplerEpoch, StopAtNaN
 from extrabert_hf.training.objectives import objective_from
+from extrabert_hf.training.recipe_parser import refused_in_one_line
+from extrabert_hf.training.run_record import RunRecord
 from extrabert_hf.training.setup import prepare_process
 from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
 
@@ -74,24 +76,27 @@ class ExtraBertTrainer(Trainer):
         if not isinstance(args, ExtraBertTrainingArguments) and not has_lengths(train_dataset):
             own_args.length_buckets = False  # plain arguments do not ask for it
         own_args.remove_unused_columns = False  # the collator takes the columns that it needs
-        super().__init__(
-            model,
-            own_args,
-            data_collator,
-            train_dataset,
-            eval_dataset,
-            processing_class,
-            model_init,
-            compute_loss_func,
-            compute_metrics,
-            callbacks,
-            optimizers,
-            optimizer_cls_and_kwargs,
-            preprocess_logits_for_metrics,
-        )
+        with refused_in_one_line():
+            super().__init__(
+                model,
+                own_args,
+                data_collator,
+                train_dataset,
+                eval_dataset,
+                processing_class,
+                model_init,
+                compute_loss_func,
+                compute_metrics,
+                callbacks,
+                optimizers,
+                optimizer_cls_and_kwargs,
+                preprocess_logits_for_metrics,
+            )
         self.args.push_to_hub = False  # the repository is claimed; `save_model` would push before there are scores
         self.objective = objective_from(self.args)
+        self.record: RunRecord | None = None  # written to each checkpoint
         self.add_callback(SetSamplerEpoch())
+        self.add_callback(StopAtNaN())
         plain_model(self.model).unpad = self.args.unpad
 
     def call_model_init(self, trial: Any = None) -> PreTrainedModel:
@@ -142,22 +147,50 @@ class ExtraBertTrainer(Trainer):
             )
         return super().create_optimizer(model)
 
+    def create_scheduler(
+        self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
+    ) -> torch.optim.lr_scheduler.LRScheduler:
+        """Creates the schedule; raises [`InputError`] if all steps and more would be warm-up."""
+        warmup = self.args.get_warmup_steps(num_training_steps)
+        if warmup > num_training_steps:
+            raise InputError(
+                f"`warmup_steps` must be at most the {num_training_steps} steps of the run, or a share below 1, "
+                f"got {warmup}."
+            )
+        return super().create_scheduler(num_training_steps, optimizer)
+
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         super()._save(output_dir, state_dict)
         if isinstance(self.model, PeftModel):  # transformers saves only the adapter
             self.model.get_base_model().config.save_pretrained(output_dir or self.args.output_dir)
 
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
+        """Predicts as in the `Trainer`; during training, a model whose weights are not finite is an error before."""
+        if self.is_in_train:
+            check_finite(self.model, self.state.global_step)
+        return super().evaluation_loop(*args, **kwargs)
+
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
+        check_finite(self.model, self.state.global_step)
         super()._save_checkpoint(model, trial)
         self.accelerator.wait_for_everyone()  # every process has written its files
         if self.args.should_save:
             folder = Path(self._get_output_dir(trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+            if self.record is not None:
+                self.record.write(folder)
             (folder / RunFolder.COMPLETE).touch()
 
     def get_train_dataloader(self) -> DataLoader:
         """Returns the `Trainer`'s loader, or one with batches of at most `max_tokens_per_batch` tokens."""
         if self.args.max_tokens_per_batch is None:
-            return super().get_train_dataloader()
+            loader = super().get_train_dataloader()
+            if has_length(loader) and len(loader) == 0:
+                batch = self.args.train_batch_size * self.args.world_size
+                raise InputError(
+                    f"the {len(self.train_dataset):,} train rows make no batch of {batch:,}: use a smaller "
+                    "--per_device_train_batch_size, or --dataloader_drop_last false."
+                )
+            return loader
         rows = self.train_dataset
         sentences = 2 if isinstance(rows[0]["input_ids"][0], list) else 1
         passes = 2 if self.args.r_drop else 1
@@ -270,6 +303,16 @@ class ExtraBertTrainer(Trainer):
     def data_seed(self) -> int:
         """Seed for the order of the training rows."""
         return self.args.seed if self.args.data_seed is None else self.args.data_seed
+
+
+def check_finite(model: torch.nn.Module, step: int) -> None:
+    """Raises [`InputError`] if a weight is infinite or not a number, so that such a model is not saved."""
+    for name, weight in model.named_parameters():
+        if not weight.isfinite().all():
+            raise InputError(
+                f"training has failed: the weights of {name} are not finite at step {step}, and are not saved. Use a "
+                "smaller --learning_rate or --head_learning_rate, or another precision."
+            )
 
 
 def default_arguments(eval_dataset: Any) -> ExtraBertTrainingArguments:

@@ -11,6 +11,7 @@ from transformers import TrainingArguments
 
 from extrabert_hf.errors import InputError
 from extrabert_hf.sharing.model_card import HubArguments
+from extrabert_hf.training.argument_checks import check_values
 
 logger = logging.getLogger(__name__)
 
@@ -50,12 +51,6 @@ class ObjectiveArguments:
         """Raises [`InputError`] for a value out of range."""
         if self.label_balance not in ("none", "weights", "sampling"):
             raise InputError(f"`label_balance` must be 'none', 'weights' or 'sampling', got {self.label_balance!r}.")
-        if self.r_drop < 0:
-            raise InputError(f"`r_drop` must be 0 or more, got {self.r_drop}.")
-        if not 0 <= self.distillation <= 1:
-            raise InputError(f"`distillation` must be from 0 to 1, got {self.distillation}.")
-        if self.distillation_temperature <= 0:
-            raise InputError(f"`distillation_temperature` must be above 0, got {self.distillation_temperature}.")
         names = ("distillation", "distillation_temperature")
         if not self.teachers and any(getattr(self, name) != getattr(ObjectiveArguments, name) for name in names):
             logger.warning("without `teachers`, `distillation` and `distillation_temperature` have no effect")
@@ -178,11 +173,7 @@ class ExtraBertTrainingArguments(ObjectiveArguments, HubArguments, TrainingArgum
         self.check_objective()
         if self.label_smoothing_factor and self.changes_loss:
             raise InputError("`label_smoothing_factor` can't be used with another loss (`r_drop`, `teachers`, ...).")
-        for name in ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"):
-            if getattr(self, name) < 1:
-                raise InputError(f"`{name}` must be 1 or more, got {getattr(self, name)}.")
-        if self.max_tokens_per_batch is not None and self.max_tokens_per_batch < 1:
-            raise InputError(f"`max_tokens_per_batch` must be 1 or more, got {self.max_tokens_per_batch}.")
+        check_values(self)
         if self.early_stopping_patience is not None and not self.load_best_model_at_end:
             raise InputError("`early_stopping_patience` needs `load_best_model_at_end`, got false.")
         if not torch.accelerator.is_available():

@@ -1,4 +1,8 @@
+import json
+
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from extrabert_hf import ExtraBertConfig, ExtraBertForSentiment
 from extrabert_hf.errors import InputError
@@ -11,7 +15,10 @@ from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
 def checkpoint(folder, step, complete=True):
     path = folder / f"checkpoint-{step}"
     path.mkdir(parents=True)
-    (path / "trainer_state.json").write_text("{}")
+    (path / "trainer_state.json").write_text(json.dumps({"global_step": step, "max_steps": 99}))
+    save_file({"weight": torch.ones(8)}, path / "model.safetensors")
+    for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
+        torch.save({"state": torch.ones(8)}, path / name)
     if complete:
         (path / "complete").touch()
     return path

@@ -116,7 +116,7 @@ def test_the_metric_of_the_task_picks_the_best_checkpoint(tmp_path):
         ("", ("--class_names", "a", "b"), "`class_names` and `num_labels` are for tasks with classes"),
         ("", ("--per_device_train_batch_size", "0"), "`per_device_train_batch_size` must be 1 or more, got 0"),
         ("", ("--r_drop", "-1"), "`r_drop` must be 0 or more, got -1.0"),
-        ("", ("--distillation", "2"), "`distillation` must be from 0 to 1, got 2.0"),
+        ("", ("--distillation", "2"), r"`distillation` must be in \[0, 1\], got 2.0"),
         ("", ("--r_drop", "1", "--label_smoothing_factor", "0.1"), "`label_smoothing_factor` can't be used with"),
         ("task: {class_names: [no, yes]}", (), r"put yes, no, on and off in quotes\), got \[False, True\]"),
     ],
