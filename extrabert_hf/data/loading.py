@@ -1,5 +1,6 @@
 """
-Loads a task's splits from any source: a `DatasetDict` with the columns sentence1, sentence2, label and id.
+Loads a task's splits from any source: a `DatasetDict` with the columns sentence1, sentence2, label, id and
+line.
 
 [`read_split`] reads all rows of a split, separates good rows from rejected rows, and counts both.
 """
@@ -37,7 +38,8 @@ class LoadedData:
     Args:
         splits (`DatasetDict`):
             The existing splits among `train`, `dev` and `test`, with the columns `sentence1`, `sentence2` (pairs
-            only), `label` (`int64` class or `float64` score; not in an unlabelled test split) and `id` (`string`).
+            only), `label` (`int64` class or `float64` score; not in an unlabelled test split), `id` (`string`) and
+            `line` (`int64`), the row's first line in its file, see [`RejectedRow`].
         rejected (`list[RejectedRow]`):
             The rows that are not used.
         notices (`list[str]`):
@@ -165,7 +167,8 @@ class LoadedSplit:
         columns (`Columns`):
             Names of the task's columns in the source.
         dataset (`Dataset`):
-            The good rows with `sentence1`, for pairs `sentence2`, `id`, and `label` unless the split is unlabelled.
+            The good rows with `sentence1`, for pairs `sentence2`, `id`, `line`, and `label` unless the split is
+            unlabelled.
         rejected (`list[RejectedRow]`, *optional*):
             The rejected rows, in the order of the source.
         notices (`list[str]`, *optional*):
@@ -194,12 +197,13 @@ def read_split(source: Source, task: TaskSpec, *, labels: LabelUse = "required",
             Whether a rejected row is an error.
     """
     columns, rows = _open_rows(source, task, label_required=labels == "required")
-    values: dict[str, list[Any]] = {"sentence1": [], "sentence2": [], "label": [], "id": []}
+    values: dict[str, list[Any]] = {"sentence1": [], "sentence2": [], "label": [], "id": [], "line": []}
     rejected = []
     for row in valid_rows(rows, columns, source.name, split_label_reader(task, labels)):
         if isinstance(row, RejectedRow):
             rejected.append(row)
             continue
+        values["line"].append(row[0])
         for name, value in row[1].items():
             values[name].append(value)
     good = len(values["id"])
@@ -250,6 +254,7 @@ def _repeated_ids(ids: list[str], file: str) -> list[str]:
 def _to_dataset(values: dict[str, list[Any]], task: TaskSpec) -> Dataset:
     label_type = Value("float64") if task.is_regression else Value("int64")
     types = {"sentence1": Value("string"), "sentence2": Value("string"), "label": label_type, "id": Value("string")}
+    types["line"] = Value("int64")
     filled = {name: column for name, column in values.items() if column}
     features = Features({name: types[name] for name in filled})
     return Dataset(pa.table(filled, schema=features.arrow_schema))  # ten times as fast as `Dataset.from_dict`

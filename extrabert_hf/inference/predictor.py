@@ -42,6 +42,8 @@ class Predictions:
             One logit for each of `C` classes, or one score (`C = 1`).
         labels (`np.ndarray` of shape `(N,)`, *optional*):
             Class ids or scores; `None` for unlabelled rows.
+        lines (`Sequence[int]`, *optional*):
+            The rows' lines in their file; by default 1 to N.
     """
 
     task: TaskSpec
@@ -49,6 +51,11 @@ class Predictions:
     sentences: Sequence[tuple[str, ...]]
     logits: np.ndarray
     labels: np.ndarray | None = None
+    lines: Sequence[int] = ()
+
+    def __post_init__(self) -> None:
+        if not len(self.lines):
+            object.__setattr__(self, "lines", range(1, len(self.ids) + 1))
 
     @cached_property
     def values(self) -> np.ndarray:
@@ -198,8 +205,8 @@ class Predictor:
 
         Args:
             rows (`Dataset`):
-                Rows with `sentence1` and, for a task of pairs, `sentence2`; `label` and `id` may be missing. A row
-                without an id gets its index as id.
+                Rows with `sentence1` and, for a task of pairs, `sentence2`; `label`, `id` and `line` may be missing.
+                A row without an id gets its index as id.
         """
         columns = [rows[name][:] for name in self.task.sentence_columns]
         return Predictions(
@@ -208,6 +215,7 @@ class Predictor:
             sentences=list(zip(*columns, strict=True)),
             logits=self.logits(*columns),
             labels=np.asarray(rows["label"][:]) if "label" in rows.column_names else None,
+            lines=rows["line"][:] if "line" in rows.column_names else (),
         )
 
 

@@ -113,7 +113,7 @@ class RunFolder:
         return self.path / "scored"
 
     def scored_file(self, task: str, split: str) -> Path:
-        """Returns the path of a labelled split's ids, labels and predictions."""
+        """Returns the path of a labelled split's ids, lines, labels and predictions."""
         return self.scored / f"{task}-{split}.csv"
 
     def scored_files(self, task: str) -> list[Path]:

@@ -152,8 +152,6 @@ def _score_task(
         write_submission(folder.predictions_file(name, split), task, predictions.ids, predictions.values)
         if predictions.labels is not None:
             scores[split] = predictions.score(train_labels)
-            write_scored(
-                folder.scored_file(name, split), predictions.ids, predictions.labels.tolist(), predictions.values
-            )
+            write_scored(folder.scored_file(name, split), predictions)
             logger.info("\n%s", summarize(f"{name} {split}", scores[split]))
     return scores, ReportedPredictions(predicted["dev"], explain_worst_rows(trained, predicted["dev"]))
