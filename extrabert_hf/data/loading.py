@@ -7,7 +7,6 @@ line.
 
 import logging
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -45,11 +44,14 @@ class LoadedData:
         notices (`list[str]`):
             Messages for the user, one line each: the columns used, rejected rows, a dev split cut off the train split,
             a test split without labels.
+        dev_cut_off (`Source`, *optional*):
+            The source of the train rows, if the dev split was cut off them.
     """
 
     splits: DatasetDict
     rejected: list[RejectedRow]
     notices: list[str]
+    dev_cut_off: Source | None = None
 
 
 def load_task_data(
@@ -101,14 +103,15 @@ def load_task_data(
 
     train = read_split(found["train"], task, strict=strict)
     if "dev" in found.splits or found.has_own_dev:
-        dev = read_split(found["dev"], task, strict=strict)
+        dev, dev_cut_off = read_split(found["dev"], task, strict=strict), None
     else:
+        dev_cut_off = found["train"]
         train, dev = cut_dev(train, dev_fraction, seed)
     splits = {"train": train, "dev": dev}
     if "test" in found.splits:
         splits["test"] = read_split(found["test"], task, labels="optional", strict=strict)
     _check_classes(train, task)
-    return _gather(splits)
+    return replace(_gather(splits), dev_cut_off=dev_cut_off)
 
 
 def load_split(
@@ -134,26 +137,6 @@ def load_split(
         raise InputError(f"`split` must be one of {', '.join(map(repr, SPLIT_NAMES))}, got {split!r}.")
     found = find_sources(task, data, dataset_config, file_split=split)
     return _gather({split: read_split(found[split], task, strict=strict)})
-
-
-def stream_sentences(task: TaskSpec, source: str | Path) -> Rows:
-    """
-    Reads the sentences of a file row by row, for prediction; only a `.json` file is held in memory as a whole.
-
-    Args:
-        task (`TaskSpec`):
-            The task; its label column may be missing.
-        source (`str` or `Path`):
-            The file, or `"-"` for standard input; see [`read_rows`] for the formats.
-
-    Returns:
-        Iterator over `(line, row)` and [`RejectedRow`]s, where `row` is a dictionary with `sentence1`, for pairs
-        `sentence2`, and `id`.
-    """
-    file = file_source(task, source)
-    columns, rows = _open_rows(file, task, label_required=False)
-    logger.info("columns of %s: %s", file.name, columns)
-    return valid_rows(rows, columns, file.name, split_label_reader(task, "ignored"))
 
 
 @dataclass(frozen=True)
@@ -196,7 +179,7 @@ def read_split(source: Source, task: TaskSpec, *, labels: LabelUse = "required",
         strict (`bool`, *optional*, defaults to `False`):
             Whether a rejected row is an error.
     """
-    columns, rows = _open_rows(source, task, label_required=labels == "required")
+    _, columns, rows = open_rows(source, task, label_required=labels == "required")
     values: dict[str, list[Any]] = {"sentence1": [], "sentence2": [], "label": [], "id": [], "line": []}
     rejected = []
     for row in valid_rows(rows, columns, source.name, split_label_reader(task, labels)):
@@ -213,14 +196,14 @@ def read_split(source: Source, task: TaskSpec, *, labels: LabelUse = "required",
     return LoadedSplit(source.name, columns, _to_dataset(values, task), rejected, notices)
 
 
-def _open_rows(source: Source, task: TaskSpec, *, label_required: bool) -> tuple[Columns, Rows]:
-    """Starts to read a source: returns the task's columns in the source, and its rows."""
+def open_rows(source: Source, task: TaskSpec, *, label_required: bool) -> tuple[list[str], Columns, Rows]:
+    """Starts to read a source: returns the names of its columns, the task's columns among them, and the rows."""
     present, rows = peek_columns(source.read())
     if not present:
         first = next((row for row in rows if isinstance(row, RejectedRow)), None)
         found = "none" if first is None else f"none that can be read ({first})"
         raise InputError(f"{source.name} must have rows, got {found}.")
-    return find_columns(present, task, source.name, label_required=label_required), rows
+    return present, find_columns(present, task, source.name, label_required=label_required), rows
 
 
 def _check_rejected_share(rejected: list[RejectedRow], good: int, file: str, strict: bool) -> None:

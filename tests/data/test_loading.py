@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import Value
 
-from extrabert_hf.data.loading import load_split, load_task_data, stream_sentences
+from extrabert_hf.data.loading import load_split, load_task_data
+from extrabert_hf.data.originals import stream_sentences
 from extrabert_hf.data.reading import RejectedRow
 from extrabert_hf.errors import InputError
 from extrabert_hf.tasks import PAPER_TASKS, TaskSpec

@@ -44,7 +44,7 @@ def test_a_model_reads_files_like_its_own_without_column_flags(own_run, recipe, 
     recipe("predict", own_run / "run", own_run / "new.csv", "--output", own_run / "out.csv")
     with (own_run / "out.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [row["sentence1"] for row in rows] == [f"a film number {n}" for n in range(9)]
+    assert [row["review"] for row in rows] == [f"a film number {n}" for n in range(9)]
 
 
 def test_flags_and_well_known_names_still_name_the_columns(own_run, recipe):
