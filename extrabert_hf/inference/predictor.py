@@ -160,11 +160,9 @@ class Predictor:
         Raises:
             [`InputError`]: as [`load_model`], and if the models differ in head or labels.
         """
-        split = [names] if Path(names).is_dir() else names.split(",")
-        if not all(split):
-            raise InputError(f"the model must be one name, or several separated by commas, got {names!r}.")
-        first = load_model(split[0], task)
-        others = [load_same_task(name, first.task, "model") for name in split[1:]]
+        first_name, *other_names = model_names(names)
+        first = load_model(first_name, task)
+        others = [load_same_task(name, first.task, "model") for name in other_names]
         return cls((first, *others), batch_size=batch_size, bf16=bf16, progress=progress)
 
     @property
@@ -217,6 +215,14 @@ class Predictor:
             labels=np.asarray(rows["label"][:]) if "label" in rows.column_names else None,
             lines=rows["line"][:] if "line" in rows.column_names else (),
         )
+
+
+def model_names(names: str) -> list[str]:
+    """Splits the names of models at the commas, as [`Predictor.load`] does."""
+    split = [names] if Path(names).is_dir() else names.split(",")
+    if not all(split):
+        raise InputError(f"the model must be one name, or several separated by commas, got {names!r}.")
+    return split
 
 
 @torch.inference_mode()

@@ -59,6 +59,20 @@ class RunFolder:
         return self.path / "rejected_rows.jsonl"
 
     @property
+    def train_rows_file(self) -> Path:
+        """Hashes of the train rows, see [`TrainRows`]."""
+        return self.path / "train_rows.safetensors"
+
+    @property
+    def splits(self) -> Path:
+        """The folder of [`RunFolder.split_file`]."""
+        return self.path / "splits"
+
+    def split_file(self, task: str, split: str) -> Path:
+        """Returns the path of the rows, with the user's own columns, that became a split of a task."""
+        return self.splits / f"{task}-{split}.csv"
+
+    @property
     def trainer_state_file(self) -> Path:
         """The state of the `Trainer` at the end of training, with the log history. Each checkpoint has one too."""
         return self.path / self.TRAINER_STATE
@@ -259,9 +273,9 @@ class RunFolder:
     def clear_results(self) -> None:
         """Removes the results that a new run in this folder might not write again; other files stay."""
         self.remove_checkpoints()
-        for folder in (self.predictions, self.scored, self.adapter, self.best, self.figures):
+        for folder in (self.predictions, self.scored, self.splits, self.adapter, self.best, self.figures):
             _remove_folder(folder)
-        for path in (self.metrics_file, self.conflicts_file):
+        for path in (self.metrics_file, self.conflicts_file, self.train_rows_file):
             path.unlink(missing_ok=True)
 
 

@@ -111,7 +111,7 @@ def test_values_of_columns_that_appear_late_are_counted(predictor, tmp_path, cap
     assert "'class_id', in up to 1 rows" in caplog.text and "late" not in caplog.text
 
 
-CELLS = ["=1+1", "@SUM(A1)", "+1-1", "-2+3", "-2 points", "\t=1", "\r=1", "＝1"]
+CELLS = ["=1+1", "@SUM(A1)", "+1-1", "-2+3", "-2 points", "\t=1", "\r=1", "\uff1d1"]
 HARMLESS = ["-1.5", "+3", "-1e5", "a=b", "", "-", "+", "'=1", " =1", "12", "x\n=1"]
 
 
