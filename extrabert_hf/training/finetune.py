@@ -74,8 +74,8 @@ def check_can_calibrate(run: Run, loaded: dict[str, LoadedData]) -> None:
         leaked = sum(key in in_train for key in text_keys(loaded[name].splits["dev"]))
         if leaked > MOST_LEFT_OUT * len(of_rows):
             raise InputError(
-                f"`calibrate` needs dev rows that are no train rows, {leaked:,} of {len(of_rows):,} dev rows of {name!r} "
-                "are train rows: give other --dev_data, or --drop_leaked true."
+                f"`calibrate` needs dev rows that are no train rows, {leaked:,} of {len(of_rows):,} dev rows of "
+                f"{name!r} are train rows: give other --dev_data, or --drop_leaked true."
             )
 
 
