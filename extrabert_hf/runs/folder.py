@@ -265,10 +265,11 @@ class RunFolder:
             shutil.rmtree(path)
 
     def remove_weights(self) -> None:
-        """Removes the weights of the model, of the adapter and of the tasks' best models."""
+        """Removes the weights of the model, of the adapter and of the tasks' best models, and the hashes of rows."""
         for folder in (self.adapter, self.best):
             _remove_folder(folder)
-        self.weights_file.unlink(missing_ok=True)
+        for path in (self.weights_file, self.train_rows_file):
+            path.unlink(missing_ok=True)
 
     def clear_results(self) -> None:
         """Removes the results that a new run in this folder might not write again; other files stay."""

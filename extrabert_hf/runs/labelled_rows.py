@@ -97,7 +97,8 @@ def evaluate_saved(
         adjust_task (`Callable`):
             Changes the task, such as its column names, before the rows are read.
         output (`str`, *optional*):
-            JSON file to write the scores to.
+            JSON file to write the scores to, with the number of `train_rows` of each model among the rows, `null` if
+            unknown.
 
     Returns:
         `str`: first, for each model, how many of the rows are its train rows; then the scores.
@@ -111,7 +112,8 @@ def evaluate_saved(
     predictions = predictor.predict(dataset)
     scores = predictions.score(train_labels=predictions.labels)
     if output is not None:
-        write_json(Path(output), asdict(scores))
+        train_rows = [None if overlap.in_train is None else overlap.count for overlap in overlaps]
+        write_json(Path(output), asdict(scores) | {"train_rows": train_rows})
     majority = f"(majority: the {'mean' if spec.is_regression else 'most frequent'} label of these rows)"
     return "\n".join([*map(str, overlaps), *loaded.notices, summarize(title, scores), majority])
 
@@ -147,6 +149,8 @@ def calibrate_saved(
     """
     if output_dir.resolve() == Path(model).resolve():
         raise InputError(f"`output_dir` must be another folder than the model's, got {output_dir}.")
+    if rows.split == "train" and not allow_train_rows:
+        raise InputError("`split` must be 'dev' or 'test' to calibrate, got 'train' without --allow_train_rows true.")
     need_folder("output_dir", output_dir)
     trained = load_model(model, task)
     spec = adjust_task(trained.task)
@@ -171,7 +175,7 @@ def _without_train_rows(model: str, task: TaskSpec, rows: Dataset) -> Dataset:
             f"give {other}--allow_train_rows true."
         )
     if not overlap.count:
-        logger.info("%s", overlap)
+        logger.log(logging.WARNING if overlap.in_train is None else logging.INFO, "%s", overlap)
         return rows
     logger.warning("%s of %s rows are train rows of %s and are left out", overlap.count, len(rows), model)
     return rows.select(np.flatnonzero(~overlap.in_train))

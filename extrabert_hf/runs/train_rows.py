@@ -15,7 +15,6 @@ from safetensors.numpy import save_file
 from extrabert_hf.data.auditing import text_keys
 from extrabert_hf.data.loading import LoadedData
 from extrabert_hf.errors import InputError, one_line
-from extrabert_hf.pretrained.names import resolve_model_name
 from extrabert_hf.runs.atomic_files import atomic_path
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.tasks import TaskSpec
@@ -118,7 +117,7 @@ class Overlap:
             return f"{self.model} has no record of its train rows: not checked whether these rows are among them"
         total = len(self.in_train)
         if self.count:
-            text = f"{self.count:,} of {total:,} rows are train rows of {self.model}: new rows will score lower"
+            text = f"{self.count:,} of {total:,} rows are train rows of {self.model}: new rows get worse scores"
             text += "" if self.set_aside is None else f"; the rows that were set aside are in {self.set_aside}"
         else:
             text = f"none of {total:,} rows is a train row of {self.model}"
@@ -189,7 +188,7 @@ def rows_set_aside(model: str, task: TaskSpec) -> Path | None:
 
 def _run_of(model: str) -> RunFolder:
     """Returns the folder of a model, or of the run that a checkpoint, an adapter or a best model belongs to."""
-    folder = RunFolder(Path(resolve_model_name(model)))
+    folder = RunFolder(Path(model).expanduser())
     if folder.train_rows_file.is_file():
         return folder
     path = folder.path.resolve()

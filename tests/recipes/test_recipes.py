@@ -79,7 +79,7 @@ def test_one_task_of_a_multitask_model_is_evaluated_and_predicted(multitask, rec
     assert f"{expected['accuracy']:.3f}" in done.stdout
     words = ("predict", folder, "-", "--output", "-", "--task")
     done = recipe(*words, "sst", stdin="A warm and funny film.\n")
-    assert json.loads(done.stdout)["label"].split()[-1] in ("negative", "neutral", "positive")
+    assert json.loads(done.stdout)["predicted_class"].split()[-1] in ("negative", "neutral", "positive")
     done = recipe(*words, "mnli", stdin="x\n", check=False)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "`task` must be one of 'para', 'sst', 'sts'" in done.stderr  # as config.json orders them

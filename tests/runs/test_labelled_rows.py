@@ -34,7 +34,10 @@ def stars(tiny_encoder, tmp_path_factory):
 
 def test_the_first_line_counts_the_train_rows(stars):
     run, data = stars / "run", stars / "reviews.csv"
-    first, *others = evaluate_saved(str(run), LabelledRows(str(data)), **KEEP).splitlines()
+    first, *others = evaluate_saved(
+        str(run), LabelledRows(str(data)), output=str(stars / "all.json"), **KEEP
+    ).splitlines()
+    assert json.loads((stars / "all.json").read_text())["train_rows"] == [280]
     dev = RunFolder(run).split_file("stars", "dev")
     assert first.startswith(f"280 of 400 rows are train rows of {run}") and str(dev) in first
     assert any(line.startswith("stars, reviews.csv, 400 rows") for line in others)
@@ -67,6 +70,8 @@ def test_a_model_is_not_calibrated_on_its_train_rows(stars, tmp_path, caplog):
     run, data = str(stars / "run"), stars / "reviews.csv"
     with pytest.raises(InputError, match=r"got 280 train rows of 400: give --data .*stars-dev.csv, or --allow_train"):
         calibrate_saved(run, LabelledRows(str(data)), tmp_path / "new", **KEEP)
+    with pytest.raises(InputError, match="`split` must be 'dev' or 'test' to calibrate"):
+        calibrate_saved(run, LabelledRows(str(data), split="train"), tmp_path / "new", **KEEP)
     assert calibrate_saved(run, LabelledRows(), tmp_path / "new", **KEEP).rows == 120
     everything = calibrate_saved(run, LabelledRows(str(data)), tmp_path / "all", allow_train_rows=True, **KEEP)
     assert everything.rows == 400
