@@ -4,36 +4,31 @@ Calibrates the probabilities of a trained classifier on labelled rows that it wa
     python recipes/calibrate.py runs/para --data path/to/cs224n/data --output_dir runs/para_calibrated
 """
 
-import json
-from dataclasses import asdict
 from pathlib import Path
 
+from transformers.hf_argparser import string_to_bool
+
 from extrabert_hf.console import recipe_console
-from extrabert_hf.errors import InputError, need_folder
-from extrabert_hf.inference.calibration import calibrate_model
-from extrabert_hf.pretrained.loading import load_model
-from extrabert_hf.training.arguments import ScoredRowsArguments
+from extrabert_hf.runs.labelled_rows import LabelledRows, calibrate_saved
+from extrabert_hf.training.arguments import ColumnArguments
 from extrabert_hf.training.recipe_parser import RecipeParser
 
 if __name__ == "__main__":
     with recipe_console():
-        parser = RecipeParser(ScoredRowsArguments, description=__doc__)
+        parser = RecipeParser([LabelledRows, ColumnArguments], description=__doc__)
         parser.add_argument("model", help="folder or Hub id")
         parser.add_argument("--task", help="task of a multitask model; only the model of this task is written")
-        parser.add_argument("--data", required=True, help="'sample', a folder, a file (all rows) or a Hub id")
-        parser.add_argument("--dataset_config", help="configuration of a Hub data set")
-        parser.add_argument("--split", default="dev", choices=["dev", "test"], help="rows not used in training")
         parser.add_argument("--output_dir", required=True, type=Path, help="folder for the calibrated model")
-        columns, arguments = parser.parse_args_into_dataclasses()
-        if arguments.output_dir.resolve() == Path(arguments.model).resolve():
-            raise InputError(f"`output_dir` must be another folder than the model's, got {arguments.output_dir}.")
-        need_folder("output_dir", arguments.output_dir)
-        trained = load_model(arguments.model, arguments.task)
-        task = columns.apply_to(trained.task)
-        loaded = columns.load_split(task, arguments.data, arguments.split, arguments.dataset_config)
-        print(*loaded.notices, sep="\n")
-        report = calibrate_model(trained, loaded.splits[arguments.split], progress=True)
-        trained.save_pretrained(arguments.output_dir)
-        path = arguments.output_dir / "calibration.json"
-        path.write_text(json.dumps(asdict(report), indent=2) + "\n", encoding="utf-8")
-        print(f"the calibrated model and {path.name} are in {arguments.output_dir}")
+        parser.add_argument(
+            "--allow_train_rows", type=string_to_bool, default=False, help="calibrate on rows of the training too"
+        )
+        rows, columns, arguments = parser.parse_args_into_dataclasses()
+        calibrate_saved(
+            arguments.model,
+            rows,
+            arguments.output_dir,
+            task=arguments.task,
+            adjust_task=columns.apply_to,
+            allow_train_rows=arguments.allow_train_rows,
+        )
+        print(f"the calibrated model and calibration.json are in {arguments.output_dir}")

@@ -186,7 +186,8 @@ def drop_defects(loaded: LoadedData, *, leaked: bool, duplicates: bool) -> Loade
         if reason is None:
             kept.append(index)
         else:
-            rejected.append(RejectedRow.of("train split", index + 1, reason, train[index]))
+            row = train[index]
+            rejected.append(RejectedRow.of("train split", row.pop("line", index + 1), reason, row))
     if not rejected:
         return loaded
     counts = ", ".join(f"{n:,} {reason}" for reason, n in Counter(row.reason for row in rejected).most_common())

@@ -82,9 +82,7 @@ class SplitLabels:
         """The labels that cannot be read."""
         return {label for label, value in self.read.items() if isinstance(value, BadValueError)}
 
-    def take_unread(
-        self, values: dict[str, list[Any]], lines: Sequence[int], columns: Columns, file: str
-    ) -> list[RejectedRow]:
+    def take_unread(self, values: dict[str, list[Any]], columns: Columns, file: str) -> list[RejectedRow]:
         """Takes the rows whose labels cannot be read out of `values`, and returns them as rejected rows."""
         unread = self.unread
         if not unread:
@@ -97,7 +95,7 @@ class SplitLabels:
                 continue
             row = {name: values[role][index] for role, name in names.items() if values[role][index] is not None}
             error = self.read[label]
-            rejected.append(RejectedRow.of(file, lines[index], error.reason, row, error.value))
+            rejected.append(RejectedRow.of(file, values["line"][index], error.reason, row, error.value))
         for name, column in values.items():
             values[name] = [column[index] for index in kept] if column else []
         return rejected

@@ -1,5 +1,6 @@
 """
-Loads a task's splits from any source: a `DatasetDict` with the columns sentence1, sentence2, label and id.
+Loads a task's splits from any source: a `DatasetDict` with the columns sentence1, sentence2, label, id and
+line.
 
 [`read_split`] reads all rows of a split, separates good rows from rejected rows, and counts both.
 """
@@ -7,7 +8,6 @@ Loads a task's splits from any source: a `DatasetDict` with the columns sentence
 import logging
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,8 @@ class LoadedData:
     Args:
         splits (`DatasetDict`):
             The existing splits among `train`, `dev` and `test`, with the columns `sentence1`, `sentence2` (pairs
-            only), `label` (`int64` class or `float64` score; not in an unlabelled test split) and `id` (`string`).
+            only), `label` (`int64` class or `float64` score; not in an unlabelled test split), `id` (`string`) and
+            `line` (`int64`), the row's first line in its file, see [`RejectedRow`].
         rejected (`list[RejectedRow]`):
             The rows that are not used.
         notices (`list[str]`):
@@ -42,12 +43,15 @@ class LoadedData:
             without labels. Messages about rejected rows and doubtful labels are logged as warnings instead.
         task (`TaskSpec`):
             The task, with the classes of the train rows if its `class_names` were "auto".
+        dev_cut_off (`Source`, *optional*):
+            The source of the train rows, if the dev split was cut off them.
     """
 
     splits: DatasetDict
     rejected: list[RejectedRow]
     notices: list[str]
     task: TaskSpec
+    dev_cut_off: Source | None = None
 
 
 def load_task_data(
@@ -104,14 +108,15 @@ def load_task_data(
     train = read_split(found["train"], task, is_train=True, **limits)
     task = train.task
     if "dev" in found.splits or found.has_own_dev:
-        dev = read_split(found["dev"], task, **limits)
+        dev, dev_cut_off = read_split(found["dev"], task, **limits), None
     else:
+        dev_cut_off = found["train"]
         train, dev = cut_dev(train, dev_fraction, seed)
     splits = {"train": train, "dev": dev}
     if "test" in found.splits:
         splits["test"] = read_split(found["test"], task, labels="optional", **limits)
     _check_classes(train, task)
-    return _gather(splits, task)
+    return replace(_gather(splits, task), dev_cut_off=dev_cut_off)
 
 
 def load_split(
@@ -148,26 +153,6 @@ def load_split(
     return _gather({split: loaded}, task)
 
 
-def stream_sentences(task: TaskSpec, source: str | Path) -> Rows:
-    """
-    Reads the sentences of a file row by row, for prediction; only a `.json` file is held in memory as a whole.
-
-    Args:
-        task (`TaskSpec`):
-            The task; its label column may be missing.
-        source (`str` or `Path`):
-            The file, or `"-"` for standard input; see [`read_rows`] for the formats.
-
-    Returns:
-        Iterator over `(line, row)` and [`RejectedRow`]s, where `row` is a dictionary with `sentence1`, for pairs
-        `sentence2`, and `id`.
-    """
-    file = file_source(task, source)
-    columns, rows = _open_rows(file, task, label_required=False)
-    logger.info("columns of %s: %s", file.name, columns)
-    return valid_rows(rows, columns, file.name, None)
-
-
 @dataclass(frozen=True)
 class LoadedSplit:
     """
@@ -181,7 +166,8 @@ class LoadedSplit:
         task (`TaskSpec`):
             The task, with the classes of the rows if its `class_names` were "auto".
         dataset (`Dataset`):
-            The good rows with `sentence1`, for pairs `sentence2`, `id`, and `label` unless the split is unlabelled.
+            The good rows with `sentence1`, for pairs `sentence2`, `id`, `line`, and `label` unless the split is
+            unlabelled.
         rejected (`list[RejectedRow]`, *optional*):
             The rejected rows, in the order of the source.
         notices, warnings (`list[str]`, *optional*):
@@ -223,21 +209,21 @@ def read_split(
         max_rejected_share (`float`, *optional*):
             Share of the rows, 0 to 1, that may be rejected, see [`check_rejected_share`].
     """
-    columns, rows = _open_rows(source, task, label_required=labels == "required")
-    values: dict[str, list[Any]] = {"sentence1": [], "sentence2": [], "label": [], "id": []}
-    lines, rejected = [], []
+    _, columns, rows = open_rows(source, task, label_required=labels == "required")
+    values: dict[str, list[Any]] = {"sentence1": [], "sentence2": [], "label": [], "id": [], "line": []}
+    rejected = []
     for row in valid_rows(rows, columns, source.name, label_text):
         if isinstance(row, RejectedRow):
             rejected.append(row)
             continue
-        lines.append(row[0])
+        values["line"].append(row[0])
         for name, value in row[1].items():
             values[name].append(value)
     if task.has_auto_classes:
         task = replace(task, class_names=find_classes(Counter(values["label"]), source.name, columns.label))
     split_labels = SplitLabels.of(values["label"], task, labels)
     lost = split_labels.lost(rejected, columns.label)
-    rejected += split_labels.take_unread(values, lines, columns, source.name)
+    rejected += split_labels.take_unread(values, columns, source.name)
     rejected.sort(key=lambda row: row.line)
     good = len(values["id"])
     check_rejected_share(
@@ -256,14 +242,14 @@ def read_split(
     return LoadedSplit(source.name, columns, task, _to_dataset(values, task), rejected, notices, warnings)
 
 
-def _open_rows(source: Source, task: TaskSpec, *, label_required: bool) -> tuple[Columns, Rows]:
-    """Starts to read a source: returns the task's columns in the source, and its rows."""
+def open_rows(source: Source, task: TaskSpec, *, label_required: bool) -> tuple[list[str], Columns, Rows]:
+    """Starts to read a source: returns the names of its columns, the task's columns among them, and the rows."""
     present, rows = peek_columns(source.read())
     if not present:
         first = next((row for row in rows if isinstance(row, RejectedRow)), None)
         found = "none" if first is None else f"none that can be read ({first})"
         raise InputError(f"{source.name} must have rows, got {found}.")
-    return find_columns(present, task, source.name, label_required=label_required), rows
+    return present, find_columns(present, task, source.name, label_required=label_required), rows
 
 
 def _drop_missing_labels(values: dict[str, list[Any]], file: str) -> list[str]:
@@ -285,6 +271,7 @@ def _repeated_ids(ids: list[str], file: str) -> list[str]:
 def _to_dataset(values: dict[str, list[Any]], task: TaskSpec) -> Dataset:
     label_type = Value("float64") if task.is_regression else Value("int64")
     types = {"sentence1": Value("string"), "sentence2": Value("string"), "label": label_type, "id": Value("string")}
+    types["line"] = Value("int64")
     filled = {name: column for name, column in values.items() if column}
     features = Features({name: types[name] for name in filled})
     return Dataset(pa.table(filled, schema=features.arrow_schema))  # ten times as fast as `Dataset.from_dict`

@@ -1,8 +1,6 @@
 """Predicts the rows of a file of any size and writes them with their predictions, in one process or several."""
 
-import csv
 import hashlib
-import io
 import json
 import logging
 import shutil
@@ -17,10 +15,11 @@ from accelerate import PartialState
 from datasets import Dataset
 from tqdm.auto import tqdm
 
-from extrabert_hf.data.loading import stream_sentences
-from extrabert_hf.data.reading import RejectedRow, Rows
+from extrabert_hf.data.originals import StreamedFile, stream_sentences
+from extrabert_hf.data.reading import RejectedRow, Row
 from extrabert_hf.data.validation import write_rejected_rows
 from extrabert_hf.errors import InputError, need_place_for_file
+from extrabert_hf.inference.prediction_columns import SEPARATORS, PredictedTable
 from extrabert_hf.inference.predictor import Predictor
 from extrabert_hf.machine import join_processes
 from extrabert_hf.models import ExtraBertPreTrainedModel
@@ -32,7 +31,8 @@ JOB_FILE = "job.json"
 ROWS_AT_A_TIME = 2_000
 """Number of rows of a part: large enough to sort rows by length, small enough that all processes get parts."""
 
-Row = dict[str, Any]
+PartRow = tuple[Row, Row]
+"""A row with `sentence1`, for pairs `sentence2`, and `id`, and the row as it is in the file."""
 
 logger = logging.getLogger(__name__)
 
@@ -94,13 +94,17 @@ class PredictionParts:
         return self.folder / f"{index:06}"
 
 
-def predict_file(predictor: Predictor, source: str, output: str, *, task: TaskSpec | None = None) -> int:
+def predict_file(
+    predictor: Predictor, source: str, output: str, *, task: TaskSpec | None = None, csv_safe: bool = False
+) -> int:
     """
     Predicts each row of a file and writes it with its prediction, in the order of the file.
 
-    For classes the columns are `prediction` (the class id), `label` (the class name) and a probability for each class,
-    `p_<name>`, 0 to 1. For scores the column is `prediction`, in the units of the training labels. Rows without text
-    are counted, and written with the reason to `<output without suffix>.rejected.jsonl` instead.
+    All columns of the file stay as they are. A file without ids gets the first column `id`, the line of the row. The
+    last columns are those of [`prediction_columns`]: the class name, the class id and a probability for each class, 0
+    to 1; or the score, in the units of the training labels. If the file has a column of this name, the new column gets
+    a number, `class_id_2`. Rows without text are counted, and written with the reason to
+    `<output without suffix>.rejected.jsonl` instead.
 
     Under `accelerate launch` the processes share the parts of the file, and the main process joins their predictions.
     A call with the same models, input and output as an interrupted call continues it.
@@ -111,11 +115,14 @@ def predict_file(predictor: Predictor, source: str, output: str, *, task: TaskSp
         source (`str`):
             File as for [`read_rows`]; `"-"` is standard input, one sentence per line, or two separated by a tab.
         output (`str`):
-            File that ends in `.csv` or `.jsonl`. It exists once it is complete; until then its parts are in the
-            folder `<output>.parts/`. `"-"` is standard output, as jsonl. With `"-"` only one process is allowed, and
-            an interrupted call can't be continued.
+            File that ends in `.csv`, `.tsv` or `.jsonl`. It exists once it is complete; until then its parts are in
+            the folder `<output>.parts/`. `"-"` is standard output, as jsonl. With `"-"` only one process is allowed,
+            and an interrupted call can't be continued.
         task ([`TaskSpec`], *optional*):
             The predictor's task with other column names.
+        csv_safe (`bool`, defaults to `False`):
+            Whether a cell of a csv or tsv file that a spreadsheet program may run as a formula gets an apostrophe in
+            front. Without, the cells are counted and a warning is logged.
 
     Returns:
         `int`: number of predicted rows, of all processes.
@@ -123,8 +130,9 @@ def predict_file(predictor: Predictor, source: str, output: str, *, task: TaskSp
     Raises:
         [`InputError`]: if the file, a column or the suffix of the output can't be used.
     """
-    if output != "-" and Path(output).suffix not in (".csv", ".jsonl"):
-        raise InputError(f"`output` must end in .csv or .jsonl, or be '-', got {output!r}.")
+    suffix = ".jsonl" if output == "-" else Path(output).suffix
+    if suffix not in (*SEPARATORS, ".jsonl"):
+        raise InputError(f"`output` must end in .csv, .tsv or .jsonl, or be '-', got {output!r}.")
     task = predictor.task if task is None else task
     state = join_processes()
     if "-" in (source, output) and state.num_processes > 1:
@@ -136,21 +144,25 @@ def predict_file(predictor: Predictor, source: str, output: str, *, task: TaskSp
         need_place_for_file("output", Path(output))
     rows = stream_sentences(task, source)
     rejected.delete_earlier()
-    parts = _parts(rows, rejected)
-    is_csv = Path(output).suffix == ".csv"
+    table = PredictedTable(predictor.task, rows.present, rows.columns.id is not None, suffix, csv_safe)
+    parts = _parts(rows, rejected, table)
     predictor = replace(predictor, progress=state.is_main_process)
 
-    def predicted(part: Sequence[Row]) -> str:
-        lines = _lines(predictor, part)
-        return _csv_lines(task, lines) if is_csv else _json_lines(lines)
+    def predicted(part: Sequence[PartRow]) -> str:
+        sentences = {name: [row[name] for row, _ in part] for name in task.sentence_columns}
+        predictions = predictor.predict(Dataset.from_dict(sentences))
+        return table.lines(((row["id"], original) for row, original in part), predictions)
 
     with tqdm(desc="rows", unit=" rows", disable=not state.is_main_process) as bar:
         if output == "-":
             written = _print_parts(parts, predicted, bar)
         else:
-            written_parts = PredictionParts(Path(output), _job(predictor, task, source))
-            head = _csv_lines(task, [{name: name for name in _csv_columns(task)}]) if is_csv else ""
-            written = _share_parts(parts, predicted, written_parts, head, bar, state)
+            written_parts = PredictionParts(Path(output), _job(predictor, task, source) | table.job())
+            written = _share_parts(parts, predicted, written_parts, table.head(), bar, state)
+    if table.renamed and state.is_main_process:
+        logger.warning("%s has columns of predictions already; the new ones are %s", source, ", ".join(table.renamed))
+    for notice in table.notices() if state.is_main_process else ():
+        logger.warning(notice)
     if rejected.count and state.is_main_process:
         total = f"{written + rejected.count:,}"
         logger.warning("%s of %s rows have no prediction, see %s", f"{rejected.count:,}", total, rejected.path)
@@ -184,14 +196,15 @@ class _RejectedRows:
         self.waiting.clear()
 
 
-def _parts(rows: Rows, rejected: _RejectedRows) -> Iterator[list[Row]]:
+def _parts(rows: StreamedFile, rejected: _RejectedRows, table: PredictedTable) -> Iterator[list[PartRow]]:
     """Groups the good rows into parts of `ROWS_AT_A_TIME` rows and writes the rejected rows."""
-    part: list[Row] = []
-    for row in rows:
+    part: list[PartRow] = []
+    for row, original in rows.with_originals():
         if isinstance(row, RejectedRow):
             rejected.add(row)
             continue
-        part.append(row[1])
+        part.append((row[1], original[1]))
+        table.check(original[1])
         if len(part) == ROWS_AT_A_TIME:
             rejected.write()
             yield part
@@ -201,7 +214,7 @@ def _parts(rows: Rows, rejected: _RejectedRows) -> Iterator[list[Row]]:
         yield part
 
 
-def _print_parts(parts: Iterator[list[Row]], predicted: Callable[[Sequence[Row]], str], bar: tqdm) -> int:
+def _print_parts(parts: Iterator[list[PartRow]], predicted: Callable[[Sequence[PartRow]], str], bar: tqdm) -> int:
     written = 0
     for part in parts:
         sys.stdout.write(predicted(part))
@@ -211,8 +224,8 @@ def _print_parts(parts: Iterator[list[Row]], predicted: Callable[[Sequence[Row]]
 
 
 def _share_parts(
-    parts: Iterator[list[Row]],
-    predicted: Callable[[Sequence[Row]], str],
+    parts: Iterator[list[PartRow]],
+    predicted: Callable[[Sequence[PartRow]], str],
     written_parts: PredictionParts,
     head: str,
     bar: tqdm,
@@ -260,42 +273,3 @@ def _checksum(model: ExtraBertPreTrainedModel) -> str:
         digest.update(name.encode())
         digest.update(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
-
-
-def _lines(predictor: Predictor, rows: Sequence[Row]) -> list[Row]:
-    """Returns `rows` with their predictions."""
-    task = predictor.task
-    predictions = predictor.predict(Dataset.from_list(list(rows)))
-    if predictions.probabilities is None:
-        columns = [{"prediction": round(score, 4)} for score in predictions.values.tolist()]
-    else:
-        names = _probability_columns(task)
-        columns = [
-            {"prediction": value, "label": name, **dict(zip(names, probabilities, strict=True))}
-            for value, name, probabilities in zip(
-                predictions.values.tolist(),
-                predictions.names,
-                predictions.probabilities.round(4).tolist(),
-                strict=True,
-            )
-        ]
-    return [{"id": row["id"], **row, **column} for row, column in zip(rows, columns, strict=True)]
-
-
-def _probability_columns(task: TaskSpec) -> list[str]:
-    return [f"p_{name.replace(' ', '_')}" for name in task.class_names]
-
-
-def _csv_columns(task: TaskSpec) -> list[str]:
-    classes = [] if task.is_regression else ["label", *_probability_columns(task)]
-    return ["id", *task.sentence_columns, "prediction", *classes]
-
-
-def _csv_lines(task: TaskSpec, lines: Sequence[Row]) -> str:
-    text = io.StringIO(newline="")
-    csv.DictWriter(text, _csv_columns(task)).writerows(lines)
-    return text.getvalue()
-
-
-def _json_lines(lines: Sequence[Row]) -> str:
-    return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)

@@ -42,6 +42,8 @@ class Predictions:
             One logit for each of `C` classes, or one score (`C = 1`).
         labels (`np.ndarray` of shape `(N,)`, *optional*):
             Class ids or scores; `None` for unlabelled rows.
+        lines (`Sequence[int]`, *optional*):
+            The rows' lines in their file; by default 1 to N.
     """
 
     task: TaskSpec
@@ -49,6 +51,11 @@ class Predictions:
     sentences: Sequence[tuple[str, ...]]
     logits: np.ndarray
     labels: np.ndarray | None = None
+    lines: Sequence[int] = ()
+
+    def __post_init__(self) -> None:
+        if not len(self.lines):
+            object.__setattr__(self, "lines", range(1, len(self.ids) + 1))
 
     @cached_property
     def values(self) -> np.ndarray:
@@ -153,11 +160,9 @@ class Predictor:
         Raises:
             [`InputError`]: as [`load_model`], and if the models differ in head or labels.
         """
-        split = [names] if Path(names).is_dir() else names.split(",")
-        if not all(split):
-            raise InputError(f"the model must be one name, or several separated by commas, got {names!r}.")
-        first = load_model(split[0], task)
-        others = [load_same_task(name, first.task, "model") for name in split[1:]]
+        first_name, *other_names = model_names(names)
+        first = load_model(first_name, task)
+        others = [load_same_task(name, first.task, "model") for name in other_names]
         return cls((first, *others), batch_size=batch_size, bf16=bf16, progress=progress)
 
     @property
@@ -198,8 +203,8 @@ class Predictor:
 
         Args:
             rows (`Dataset`):
-                Rows with `sentence1` and, for a task of pairs, `sentence2`; `label` and `id` may be missing. A row
-                without an id gets its index as id.
+                Rows with `sentence1` and, for a task of pairs, `sentence2`; `label`, `id` and `line` may be missing.
+                A row without an id gets its index as id.
         """
         columns = [rows[name][:] for name in self.task.sentence_columns]
         return Predictions(
@@ -208,7 +213,16 @@ class Predictor:
             sentences=list(zip(*columns, strict=True)),
             logits=self.logits(*columns),
             labels=np.asarray(rows["label"][:]) if "label" in rows.column_names else None,
+            lines=rows["line"][:] if "line" in rows.column_names else (),
         )
+
+
+def model_names(names: str) -> list[str]:
+    """Splits the names of models at the commas, as [`Predictor.load`] does."""
+    split = [names] if Path(names).is_dir() else names.split(",")
+    if not all(split):
+        raise InputError(f"the model must be one name, or several separated by commas, got {names!r}.")
+    return split
 
 
 @torch.inference_mode()

@@ -5,11 +5,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from extrabert_hf.data.reading import shorten
 from extrabert_hf.inference.explanation import Explanation, opacity
 from extrabert_hf.inference.predictor import Predictions, worst_rows
 
 ERRORS_SHOWN = 200
 """Number of rows in a task's table of errors."""
+
+ID_LENGTH = 60
+"""Number of characters of a row's id in the table; a longer id is cut."""
 
 Token = tuple[str, str, float]
 """A token, its weight as text, and the opacity of its background."""
@@ -42,6 +46,10 @@ class ErrorRow:
     One row of a table of errors, as text.
 
     Args:
+        id (`str`):
+            Id of the row.
+        line (`int`):
+            Line of the row in its file.
         size (`str`):
             The largest error of all runs.
         label (`str`):
@@ -58,6 +66,8 @@ class ErrorRow:
             Name of the run whose weights the tokens have, on a page of several runs.
     """
 
+    id: str
+    line: int
     size: str
     label: str
     predictions: list[str]
@@ -118,6 +128,8 @@ def _error_row(runs: Mapping[str, ReportedPredictions], row: int, size: float, n
     first = _first(runs).predictions
     tokens_of, tokens = _weighted_tokens(runs, row)
     return ErrorRow(
+        id=shorten(first.ids[row], ID_LENGTH),
+        line=first.lines[row],
         size=f"{size:.3f}",
         label=_value_cell(first, first.labels[row]),
         predictions=[_value_cell(run.predictions, run.predictions.values[row]) for run in runs.values()],

@@ -59,6 +59,20 @@ class RunFolder:
         return self.path / "rejected_rows.jsonl"
 
     @property
+    def train_rows_file(self) -> Path:
+        """Hashes of the train rows, see [`TrainRows`]."""
+        return self.path / "train_rows.safetensors"
+
+    @property
+    def splits(self) -> Path:
+        """The folder of [`RunFolder.split_file`]."""
+        return self.path / "splits"
+
+    def split_file(self, task: str, split: str) -> Path:
+        """Returns the path of the rows, with the user's own columns, that became a split of a task."""
+        return self.splits / f"{task}-{split}.csv"
+
+    @property
     def trainer_state_file(self) -> Path:
         """The state of the `Trainer` at the end of training, with the log history. Each checkpoint has one too."""
         return self.path / self.TRAINER_STATE
@@ -113,7 +127,7 @@ class RunFolder:
         return self.path / "scored"
 
     def scored_file(self, task: str, split: str) -> Path:
-        """Returns the path of a labelled split's ids, labels and predictions."""
+        """Returns the path of a labelled split's ids, lines, labels and predictions."""
         return self.scored / f"{task}-{split}.csv"
 
     def scored_files(self, task: str) -> list[Path]:
@@ -255,17 +269,18 @@ class RunFolder:
             shutil.rmtree(path)
 
     def remove_weights(self) -> None:
-        """Removes the weights of the model, of the adapter and of the tasks' best models."""
+        """Removes the weights of the model, of the adapter and of the tasks' best models, and the hashes of rows."""
         for folder in (self.adapter, self.best):
             _remove_folder(folder)
-        self.weights_file.unlink(missing_ok=True)
+        for path in (self.weights_file, self.train_rows_file):
+            path.unlink(missing_ok=True)
 
     def clear_results(self) -> None:
         """Removes the results that a new run in this folder might not write again; other files stay."""
         self.remove_checkpoints()
-        for folder in (self.predictions, self.scored, self.adapter, self.best, self.figures):
+        for folder in (self.predictions, self.scored, self.splits, self.adapter, self.best, self.figures):
             _remove_folder(folder)
-        for path in (self.metrics_file, self.conflicts_file):
+        for path in (self.metrics_file, self.conflicts_file, self.train_rows_file):
             path.unlink(missing_ok=True)
 
 

@@ -1,28 +1,37 @@
 """Predictions of finished runs, written and read as files, and the results of several runs of one setting."""
 
 import csv
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from extrabert_hf.data.reading import FIELD_LIMIT, shorten
 from extrabert_hf.errors import InputError, one_line
 from extrabert_hf.evaluation.bootstrap import mean_interval
 from extrabert_hf.evaluation.formulas import Formula
 from extrabert_hf.evaluation.metrics import FORMULAS, allowed_labels, checked_rows
+from extrabert_hf.inference.prediction_columns import prediction_cells, prediction_columns
+from extrabert_hf.inference.predictor import Predictions
 from extrabert_hf.runs.atomic_files import atomic_path
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.tasks import TaskSpec
 
-COLUMNS = ["id", "label", "prediction"]
-"""Header of a scored file."""
+EARLIER_COLUMNS = ["id", "label", "prediction"]
+"""Former header of a scored file, with class ids or scores. [`read_run`] still reads such files."""
+
+BREAKS_SUBMISSION = re.compile(r'[,"]|[^\S ]|^ | $')
+"""What an id in a submission file must be quoted for: a comma, a quote, a line end, a blank at an end."""
 
 
 def write_submission(path: Path, task: TaskSpec, ids: Iterable[str], predictions: np.ndarray) -> None:
     """
     Writes predictions in the CS224N submission format: the course's header, then one `id , prediction` per line.
+
+    An id with a comma, a quote or white space, which no file of the course has, is quoted as in csv.
 
     Args:
         path (`Path`):
@@ -34,17 +43,34 @@ def write_submission(path: Path, task: TaskSpec, ids: Iterable[str], predictions
         predictions (`np.ndarray` of shape `(N,)`):
             Class ids or scores.
     """
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         file.write(f"id \t {task.course_header} \n")
-        file.writelines(f"{row_id} , {value} \n" for row_id, value in zip(ids, predictions.tolist(), strict=True))
+        for row_id, value in zip(ids, predictions.tolist(), strict=True):
+            quoted = '"' + row_id.replace('"', '""') + '"' if BREAKS_SUBMISSION.search(row_id) else row_id
+            file.write(f"{quoted} , {value} \n")
 
 
-def write_scored(path: Path, ids: Sequence[str], labels: Sequence[float], predictions: np.ndarray) -> None:
-    """Writes `id,label,prediction` of each labelled row; [`read_run`] reads the file."""
+def write_scored(path: Path, predictions: Predictions) -> None:
+    """
+    Writes predictions for labelled rows as csv; [`read_run`] reads the file.
+
+    The columns are `id`, `line` (in the file of the rows), `true_class` (the name) or `true_score`, and those of
+    [`prediction_columns`].
+    """
+    task = predictions.task
+    labels = predictions.labels.tolist()
+    if not task.is_regression:
+        labels = [task.class_names[label] for label in labels]
+    rows = zip(predictions.ids, predictions.lines, labels, prediction_cells(predictions), strict=True)
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        writer.writerows(zip(ids, labels, predictions.tolist(), strict=True))
+        writer.writerow(scored_columns(task))
+        writer.writerows((row_id, line, label, *cells) for row_id, line, label, cells in rows)
+
+
+def scored_columns(task: TaskSpec) -> list[str]:
+    """Returns the header of a scored file."""
+    return ["id", "line", "true_score" if task.is_regression else "true_class", *prediction_columns(task)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,19 +193,30 @@ def read_run(folder: RunFolder, task: TaskSpec, seed: int, split: str = "dev") -
         raise InputError(f"{folder.metrics_file} must hold the {split} scores of {task.name}, got {held}.")
     baseline = metrics.tasks[task.name].scores[split].majority_baseline or {}
     file = folder.scored_file(task.name, split)
-    number = float if task.is_regression else int
     try:
-        with file.open(encoding="utf-8", newline="") as lines:
-            header, *rows = csv.reader(lines)
-        ids, labels, predictions = zip(*rows, strict=True)
-        if header != COLUMNS:
-            raise ValueError(f"header {header}")
-        labels, predictions = list(map(number, labels)), list(map(number, predictions))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file} must hold `{','.join(COLUMNS)}`, one row a line, got: {one_line(error)}.") from error
+        ids, labels, predictions = _read_scored(file, task)
+    except (OSError, ValueError, csv.Error) as error:
+        header = ",".join(scored_columns(task)[:4])
+        raise InputError(f"{file} must hold `{header},...`, one row a line, got: {one_line(error)}.") from error
     names = (f"prediction of {file}", f"label of {file}")
     predictions, labels = checked_rows(predictions, labels, **allowed_labels(task), names=names)
     return ScoredRun(seed, file, ids, labels, predictions, baseline.get(task.metric))
+
+
+def _read_scored(file: Path, task: TaskSpec) -> tuple[tuple[str, ...], list[float], list[float]]:
+    """Returns ids, labels and predictions of a scored file, also of an earlier version."""
+    csv.field_size_limit(FIELD_LIMIT)
+    with file.open(encoding="utf-8", newline="") as lines:
+        header, *rows = csv.reader(lines)
+    if header == EARLIER_COLUMNS:
+        read: Callable[[str], float] = float if task.is_regression else int
+        ids, labels, predictions = zip(*rows, strict=True)
+    elif header == scored_columns(task):
+        read = float if task.is_regression else task.class_names.index
+        ids, _, labels, predictions, *_ = zip(*rows, strict=True)
+    else:
+        raise ValueError(f"header {shorten(str(header))}")
+    return ids, list(map(read, labels)), list(map(read, predictions))
 
 
 def check_same_rows(first: ScoredRun, second: ScoredRun) -> None:

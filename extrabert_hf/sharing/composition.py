@@ -18,6 +18,7 @@ from extrabert_hf.pretrained.names import resolve_model_name
 from extrabert_hf.runs.atomic_files import atomic_path
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.run_metrics import RunMetrics, TaskMetrics
+from extrabert_hf.runs.train_rows import copy_train_rows
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,7 @@ def compose_runs(folders: Sequence[str | Path], output_dir: str | Path) -> str:
         for table in run.scored_files(task):
             with atomic_path(output.scored / table.name) as path:
                 shutil.copy(table, path)
+    copy_train_rows([run.path for run in runs.values()], output)
     output.write_metrics(joined_metrics(metrics))
     sizes = {task: run.weights_file.stat().st_size for task, run in runs.items()}
     joined = output.weights_file.stat().st_size

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields, make_dataclass
 from typing import Any, ClassVar, get_args
 
 from extrabert_hf.data.auditing import drop_defects
-from extrabert_hf.data.loading import LoadedData, load_split, load_task_data
+from extrabert_hf.data.loading import LoadedData, load_task_data
 from extrabert_hf.errors import InputError
 from extrabert_hf.models.configuration_extrabert import TASK_FIELDS, ExtraBertConfig
 from extrabert_hf.tasks import TaskSpec
@@ -125,19 +125,6 @@ class ColumnArguments:
         """Returns `task` with the columns that are set here."""
         columns = {entry.name: getattr(self, entry.name) for entry in fields(ColumnArguments)}
         return task.with_columns({name: column for name, column in columns.items() if column is not None})
-
-
-@dataclass
-class ScoredRowsArguments(ColumnArguments):
-    """Names of the columns of labelled rows, and how many of the rows may be left out."""
-
-    max_rejected_share: float | None = field(
-        default=None, metadata={"help": "Largest share of the rows, 0 to 1, that may be left out. The default is 0.1."}
-    )
-
-    def load_split(self, task: TaskSpec, data: str, split: str, dataset_config: str | None) -> LoadedData:
-        """Loads the rows of a split, see [`load_split`]."""
-        return load_split(task, data, split, dataset_config=dataset_config, max_rejected_share=self.max_rejected_share)
 
 
 @dataclass

@@ -17,10 +17,11 @@ from transformers import (
 )
 
 from extrabert_hf.data.audit_report import findings, write_audit
-from extrabert_hf.data.auditing import audit
+from extrabert_hf.data.auditing import audit, text_keys
 from extrabert_hf.data.collators import DataCollatorForMultiTask, DataCollatorForSentences
 from extrabert_hf.data.loading import LoadedData
 from extrabert_hf.data.multitask import MultiTaskDataset
+from extrabert_hf.data.originals import copy_rows
 from extrabert_hf.data.tokenization import limit_length, tokenize_dataset
 from extrabert_hf.data.validation import write_rejected_rows
 from extrabert_hf.errors import InputError, need_folder
@@ -33,7 +34,9 @@ from extrabert_hf.pretrained.lora import merge_lora, save_adapter, with_lora
 from extrabert_hf.pretrained.names import lasting_model_name
 from extrabert_hf.runs.atomic_files import atomic_path
 from extrabert_hf.runs.folder import RunFolder
+from extrabert_hf.runs.labelled_rows import MOST_LEFT_OUT
 from extrabert_hf.runs.run_metrics import RunMetrics
+from extrabert_hf.runs.train_rows import remember_train_rows
 from extrabert_hf.tasks import TaskSpec
 from extrabert_hf.training.callbacks import KeepBestPerTask
 from extrabert_hf.training.checkpoints import (
@@ -73,6 +76,13 @@ def check_can_calibrate(run: Run, loaded: dict[str, LoadedData]) -> None:
             raise InputError(f"`calibrate` needs {MIN_ROWS} dev rows or more, {name!r} has {len(of_rows)}.")
         if len(set(of_rows)) < 2:
             raise InputError(f"`calibrate` needs dev rows of two classes or more, those of {name!r} are of one.")
+        in_train = set(text_keys(loaded[name].splits["train"]))
+        leaked = sum(key in in_train for key in text_keys(loaded[name].splits["dev"]))
+        if leaked > MOST_LEFT_OUT * len(of_rows):
+            raise InputError(
+                f"`calibrate` needs dev rows that are no train rows, {leaked:,} of {len(of_rows):,} dev rows of "
+                f"{name!r} are train rows: give other --dev_data, or --drop_leaked true."
+            )
 
 
 def calibrate_run(
@@ -152,6 +162,8 @@ def finetune(run: Run, callbacks: Sequence[TrainerCallback] = ()) -> RunMetrics 
         trainer.add_callback(callback)
     if checkpoint is None and trainer.is_world_process_zero():
         RunFolder(Path(run.training.output_dir)).clear_results()
+    if trainer.is_world_process_zero():
+        record_rows(run, loaded)
     log_what_is_trained(trainer)
     train_metrics = trainer.train(resume_from_checkpoint=checkpoint).metrics
     model = save_model(run, trainer)
@@ -179,6 +191,16 @@ def load_rows(run: Run) -> dict[str, LoadedData]:
         with atomic_path(folder.rejected_rows_file) as path:
             write_rejected_rows(path, rejected)
     return loaded
+
+
+def record_rows(run: Run, loaded: dict[str, LoadedData]) -> None:
+    """Writes the dev rows that were cut off the train rows, and hashes of the train rows, to the run's folder."""
+    folder = RunFolder(Path(run.training.output_dir))
+    for name, rows in loaded.items():
+        if rows.dev_cut_off is not None:
+            with atomic_path(folder.split_file(name, "dev")) as path:
+                copy_rows(path, rows.dev_cut_off, rows.splits["dev"]["line"][:])
+    remember_train_rows(folder, {name: loaded[name] for name in run.trained}, run.encoder.model_name_or_path)
 
 
 def audit_rows(run: Run, tokenizer: PreTrainedTokenizerBase, loaded: dict[str, LoadedData]) -> None:

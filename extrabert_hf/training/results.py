@@ -154,9 +154,7 @@ def _score_task(
         write_submission(folder.predictions_file(name, split), task, predictions.ids, predictions.values)
         if predictions.labels is not None:
             scores[split] = predictions.score(train_labels)
-            write_scored(
-                folder.scored_file(name, split), predictions.ids, predictions.labels.tolist(), predictions.values
-            )
+            write_scored(folder.scored_file(name, split), predictions)
             logger.info("\n%s", summarize(f"{name} {split}", scores[split]))
             if (warning := baseline_warning(f"{name} {split}", task, scores[split])) is not None:
                 logger.warning("warning: %s", warning)

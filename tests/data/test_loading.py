@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import Value
 
-from extrabert_hf.data.loading import load_split, load_task_data, stream_sentences
+from extrabert_hf.data.loading import load_split, load_task_data
+from extrabert_hf.data.originals import stream_sentences
 from extrabert_hf.data.reading import RejectedRow
 from extrabert_hf.errors import InputError
 from extrabert_hf.tasks import PAPER_TASKS, TaskSpec
@@ -63,8 +64,8 @@ def course_folder(folder, ending="\r\n"):
 def test_a_course_folder_is_read_with_its_quirks(tmp_path, ending):
     loaded = load_task_data(SST, course_folder(tmp_path / "course", ending), strict=True)
     assert list(loaded.splits) == ["train", "dev", "test"]
-    assert loaded.splits["dev"][3] == {"sentence1": "Film 3 .", "label": 3, "id": "sdev3"}
-    assert loaded.splits["test"][2] == {"sentence1": "Film 2 .", "id": "stest2"}
+    assert loaded.splits["dev"][3] == {"sentence1": "Film 3 .", "label": 3, "id": "sdev3", "line": 5}
+    assert loaded.splits["test"][2] == {"sentence1": "Film 2 .", "id": "stest2", "line": 4}
     assert loaded.notices == [
         "columns of ids-sst-train.csv, ids-sst-dev.csv: sentence1 = 'sentence', label = 'sentiment', id = 'id'",
         "columns of ids-sst-test-student.csv: sentence1 = 'sentence', id = 'id'",
@@ -92,7 +93,7 @@ def test_any_folder_of_train_dev_and_test_is_read(tmp_path, suffix, dev_name):
 def test_columns_are_canonical_in_name_order_and_type(tmp_path, task, label_type):
     features = load_task_data(task, write(tmp_path / "rows.csv", pairs(9))).splits["train"].features
     names = ["sentence1", "sentence2", "label", "id"] if task.is_pair else ["sentence1", "label", "id"]
-    assert list(features) == names
+    assert list(features) == [*names, "line"]
     assert features["label"] == Value(label_type)
     assert all(features[name] == Value("string") for name in names if name != "label")
 
@@ -133,7 +134,7 @@ def test_a_test_split_whose_labels_are_all_withheld_is_unlabelled(tmp_path, hidd
     write(tmp_path / "train.csv", pairs(6))
     write(tmp_path / "test.csv", [{**row, "label": hidden} for row in pairs(3)])
     loaded = load_task_data(OWN, str(tmp_path))
-    assert loaded.splits["test"].column_names == ["sentence1", "sentence2", "id"]
+    assert loaded.splits["test"].column_names == ["sentence1", "sentence2", "id", "line"]
     assert "test.csv has no labels" in loaded.notices
     assert loaded.rejected == []
 

@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from extrabert_hf.data.loading import load_split, stream_sentences
+from extrabert_hf.data.loading import load_split
+from extrabert_hf.data.originals import stream_sentences
 from extrabert_hf.data.reading import BATCH_SIZE, RejectedRow, read_rows
 from extrabert_hf.tasks import TaskSpec
 

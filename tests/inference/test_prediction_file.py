@@ -36,13 +36,13 @@ def test_classes_come_with_names_and_probabilities(predict, tmp_path):
     source.write_text('id,text\na,"Good, really."\nb,Bad.\n')
     assert predict("sst", source, output) == 2
     rows = list(csv.DictReader(output.open()))
-    assert [(row["id"], row["sentence1"]) for row in rows] == [("a", "Good, really."), ("b", "Bad.")]
+    assert [(row["id"], row["text"]) for row in rows] == [("a", "Good, really."), ("b", "Bad.")]
     for row in rows:
         probabilities = [float(row[name]) for name in row if name.startswith("p_")]
         assert len(probabilities) == 5
         assert sum(probabilities) == pytest.approx(1, abs=1e-3)
-        assert row["label"] == PAPER_TASKS["sst"].class_names[int(row["prediction"])]
-        assert probabilities[int(row["prediction"])] == max(probabilities)
+        assert row["predicted_class"] == PAPER_TASKS["sst"].class_names[int(row["class_id"])]
+        assert probabilities[int(row["class_id"])] == max(probabilities)
 
 
 def test_a_file_in_parts_gives_the_predictions_of_the_whole(predict, tmp_path, monkeypatch):
@@ -54,7 +54,7 @@ def test_a_file_in_parts_gives_the_predictions_of_the_whole(predict, tmp_path, m
     assert predict("sts", source, tmp_path / "parts.jsonl") == 10
     whole, parts = ((tmp_path / name).read_text().splitlines() for name in ("whole.jsonl", "parts.jsonl"))
     for a, b in zip(map(json.loads, whole), map(json.loads, parts), strict=True):
-        assert a.pop("prediction") == pytest.approx(b.pop("prediction"), abs=2e-4)
+        assert a.pop("predicted_score") == pytest.approx(b.pop("predicted_score"), abs=2e-4)
         assert a == b
 
 
@@ -111,7 +111,7 @@ def test_bfloat16_changes_a_score_by_its_rounding_only(predict, pairs, tmp_path)
     for name, bf16 in (("plain", False), ("bf16", True)):
         predict("sts", pairs, tmp_path / f"{name}.jsonl", bf16=bf16)
     plain, rounded = (
-        [json.loads(line)["prediction"] for line in (tmp_path / f"{name}.jsonl").read_text().splitlines()]
+        [json.loads(line)["predicted_score"] for line in (tmp_path / f"{name}.jsonl").read_text().splitlines()]
         for name in ("plain", "bf16")
     )
     assert plain != rounded and plain == pytest.approx(rounded, abs=0.05)
@@ -181,13 +181,13 @@ def test_standard_input_and_output_take_one_sentence_a_line(predict, monkeypatch
     assert predict("sts", "-", "-") == 2
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [(row["sentence1"], row["sentence2"]) for row in rows] == [("A dog", "A cat"), ("Rain", "Snow")]
-    assert all(-5 <= row["prediction"] <= 5 for row in rows)
+    assert all(-5 <= row["predicted_score"] <= 5 for row in rows)
 
 
 @pytest.mark.parametrize(
     ("name", "text", "output", "message"),
     [
-        ("in.csv", "text\nA\n", "out.xml", "`output` must end in .csv or .jsonl, or be '-', got"),
+        ("in.csv", "text\nA\n", "out.xml", "`output` must end in .csv, .tsv or .jsonl, or be '-', got"),
         ("in.csv", "words\nA\n", "out.csv", "no column for `sentence1`"),
         ("in.csv", "", "out.csv", "in.csv"),
         ("in.doc", "A", "out.csv", "must end in one of"),

@@ -100,8 +100,11 @@ def test_runs_over_other_rows_are_refused(tmp_path, other):
     [
         ("metrics.json", "{", "metrics.json must hold the metrics of a run, got JSONDecodeError"),
         ("metrics.json", '{"tasks": {}}', r"metrics.json must hold the dev scores of sst, got \{\}"),
-        ("scored/para-dev.csv", "id,label,prediction\n", "para-dev.csv must hold `id,label,prediction`"),
-        ("scored/para-dev.csv", "id,label\n1,0\n", "para-dev.csv must hold `id,label,prediction`"),
+        ("scored/para-dev.csv", "id,label,prediction\n", "must hold `id,line,true_class,predicted_class,...`"),
+        ("scored/para-dev.csv", "id,label\n1,0\n", "must hold `id,line,true_class,predicted_class,...`"),
+        ("scored/sts-dev.csv", "id,line,true_score,predicted_score\n1,2,4\n", "sts-dev.csv must hold"),
+        ("scored/sts-dev.csv", "id,line,true_score,predicted_score\n1,2,4,x\n", "sts-dev.csv must hold .*'x'"),
+        ("scored/para-dev.csv", "id,line,true_class,predicted_class\n", "para-dev.csv must hold .*got: header"),
         ("scored/para-dev.csv", "id,prediction,label\n1,0,1\n", "para-dev.csv must hold .*got: header"),
         ("scored/para-dev.csv", "id,label,prediction\n1,0,yes\n", "para-dev.csv must hold .*'yes'"),
         ("scored/para-dev.csv", "id,label,prediction\n1,0,2\n", "`prediction of .*para-dev.csv` must be class ids"),

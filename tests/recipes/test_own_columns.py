@@ -19,7 +19,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::extrabert_hf.evaluation.metrics
 def own_run(tiny_encoder, tmp_path):
     """A model of a csv file with other column names, and a file of the same form."""
     for name, rows in (("train", 24), ("new", 9)):
-        lines = [f"a film number {n},{1 + n % 3}" for n in range(rows)]
+        lines = [f"a {name} film number {n},{1 + n % 3}" for n in range(rows)]
         (tmp_path / f"{name}.csv").write_text("\n".join(["review,stars", *lines]) + "\n")
     flags = ["--max_steps", "2", "--task_name", "stars", "--class_names", "1", "2", "3"]
     flags += ["--sentence1_column", "review", "--label_column", "stars"]
@@ -38,13 +38,14 @@ def recipe(monkeypatch):
 
 def test_a_model_reads_files_like_its_own_without_column_flags(own_run, recipe, capsys):
     recipe("evaluate_model", own_run / "run", "--data", own_run / "new.csv", "--output", own_run / "scores.json")
-    assert "stars dev, 9 rows" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert out.startswith("none of 9 rows is a train row of") and "stars, new.csv, 9 rows" in out
     scores = json.loads((own_run / "scores.json").read_text())
-    assert list(scores) == ["rows", "metrics", "intervals", "majority_baseline"] and scores["rows"] == 9
+    assert list(scores) == ["rows", "metrics", "intervals", "majority_baseline", "train_rows"] and scores["rows"] == 9
     recipe("predict", own_run / "run", own_run / "new.csv", "--output", own_run / "out.csv")
     with (own_run / "out.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [row["sentence1"] for row in rows] == [f"a film number {n}" for n in range(9)]
+    assert [row["review"] for row in rows] == [f"a new film number {n}" for n in range(9)]
 
 
 def test_flags_and_well_known_names_still_name_the_columns(own_run, recipe):

@@ -79,7 +79,7 @@ def test_one_task_of_a_multitask_model_is_evaluated_and_predicted(multitask, rec
     assert f"{expected['accuracy']:.3f}" in done.stdout
     words = ("predict", folder, "-", "--output", "-", "--task")
     done = recipe(*words, "sst", stdin="A warm and funny film.\n")
-    assert json.loads(done.stdout)["label"].split()[-1] in ("negative", "neutral", "positive")
+    assert json.loads(done.stdout)["predicted_class"].split()[-1] in ("negative", "neutral", "positive")
     done = recipe(*words, "mnli", stdin="x\n", check=False)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "`task` must be one of 'para', 'sst', 'sts'" in done.stderr  # as config.json orders them
@@ -107,7 +107,8 @@ def test_evaluate_model_prints_the_score_of_the_run(trained, recipe, tmp_path):
 def test_a_finished_model_is_calibrated(trained, recipe, tmp_path):
     folder, _ = trained
     rows = ("--data", ROOT / "extrabert_hf" / "data" / "samples" / "quora-train.csv")
-    done = recipe("calibrate", folder / "para", *rows, "--output_dir", tmp_path / "calibrated")
+    words = ("--allow_train_rows", "true", "--output_dir", tmp_path / "calibrated")
+    done = recipe("calibrate", folder / "para", *rows, *words)
     report = json.loads((tmp_path / "calibrated" / "calibration.json").read_text())
     assert f"nll {report['before']['nll']:.3f} -> {report['after']['nll']:.3f}" in done.stderr
     recipe("evaluate_model", tmp_path / "calibrated", *rows)

@@ -17,6 +17,7 @@ def test_rows_of_one_run_are_its_errors_the_largest_first(reported):
         names = predictions.task.class_names
         expected = names[predictions.labels[row]], [names[predictions.values[row]]]
         assert (cells.label, cells.predictions) == expected
+        assert (cells.id, cells.line) == (predictions.ids[row], predictions.lines[row])
         assert cells.size == f"{predictions.errors[row]:.3f}"
         assert [token for token, *_ in cells.tokens[0]] == run.explanations[row].tokens[0]
         assert cells.texts == predictions.sentences[row] and cells.tokens_of is None

@@ -9,11 +9,12 @@ from extrabert_hf.errors import InputError
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.records import BestScore
 from extrabert_hf.runs.scored import write_scored
+from extrabert_hf.tasks import PAPER_TASKS
 from extrabert_hf.training.command_line import parse_multitask_run
 from extrabert_hf.training.finetune import finetune
 from tests.conftest import tiny_run
 
-from .finished_runs import write_finished_run
+from .finished_runs import predictions_of_values, write_finished_run
 
 LABELS, PREDICTIONS = [0, 1, 1], [0, 1, 0]
 
@@ -77,7 +78,7 @@ def test_scored_files_are_those_of_the_task(tmp_path):
     run = RunFolder(tmp_path)
     assert run.scored_files("sst") == []
     for task, split in (("sst", "test"), ("sst", "dev"), ("sst2", "dev")):
-        write_scored(run.scored_file(task, split), ["a"], [1], np.array([1]))
+        write_scored(run.scored_file(task, split), predictions_of_values(PAPER_TASKS["sst"], ["a"], [1], [1]))
     assert run.scored_files("sst") == [run.scored_file("sst", "dev"), run.scored_file("sst", "test")]
 
 
@@ -116,7 +117,7 @@ def test_every_name_is_what_a_run_leaves(tiny_encoder, tmp_path):
     flags += ["--eval_strategy", "steps", "--eval_steps", "2", "--save_strategy", "steps", "--save_steps", "2"]
     metrics = finetune(parse_multitask_run(tiny_run(tiny_encoder, run.path, *flags)))
     left = [run.metrics_file, run.report_file, run.audit_file, run.rejected_rows_file, run.trainer_state_file]
-    left += [run.conflicts_file, run.config_file, run.weights_file, run.tokenizer_config_file]
+    left += [run.train_rows_file, run.conflicts_file, run.config_file, run.weights_file, run.tokenizer_config_file]
     left += [run.last_checkpoint / RunFolder.TRAINER_STATE]
     for task in ("sst", "sts"):
         left += [run.scored_file(task, "dev"), run.best_score_file(task), RunFolder(run.best_of(task)).weights_file]

@@ -272,7 +272,9 @@ def test_a_multitask_run_leaves_one_model_and_each_tasks_scores(train, tmp_path)
         with (folder / "scored" / f"{task}-dev.csv").open() as file:
             scored = list(csv.DictReader(file))
         assert [row["id"] for row in scored] == rows["id"][:]
-        assert [float(row["label"]) for row in scored] == rows["label"][:]
+        assert [int(row["line"]) for row in scored] == rows["line"][:]
+        true = [row.get("true_class") or float(row["true_score"]) for row in scored]
+        assert true == [label if task == "sts" else trained.task.class_names[label] for label in rows["label"][:]]
     conflicts = metrics.gradient_conflicts
     assert set(conflicts.pairs) == {"sst_para", "sst_sts", "para_sts"}
     assert conflicts.steps == metrics.training.steps == 51

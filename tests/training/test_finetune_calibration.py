@@ -33,13 +33,16 @@ def train(tiny_encoder, tmp_path):
 
 @pytest.fixture
 def many_dev_rows(tmp_path):
-    """A folder of the bundled sample whose dev rows are enough: those of train."""
+    """A folder of the bundled sample whose dev rows are enough: those of train, each with one word more."""
     folder = tmp_path / "data"
     folder.mkdir()
     for stem in ("ids-sst", "quora", "sts"):
-        rows = (SAMPLES / f"{stem}-train.csv").read_bytes()
-        for split in ("train", "dev"):
-            (folder / f"{stem}-{split}.csv").write_bytes(rows)
+        text = (SAMPLES / f"{stem}-train.csv").read_text(encoding="utf-8")
+        (folder / f"{stem}-train.csv").write_text(text, encoding="utf-8")
+        header, *rows = (line.split("\t") for line in text.splitlines())
+        first = min(header.index(name) for name in ("sentence", "sentence1") if name in header)
+        lines = ["\t".join([*row[:first], f"{row[first]} indeed", *row[first + 1 :]]) for row in rows]
+        (folder / f"{stem}-dev.csv").write_text("\n".join(["\t".join(header), *lines]), encoding="utf-8")
     return str(folder)
 
 
@@ -87,4 +90,11 @@ def test_dev_rows_of_one_class_are_refused_before_training(train, many_dev_rows)
     head, *rows = dev.read_text().splitlines(keepends=True)
     dev.write_text("".join([head, *[row for row in rows if row.rstrip().endswith("1.0")]]))
     with pytest.raises(InputError, match="`calibrate` needs dev rows of two classes or more, those of 'para' are"):
+        train("para", "--data", many_dev_rows, *CALIBRATED)
+
+
+def test_train_rows_among_the_dev_rows_are_refused_before_training(train, many_dev_rows):
+    rows = Path(many_dev_rows) / "quora-train.csv"
+    (Path(many_dev_rows) / "quora-dev.csv").write_bytes(rows.read_bytes())
+    with pytest.raises(InputError, match=r"`calibrate` needs dev rows that are no train rows, 260 of 260 .*'para'"):
         train("para", "--data", many_dev_rows, *CALIBRATED)

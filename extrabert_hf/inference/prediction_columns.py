@@ -1,0 +1,207 @@
+"""The columns of predictions: their names and cells, alone or beside the columns of the user's file."""
+
+import csv
+import io
+import json
+import math
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from extrabert_hf.data.originals import cell_text
+from extrabert_hf.data.reading import Row, shorten
+from extrabert_hf.inference.predictor import Predictions
+from extrabert_hf.tasks import TaskSpec
+
+DIGITS = 4
+"""Decimal places of a probability."""
+
+SEPARATORS = {".csv": ",", ".tsv": "\t"}
+"""Separator of a table by the suffix of its file."""
+
+FORMULA_STARTS = frozenset("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
+"""First characters of a cell that a spreadsheet program may run as a formula; the last four are full-width forms."""
+
+
+def prediction_columns(task: TaskSpec) -> list[str]:
+    """
+    Returns the names of a task's columns, all different.
+
+    For classes: `predicted_class` (the name), `class_id`, and one probability `p_CLASS` for each class. A blank of a
+    class name becomes `_`, unless two names would then be equal. For scores: `predicted_score`.
+
+    Example:
+        >>> from extrabert_hf.tasks import PAPER_TASKS
+        >>> prediction_columns(PAPER_TASKS["para"]), prediction_columns(PAPER_TASKS["sts"])
+        (['predicted_class', 'class_id', 'p_not_paraphrase', 'p_paraphrase'], ['predicted_score'])
+    """
+    if task.is_regression:
+        return ["predicted_score"]
+    names = [name.replace(" ", "_") for name in task.class_names]
+    if len(set(names)) < len(names):
+        names = list(task.class_names)
+    return ["predicted_class", "class_id", *(f"p_{name}" for name in names)]
+
+
+def prediction_cells(predictions: Predictions) -> Iterator[tuple[Any, ...]]:
+    """Returns the cells of [`prediction_columns`] for each row; probabilities are rounded."""
+    if predictions.probabilities is None:
+        return ((score,) for score in predictions.values.tolist())
+    probabilities = predictions.probabilities.round(DIGITS).tolist()
+    cells = zip(predictions.names, predictions.values.tolist(), probabilities, strict=True)
+    return ((name, class_id, *of_row) for name, class_id, of_row in cells)
+
+
+def free_names(names: Sequence[str], taken: Collection[str]) -> list[str]:
+    """
+    Returns `names`; a name that is taken, or that comes twice, gets the first free number.
+
+    Example:
+        >>> free_names(["class_id", "p_a"], taken=["text", "class_id"])
+        ['class_id_2', 'p_a']
+    """
+    used, free = {*taken}, []
+    counts = Counter(names)
+    for name in names:
+        number, candidate = 1, name
+        while candidate in used or (number > 1 and candidate in counts):
+            number += 1
+            candidate = f"{name}_{number}"
+        used.add(candidate)
+        free.append(candidate)
+    return free
+
+
+def is_formula(cell: str) -> bool:
+    """
+    Whether a spreadsheet program may run a cell as a formula. A number or a single character is no formula.
+
+    Example:
+        >>> [is_formula(cell) for cell in ("=1+1", "-1.5", "- good", "+", "a=b")]
+        [True, False, True, False, False]
+    """
+    if cell[:1] not in FORMULA_STARTS or len(cell) == 1:
+        return False
+    try:
+        float(cell)
+    except ValueError:
+        return True
+    return False
+
+
+@dataclass(eq=False)
+class PredictedTable:
+    """
+    Writes rows of a file with all their columns and their predictions, as csv, tsv or jsonl.
+
+    Args:
+        task ([`TaskSpec`]):
+            The task.
+        present (`Sequence[str]`):
+            Names of the file's columns.
+        has_ids (`bool`):
+            Whether a column of the file is the id. If not, the ids become the first column.
+        suffix (`str`):
+            `".csv"`, `".tsv"` or `".jsonl"`.
+        csv_safe (`bool`):
+            Whether a cell of a table that [`is_formula`] gets an apostrophe in front.
+    """
+
+    task: TaskSpec
+    present: Sequence[str]
+    has_ids: bool
+    suffix: str
+    csv_safe: bool
+    formulas: int = field(default=0, init=False)
+    lost: Counter[str] = field(default_factory=Counter, init=False)
+
+    @cached_property
+    def added(self) -> list[str]:
+        """Names of the columns that are added to those of the file: the id, unless the file has it; predictions."""
+        return free_names([*([] if self.has_ids else ["id"]), *prediction_columns(self.task)], self.present)
+
+    @property
+    def renamed(self) -> list[str]:
+        """The added columns that have another name, because the file has a column of this name."""
+        usual = {"id", *prediction_columns(self.task)}
+        return [name for name in self.added if name not in usual]
+
+    @property
+    def is_table(self) -> bool:
+        """Whether the rows are written as csv or tsv."""
+        return self.suffix in SEPARATORS
+
+    @cached_property
+    def _kept(self) -> frozenset[str]:
+        return frozenset(self.present)
+
+    def job(self) -> dict[str, Any]:
+        """Describes everything that determines the lines beside the rows and the model."""
+        return {"columns": [*self.present, *self.added], "suffix": self.suffix, "csv_safe": self.csv_safe}
+
+    def head(self) -> str:
+        """Returns the line of column names; empty for jsonl."""
+        if not self.is_table:
+            return ""
+        self.formulas += sum(map(is_formula, self.present))
+        ids = [] if self.has_ids else self.added[:1]
+        return self._table([[*ids, *self.present, *self.added[len(ids) :]]])
+
+    def check(self, original: Row) -> None:
+        """Counts what the output of a row will lose, and the formulas in its cells."""
+        for name in original.keys() - self._kept:
+            if self.is_table or name in self.added:
+                self.lost[name] += 1
+        if self.is_table:
+            self.formulas += sum(is_formula(cell) for cell in original.values() if isinstance(cell, str))
+
+    def lines(self, rows: Iterable[tuple[str, Row]], predictions: Predictions) -> str:
+        """Returns the lines of rows, each an id and the row in the file, with their predictions."""
+        cells = prediction_cells(predictions)
+        if self.task.is_regression:
+            cells = ((round(score, DIGITS),) for (score,) in cells)
+        numbered = zip(rows, cells, strict=True)
+        ids = [] if self.has_ids else self.added[:1]
+        if self.is_table:
+            return self._table(
+                [*([row_id] * len(ids)), *(cell_text(row.get(name)) for name in self.present), *of_row]
+                for (row_id, row), of_row in numbered
+            )
+        names = self.added[len(ids) :]
+        return "".join(
+            _json_line({**dict.fromkeys(ids, row_id), **row, **dict(zip(names, of_row, strict=True))})
+            for (row_id, row), of_row in numbered
+        )
+
+    def _table(self, rows: Iterable[Sequence[Any]]) -> str:
+        text = io.StringIO(newline="")
+        writer = csv.writer(text, delimiter=SEPARATORS[self.suffix])
+        writer.writerows(map(_without_formulas, rows) if self.csv_safe else rows)
+        return text.getvalue()
+
+    def notices(self) -> list[str]:
+        """Returns messages about what [`PredictedTable.check`] has counted, one line each."""
+        found = []
+        if self.lost:
+            names = shorten(", ".join(map(repr, self.lost)))
+            found.append(
+                f"columns that the first rows lack are not in the output: {names}, in up to "
+                f"{max(self.lost.values()):,} rows"
+            )
+        if self.formulas and not self.csv_safe:
+            found.append(
+                f"{self.formulas:,} cells start like a formula (= + - @): before you open the file in a spreadsheet "
+                "program, write it with --csv_safe true"
+            )
+        return found
+
+
+def _without_formulas(cells: Sequence[Any]) -> list[Any]:
+    return [f"'{cell}" if isinstance(cell, str) and is_formula(cell) else cell for cell in cells]
+
+
+def _json_line(row: Row) -> str:
+    plain = {name: None if isinstance(cell, float) and math.isnan(cell) else cell for name, cell in row.items()}
+    return json.dumps(plain, ensure_ascii=False, default=str) + "\n"

@@ -1,0 +1,190 @@
+"""Scores and calibrates saved models on labelled rows, after a search for the models' train rows among them."""
+
+import logging
+import shlex
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+from datasets import Dataset
+
+from extrabert_hf.data.loading import LoadedData, load_split
+from extrabert_hf.errors import InputError, need_folder, need_place_for_file
+from extrabert_hf.evaluation.scores import summarize
+from extrabert_hf.inference.calibration import CalibrationReport, calibrate_model
+from extrabert_hf.inference.predictor import Predictor, model_names
+from extrabert_hf.pretrained.loading import load_model
+from extrabert_hf.runs.atomic_files import write_json
+from extrabert_hf.runs.folder import RunFolder
+from extrabert_hf.runs.train_rows import copy_train_rows, find_overlap, rows_set_aside
+from extrabert_hf.tasks import TaskSpec
+
+MOST_LEFT_OUT = 0.1
+"""Share of train rows up to which a calibration leaves them out. A larger share is an error."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class LabelledRows:
+    """Labelled rows for a trained model."""
+
+    _argument_group_name: ClassVar[str] = "rows"
+
+    data: str | None = field(
+        default=None,
+        metadata={
+            "help": "'sample', a folder, a file (all rows) or a Hub id. The default is the dev rows that the run cut "
+            "off its train rows."
+        },
+    )
+    dataset_config: str | None = field(default=None, metadata={"help": "Name of the configuration of a Hub data set."})
+    split: Literal["train", "dev", "test"] = field(
+        default="dev", metadata={"help": "The split; a single file is used as a whole."}
+    )
+    max_rejected_share: float | None = field(
+        default=None, metadata={"help": "Largest share of the rows, 0 to 1, that may be left out. The default is 0.1."}
+    )
+
+    def load(self, model: str, task: TaskSpec) -> tuple[str, Dataset, LoadedData]:
+        """
+        Loads the rows.
+
+        Args:
+            model (`str`):
+                Folder or Hub id of the trained model.
+            task ([`TaskSpec`]):
+                The task.
+
+        Returns:
+            `tuple[str, Dataset, LoadedData]`: a title, the task with the split or the file; the rows; and the rows
+            with the messages about them.
+
+        Raises:
+            [`InputError`]: as [`load_split`], and without `data` if the run has cut off no dev rows.
+        """
+        data, title = self.data, f"{task.name} {self.split}"
+        if data is None:
+            if self.split != "dev":
+                raise InputError(f"`data` must be given for `split` {self.split!r}, got none.")
+            file = rows_set_aside(model, task)
+            if file is None:
+                raise InputError(f"`data` must name labelled rows, got none, and {model} has set no dev rows aside.")
+            data = str(file)
+        elif Path(data).is_file():
+            title = f"{task.name}, {Path(data).name}"
+        loaded = load_split(
+            task,
+            data,
+            self.split,
+            dataset_config=self.dataset_config,
+            max_rejected_share=self.max_rejected_share,
+        )
+        return title, loaded.splits[self.split], loaded
+
+
+def evaluate_saved(
+    models: str,
+    rows: LabelledRows,
+    *,
+    task: str | None = None,
+    adjust_task: Callable[[TaskSpec], TaskSpec],
+    output: str | None = None,
+) -> str:
+    """
+    Scores a saved model or an ensemble on labelled rows.
+
+    Args:
+        models (`str`):
+            As for [`Predictor.load`].
+        rows ([`LabelledRows`]):
+            The rows.
+        task (`str`, *optional*):
+            The task of a multitask model.
+        adjust_task (`Callable`):
+            Changes the task, such as its column names, before the rows are read.
+        output (`str`, *optional*):
+            JSON file to write the scores to, with the number of `train_rows` of each model among the rows, `null` if
+            unknown.
+
+    Returns:
+        `str`: first, for each model, how many of the rows are its train rows; then the scores.
+    """
+    if output is not None:
+        need_place_for_file("output", Path(output))
+    predictor, names = Predictor.load(models, task, progress=True), model_names(models)
+    spec = adjust_task(predictor.task)
+    title, dataset, loaded = rows.load(names[0], spec)
+    overlaps = [find_overlap(name, spec, dataset) for name in names]
+    predictions = predictor.predict(dataset)
+    scores = predictions.score(train_labels=predictions.labels)
+    if output is not None:
+        train_rows = [None if overlap.in_train is None else overlap.count for overlap in overlaps]
+        write_json(Path(output), asdict(scores) | {"train_rows": train_rows})
+    majority = f"(majority: the {'mean' if spec.is_regression else 'most frequent'} label of these rows)"
+    return "\n".join([*map(str, overlaps), *loaded.notices, summarize(title, scores, spec), majority])
+
+
+def calibrate_saved(
+    model: str,
+    rows: LabelledRows,
+    output_dir: Path,
+    *,
+    task: str | None = None,
+    adjust_task: Callable[[TaskSpec], TaskSpec],
+    allow_train_rows: bool = False,
+) -> CalibrationReport:
+    """
+    Calibrates a saved model on labelled rows and saves the result as another model, with `calibration.json`.
+
+    Args:
+        model (`str`):
+            Folder or Hub id of the model.
+        rows ([`LabelledRows`]):
+            The rows.
+        output_dir (`Path`):
+            Folder for the calibrated model.
+        task (`str`, *optional*):
+            The task of a multitask model.
+        adjust_task (`Callable`):
+            Changes the task, such as its column names, before the rows are read.
+        allow_train_rows (`bool`, defaults to `False`):
+            Whether to calibrate on train rows of the model too.
+
+    Raises:
+        [`InputError`]: as [`calibrate_model`], and if more than a tenth of the rows are train rows of the model.
+    """
+    if output_dir.resolve() == Path(model).resolve():
+        raise InputError(f"`output_dir` must be another folder than the model's, got {output_dir}.")
+    if rows.split == "train" and not allow_train_rows:
+        raise InputError("`split` must be 'dev' or 'test' to calibrate, got 'train' without --allow_train_rows true.")
+    need_folder("output_dir", output_dir)
+    trained = load_model(model, task)
+    spec = adjust_task(trained.task)
+    _, dataset, loaded = rows.load(model, spec)
+    for notice in loaded.notices:
+        logger.info(notice)
+    if not allow_train_rows:
+        dataset = _without_train_rows(model, spec, dataset)
+    report = calibrate_model(trained, dataset, progress=True)
+    trained.save_pretrained(output_dir)
+    copy_train_rows([model], RunFolder(output_dir))
+    write_json(output_dir / "calibration.json", asdict(report))
+    return report
+
+
+def _without_train_rows(model: str, task: TaskSpec, rows: Dataset) -> Dataset:
+    overlap = find_overlap(model, task, rows)
+    if overlap.count > MOST_LEFT_OUT * len(rows):
+        other = "" if overlap.set_aside is None else f"--data {shlex.quote(str(overlap.set_aside))}, or "
+        raise InputError(
+            f"`data` must be rows that {model} was not trained on, got {overlap.count:,} train rows of {len(rows):,}: "
+            f"give {other}--allow_train_rows true."
+        )
+    if not overlap.count:
+        logger.log(logging.WARNING if overlap.in_train is None else logging.INFO, "%s", overlap)
+        return rows
+    logger.warning("%s of %s rows are train rows of %s and are left out", overlap.count, len(rows), model)
+    return rows.select(np.flatnonzero(~overlap.in_train))

@@ -1,0 +1,102 @@
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from extrabert_hf.errors import InputError
+from extrabert_hf.runs.folder import RunFolder
+from extrabert_hf.runs.labelled_rows import LabelledRows, calibrate_saved, evaluate_saved
+from extrabert_hf.training.command_line import parse_run
+from extrabert_hf.training.finetune import finetune
+
+from ..conftest import tiny_run
+
+# a random encoder of 16 dimensions often predicts one class for every row
+pytestmark = pytest.mark.filterwarnings("ignore::extrabert_hf.evaluation.metrics.ConstantInputWarning")
+
+KEEP = {"adjust_task": lambda task: task}
+
+
+@pytest.fixture(scope="module")
+def stars(tiny_encoder, tmp_path_factory):
+    """A run on a csv file with columns of other names, which cuts off 120 of 400 rows."""
+    folder = tmp_path_factory.mktemp("stars")
+    with (folder / "reviews.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["key", "shop", "review", "stars"])
+        writer.writerows([f"k{n}", "a, b", f"film number {n}", 1 + n % 5] for n in range(400))
+    flags = ["--max_steps", "2", "--task_name", "stars", "--class_names", *"12345", "--dev_fraction", "0.3"]
+    flags += ["--sentence1_column", "review", "--label_column", "stars", "--id_column", "key"]
+    finetune(parse_run("sst", tiny_run(tiny_encoder, folder / "run", *flags, data=folder / "reviews.csv")))
+    return folder
+
+
+def test_the_first_line_counts_the_train_rows(stars):
+    run, data = stars / "run", stars / "reviews.csv"
+    first, *others = evaluate_saved(
+        str(run), LabelledRows(str(data)), output=str(stars / "all.json"), **KEEP
+    ).splitlines()
+    assert json.loads((stars / "all.json").read_text())["train_rows"] == [280]
+    dev = RunFolder(run).split_file("stars", "dev")
+    assert first.startswith(f"280 of 400 rows are train rows of {run}") and str(dev) in first
+    assert any(line.startswith("stars, reviews.csv, 400 rows") for line in others)
+
+
+def test_the_rows_that_were_set_aside_are_the_default_and_give_the_scores_of_the_run(stars):
+    run = RunFolder(stars / "run")
+    given = LabelledRows(str(run.split_file("stars", "dev")))
+    for rows in (LabelledRows(), given):
+        text = evaluate_saved(str(run.path), rows, output=str(stars / "scores.json"), **KEEP)
+        assert text.startswith("none of 120 rows is a train row of")
+        assert json.loads((stars / "scores.json").read_text())["metrics"] == (
+            run.read_metrics().tasks["stars"].scores["dev"].metrics
+        )
+    with run.split_file("stars", "dev").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["key", "shop", "review", "stars"] and {row["shop"] for row in rows} == {"a, b"}
+    with run.scored_file("stars", "dev").open(newline="") as file:
+        scored = list(csv.DictReader(file))
+    assert [(row["id"], row["true_class"]) for row in scored] == [(row["key"], row["stars"]) for row in rows]
+
+
+def test_each_model_of_an_ensemble_is_looked_up(stars):
+    run = str(stars / "run")
+    lines = evaluate_saved(f"{run},{run}", LabelledRows(str(stars / "reviews.csv")), **KEEP).splitlines()
+    assert [line.startswith("280 of 400") for line in lines[:3]] == [True, True, False]
+
+
+def test_a_model_is_not_calibrated_on_its_train_rows(stars, tmp_path, caplog):
+    run, data = str(stars / "run"), stars / "reviews.csv"
+    with pytest.raises(InputError, match=r"got 280 train rows of 400: give --data .*stars-dev.csv, or --allow_train"):
+        calibrate_saved(run, LabelledRows(str(data)), tmp_path / "new", **KEEP)
+    with pytest.raises(InputError, match="`split` must be 'dev' or 'test' to calibrate"):
+        calibrate_saved(run, LabelledRows(str(data), split="train"), tmp_path / "new", **KEEP)
+    assert calibrate_saved(run, LabelledRows(), tmp_path / "new", **KEEP).rows == 120
+    everything = calibrate_saved(run, LabelledRows(str(data)), tmp_path / "all", allow_train_rows=True, **KEEP)
+    assert everything.rows == 400
+    dev, train = (Path(run) / "splits" / "stars-dev.csv").read_text(), data.read_text().splitlines()
+    few = [line for line in train[1:] if line not in dev][:5]
+    (tmp_path / "mixed.csv").write_text(dev + "\n".join(few))
+    assert calibrate_saved(run, LabelledRows(str(tmp_path / "mixed.csv")), tmp_path / "few", **KEEP).rows == 120
+    assert "5 of 125 rows are train rows" in caplog.text
+    first = evaluate_saved(str(tmp_path / "few"), LabelledRows(str(data)), **KEEP).splitlines()[0]
+    assert first.startswith("280 of 400 rows are train rows of")
+
+
+def test_rows_must_be_named_if_none_were_set_aside(stars, tmp_path):
+    calibrate_saved(str(stars / "run"), LabelledRows(), tmp_path / "new", **KEEP)
+    with pytest.raises(InputError, match=r"`data` must name labelled rows, got none, and .*new has set no dev rows"):
+        evaluate_saved(str(tmp_path / "new"), LabelledRows(), **KEEP)
+    with pytest.raises(InputError, match="`data` must be given for `split` 'test'"):
+        evaluate_saved(str(stars / "run"), LabelledRows(split="test"), **KEEP)
+
+
+def test_a_run_in_the_same_folder_with_dev_rows_of_its_own_leaves_no_rows_of_the_run_before(stars, tiny_encoder):
+    run, dev = RunFolder(stars / "second"), stars / "dev.csv"
+    flags = ["--max_steps", "1", "--overwrite_output_dir", "true", "--task_name", "stars", "--class_names", *"12345"]
+    flags += ["--sentence1_column", "review", "--label_column", "stars"]
+    for more in ([], ["--dev_data", str(dev)]):
+        dev.write_text("review,stars\nother,1\nnew,2\n")
+        finetune(parse_run("sst", tiny_run(tiny_encoder, run.path, *flags, *more, data=stars / "reviews.csv")))
+        assert run.split_file("stars", "dev").exists() == (not more)
