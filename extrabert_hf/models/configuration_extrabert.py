@@ -16,7 +16,6 @@ from .labels_extrabert import (
     LABEL_FIELDS,
     names_of,
     tasks_with_labels,
-    with_class_names,
     with_fields,
     with_labels,
 )
@@ -176,7 +175,11 @@ class ExtraBertConfig(PreTrainedConfig):
         super().__post_init__(**kwargs)
         self.pair_features = list(self.pair_features)  # as after reading config.json
         self.score_range = list(self.score_range)
-        self.tasks = tasks if not tasks else {name: with_class_names(task) for name, task in tasks.items()}
+        if tasks:
+            tasks = {name: with_labels(task, {}) if isinstance(task, dict) else task for name, task in tasks.items()}
+        self.tasks = tasks
+        if self.architectures is None:
+            self.architectures = ["ExtraBertForMultiTask"] if tasks else []
         if names is not None:
             self._set_names(names)
         self._labels_follow = True
@@ -257,8 +260,8 @@ class ExtraBertConfig(PreTrainedConfig):
     def for_task(self, name: str) -> "ExtraBertConfig":
         """Returns the config for a model of the single task `name`, with the same `backbone_config`."""
         config = copy.copy(self)
-        config.tasks, config.task_name = None, name
-        task = with_class_names(self.tasks[name])
+        config.tasks, config.task_name, config.architectures = None, name, []
+        task = with_labels(self.tasks[name], {})
         if task.get("head") == "similarity":
             config.class_names = None  # the classes of the other tasks
         for field, value in task.items():

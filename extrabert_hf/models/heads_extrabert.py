@@ -204,6 +204,8 @@ def build_head(kind: str, config: ExtraBertConfig) -> ClassificationHead | Regre
     config.class_names = config.names or list(head_class.default_class_names)
     if kind == "similarity" and config.num_labels != 1:
         raise ValueError(f"`num_labels` must be 1 for a similarity head, which scores, got {config.num_labels}.")
+    if kind != "similarity" and config.num_labels < 2:
+        raise ValueError(f"`num_labels` must be 2 or more for a {kind} head, got {config.num_labels}.")
     due = "regression" if kind == "similarity" else "single_label_classification"
     if config.problem_type not in (None, due):
         raise ValueError(f"`problem_type` must be {due!r} or None for a {kind} head, got {config.problem_type!r}.")

@@ -34,6 +34,8 @@ def names_of(labels: Mapping[str, Any]) -> list[str] | None:
             pairs = value.items() if field == "id2label" else [(index, name) for name, index in value.items()]
             found[field] = _in_order(field, list(pairs))
     count = labels.get("num_labels")
+    if count is not None and (not isinstance(count, int) or count < 1):
+        raise ValueError(f"`num_labels` must be a whole number, 1 or more, got {count!r}.")
     if not found:
         return None if count is None else [f"LABEL_{index}" for index in range(count)]
     field, names = next(iter(found.items()))
@@ -62,23 +64,13 @@ def with_labels(fields: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[st
         `ValueError`: as [`names_of`].
     """
     others = {field: value for field, value in fields.items() if field not in LABEL_FIELDS}
-    saved = [names_of({field: fields[field]}) for field in LABEL_FIELDS if fields.get(field)]
+    saved = [names_of({field: fields[field]}) for field in LABEL_FIELDS[:-1] if fields.get(field)]
     if not chosen and any(names != saved[0] for names in saved):
         logger.warning("The config names its classes in several ways: %s are used, not %s.", saved[0], saved[1:])
-    names = saved[0] if saved else None
+    names = names_of({"class_names": saved[0] if saved else None, "num_labels": fields.get("num_labels")})
     if chosen and (set(chosen) != {"num_labels"} or names is None or len(names) != chosen["num_labels"]):
         names = names_of(chosen)
     return others if names is None else others | {"class_names": names}
-
-
-def with_class_names(task: dict[str, Any]) -> dict[str, Any]:
-    """Returns a task with its labels under `class_names`; raises `ValueError` if two fields contradict each other."""
-    if not isinstance(task, dict) or not set(task) & set(LABEL_FIELDS):
-        return task
-    names = names_of(task)
-    return {field: value for field, value in task.items() if field not in LABEL_FIELDS} | {
-        "class_names": task.get("class_names") if names is None else names
-    }
 
 
 def tasks_with_labels(tasks: dict[str, dict], chosen: dict[str, Any]) -> dict[str, dict]:

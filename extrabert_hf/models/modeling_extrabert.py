@@ -14,7 +14,7 @@ class ExtraBertForOneTask(ExtraBertPreTrainedModel):
     """A model of one task: an encoder, a pooling and a head. Each subclass has a different head."""
 
     def __init__(self, config: ExtraBertConfig) -> None:
-        if config.tasks is not None:
+        if getattr(config, "tasks", None) is not None:
             raise ValueError(f"`config` must be of one task, as from `config.for_task`, got {list(config.tasks)}.")
         super().__init__(config)
         self.pooling = build_pooling(self.config)

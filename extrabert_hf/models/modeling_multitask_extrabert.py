@@ -37,7 +37,7 @@ class ExtraBertForMultiTask(ExtraBertPreTrainedModel):
 
     def __init__(self, config: ExtraBertConfig) -> None:
         config = copy.copy(config)
-        config.tasks = copy.deepcopy(config.tasks or PAPER_TASKS)
+        config.tasks = copy.deepcopy(getattr(config, "tasks", None) or PAPER_TASKS)
         super().__init__(config)
         self._set_encoder(self.backbone)
         configs = {task: self.config.for_task(task) for task in self.config.tasks}
