@@ -18,12 +18,14 @@ from transformers import (
     Trainer,
     TrainingArguments,
 )
+from transformers.utils import ModelOutput
 from transformers.utils import logging as transformers_logging
 
 from extrabert_hf.data.collators import DataCollatorForSentences
 from extrabert_hf.data.tokenization import tokenize_dataset
 from extrabert_hf.inference.predictor import predict_logits
 from extrabert_hf.models import ExtraBertForParaphrase, ExtraBertForSimilarity, ExtraBertPreTrainedModel
+from extrabert_hf.models.encoder_inputs_extrabert import EncoderInputs
 from extrabert_hf.pretrained.loading import build_model
 from extrabert_hf.pretrained.names import resolve_model_name
 from extrabert_hf.tasks import PAPER_TASKS, SENTENCE_COLUMNS, TaskSpec
@@ -128,15 +130,15 @@ class TwoForwards:
     """Mixin for models of pairs: encodes and pads the first and the second sentences separately."""
 
     def _pool(
-        self, pooling: nn.Module | None, input_ids: torch.Tensor, attention_mask: torch.Tensor
-    ) -> tuple[torch.Tensor, None]:
+        self, pooling: nn.Module | None, inputs: EncoderInputs, **requests: bool
+    ) -> tuple[torch.Tensor, None, ModelOutput]:
         """`(2B, T)`, the two sentences of a pair next to each other -> vectors `(2B, d)` in the same order."""
         vectors = []
         for side in (0, 1):
-            ids, mask = input_ids[side::2], attention_mask[side::2]  # (B, T)
-            longest = mask.sum(dim=1).max()
-            vectors.append(super()._pool(pooling, ids[:, :longest], mask[:, :longest])[0])  # (B, d)
-        return torch.stack(vectors, dim=1).flatten(0, 1), None
+            longest = inputs.attention_mask[side::2].sum(dim=1).max()
+            sentences = inputs.map(lambda values, side=side, longest=longest: values[side::2, :longest])  # (B, T)
+            vectors.append(super()._pool(pooling, sentences, **requests)[0])  # (B, d)
+        return torch.stack(vectors, dim=1).flatten(0, 1), None, ModelOutput()
 
 
 class TwoForwardsForParaphrase(TwoForwards, ExtraBertForParaphrase):

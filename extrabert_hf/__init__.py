@@ -99,6 +99,11 @@ class _ModelClasses(tuple):
         return len(list(iter(self)))
 
     def __getitem__(self, index: Any) -> Any:
+        if index == 0:  # transformers takes the first class if the config names none
+            raise ValueError(
+                "the config must name its model class in `architectures`, as configs of saved models do, got none of "
+                f"{', '.join(model.__name__ for model in self)}: build the model with one of these classes."
+            )
         return list(iter(self))[index]
 
 

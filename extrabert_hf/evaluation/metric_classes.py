@@ -37,9 +37,12 @@ class FormulaMetric(evaluate.Metric):
             features=Features({"predictions": kind, "references": kind}),
         )
 
-    def add(self, *, prediction: Any = None, reference: Any = None) -> None:
-        """Adds one row."""
-        self.add_batch(predictions=[prediction], references=[reference])
+    def add(self, *, prediction: Any = None, reference: Any = None, **columns: Any) -> None:
+        """Adds one row; `evaluate.combine` passes its values under the names `predictions` and `references`."""
+        row = {"predictions": prediction, "references": reference, **columns}
+        if unknown := sorted(row.keys() - {"predictions", "references"}):
+            raise InputError(f"`add` must get `prediction` and `reference`, got {', '.join(unknown)}.")
+        self.add_batch(**{column: [value] for column, value in row.items()})
 
     def add_batch(self, *, predictions: Any = None, references: Any = None) -> None:
         """Adds one or more rows."""

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import transformers.models.auto.configuration_auto  # noqa: F401
 
 if TYPE_CHECKING:  # for type checkers; at run time `_MODULES` below selects what is imported
-    from extrabert_hf.models.base_extrabert import ExtraBertOutput, ExtraBertPreTrainedModel
+    from extrabert_hf.models.base_extrabert import ExtraBertPreTrainedModel
     from extrabert_hf.models.configuration_extrabert import ExtraBertConfig
+    from extrabert_hf.models.forward_extrabert import ExtraBertOutput
     from extrabert_hf.models.modeling_extrabert import (
         MODEL_FOR_HEAD,
         ExtraBertForOneTask,
@@ -43,7 +44,7 @@ _MODULES = {
     "ExtraBertForParaphrase": "modeling_extrabert",
     "ExtraBertForSentiment": "modeling_extrabert",
     "ExtraBertForSimilarity": "modeling_extrabert",
-    "ExtraBertOutput": "base_extrabert",
+    "ExtraBertOutput": "forward_extrabert",
     "ExtraBertPreTrainedModel": "base_extrabert",
 }
 

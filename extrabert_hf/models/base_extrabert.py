@@ -1,56 +1,33 @@
-"""The base class of all models: the pretrained encoder, the forward pass from token ids to logits, the output."""
+"""The base class of all models: the pretrained encoder, and how a model is loaded."""
 
 import copy
 import inspect
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
-from transformers.utils import ModelOutput
 
 from .adapter_files_extrabert import HUB_ARGUMENTS, AdapterFiles
 from .configuration_extrabert import ExtraBertConfig
-from .cross_encoding_extrabert import CrossEncoderInputs
+from .forward_extrabert import ForwardPass
 from .pipelines_extrabert import PIPELINE_FOR_HEAD, custom_pipelines
 from .pooling_extrabert import MultiplicativeAttentionPooling
-from .unpadding_extrabert import UNPADDABLE, UNPADDED, enable_unpadding, encode_by_length, encode_unpadded
+from .unpadding_extrabert import UNPADDABLE, UNPADDED, enable_unpadding
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass
-class ExtraBertOutput(ModelOutput):
-    """
-    Output of a model.
-
-    Args:
-        loss (`torch.FloatTensor` of shape `()`, *optional*):
-            Mean cross-entropy, or mean squared error for the similarity head; returned if `labels` are passed.
-        logits (`torch.FloatTensor` of shape `(batch, num_labels)`):
-            One logit per class. The similarity head returns `(batch, 1)`, the score in the units of the labels.
-        embeddings (`torch.FloatTensor` of shape `(batch, d)` or `(batch, 2, d)`, *optional*):
-            The pooled sentence vectors, with `output_embeddings=True`. A cross-encoder has one vector per pair.
-        pooling_weights (`torch.FloatTensor` of shape `(batch, seq)` or `(batch, 2, seq)`, *optional*):
-            The weight of each token in its sentence vector, with `output_pooling_weights=True`. Rows sum to 1.
-    """
-
-    loss: torch.FloatTensor | None = None
-    logits: torch.FloatTensor | None = None
-    embeddings: torch.FloatTensor | None = None
-    pooling_weights: torch.FloatTensor | None = None
-
-
-class ExtraBertPreTrainedModel(PreTrainedModel):
+class ExtraBertPreTrainedModel(ForwardPass, PreTrainedModel):
     """
     Base class with the encoder. The subclasses add a pooling and a head for one task, or for each of several tasks.
 
     Sentences are encoded without padding if the encoder supports it, see [`why_padded`]. `model.unpad = False` or
-    `model.set_attn_implementation("sdpa")` disables this. The results differ by rounding only.
+    `model.set_attn_implementation("sdpa")` disables this. The results differ by rounding only. A forward with
+    `inputs_embeds`, `output_hidden_states` or `output_attentions` uses padding.
     """
 
     unpad = True
@@ -66,6 +43,11 @@ class ExtraBertPreTrainedModel(PreTrainedModel):
     _supports_attention_backend = True
 
     def __init__(self, config: ExtraBertConfig) -> None:
+        if config.model_type != ExtraBertConfig.model_type:
+            raise ValueError(
+                f"`config` must be an ExtraBertConfig, got a {type(config).__name__}: pass "
+                f"ExtraBertConfig(backbone_config=config), or a name to {type(self).__name__}.from_backbone."
+            )
         config = copy.copy(config)  # several models can be built from one config, each with its own labels
         # `save_pretrained` itself adds the entries for `AutoConfig` and `AutoModel`
         reference = f"{type(self).__module__.rpartition('.')[2]}.{type(self).__name__}"
@@ -73,7 +55,8 @@ class ExtraBertPreTrainedModel(PreTrainedModel):
         config.custom_pipelines = custom_pipelines(config.tasks or [PIPELINE_FOR_HEAD[self.head_kind]])
         super().__init__(config)
         # in the dtype of pooling and head: the config of an encoder saved in bfloat16 names bfloat16
-        self.backbone = AutoModel.from_config(config.backbone_config).to(torch.get_default_dtype())
+        backbone = AutoModel.from_config(config.backbone_config, trust_remote_code=False)  # `None` asks on stdin
+        ExtraBertPreTrainedModel._set_encoder(self, backbone.to(torch.get_default_dtype()))
         if "pooler" not in config.poolings:
             drop_pooler(self.backbone)
         elif getattr(self.backbone, "pooler", None) is None:
@@ -87,13 +70,21 @@ class ExtraBertPreTrainedModel(PreTrainedModel):
     def from_pretrained(
         cls, pretrained_model_name_or_path: str | None, *model_args: Any, config: Any = None, **kwargs: Any
     ) -> "ExtraBertPreTrainedModel":
-        """As in transformers. If the repository holds only a LoRA adapter, merges the adapter into its encoder."""
+        """
+        As in transformers. If the repository holds only a LoRA adapter, merges the adapter into its encoder. If it
+        holds a plain encoder, loads the encoder and reports that pooling and head are newly initialized.
+        """
         if pretrained_model_name_or_path is None:
             return super().from_pretrained(None, *model_args, config=config, **kwargs)
         hub_arguments = {name: kwargs[name] for name in HUB_ARGUMENTS if name in kwargs}
         saved = config
         if not isinstance(config, PreTrainedConfig):  # not `ExtraBertConfig`: remote code may define a second one
-            saved = cls.config_class.from_pretrained(config or pretrained_model_name_or_path, **hub_arguments)
+            name = config or pretrained_model_name_or_path
+            reading = {key: value for key, value in hub_arguments.items() if key != "trust_remote_code"}
+            fields, _ = PreTrainedConfig.get_config_dict(name, **reading)
+            if fields.get("model_type", ExtraBertConfig.model_type) != ExtraBertConfig.model_type:
+                return cls._from_encoder(pretrained_model_name_or_path, name, hub_arguments, **kwargs)
+            saved = cls.config_class.from_pretrained(name, **reading)
         if saved.adapter_subfolder is None:
             return super().from_pretrained(pretrained_model_name_or_path, *model_args, config=config, **kwargs)
         merged_config, loading = copy.copy(saved), kwargs
@@ -107,6 +98,36 @@ class ExtraBertPreTrainedModel(PreTrainedModel):
         loaded = cls.from_adapter(adapter, merged_config, hub_arguments=hub_arguments, **loading)
         model = loaded[0] if isinstance(loaded, tuple) else loaded  # with `output_loading_info`
         model.name_or_path = model.config.name_or_path = str(pretrained_model_name_or_path)
+        return loaded
+
+    @classmethod
+    def _from_encoder(
+        cls, name: str, config_name: str, hub_arguments: Mapping[str, Any], **kwargs: Any
+    ) -> "ExtraBertPreTrainedModel":
+        hub_arguments = {"trust_remote_code": False} | dict(hub_arguments)
+        encoder_config = AutoConfig.from_pretrained(config_name, **hub_arguments)
+        config, loading = cls.config_class.from_dict(
+            {"backbone_config": encoder_config}, return_unused_kwargs=True, **kwargs
+        )
+        encoder, report = AutoModel.from_pretrained(
+            name, config=encoder_config, dtype=loading.get("dtype"), output_loading_info=True, **hub_arguments
+        )
+        with torch.device("meta"):
+            due = cls(config).state_dict()
+        weights = {
+            f"backbone.{key}": weight
+            for key, weight in encoder.state_dict().items()
+            if key not in report["missing_keys"] and f"backbone.{key}" in due
+        }
+        logger.warning(
+            "%r holds a plain %s encoder: the pooling and the head of %s are newly initialized. Train the model "
+            "before you use it. %s.from_backbone(%r) builds such a model without this warning.",
+            *(name, encoder_config.model_type, cls.__name__, cls.__name__, name),
+        )
+        loading = {key: value for key, value in loading.items() if key not in hub_arguments}
+        loaded = super().from_pretrained(None, config=config, state_dict=weights, **loading)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        model.name_or_path = model.config.name_or_path = str(name)
         return loaded
 
     @classmethod
@@ -197,34 +218,8 @@ class ExtraBertPreTrainedModel(PreTrainedModel):
 
     def _set_encoder(self, backbone: PreTrainedModel) -> None:
         self.backbone = backbone
-
-    def _pool(
-        self, pooling: nn.Module | None, input_ids: torch.Tensor, attention_mask: torch.Tensor | None
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Sentences `(S, T)`, or pairs `(S, 2, T)` of a cross-encoder -> vectors `(S, d)`, weights of the tokens."""
-        if attention_mask is None:
-            attention_mask = torch.ones_like(input_ids)
-        pairs = CrossEncoderInputs.of(input_ids, attention_mask) if input_ids.dim() == 3 else None
-        sequences = (input_ids, attention_mask) if pairs is None else (pairs.input_ids, pairs.attention_mask)
-        states, pooler_output = self._encode(*sequences, None if pairs is None else pairs.token_type_ids)
-        if pooling is None:
-            return pooler_output, None
-        vectors, weights = pooling(states, sequences[1])
-        return vectors, weights if pairs is None else pairs.split(weights, input_ids.shape[-1])
-
-    def _encode(
-        self, input_ids: torch.Tensor, mask: torch.Tensor, types: torch.Tensor | None = None, *, may_unpad: bool = True
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """`(S, T)` -> token states `(S, T, d)` and the pooler's output `(S, d)`, or `None` without a pooler."""
-        has_types = types is not None and getattr(self.backbone.config, "type_vocab_size", 0) > 1
-        type_inputs = {"token_type_ids": types} if has_types else {}
-        is_compiling = torch.compiler.is_compiling()  # without padding, each batch would be compiled again
-        if may_unpad and not is_compiling and self.why_padded() is None and mask.any():
-            return encode_unpadded(self.backbone, input_ids, mask, **type_inputs)
-        if self.config.encode_by_length and may_unpad and not is_compiling and mask.any():
-            return encode_by_length(self.backbone, input_ids, mask, **type_inputs)
-        encoded = self.backbone(input_ids=input_ids, attention_mask=mask, **type_inputs)
-        return encoded.last_hidden_state, encoded.get("pooler_output")
+        backbone.config.return_dict = True  # also if an encoder was saved with False
+        self.config.backbone_config = backbone.config  # a resized vocabulary is in both
 
     def why_padded(self) -> str | None:
         """Returns the reason why sentences are encoded with padding; `None` if they are encoded without."""
@@ -252,42 +247,6 @@ class ExtraBertPreTrainedModel(PreTrainedModel):
                 padding = getattr(module, "padding_idx", None)
                 limits.append(table.shape[0] - (0 if padding is None else padding + 1))
         return min(limits, default=None)
-
-    def _score(
-        self,
-        pooling: nn.Module | None,
-        head: nn.Module,
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor | None,
-        labels: torch.Tensor | None,
-        output_embeddings: bool,
-        output_pooling_weights: bool,
-    ) -> ExtraBertOutput:
-        rows, seq = self._check_shapes(head, input_ids, labels)
-        if not head.is_cross_encoder:  # each sentence is a sequence: pairs are (2B, T)
-            input_ids = input_ids.reshape(-1, seq)
-            attention_mask = None if attention_mask is None else attention_mask.reshape(-1, seq)
-        embeddings, weights = self._pool(pooling, input_ids, attention_mask)
-        if not head.is_cross_encoder:
-            embeddings = embeddings.view(*rows, -1)  # (B, d), pairs (B, 2, d)
-        logits = head(embeddings)  # (B, C)
-        return ExtraBertOutput(
-            loss=None if labels is None else head.loss(logits, labels),
-            logits=logits,
-            embeddings=embeddings if output_embeddings else None,
-            pooling_weights=weights.view(*rows, seq) if output_pooling_weights and weights is not None else None,
-        )
-
-    def _check_shapes(
-        self, head: nn.Module, input_ids: torch.Tensor, labels: torch.Tensor | None
-    ) -> tuple[torch.Size, int]:
-        *rows, seq = input_ids.shape
-        if len(rows) != head.sentences_per_row or (len(rows) == 2 and rows[1] != 2):
-            form = "(batch, 2, seq)" if head.sentences_per_row == 2 else "(batch, seq)"
-            raise ValueError(f"`input_ids` must be {form} for a {type(head).__name__}, got {tuple(input_ids.shape)}.")
-        if labels is not None and labels.shape != (rows[0],):
-            raise ValueError(f"`labels` must be (batch,) = ({rows[0]},), got {tuple(labels.shape)}.")
-        return torch.Size(rows), seq
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

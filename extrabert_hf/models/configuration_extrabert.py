@@ -12,6 +12,14 @@ from torch import nn
 from transformers import AutoConfig
 from transformers.configuration_utils import PreTrainedConfig, SubConfigSpec
 
+from .labels_extrabert import (
+    LABEL_FIELDS,
+    names_of,
+    tasks_with_labels,
+    with_fields,
+    with_labels,
+)
+
 PoolingName = Literal["pooler", "cls", "mean", "dot", "multiplicative"]
 HeadKind = Literal["sentiment", "paraphrase", "similarity"]
 PairEncoding = Literal["bi_encoder", "cross_encoder"]
@@ -103,15 +111,18 @@ class ExtraBertConfig(PreTrainedConfig):
             Smallest and largest score of the similarity head.
         class_names (`list[str]`, *optional*):
             Names of the classes in the order of their ids. The default is five sentiments for the sentiment head, two
-            classes for the paraphrase head, and one score for the similarity head.
+            classes for the paraphrase head, and one score for the similarity head. `num_labels`, `id2label` and
+            `label2id` of transformers name the same classes: each can be passed, or set later, and the others follow.
+            For a multitask model they are the classes of every task that classifies and has none of its own when the
+            model is built; later, of every task that classifies.
         head_dropout (`float`, defaults to 0.1):
             Dropout in the head, in `[0, 1)`.
         tasks (`dict[str, dict]`, *optional*):
             The tasks of a multitask model, by name. Each has a `head` (`"sentiment"`, `"paraphrase"` or
-            `"similarity"`), any of the fields above from `pair_encoding` to `head_dropout`, the `columns` of its
-            training rows, and, if it has a LoRA adapter in the encoder, an `adapter` with peft's `r`, `lora_alpha` and
-            `target_modules` (the last parts of the names of the linear layers). The default is the three tasks of the
-            paper, `sst`, `para` and `sts`.
+            `"similarity"`), any of the fields above from `pair_encoding` to `head_dropout` (the classes also as
+            `num_labels`, `id2label` or `label2id`), the `columns` of its training rows, and, if it has a LoRA adapter
+            in the encoder, an `adapter` with peft's `r`, `lora_alpha` and `target_modules` (the last parts of the
+            names of the linear layers). The default is the three tasks of the paper, `sst`, `para` and `sts`.
         task_name (`str`, *optional*):
             Name of the task that the model was trained on. The default is the paper's task for the model's head; the
             tasks of a multitask model have the names under `tasks`.
@@ -129,7 +140,7 @@ class ExtraBertConfig(PreTrainedConfig):
     """
 
     model_type = "extrabert"
-    keys_to_ignore_at_inference = ["embeddings", "pooling_weights"]  # noqa: RUF012 - the Trainer adds a list to it
+    keys_to_ignore_at_inference = ["hidden_states", "attentions", "embeddings", "pooling_weights"]  # noqa: RUF012 - the Trainer adds a list to it
     sub_configs_defaults = {"backbone_config": SubConfigSpec(config_class=AutoConfig, model_type="bert")}  # noqa: RUF012
 
     backbone_config: dict | PreTrainedConfig | None = None
@@ -163,28 +174,72 @@ class ExtraBertConfig(PreTrainedConfig):
         self._check_unknown(kwargs)
         if isinstance(self.backbone_config, dict) and "model_type" not in self.backbone_config:
             raise ValueError("`backbone_config` must have a `model_type` ('bert', 'roberta', ...), got none.")
-        if self.class_names is None and self.id2label is not None:
-            self.class_names = [self.id2label[key] for key in sorted(self.id2label, key=int)]
-        elif self.class_names is None and kwargs.get("num_labels") is not None:
-            self.class_names = [f"LABEL_{index}" for index in range(kwargs["num_labels"])]
+        names = names_of({field: kwargs.get(field, getattr(self, field)) for field in LABEL_FIELDS})
+        tasks, self.tasks = self.tasks, None  # transformers sets labels of its own
         super().__post_init__(**kwargs)
         self.pair_features = list(self.pair_features)  # as after reading config.json
         self.score_range = list(self.score_range)
-        self.name_labels(self.class_names or [])
+        if tasks:
+            tasks = {name: with_labels(task, {}) if isinstance(task, dict) else task for name, task in tasks.items()}
+        self.tasks = tasks
+        if self.architectures is None:
+            self.architectures = ["ExtraBertForMultiTask"] if tasks else []
+        if names is not None:
+            self._set_names(names)
+        self._labels_follow = True
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Sets a field; `class_names`, `num_labels`, `id2label` and `label2id` stay equal, also in the `tasks`."""
+        if name not in LABEL_FIELDS or value is None or "_labels_follow" not in self.__dict__:
+            super().__setattr__(name, value)
+            return
+        names = with_labels({"class_names": self.class_names}, {name: value})["class_names"]
+        if self.tasks:
+            self.tasks = tasks_with_labels(self.tasks, {name: value})
+        self._set_names(names)
+
+    def _set_names(self, names: list[str]) -> None:
+        super().__setattr__("class_names", names)
+        super().__setattr__("id2label", dict(enumerate(names)))
+        super().__setattr__("label2id", {name: index for index, name in enumerate(names)})
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> "ExtraBertConfig":
-        """As in transformers; also accepts the values that `pair_encoding` had before version 0.2."""
-        config_dict = _with_present_names(config_dict)
+        """
+        As in transformers. Fields in `tasks` replace those of the saved tasks; labels replace the saved labels.
+
+        Also accepts the values that `pair_encoding` had before version 0.2.
+
+        Raises:
+            `ValueError`: if two of the passed labels contradict each other.
+        """
+        config_dict = with_labels(_with_present_names(config_dict), {})
+        chosen = {field: kwargs.pop(field) for field in LABEL_FIELDS if kwargs.get(field) is not None}
         if config_dict.get("tasks"):
-            config_dict["tasks"] = {name: _with_present_names(task) for name, task in config_dict["tasks"].items()}
+            tasks = {name: with_labels(_with_present_names(task), {}) for name, task in config_dict["tasks"].items()}
+            if isinstance(kwargs.get("tasks"), dict):
+                tasks |= {name: with_fields(tasks.get(name, {}), task) for name, task in kwargs.pop("tasks").items()}
+            config_dict["tasks"] = tasks_with_labels(tasks, chosen) if chosen else tasks
+        if chosen:
+            config_dict = with_labels(config_dict, chosen)
         return super().from_dict(config_dict, **kwargs)
 
-    def name_labels(self, names: list[str]) -> None:
-        """Sets `id2label` and `label2id`, which `pipeline()` and the Hub read; an empty list changes nothing."""
-        if names:
-            self.id2label = dict(enumerate(names))
-            self.label2id = {name: index for index, name in enumerate(names)}
+    def to_dict(self) -> dict[str, Any]:
+        """As in transformers; without labels if none were chosen, so that each head keeps its default classes."""
+        fields = super().to_dict()
+        fields.pop("_labels_follow", None)
+        if self.class_names is None:
+            return {name: value for name, value in fields.items() if name not in LABEL_FIELDS} | {"class_names": None}
+        return fields | {"class_names": self.names}
+
+    @property
+    def names(self) -> list[str] | None:
+        """The classes in `id2label`, in the order of their ids; `None` means the default classes of the head."""
+        return None if self.class_names is None else names_of({"id2label": self.id2label})
+
+    def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> PreTrainedConfig:
+        """Returns the config of the encoder, which has the size of the vocabulary."""
+        return self.backbone_config.get_text_config(decoder=decoder, encoder=encoder)
 
     @property
     def hidden_size(self) -> int:
@@ -210,11 +265,13 @@ class ExtraBertConfig(PreTrainedConfig):
     def for_task(self, name: str) -> "ExtraBertConfig":
         """Returns the config for a model of the single task `name`, with the same `backbone_config`."""
         config = copy.copy(self)
-        config.tasks, config.task_name = None, name
-        for field, value in self.tasks[name].items():
+        config.tasks, config.task_name, config.architectures = None, name, []
+        task = with_labels(self.tasks[name], {})
+        if task.get("head") == "similarity":
+            config.class_names = None  # the classes of the other tasks
+        for field, value in task.items():
             if field in TASK_FIELDS:
                 setattr(config, field, value)
-        config.name_labels(config.class_names or [])
         return config
 
     def validate_tasks(self) -> None:
@@ -229,7 +286,7 @@ class ExtraBertConfig(PreTrainedConfig):
             if task.get("head") not in get_args(HeadKind):
                 kinds = ", ".join(map(repr, get_args(HeadKind)))
                 raise ValueError(f"`tasks` must give {name!r} a `head`, one of {kinds}, got {task.get('head')!r}.")
-            for field in set(task) - {"head", "adapter", *TASK_FIELDS}:
+            for field in set(task) - {"head", "adapter", *TASK_FIELDS, *LABEL_FIELDS}:
                 raise ValueError(f"`tasks` must hold `head`, `adapter` and fields of a head, {name!r} has {field!r}.")
             if "adapter" in task and set(task["adapter"]) != {"r", "lora_alpha", "target_modules"}:
                 raise ValueError(

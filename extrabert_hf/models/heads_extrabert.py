@@ -192,11 +192,21 @@ def build_head(kind: str, config: ExtraBertConfig) -> ClassificationHead | Regre
             `"sentiment"`, `"paraphrase"` or `"similarity"`.
         config (`ExtraBertConfig`):
             Fields of the head. If it has no class names, it gets the default names of the head.
+
+    Raises:
+        `ValueError`: if `num_labels` or `problem_type` does not fit the head.
     """
     if kind == "similarity":
         two_vectors = config.pair_encoding == "bi_encoder"
         head_class = CosineSimilarityHead if config.similarity == "cosine" and two_vectors else LinearSimilarityHead
     else:
         head_class = {"sentiment": SentimentHead, "paraphrase": ParaphraseHead}[kind]
-    config.name_labels(config.class_names or list(head_class.default_class_names))
+    config.class_names = config.names or list(head_class.default_class_names)
+    if kind == "similarity" and config.num_labels != 1:
+        raise ValueError(f"`num_labels` must be 1 for a similarity head, which scores, got {config.num_labels}.")
+    if kind != "similarity" and config.num_labels < 2:
+        raise ValueError(f"`num_labels` must be 2 or more for a {kind} head, got {config.num_labels}.")
+    due = "regression" if kind == "similarity" else "single_label_classification"
+    if config.problem_type not in (None, due):
+        raise ValueError(f"`problem_type` must be {due!r} or None for a {kind} head, got {config.problem_type!r}.")
     return head_class(config)

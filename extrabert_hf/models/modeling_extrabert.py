@@ -2,8 +2,10 @@
 
 import torch
 
-from .base_extrabert import ExtraBertOutput, ExtraBertPreTrainedModel
+from .base_extrabert import ExtraBertPreTrainedModel
 from .configuration_extrabert import ExtraBertConfig
+from .encoder_inputs_extrabert import EncoderInputs
+from .forward_extrabert import ExtraBertOutput
 from .heads_extrabert import build_head
 from .pooling_extrabert import build_pooling
 
@@ -12,7 +14,7 @@ class ExtraBertForOneTask(ExtraBertPreTrainedModel):
     """A model of one task: an encoder, a pooling and a head. Each subclass has a different head."""
 
     def __init__(self, config: ExtraBertConfig) -> None:
-        if config.tasks is not None:
+        if getattr(config, "tasks", None) is not None:
             raise ValueError(f"`config` must be of one task, as from `config.for_task`, got {list(config.tasks)}.")
         super().__init__(config)
         self.pooling = build_pooling(self.config)
@@ -35,16 +37,22 @@ class ExtraBertForOneTask(ExtraBertPreTrainedModel):
             `tuple[torch.Tensor, torch.Tensor | None]`: vectors `(rows, d)`, and the weights of the tokens in the
             pooling, `None` for the encoder's own pooler.
         """
-        return self._pool(self.pooling, input_ids, attention_mask)
+        vectors, weights, _ = self._pool(self.pooling, EncoderInputs.of(input_ids, attention_mask))
+        return vectors, weights
 
     def forward(
         self,
-        input_ids: torch.Tensor,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         output_embeddings: bool = False,
         output_pooling_weights: bool = False,
-    ) -> ExtraBertOutput:
+        token_type_ids: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> ExtraBertOutput | tuple:
         """
         Scores a batch of sentences or of pairs. All sentences go through the encoder in one forward.
 
@@ -59,12 +67,31 @@ class ExtraBertForOneTask(ExtraBertPreTrainedModel):
                 Whether to return the sentence vectors.
             output_pooling_weights (`bool`, defaults to `False`):
                 Whether to return the weight of each token; `None` for the encoder's own pooler.
+            token_type_ids (`torch.Tensor` of the shape of `input_ids`, *optional*):
+                Segment of each token, for encoders that have segments. A cross-encoder sets the segments itself, 0 for
+                the first sentence and 1 for the second, and does not use this argument.
+            inputs_embeds (`torch.Tensor` of shape `(batch, seq, d)`, for pairs `(batch, 2, seq, d)`, *optional*):
+                Vectors of the tokens, instead of `input_ids`.
+            output_attentions (`bool`, *optional*):
+                Whether to return the attention weights of each layer; the default is that of the config.
+            output_hidden_states (`bool`, *optional*):
+                Whether to return the token states of each layer; the default is that of the config.
+            return_dict (`bool`, *optional*):
+                `False` returns a tuple of what is not `None` in the output; the default is that of the config.
 
         Raises:
             `ValueError`: if `input_ids` or `labels` have the wrong shape.
         """
         return self._score(
-            self.pooling, self.head, input_ids, attention_mask, labels, output_embeddings, output_pooling_weights
+            self.pooling,
+            self.head,
+            EncoderInputs.of(input_ids, attention_mask, token_type_ids, inputs_embeds),
+            labels,
+            output_embeddings=output_embeddings,
+            output_pooling_weights=output_pooling_weights,
+            output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
+            return_dict=return_dict,
         )
 
 

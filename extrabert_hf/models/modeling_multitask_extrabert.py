@@ -10,8 +10,10 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from .adapters_extrabert import add_adapters, freeze_encoder, merge_adapters, sentences_of_tasks
-from .base_extrabert import ExtraBertOutput, ExtraBertPreTrainedModel, drop_pooler
+from .base_extrabert import ExtraBertPreTrainedModel, drop_pooler
 from .configuration_extrabert import TASK_FIELDS, ExtraBertConfig
+from .encoder_inputs_extrabert import EncoderInputs
+from .forward_extrabert import ExtraBertOutput
 from .heads_extrabert import build_head
 from .modeling_extrabert import MODEL_FOR_HEAD, ExtraBertForOneTask
 from .pooling_extrabert import build_pooling
@@ -35,7 +37,7 @@ class ExtraBertForMultiTask(ExtraBertPreTrainedModel):
 
     def __init__(self, config: ExtraBertConfig) -> None:
         config = copy.copy(config)
-        config.tasks = copy.deepcopy(config.tasks or PAPER_TASKS)
+        config.tasks = copy.deepcopy(getattr(config, "tasks", None) or PAPER_TASKS)
         super().__init__(config)
         self._set_encoder(self.backbone)
         configs = {task: self.config.for_task(task) for task in self.config.tasks}
@@ -57,7 +59,7 @@ class ExtraBertForMultiTask(ExtraBertPreTrainedModel):
         return loaded
 
     def _set_encoder(self, backbone: PreTrainedModel) -> None:
-        self.backbone = backbone
+        super()._set_encoder(backbone)
         if self.adapters:
             add_adapters(backbone, self.adapters)
             self.supports_gradient_checkpointing = False  # the recomputed forward would not have the tasks of the rows
@@ -69,13 +71,18 @@ class ExtraBertForMultiTask(ExtraBertPreTrainedModel):
 
     def forward(
         self,
-        input_ids: torch.Tensor,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         task: str | Sequence[str] | None = None,
         output_embeddings: bool = False,
         output_pooling_weights: bool = False,
-    ) -> ExtraBertOutput:
+        token_type_ids: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> ExtraBertOutput | tuple:
         """
         Scores a batch of one task or of several. The encoder runs once, and once more for each cross-encoder task.
 
@@ -93,6 +100,17 @@ class ExtraBertForMultiTask(ExtraBertPreTrainedModel):
                 Whether to return the sentence vectors.
             output_pooling_weights (`bool`, defaults to `False`):
                 Whether to return the weight of each token; `None` for the encoder's own pooler.
+            token_type_ids (`torch.Tensor` of the shape of `input_ids`, *optional*):
+                Segment of each token, for encoders that have segments. A cross-encoder sets the segments itself, 0 for
+                the first sentence and 1 for the second, and does not use this argument.
+            inputs_embeds (`torch.Tensor` of shape `(batch, seq, d)`, for pairs `(batch, 2, seq, d)`, *optional*):
+                Vectors of the tokens, instead of `input_ids`.
+            output_attentions (`bool`, *optional*):
+                Whether to return the attention weights of each layer; the default is that of the config.
+            output_hidden_states (`bool`, *optional*):
+                Whether to return the token states of each layer; the default is that of the config.
+            return_dict (`bool`, *optional*):
+                `False` returns a tuple of what is not `None` in the output; the default is that of the config.
 
         Returns:
             [`ExtraBertOutput`]: for rows of several tasks only `logits`, of shape `(batch, C)`, where `C` is the
@@ -101,70 +119,73 @@ class ExtraBertForMultiTask(ExtraBertPreTrainedModel):
         Raises:
             `ValueError`: if `task` is not a task of the model, or a tensor has the wrong shape.
         """
+        inputs = EncoderInputs.of(input_ids, attention_mask, token_type_ids, inputs_embeds)
         if task is not None and not isinstance(task, str):
-            if labels is not None or output_embeddings or output_pooling_weights:
-                raise ValueError("`task` must be a single task to compute a loss, embeddings or pooling weights.")
-            return ExtraBertOutput(logits=self._logits_of_rows(list(task), input_ids, attention_mask))
+            if labels is not None or any(
+                (output_embeddings, output_pooling_weights, output_attentions, output_hidden_states)
+            ):
+                raise ValueError(
+                    "`task` must be a single task to compute a loss, embeddings, pooling weights, attentions or "
+                    "hidden states."
+                )
+            return self._returned(ExtraBertOutput(logits=self._logits_of_rows(list(task), inputs)), return_dict)
         self._check_task(task)
-        sequences = len(input_ids) if self.heads[task].is_cross_encoder else input_ids[..., 0].numel()
+        tokens = inputs.attention_mask
+        sequences = len(tokens) if self.heads[task].is_cross_encoder else tokens[..., 0].numel()
         with sentences_of_tasks([(task, sequences)]):
             return self._score(
                 self.poolings[task],
                 self.heads[task],
-                input_ids,
-                attention_mask,
+                inputs,
                 labels,
-                output_embeddings,
-                output_pooling_weights,
+                output_embeddings=output_embeddings,
+                output_pooling_weights=output_pooling_weights,
+                output_attentions=output_attentions,
+                output_hidden_states=output_hidden_states,
+                return_dict=return_dict,
             )
 
-    def _logits_of_rows(
-        self, tasks: list[str], input_ids: torch.Tensor, attention_mask: torch.Tensor | None
-    ) -> torch.Tensor:
-        if len(tasks) != len(input_ids) or not tasks:
-            raise ValueError(f"`task` must be one task, or one for each of {len(input_ids)} rows, got {len(tasks)}.")
-        attention_mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+    def _logits_of_rows(self, tasks: list[str], inputs: EncoderInputs) -> torch.Tensor:
+        count, device = len(inputs.attention_mask), inputs.attention_mask.device
+        if len(tasks) != count or not tasks:
+            raise ValueError(f"`task` must be one task, or one for each of {count} rows, got {len(tasks)}.")
         rows = {task: [row for row, other in enumerate(tasks) if other == task] for task in dict.fromkeys(tasks)}
         for task in rows:
             self._check_task(task)
+        parts = {task: inputs.map(lambda values, rows=numbers: values[rows]) for task, numbers in rows.items()}
         by_task = {
-            task: self(input_ids[numbers], attention_mask[numbers], task=task).logits
-            for task, numbers in rows.items()
+            task: self(**vars(part), task=task, return_dict=True).logits
+            for task, part in parts.items()
             if self.heads[task].is_cross_encoder
         }
-        if bi_encoders := {task: numbers for task, numbers in rows.items() if task not in by_task}:
-            by_task |= self._logits_in_one_pass(bi_encoders, input_ids, attention_mask)
+        if bi_encoders := {task: part for task, part in parts.items() if task not in by_task}:
+            by_task |= self._logits_in_one_pass(bi_encoders)
         width = max(logits.shape[-1] for logits in by_task.values())
         dtype = functools.reduce(torch.promote_types, [logits.dtype for logits in by_task.values()])
-        padded = torch.full((len(tasks), width), float("-inf"), dtype=dtype, device=input_ids.device)
+        padded = torch.full((len(tasks), width), float("-inf"), dtype=dtype, device=device)
         for task, logits in by_task.items():
             padded[rows[task], : logits.shape[-1]] = logits.to(dtype)
         return padded  # (B, C)
 
-    def _logits_in_one_pass(
-        self, rows: dict[str, list[int]], input_ids: torch.Tensor, attention_mask: torch.Tensor
-    ) -> dict[str, torch.Tensor]:
+    def _logits_in_one_pass(self, parts: dict[str, EncoderInputs]) -> dict[str, torch.Tensor]:
         batches = []
-        for task, numbers in rows.items():
-            ids, mask = input_ids[numbers], attention_mask[numbers]  # (n, T) or (n, 2, T)
-            if ids.dim() == 3 and self.heads[task].sentences_per_row == 1:
-                ids, mask = ids[:, 0], mask[:, 0]
-            _, seq = self._check_shapes(self.heads[task], ids, None)
-            batches.append((ids.reshape(-1, seq), mask.reshape(-1, seq)))  # (n, T) or (2n, T)
-        sizes = [len(ids) for ids, _ in batches]
-        mask = torch.cat([mask for _, mask in batches])
-        with sentences_of_tasks(list(zip(rows, sizes, strict=True))):
-            ids = torch.cat([ids for ids, _ in batches])
-            states, pooler_output = self._encode(
-                ids, mask, may_unpad=not self.adapters
-            )  # adapters need whole sentences
-        states, masks = states.split(sizes), mask.split(sizes)
+        for task, part in parts.items():  # (n, T) or (n, 2, T)
+            if part.attention_mask.dim() == 3 and self.heads[task].sentences_per_row == 1:
+                part = part.map(lambda values: values[:, 0])
+            self._check_shapes(self.heads[task], part.attention_mask, None)
+            batches.append(part.flat())  # (n, T) or (2n, T)
+        sizes = [len(batch.attention_mask) for batch in batches]
+        together = EncoderInputs(*(_concatenated(tensors) for tensors in zip(*map(_tensors, batches), strict=True)))
+        with sentences_of_tasks(list(zip(parts, sizes, strict=True))):
+            encoded = self._encode(together, may_unpad=not self.adapters)  # adapters need whole sentences
+        states, pooler_output = encoded["last_hidden_state"].split(sizes), encoded.get("pooler_output")
         poolers = states if pooler_output is None else pooler_output.split(sizes)
         by_task = {}
-        for task, task_states, task_mask, pooler_output in zip(rows, states, masks, poolers, strict=True):
+        for task, batch, task_states, task_pooler in zip(parts, batches, states, poolers, strict=True):
             pooling, head = self.poolings[task], self.heads[task]
-            vectors = pooler_output if pooling is None else pooling(task_states, task_mask)[0]  # (n, d) or (2n, d)
-            by_task[task] = head(vectors if head.sentences_per_row == 1 else vectors.view(len(rows[task]), 2, -1))
+            vectors = task_pooler if pooling is None else pooling(task_states, batch.attention_mask)[0]
+            rows = len(parts[task].attention_mask)  # vectors are (rows, d) or (2 rows, d)
+            by_task[task] = head(vectors if head.sentences_per_row == 1 else vectors.view(rows, 2, -1))
         return by_task
 
     def extract(self, task: str) -> ExtraBertForOneTask:
@@ -186,6 +207,7 @@ class ExtraBertForMultiTask(ExtraBertPreTrainedModel):
             model.backbone = copy.copy(model.backbone)
             model.backbone._modules = dict(model.backbone._modules)
             drop_pooler(model.backbone)  # a pooler that another task uses; it stays in this model
+        model.config.backbone_config = model.backbone.config
         model.pooling, model.head = self.poolings[task], self.heads[task]
         return model.train(self.training)
 
@@ -230,7 +252,7 @@ class ExtraBertForMultiTask(ExtraBertPreTrainedModel):
             multitask = cls(
                 ExtraBertConfig(backbone_config=source.config.backbone_config, tasks=tasks, encode_by_length=by_length)
             )
-        multitask.backbone = source.backbone
+        multitask._set_encoder(source.backbone)
         for task, model in models.items():
             multitask.poolings[task], multitask.heads[task] = model.pooling, model.head
         return multitask.train(source.training)
@@ -246,6 +268,14 @@ PAPER_TASKS: dict[str, dict[str, Any]] = {
     "sts": {"head": "similarity"},
 }
 """The default tasks of a multitask model: those of the paper (Section 4)."""
+
+
+def _tensors(inputs: EncoderInputs) -> tuple[torch.Tensor | None, ...]:
+    return tuple(vars(inputs).values())
+
+
+def _concatenated(tensors: tuple[torch.Tensor | None, ...]) -> torch.Tensor | None:
+    return None if tensors[0] is None else torch.cat(tensors)
 
 
 def _same_weights(a: nn.Module, b: nn.Module) -> bool:

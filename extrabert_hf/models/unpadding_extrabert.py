@@ -81,13 +81,16 @@ def unpadded_attention(
     scaling: float | None = None,
     unpadded: UnpaddedBatch | None = None,
     **kwargs: Any,
-) -> tuple[torch.Tensor, None]:
+) -> tuple[torch.Tensor, torch.Tensor | None]:
     """
     Computes attention within each sentence, in one call for all sentences of equal length.
 
     The arguments and the result are those of an attention function of transformers. The encoder passes on the argument
-    `unpadded`. Without `unpadded`, the function is plain SDPA.
+    `unpadded`. Without `unpadded`, the function is plain SDPA, or returns the attention weights `(S, heads, T, T)` too
+    if the encoder passes on `output_attentions=True`.
     """
+    if unpadded is None and kwargs.get("output_attentions"):
+        return _attention_with_weights(query, key, value, attention_mask, dropout, scaling)
     if unpadded is None:
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
@@ -106,6 +109,26 @@ def unpadded_attention(
         for run, part in zip(unpadded.runs, parts, strict=True)
     ]
     return torch.cat(attended).unsqueeze(0), None  # (1, N, heads, d)
+
+
+def _attention_with_weights(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    dropout: float,
+    scaling: float | None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The attention of `(S, heads, T, d)` that SDPA computes, with its weights."""
+    scores = (
+        query @ key.transpose(2, 3) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
+    )  # (S, heads, T, T)
+    if attention_mask is not None and attention_mask.dtype == torch.bool:
+        scores = scores.masked_fill(~attention_mask, torch.finfo(scores.dtype).min)
+    elif attention_mask is not None:
+        scores = scores + attention_mask
+    weights = functional.dropout(scores.softmax(dim=-1, dtype=torch.float32).to(query.dtype), dropout)
+    return (weights @ value).transpose(1, 2), weights
 
 
 def _fits_kernel(query: torch.Tensor, scaling: float | None) -> bool:

@@ -17,6 +17,7 @@ from transformers import (
     TrainerCallback,
     TrainingArguments,
 )
+from transformers.trainer_utils import PredictionOutput
 
 from extrabert_hf.data.multitask import MultiTaskDataset, StepSampler
 from extrabert_hf.data.samplers import mixed_generator
@@ -251,11 +252,41 @@ class MultiTaskTrainer(ExtraBertTrainer):
         return [{task: (row,)} for row in range(size)]
 
     def prediction_step(
-        self, model: nn.Module, inputs: dict[str, dict[str, torch.Tensor]], *args: Any, **kwargs: Any
+        self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
-        """Predicts a batch of one task."""
+        """Predicts a batch of one task, and adds the tensors of the batch to `inputs`, for `include_for_metrics`."""
         ((task, batch),) = inputs.items()
-        return super().prediction_step(model, {**batch, "task": task}, *args, **kwargs)
+        batch = {**batch, "task": task}
+        outputs = super().prediction_step(model, batch, *args, **kwargs)
+        inputs |= batch
+        return outputs
+
+    def predict(
+        self,
+        test_dataset: dict[str, Dataset] | MultiTaskDataset,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "test",
+    ) -> PredictionOutput:
+        """As in the `Trainer`, for the rows of one task, `{task: rows}`; raises [`InputError`] for several tasks."""
+        datasets = test_dataset
+        if isinstance(datasets, MultiTaskDataset):
+            datasets = {task: datasets for task in datasets.sizes}
+        if not isinstance(datasets, Mapping) or len(datasets) != 1:
+            got = f"the tasks {', '.join(datasets)}" if isinstance(datasets, Mapping) else type(datasets).__name__
+            raise InputError(
+                f"`predict` takes the rows of one task, as {{'{next(iter(self.tasks))}': rows}}, got {got}."
+            )
+        ((task, dataset),) = _datasets_by_task(datasets).items()
+        self.compute_metrics = self.metrics_of.get(task)
+        return super().predict(dataset, ignore_keys, metric_key_prefix)
+
+    def floating_point_ops(self, inputs: dict[str, dict[str, torch.Tensor]]) -> int:
+        """Sums the floating-point operations of the tasks' batches, as the `Trainer` estimates these."""
+        return sum(super(MultiTaskTrainer, self).floating_point_ops(batch) for batch in inputs.values())
+
+    def _track_num_input_tokens(self, inputs: dict[str, dict[str, torch.Tensor]]) -> None:
+        for batch in inputs.values():
+            super()._track_num_input_tokens(batch)
 
 
 def average_gradients(parameters: Sequence[nn.Parameter], gradients: list[list[torch.Tensor | None]]) -> None:

@@ -97,17 +97,24 @@ class ExtraBertTrainer(Trainer):
         self.record: RunRecord | None = None  # written to each checkpoint
         self.add_callback(SetSamplerEpoch())
         self.add_callback(StopAtNaN())
-        plain_model(self.model).unpad = self.args.unpad
+        plain_model(self.model).unpad = self.may_unpad
 
     def call_model_init(self, trial: Any = None) -> PreTrainedModel:
         """Builds a model with `model_init`, which gets the `unpad` of the arguments."""
         model = super().call_model_init(trial)
-        plain_model(model).unpad = self.args.unpad
+        plain_model(model).unpad = self.may_unpad
         return model
+
+    @property
+    def may_unpad(self) -> bool:
+        """Whether sentences may be encoded without padding; NEFTune scales its noise by the length of a sentence."""
+        return self.args.unpad and self.args.neftune_noise_alpha is None
 
     def why_padded(self) -> str | None:
         """Returns in a few words why the encoder is trained with padding; `None` if it is trained without padding."""
-        return "for torch.compile" if self.args.torch_compile else plain_model(self.model).why_padded()
+        if self.args.torch_compile or self.args.neftune_noise_alpha is not None:
+            return "for torch.compile" if self.args.torch_compile else "for NEFTune"
+        return plain_model(self.model).why_padded()
 
     def compute_loss(
         self, model: torch.nn.Module, inputs: dict[str, Any], return_outputs: bool = False, **kwargs: Any
@@ -122,9 +129,20 @@ class ExtraBertTrainer(Trainer):
                 name: torch.cat([values, values]) if torch.is_tensor(values) else values
                 for name, values in rows.items()
             }
-        output = model(**rows)
+        output = model(**rows, return_dict=True)
         loss = self.objective(output.logits, **columns)
         return (loss, output) if return_outputs else loss
+
+    def prediction_step(
+        self, model: torch.nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
+        """As in the `Trainer`, which pads no pairs: for `include_for_metrics`, those of all batches get one length."""
+        outputs = super().prediction_step(model, inputs, *args, **kwargs)
+        ids = inputs.get("input_ids")
+        if "inputs" in self.args.include_for_metrics and ids is not None and ids.dim() == 3:
+            missing = (plain_model(self.model).config.max_positions or ids.shape[-1]) - ids.shape[-1]
+            inputs["input_ids"] = torch.nn.functional.pad(ids, (0, max(missing, 0)), value=-100)  # (B, 2, positions)
+        return outputs
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
         """Creates the optimizer with groups of parameters by learning rate (encoder, or heads) and weight decay."""
@@ -197,7 +215,8 @@ class ExtraBertTrainer(Trainer):
         step = self.data_collator.pad_to_multiple_of or 1
         sampler = TokenBudgetBatchSampler(
             [passes * sentences * step * -(-length // step) for length in self._lengths("max_tokens_per_batch")],
-            self.args.max_tokens_per_batch,
+            # `auto_find_batch_size` reduces the number of rows
+            self.args.max_tokens_per_batch * self._train_batch_size // self.args.train_batch_size,
             self.data_seed,
             multiple_of=self.args.world_size * self.args.gradient_accumulation_steps,
         )
@@ -294,10 +313,14 @@ class ExtraBertTrainer(Trainer):
 
     @property
     def global_batch_size(self) -> int | None:
-        """Rows of an optimizer step over all devices and accumulation steps; `None` with `max_tokens_per_batch`."""
+        """
+        Rows of an optimizer step over all devices and accumulation steps; `None` with `max_tokens_per_batch`.
+
+        `auto_find_batch_size` reduces it after an out-of-memory error.
+        """
         if self.args.max_tokens_per_batch is not None:
             return None
-        return self.args.train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps
+        return self._train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps
 
     @property
     def data_seed(self) -> int:

@@ -85,7 +85,8 @@ def test_each_task_has_its_own_shape(task, shape, message, tiny_bert):
 
 def test_the_trainer_gathers_nothing_but_logits(tiny_bert, random_batch):
     model = ExtraBertForSimilarity(ExtraBertConfig(backbone_config=tiny_bert))
-    output = model(**random_batch(2), labels=torch.ones(2), output_embeddings=True, output_pooling_weights=True)
+    wanted = {f"output_{name}": True for name in model.config.keys_to_ignore_at_inference}
+    output = model(**random_batch(2), labels=torch.ones(2), **wanted)
     assert set(output) == {"loss", "logits", *model.config.keys_to_ignore_at_inference}
 
 
