@@ -11,6 +11,8 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
 # Imports run one way: a module imports only from its own folder or from one that is named before it.
 ORDER = [
     "errors",
+    "files",
+    "folder_lock",
     "console",
     "tasks",
     "machine",

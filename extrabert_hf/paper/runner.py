@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import ClassVar
 
 from extrabert_hf.errors import InputError
+from extrabert_hf.folder_lock import hold_folder
 from extrabert_hf.inference.predictor import Predictor
 from extrabert_hf.machine import PRECISIONS
 from extrabert_hf.paper.results import run_folder
 from extrabert_hf.paper.rows import TABLE1, TABLE2, PaperRow
 from extrabert_hf.paper.table1 import write_tables
 from extrabert_hf.runs.folder import RunFolder
+from extrabert_hf.runs.ownership import hold_run
 from extrabert_hf.runs.scored import write_submission
 from extrabert_hf.tasks import PAPER_TASKS
 from extrabert_hf.training.command_line import Run, parse_multitask_run, parse_run
@@ -80,6 +82,11 @@ def run_table1(arguments: Table1Arguments, flags: Sequence[str], configs: Path) 
     Raises:
         [`InputError`]: if a flag is not valid, or the folder has a run with other flags.
     """
+    with hold_folder("output_dir", Path(arguments.output_dir)):
+        return _run_table1(arguments, flags, configs)
+
+
+def _run_table1(arguments: Table1Arguments, flags: Sequence[str], configs: Path) -> str:
     root = Path(arguments.output_dir)
     planned = [
         plan for seed in arguments.seeds for name in arguments.rows for plan in plans_of_row(root, TABLE1[name], seed)
@@ -100,11 +107,12 @@ def run_table1(arguments: Table1Arguments, flags: Sequence[str], configs: Path) 
         logger.info("\n%s", title)
         found = plan.run.last_checkpoint is not None
         start = ["--resume_from_checkpoint", "last"] if found else ["--overwrite_output_dir"]
-        if training.process_index == 0:
-            plan.run.write_flags(flags)
-        finetune(plan.parse(configs, [*flags, *start]))
-        if training.process_index == 0:
-            plan.run.remove_checkpoints()
+        with hold_run("output_dir", plan.folder):
+            if training.process_index == 0:
+                plan.run.write_flags(flags)
+            finetune(plan.parse(configs, [*flags, *start]))
+            if training.process_index == 0:
+                plan.run.remove_checkpoints()
     if training.process_index != 0:
         return ""
     markdown = write_tables(root, settings=describe_runs(root))
