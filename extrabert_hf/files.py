@@ -1,4 +1,4 @@
-"""Files in folders of a user: each is written whole, and only files that this package wrote are replaced or removed."""
+"""Files in the folders of a user: each is written whole, and only files of this package are replaced or removed."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from extrabert_hf.errors import InputError
+from extrabert_hf.errors import InputError, file_system_errno
 
 STATE = ".extrabert_hf"
 """Name of the folder in an output folder that holds the manifest and the lock."""
@@ -118,7 +118,8 @@ def recorded_folder(folder: Path) -> Iterator[None]:
     names = [] if root is None else [f"{folder.relative_to(root).as_posix()}/"]
     if root is not None:
         record(root, names)
-    yield
+    with _named(folder):
+        yield
     files = [path for path in folder.rglob("*") if path.is_file()]
     if files:
         _give_modes(files, folder)
@@ -260,13 +261,14 @@ def _give_modes(paths: Iterable[Path], sample: Path) -> None:
 
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """Adds the path to an `OSError` that names none, such as that of a full disk."""
+    """Raises errors of the file system that name no file, such as that of a full disk, with the path."""
     try:
         yield
-    except OSError as error:
-        if error.filename is None and error.errno is not None:
-            error.filename = str(path)
-        raise
+    except Exception as error:
+        number = file_system_errno(error)
+        if number is None or (isinstance(error, OSError) and error.filename is not None):
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from error
 
 
 def write_text(path: Path, text: str) -> None:

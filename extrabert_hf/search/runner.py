@@ -41,6 +41,8 @@ SEARCHED, BF16 = "searched", "bf16"
 """Attributes of a study: the search that it was created for, and whether all trials train in bfloat16."""
 PAUSE = 1.0
 """Seconds between two reads of the study."""
+PATIENCE = 20.0
+"""Seconds that the trials get to end after a search was interrupted."""
 
 
 def run_search(arguments: SearchArguments, flags: Sequence[str], argv: Sequence[str]) -> list[str]:
@@ -95,8 +97,7 @@ def run_search(arguments: SearchArguments, flags: Sequence[str], argv: Sequence[
             start_where_needed(workers, list(plans), argv)
             time.sleep(PAUSE)
     finally:
-        for process in filter(None, workers):
-            process.terminate()
+        end_processes([process for process in workers if process is not None])
 
 
 def count_trials(study: Study, arguments: SearchArguments, space: SearchSpace) -> int:
@@ -129,7 +130,22 @@ def start_trial(argv: Sequence[str], slot: int, workers: int) -> subprocess.Pope
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", all_gpus).split(",")
     if len(visible) > 1:
         environment["CUDA_VISIBLE_DEVICES"] = visible[slot % len(visible)]
-    return subprocess.Popen([sys.executable, "-m", "extrabert_hf.search.trial", *argv], env=environment)
+    # in a session of its own: Ctrl-C reaches the search alone, which ends its trials
+    words = [sys.executable, "-m", "extrabert_hf.search.trial", *argv]
+    return subprocess.Popen(words, env=environment, start_new_session=True)
+
+
+def end_processes(processes: Sequence[subprocess.Popen]) -> None:
+    """Ends processes and waits for them; kills those that have not ended after [`PATIENCE`] seconds."""
+    for process in processes:
+        process.terminate()
+    deadline = time.monotonic() + PATIENCE
+    for process in processes:
+        try:
+            process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def check_flags(arguments: SearchArguments, flags: Sequence[str], space: SearchSpace) -> ExtraBertTrainingArguments:

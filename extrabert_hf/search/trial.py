@@ -17,7 +17,17 @@ from extrabert_hf.errors import InputError, one_line
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.search.arguments import SearchArguments
 from extrabert_hf.search.space import SearchSpace, flags_of, read_space
-from extrabert_hf.search.study import DOUBLE, ERROR, PLAN, PROCESS, Plan, open_study, state_of, trials_of_plans
+from extrabert_hf.search.study import (
+    DOUBLE,
+    ERROR,
+    INTERRUPTED,
+    PLAN,
+    PROCESS,
+    Plan,
+    open_study,
+    state_of,
+    trials_of_plans,
+)
 from extrabert_hf.training.command_line import Run, parse_multitask_run, parse_run, yaml_of_flags
 from extrabert_hf.training.finetune import finetune
 from extrabert_hf.training.recipe_parser import RecipeParser
@@ -64,6 +74,9 @@ def run_next_trial(arguments: SearchArguments, flags: Sequence[str], space: Sear
         try:
             return train(arguments, words, trial, arguments.folder_of_trial(plan))
         except optuna.TrialPruned:
+            raise
+        except KeyboardInterrupt:
+            trial.set_user_attr(INTERRUPTED, True)
             raise
         except Exception as error:
             trial.set_user_attr(ERROR, one_line(error))  # the trial has ended: it is not restarted
@@ -129,6 +142,6 @@ class ScoresOfTrial(TrainerCallback):
 
 
 if __name__ == "__main__":
-    with recipe_console():
+    with recipe_console(is_child=True):
         search_arguments, run_flags = parse_search(sys.argv[1:])
         run_next_trial(search_arguments, run_flags, read_space(search_arguments.space))
