@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,8 +15,10 @@ from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from extrabert_hf.errors import InputError
-from extrabert_hf.search.arguments import OWN_ARGUMENTS, SearchArguments
-from extrabert_hf.search.results import write_results
+from extrabert_hf.files import check_own, is_own, record, recorded
+from extrabert_hf.folder_lock import hold_folder
+from extrabert_hf.search.arguments import DATABASE, OWN_ARGUMENTS, SearchArguments
+from extrabert_hf.search.results import RESULTS, write_results
 from extrabert_hf.search.space import SearchSpace, flags_of, read_space
 from extrabert_hf.search.study import (
     PROCESS,
@@ -64,9 +67,26 @@ def run_search(arguments: SearchArguments, flags: Sequence[str], argv: Sequence[
         [`InputError`]: for an invalid space or flag, a study of another search, or a trial that fails before any trial
         has a score.
     """
+    is_shared = arguments.storage is not None  # searches on several machines may share the folder, too
+    with recorded(arguments.folder) if is_shared else hold_folder("output_dir", arguments.folder):
+        check_results(arguments.folder)
+        return _run_search(arguments, flags, argv)
+
+
+def check_results(folder: Path) -> None:
+    """Raises [`InputError`] for a file of the user that the results of a search would replace."""
+    if (folder / DATABASE).exists() and not is_own(folder / DATABASE):  # a study of a version without a manifest
+        record(folder, [DATABASE, *(name for name in RESULTS if (folder / name).exists())])
+    for name in RESULTS:
+        check_own("output_dir", folder / name)
+
+
+def _run_search(arguments: SearchArguments, flags: Sequence[str], argv: Sequence[str]) -> list[str]:
     space = read_space(arguments.space)
     training = check_flags(arguments, flags, space)
     study = open_study(arguments, maximize=bool(training.greater_is_better))
+    if arguments.storage is None:
+        record(arguments.folder, [DATABASE])
     check_same_search(study, arguments, flags, space)
     if BF16 not in study.user_attrs:  # decided once: all trials of the study train in one precision
         bf16, reason = choose_precision(training)

@@ -15,6 +15,7 @@ from transformers import TrainerCallback
 from extrabert_hf.console import recipe_console
 from extrabert_hf.errors import InputError, one_line
 from extrabert_hf.runs.folder import RunFolder
+from extrabert_hf.runs.ownership import hold_run
 from extrabert_hf.search.arguments import SearchArguments
 from extrabert_hf.search.space import SearchSpace, flags_of, read_space
 from extrabert_hf.search.study import (
@@ -97,9 +98,10 @@ def train(arguments: SearchArguments, flags: Sequence[str], trial: Trial, folder
     resumes = run_folder.read_words() == words and run_folder.last_checkpoint is not None
     start = "--resume_from_checkpoint=last" if resumes else "--overwrite_output_dir=true"
     run = parse_trial(arguments, [*flags, "--output_dir", str(folder), "--predict_test=false", start])
-    run_folder.write_words(words)
     scores = ScoresOfTrial(trial, f"eval_{run.training.metric_for_best_model}")
-    finetune(run, callbacks=[scores])
+    with hold_run("output_dir", folder):
+        run_folder.write_words(words)
+        finetune(run, callbacks=[scores])
     if not scores.found:
         raise InputError(
             "the run ended before the first evaluation: `eval_steps` must be at most the number of steps."
