@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from extrabert_hf.errors import InputError, file_system_errno
+from extrabert_hf.errors import InputError, file_system_errno, need_place_for_file
 
 STATE = ".extrabert_hf"
 """Name of the folder in an output folder that holds the manifest and the lock."""
@@ -66,7 +66,7 @@ def is_own(path: Path) -> bool:
 
 def check_own(argument: str, path: Path) -> None:
     """Raises [`InputError`] for a file that exists and that no manifest names: it is not replaced."""
-    if (path.is_symlink() or path.is_file()) and not is_own(path):
+    if (path.is_symlink() or path.is_file()) and not _is_special(_place(path)) and not is_own(path):
         raise InputError(
             f"`{argument}` would replace {path}, which this package did not write there: name another, or move the "
             "file."
@@ -111,6 +111,29 @@ def recorded(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
+def own_file(argument: str, path: Path | None) -> Iterator[None]:
+    """
+    Records the one file that a command writes, see [`recorded`].
+
+    Args:
+        argument (`str`):
+            The argument that names the file.
+        path (`Path`, *optional*):
+            The file; nothing happens without one.
+
+    Raises:
+        [`InputError`]: before the `with` block, if the folder cannot be made, or if the file is one of the user.
+    """
+    if path is None:
+        yield
+        return
+    need_place_for_file(argument, path)
+    check_own(argument, path)
+    with recorded(path.parent):
+        yield
+
+
+@contextmanager
 def recorded_folder(folder: Path) -> Iterator[None]:
     """Records the files that other libraries write into a new folder inside the `with` block, such as a checkpoint."""
     folder = real_path(folder)
@@ -152,7 +175,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         '0.5'
     """
     place, path = _place(path), real_path(path)
-    if path.exists() and not path.is_file():
+    if _is_special(place):
         yield path
         return
     with _named(path):
@@ -234,6 +257,11 @@ def _temporary_name() -> str:
 def _place(path: Path) -> Path:
     """Returns the absolute path of a file or of a link, with the links of its folder followed."""
     return real_path(path.parent) / path.name
+
+
+def _is_special(place: Path) -> bool:
+    """Whether a path is a device, a pipe, or a name of an open file such as /dev/stdout."""
+    return place.parts[1:2] in (("dev",), ("proc",)) or (place.exists() and not place.is_file())
 
 
 def _root_of(path: Path) -> Path | None:

@@ -14,6 +14,7 @@ from extrabert_hf.data.sources import paper_tasks_in
 from extrabert_hf.data.tokenization import DEFAULT_MAX_LENGTH
 from extrabert_hf.errors import InputError
 from extrabert_hf.evaluation.scores import majority_baseline
+from extrabert_hf.files import own_file
 from extrabert_hf.pretrained.loading import load_tokenizer
 from extrabert_hf.tasks import PAPER_TASKS
 from extrabert_hf.training.arguments import DataArguments, TaskArguments
@@ -36,5 +37,6 @@ if __name__ == "__main__":
         for spec in [task.apply_to(PAPER_TASKS[name]) for name in names]:
             reports[spec.name] = audit(data.load(spec, seed=42), spec, tokenizer, majority_baseline=majority_baseline)
             print(audit_page(reports[spec.name]), end="\n\n")
-        if arguments.json is not None:
-            write_audit(arguments.json, reports)
+        with own_file("json", arguments.json):
+            if arguments.json is not None:
+                write_audit(arguments.json, reports)

@@ -4,13 +4,14 @@ Calibrates the probabilities of a trained classifier on labelled rows that it wa
     python recipes/calibrate.py runs/para --data path/to/cs224n/data --output_dir runs/para_calibrated
 """
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
 from extrabert_hf.console import recipe_console
 from extrabert_hf.data.loading import load_split
-from extrabert_hf.errors import InputError, need_folder
+from extrabert_hf.errors import InputError
+from extrabert_hf.files import atomic_folder, write_json
+from extrabert_hf.folder_lock import hold_folder
 from extrabert_hf.inference.calibration import calibrate_model
 from extrabert_hf.pretrained.loading import load_model
 from extrabert_hf.training.arguments import ColumnArguments
@@ -28,13 +29,12 @@ if __name__ == "__main__":
         columns, arguments = parser.parse_args_into_dataclasses()
         if arguments.output_dir.resolve() == Path(arguments.model).resolve():
             raise InputError(f"`output_dir` must be another folder than the model's, got {arguments.output_dir}.")
-        need_folder("output_dir", arguments.output_dir)
-        trained = load_model(arguments.model, arguments.task)
-        task = columns.apply_to(trained.task)
-        loaded = load_split(task, arguments.data, arguments.split, dataset_config=arguments.dataset_config)
-        print(*loaded.notices, sep="\n")
-        report = calibrate_model(trained, loaded.splits[arguments.split], progress=True)
-        trained.save_pretrained(arguments.output_dir)
-        path = arguments.output_dir / "calibration.json"
-        path.write_text(json.dumps(asdict(report), indent=2) + "\n", encoding="utf-8")
-        print(f"the calibrated model and {path.name} are in {arguments.output_dir}")
+        with hold_folder("output_dir", arguments.output_dir), atomic_folder(arguments.output_dir) as folder:
+            trained = load_model(arguments.model, arguments.task)
+            task, split = columns.apply_to(trained.task), arguments.split
+            loaded = load_split(task, arguments.data, split, dataset_config=arguments.dataset_config)
+            print(*loaded.notices, sep="\n")
+            report = calibrate_model(trained, loaded.splits[split], progress=True)
+            trained.save_pretrained(folder)
+            write_json(folder / "calibration.json", asdict(report))
+        print(f"the calibrated model and calibration.json are in {arguments.output_dir}")

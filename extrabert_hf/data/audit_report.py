@@ -194,9 +194,8 @@ def findings(report: Audit) -> list[str]:
 
 def write_audit(path: Path, reports: Mapping[str, Audit]) -> None:
     """Writes the audit of each task as JSON and creates the folder if necessary."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     fields = {task: report.to_dict() for task, report in reports.items()}
-    path.write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
+    write_json(path, fields)
 
 
 def read_audit(path: Path) -> dict[str, Audit]:

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import ClassVar
 
 from extrabert_hf.errors import InputError
+from extrabert_hf.files import check_own, record
 from extrabert_hf.folder_lock import hold_folder
 from extrabert_hf.inference.predictor import Predictor
 from extrabert_hf.machine import PRECISIONS
 from extrabert_hf.paper.results import run_folder
 from extrabert_hf.paper.rows import TABLE1, TABLE2, PaperRow
-from extrabert_hf.paper.table1 import write_tables
+from extrabert_hf.paper.table1 import TABLES, write_tables
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.ownership import hold_run
 from extrabert_hf.runs.scored import write_submission
@@ -94,6 +95,7 @@ def _run_table1(arguments: Table1Arguments, flags: Sequence[str], configs: Path)
     test_plans = plans_of_row(root, TABLE1[TEST_ROW], arguments.seeds[0]) if arguments.test else []
     check_plans(planned, test_plans, flags)
     noted = noted_flags(root)
+    check_tables(root, own=bool(noted))
     for plan in planned:  # raises for a wrong flag before the first run starts
         training = plan.parse(configs, flags).training
     training = prepare_process(training)  # decides the precision of all runs
@@ -170,6 +172,15 @@ def check_plans(planned: Sequence[PlannedRun], test_plans: Sequence[PlannedRun],
     for plan in test_plans:
         if not plan.run.is_finished and plan not in planned:
             raise InputError(f"`test` needs the row {TEST_ROW}, which is not finished in {plan.folder}.")
+
+
+def check_tables(root: Path, *, own: bool) -> None:
+    """Raises [`InputError`] for a file of the user with a table's name; with `own`, the tables are of this package."""
+    names = [*TABLES, *(f"test/{task}-test.csv" for task in PAPER_TASKS)]
+    if own:
+        record(root, [name for name in names if (root / name).is_file()])
+    for name in names:
+        check_own("output_dir", root / name)
 
 
 def noted_flags(root: Path) -> dict[Path, list[str]]:

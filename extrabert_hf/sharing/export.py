@@ -12,11 +12,12 @@ from transformers import AutoModel, PreTrainedTokenizerBase
 
 from extrabert_hf.data.loading import load_split
 from extrabert_hf.errors import InputError, refuse_file
+from extrabert_hf.files import atomic_folder, write_json
+from extrabert_hf.folder_lock import hold_folder
 from extrabert_hf.machine import describe_machine
 from extrabert_hf.models import ExtraBertForMultiTask, ExtraBertPreTrainedModel
 from extrabert_hf.pretrained.loading import load_model, load_whole_model, models_by_task
 from extrabert_hf.pretrained.names import resolve_model_name
-from extrabert_hf.runs.atomic_files import write_json
 from extrabert_hf.sharing.onnx_export import export_onnx, open_session, quantize_onnx
 from extrabert_hf.sharing.parity import (
     Variant,
@@ -105,6 +106,13 @@ def run_export(
         [`InputError`]: if the model, the rows or a package can't be used, or the export differs from the model.
     """
     folder = arguments.folder_for(name)
+    with hold_folder("output", folder):
+        return _run_export(name, folder, arguments, adjust_task)
+
+
+def _run_export(
+    name: str, folder: Path, arguments: ExportArguments, adjust_task: Callable[[TaskSpec], TaskSpec]
+) -> str | None:
     model, tokenizer = _load(name, arguments.task)
     by_task = models_by_task(model.cpu(), tokenizer)
     rows = {}
@@ -138,9 +146,11 @@ Variants = Callable[[str], list[Variant]]
 def _onnx(
     model: ExtraBertPreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, arguments: ExportArguments
 ) -> Variants:
-    files = {"onnx fp32": export_onnx(model, tokenizer, folder)}
-    if arguments.int8:
-        files["onnx int8"] = quantize_onnx(files["onnx fp32"])
+    with atomic_folder(folder) as temporary:
+        files = {"onnx fp32": export_onnx(model, tokenizer, temporary)}
+        if arguments.int8:
+            files["onnx int8"] = quantize_onnx(files["onnx fp32"])
+    files = {kind: folder / path.name for kind, path in files.items()}
     for path in files.values():
         logger.info("wrote %s, %.1f MB", path, path.stat().st_size / 1e6)
     has_several = isinstance(model, ExtraBertForMultiTask)
@@ -155,7 +165,8 @@ def _onnx(
 def _sentence_transformers(
     model: ExtraBertPreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, arguments: ExportArguments
 ) -> Variants:
-    needs_code = export_sentence_transformers(model, tokenizer, folder)
+    with atomic_folder(folder) as temporary:
+        needs_code = export_sentence_transformers(model, tokenizer, temporary)
     more = ", trust_remote_code=True" if needs_code else ""
     logger.info("wrote %s: SentenceTransformer(%r%s) loads it", folder, str(folder), more)
     size = sum(path.stat().st_size for path in folder.rglob("*.safetensors"))
@@ -171,8 +182,9 @@ def _safetensors(
     model: ExtraBertPreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, arguments: ExportArguments
 ) -> Variants:
     model.config.backbone_config.name_or_path = ""  # the path of a local folder must not be published
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    with atomic_folder(folder) as temporary:
+        model.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
     loaded = AutoModel.from_pretrained(folder, dtype=torch.float32)
     weights, saved = model.state_dict(), loaded.state_dict()
     if weights.keys() != saved.keys() or not all(torch.equal(weight, saved[key]) for key, weight in weights.items()):

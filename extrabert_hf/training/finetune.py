@@ -188,8 +188,7 @@ def audit_rows(run: Run, tokenizer: PreTrainedTokenizerBase, loaded: dict[str, L
     for report in reports.values():
         for finding in findings(report):
             logger.info(finding)
-    with atomic_path(RunFolder(Path(run.training.output_dir)).audit_file) as path:
-        write_audit(path, reports)
+    write_audit(RunFolder(Path(run.training.output_dir)).audit_file, reports)
 
 
 def make_model(run: Run) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
