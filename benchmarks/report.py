@@ -11,6 +11,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from benchmarks.measures import DECIMALS, FlopRates, Scaling, TimesForRows, TimesForWords
+from extrabert_hf.runs.atomic_files import write_figure, write_json
 
 
 @dataclass(frozen=True)
@@ -303,14 +304,13 @@ def write_results(results: Sequence[BenchmarkResult], path: str | Path | None = 
         `Path`: the file.
     """
     path = default_path(results[0].machine) if path is None else Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     measured = {(result.name, result.batch_size) for result in results}
     earlier = read_results(path) if path.is_file() else []
     results = [result for result in earlier if (result.name, result.batch_size) not in measured] + list(results)
-    path.write_text(json.dumps([result.to_dict() for result in results], indent=2) + "\n", encoding="utf-8")
-    plot_ratios(results).savefig(path.with_suffix(".png"), dpi=120)
+    write_json(path, [result.to_dict() for result in results])
+    write_figure(path.with_suffix(".png"), plot_ratios(results), dpi=120)
     if scaled := [result for result in results if result.scaling is not None]:
-        plot_scaling(scaled).savefig(path.with_name(f"{path.stem}-scaling.png"), dpi=120)
+        write_figure(path.with_name(f"{path.stem}-scaling.png"), plot_scaling(scaled), dpi=120)
     return path
 
 

@@ -2,21 +2,38 @@
 
 import logging
 import os
+import select
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from extrabert_hf.errors import InputError
+from extrabert_hf.errors import InputError, file_system_error
+
+ENDING_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
+CLOSED_PIPE = 128 + 13
+"""Exit status of a command whose reader has gone, as that of a program that SIGPIPE ends."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal of [`ENDING_SIGNALS`]. Libraries end their work as after Ctrl-C."""
 
 
 @contextmanager
-def recipe_console() -> Iterator[None]:
+def recipe_console(*, is_child: bool = False) -> Iterator[None]:
     """
-    Shows the package's log on stderr while a recipe runs. An [`InputError`] ends it with one line and status 2.
+    Shows the package's log on stderr while a recipe runs, and ends the recipe with one line and an exit status.
 
-    Only the first process of a machine shows messages. Other exceptions are defects of this package and are shown with
-    the traceback.
+    The status is 2 after an [`InputError`] or an error of the file system, 130 after Ctrl-C, 143 after SIGTERM, and
+    141, without a line, if the reader of the output has gone (`| head`). Other exceptions are defects of this package
+    and are shown with the traceback. Only the first process of a machine shows messages.
+
+    Args:
+        is_child (`bool`, defaults to `False`):
+            Whether another recipe has started this process and reports its end.
     """
     is_first = os.environ.get("LOCAL_RANK", "0") == "0"
     handler = logging.StreamHandler(sys.stderr)
@@ -28,15 +45,71 @@ def recipe_console() -> Iterator[None]:
     format_before = warnings.formatwarning
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
     try:
-        yield
-    except InputError as error:
-        if is_first:
-            print(f"error: {error}", file=sys.stderr)  # noqa: T201
-        sys.exit(2)
+        with _signals() as received:
+            try:
+                yield
+            finally:
+                sys.stdout.flush()
+    except BaseException as error:
+        status, line = _ending(error, received)
+        if status is None:
+            raise
+        if line and is_first and not (is_child and received):
+            print(line, file=sys.stderr)  # noqa: T201
+        sys.exit(status)
     finally:
         warnings.formatwarning = format_before
         package.removeHandler(handler)
         package.setLevel(level_before)
+    if received:  # a library took the exception for the end of its work
+        sys.exit(128 + received[0])
+
+
+def _ending(error: BaseException, received: list[int]) -> tuple[int | None, str]:
+    """Returns exit status and last line of a command that ends with an exception; `None` for a defect."""
+    if received or isinstance(error, KeyboardInterrupt):
+        number = received[0] if received else signal.SIGINT
+        return 128 + number, f"interrupted by {signal.Signals(number).name}"
+    if isinstance(error, InputError):
+        return 2, f"error: {error}"
+    if isinstance(error, BrokenPipeError) and _silence_closed_outputs():
+        return CLOSED_PIPE, ""
+    if isinstance(error, Exception) and (line := file_system_error(error)) is not None:
+        return 2, f"error: {line}"
+    return None, ""
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Raises [`Interrupted`] for each of [`ENDING_SIGNALS`] that has its default effect; yields those received."""
+    received: list[int] = []
+
+    def interrupt(number: int, frame: Any) -> None:
+        received.append(number)
+        raise Interrupted
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (getattr(signal, name) for name in ENDING_SIGNALS if hasattr(signal, name)):  # not on Windows
+            if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+                before[number] = signal.signal(number, interrupt)
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _silence_closed_outputs() -> bool:
+    """Redirects outputs without a reader to nowhere, where Python writes the rest at exit; returns whether any is."""
+    closed = []
+    for stream in (sys.stdout, sys.stderr):
+        poll = select.poll()
+        poll.register(stream.fileno(), 0)
+        if any(event & select.POLLERR for _, event in poll.poll(0)):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            closed.append(stream)
+    return bool(closed)
 
 
 NOISY = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir", "sentence_transformers", "transformers")

@@ -1,6 +1,9 @@
 """The error for wrong input of a user, and functions that format and raise errors."""
 
+import errno
 import importlib.util
+import os
+import re
 from pathlib import Path
 
 from huggingface_hub.errors import StrictDataclassError
@@ -74,3 +77,38 @@ def need_place_for_file(argument: str, path: Path) -> None:
     if path.is_dir():
         raise InputError(f"`{argument}` must be a file, got the folder {path}.")
     need_folder(argument, path.parent)
+
+
+FILE_SYSTEM_ERRORS = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
+    *(errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EMFILE, errno.ENFILE),
+)
+"""Errors of the disk, of permissions and of paths. Others, such as a missing file, may be defects of this package."""
+
+
+def file_system_errno(error: BaseException) -> int | None:
+    """Returns the number of an error of [`FILE_SYSTEM_ERRORS`], also of a library that is not written in Python."""
+    number = error.errno if isinstance(error, OSError) else None
+    if found := re.search(r"\(os error (\d+)\)", str(error)):  # Rust: safetensors, tokenizers
+        number = int(found[1])
+    elif "database or disk is full" in str(error) or "[enforce fail at inline_container" in str(error):  # SQLite
+        number = errno.ENOSPC
+    return number if number in FILE_SYSTEM_ERRORS else None
+
+
+def file_system_error(error: BaseException) -> str | None:
+    """
+    Describes an error of the file system, or one with such a cause, in one line; `None` for other errors.
+
+    Example:
+        >>> file_system_error(OSError(28, "No space left on device", "run/model.safetensors"))
+        'No space left on device: run/model.safetensors'
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        number = file_system_errno(cause)
+        if number is not None:
+            name = (cause.filename2 or cause.filename) if isinstance(cause, OSError) else None
+            return os.strerror(number) + ("" if name is None else f": {os.fsdecode(name)}")
+        cause = cause.__cause__ or cause.__context__
+    return None

@@ -14,6 +14,7 @@ from extrabert_hf.data.sources import paper_tasks_in
 from extrabert_hf.data.tokenization import DEFAULT_MAX_LENGTH
 from extrabert_hf.errors import InputError
 from extrabert_hf.evaluation.scores import majority_baseline
+from extrabert_hf.files import own_file
 from extrabert_hf.pretrained.loading import load_tokenizer
 from extrabert_hf.tasks import PAPER_TASKS
 from extrabert_hf.training.arguments import DataArguments, TaskArguments
@@ -34,7 +35,7 @@ if __name__ == "__main__":
             tokenizer = load_tokenizer(arguments.tokenizer, data.max_length or DEFAULT_MAX_LENGTH)
         loaded = [data.load(task.apply_to(PAPER_TASKS[name]), seed=42) for name in names]
         audits = [audit(rows, rows.task, tokenizer, majority_baseline=majority_baseline) for rows in loaded]
-        reports = {report.task: report for report in audits}
         print(*map(audit_page, audits), sep="\n\n", end="\n\n")
-        if arguments.json is not None:
-            write_audit(arguments.json, reports)
+        with own_file("json", arguments.json):
+            if arguments.json is not None:
+                write_audit(arguments.json, {report.task: report for report in audits})

@@ -4,6 +4,8 @@ Scores a trained model, or an ensemble of several, on a labelled split, with 95 
     python recipes/evaluate_model.py runs/sts --data sample --split dev
 """
 
+from pathlib import Path
+
 from extrabert_hf.console import recipe_console
 from extrabert_hf.runs.labelled_rows import LabelledRows, evaluate_saved
 from extrabert_hf.training.arguments import ColumnArguments
@@ -14,7 +16,7 @@ if __name__ == "__main__":
         parser = RecipeParser([LabelledRows, ColumnArguments], description=__doc__)
         parser.add_argument("model", help="folder or Hub id; several, separated by commas, form an ensemble")
         parser.add_argument("--task", help="task of a multitask model")
-        parser.add_argument("--output", help="JSON file to write the scores to")
+        parser.add_argument("--output", type=Path, help="JSON file to write the scores to")
         rows, columns, arguments = parser.parse_args_into_dataclasses()
         scores = evaluate_saved(
             arguments.model, rows, task=arguments.task, adjust_task=columns.apply_to, output=arguments.output

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from extrabert_hf.console import recipe_console
+from extrabert_hf.files import own_file, write_text
 from extrabert_hf.inference.explanation import explain, to_html, to_terminal
 from extrabert_hf.pretrained.loading import load_model
 from extrabert_hf.training.recipe_parser import RecipeParser
@@ -21,7 +22,8 @@ if __name__ == "__main__":
         parser.add_argument("--task", help="task of a multitask model")
         parser.add_argument("--html", type=Path, help="HTML page to write")
         arguments = parser.parse_args()
-        explanation = explain(load_model(arguments.model, arguments.task), arguments.sentences)
-        print(to_terminal(explanation, colour=sys.stdout.isatty() and "NO_COLOR" not in os.environ))
-        if arguments.html is not None:
-            arguments.html.write_text(to_html(explanation), encoding="utf-8")
+        with own_file("html", arguments.html):
+            explanation = explain(load_model(arguments.model, arguments.task), arguments.sentences)
+            print(to_terminal(explanation, colour=sys.stdout.isatty() and "NO_COLOR" not in os.environ))
+            if arguments.html is not None:
+                write_text(arguments.html, to_html(explanation))

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from extrabert_hf.files import write_json
+
 MAX_TOKENIZED = 50_000
 """Maximum number of sentences of a split that are tokenized; a larger split is represented by a random sample."""
 MAX_EXAMPLES = 5
@@ -194,9 +196,8 @@ def findings(report: Audit) -> list[str]:
 
 def write_audit(path: Path, reports: Mapping[str, Audit]) -> None:
     """Writes the audit of each task as JSON and creates the folder if necessary."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     fields = {task: report.to_dict() for task, report in reports.items()}
-    path.write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
+    write_json(path, fields)
 
 
 def read_audit(path: Path) -> dict[str, Audit]:

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import ClassVar
 
 from extrabert_hf.errors import InputError
+from extrabert_hf.files import check_own, record
+from extrabert_hf.folder_lock import hold_folder
 from extrabert_hf.inference.predictor import Predictor
 from extrabert_hf.machine import PRECISIONS
 from extrabert_hf.paper.results import run_folder
 from extrabert_hf.paper.rows import TABLE1, TABLE2, PaperRow
-from extrabert_hf.paper.table1 import write_tables
+from extrabert_hf.paper.table1 import TABLES, write_tables
 from extrabert_hf.runs.folder import RunFolder
+from extrabert_hf.runs.ownership import hold_run
 from extrabert_hf.runs.scored import write_submission
 from extrabert_hf.tasks import PAPER_TASKS
 from extrabert_hf.training.command_line import Run, parse_multitask_run, parse_run
@@ -80,6 +83,11 @@ def run_table1(arguments: Table1Arguments, flags: Sequence[str], configs: Path) 
     Raises:
         [`InputError`]: if a flag is not valid, or the folder has a run with other flags.
     """
+    with hold_folder("output_dir", Path(arguments.output_dir)):
+        return _run_table1(arguments, flags, configs)
+
+
+def _run_table1(arguments: Table1Arguments, flags: Sequence[str], configs: Path) -> str:
     root = Path(arguments.output_dir)
     planned = [
         plan for seed in arguments.seeds for name in arguments.rows for plan in plans_of_row(root, TABLE1[name], seed)
@@ -87,6 +95,7 @@ def run_table1(arguments: Table1Arguments, flags: Sequence[str], configs: Path) 
     test_plans = plans_of_row(root, TABLE1[TEST_ROW], arguments.seeds[0]) if arguments.test else []
     check_plans(planned, test_plans, flags)
     noted = noted_flags(root)
+    check_tables(root, own=bool(noted))
     for plan in planned:  # raises for a wrong flag before the first run starts
         training = plan.parse(configs, flags).training
     training = prepare_process(training)  # decides the precision of all runs
@@ -100,11 +109,12 @@ def run_table1(arguments: Table1Arguments, flags: Sequence[str], configs: Path) 
         logger.info("\n%s", title)
         found = plan.run.last_checkpoint is not None
         start = ["--resume_from_checkpoint", "last"] if found else ["--overwrite_output_dir"]
-        if training.process_index == 0:
-            plan.run.write_flags(flags)
-        finetune(plan.parse(configs, [*flags, *start]))
-        if training.process_index == 0:
-            plan.run.remove_checkpoints()
+        with hold_run("output_dir", plan.folder):
+            if training.process_index == 0:
+                plan.run.write_flags(flags)
+            finetune(plan.parse(configs, [*flags, *start]))
+            if training.process_index == 0:
+                plan.run.remove_checkpoints()
     if training.process_index != 0:
         return ""
     markdown = write_tables(root, settings=describe_runs(root))
@@ -162,6 +172,15 @@ def check_plans(planned: Sequence[PlannedRun], test_plans: Sequence[PlannedRun],
     for plan in test_plans:
         if not plan.run.is_finished and plan not in planned:
             raise InputError(f"`test` needs the row {TEST_ROW}, which is not finished in {plan.folder}.")
+
+
+def check_tables(root: Path, *, own: bool) -> None:
+    """Raises [`InputError`] for a file of the user with a table's name; with `own`, the tables are of this package."""
+    names = [*TABLES, *(f"test/{task}-test.csv" for task in PAPER_TASKS)]
+    if own:
+        record(root, [name for name in names if (root / name).is_file()])
+    for name in names:
+        check_own("output_dir", root / name)
 
 
 def noted_flags(root: Path) -> dict[Path, list[str]]:

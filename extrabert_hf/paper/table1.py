@@ -14,6 +14,9 @@ from extrabert_hf.runs.comparison import Verdict, compare, second_p, verdict
 from extrabert_hf.runs.tables import number_cell, p_cell, score_cell, to_csv, to_latex, to_markdown
 from extrabert_hf.tasks import PAPER_TASKS
 
+TABLES = ("table1.md", "table1.tex", "table1.csv", "table1-steps.csv")
+"""Names of the files of the table."""
+
 TASK_LABELS = {"sst": "SST", "para": "Para", "sts": "STS"}
 OVERALL = {"2023": "mean", "2024": "cs224n_2024"}
 """Year of the course, and the name of its overall score in [`aggregate_scores`]."""
@@ -153,13 +156,8 @@ def write_tables(root: str | Path, settings: str) -> str:
     )
     markdown = "\n".join(["# Table 1 of ExTraBERT\n", *(to_markdown(*table) for table in tables)])
     latex = "\n".join(["% needs booktabs and graphicx", *(to_latex(*table) for table in tables)])
-    files = {
-        "table1.md": markdown,
-        "table1.tex": latex,
-        "table1.csv": to_csv([row.columns() for row in scores]),
-        "table1-steps.csv": to_csv([asdict(step) for step in steps]),
-    }
-    for name, text in files.items():
+    columns = to_csv([row.columns() for row in scores]), to_csv([asdict(step) for step in steps])
+    for name, text in zip(TABLES, (markdown, latex, *columns), strict=True):
         write_text(root / name, text)
     return markdown
 

@@ -11,6 +11,7 @@ from extrabert_hf.errors import InputError, refuse_file
 from extrabert_hf.evaluation.bootstrap import PairedDifference, paired_bootstrap
 from extrabert_hf.evaluation.formulas import pearson
 from extrabert_hf.evaluation.significance import holm_adjusted, mcnemar_test, williams_test
+from extrabert_hf.folder_lock import hold_folder
 from extrabert_hf.pretrained.names import split_name
 from extrabert_hf.runs.atomic_files import write_figure, write_text
 from extrabert_hf.runs.figures import plot_differences
@@ -228,9 +229,10 @@ def write_comparison(lines: Sequence[Comparison], folder: str | Path) -> str:
     table = comparison_cells(lines), CAPTION, [f"Holm's correction is for all {len(lines)} comparisons."]
     markdown = to_markdown(*table)
     texts = {"md": markdown, "csv": to_csv([asdict(line) for line in lines]), "tex": to_latex(*table)}
-    for name, text in texts.items():
-        write_text(folder / f"comparison.{name}", text)
-    write_figure(folder / "comparison.png", plot_differences(lines), dpi=150)
+    with hold_folder("output_dir", folder):
+        for name, text in texts.items():
+            write_text(folder / f"comparison.{name}", text)
+        write_figure(folder / "comparison.png", plot_differences(lines), dpi=150)
     return markdown
 
 

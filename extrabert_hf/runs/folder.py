@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, ClassVar
 
 from extrabert_hf.data.reading import RejectedRow, shorten
 from extrabert_hf.errors import InputError, one_line
+from extrabert_hf.files import remove_own
 from extrabert_hf.runs.atomic_files import write_json
 from extrabert_hf.runs.gradient_conflicts import Conflict, read_conflicts
 from extrabert_hf.runs.records import BestScore
@@ -264,30 +264,22 @@ class RunFolder:
         write_json(self.words_file, words)
 
     def remove_checkpoints(self) -> None:
-        """Removes all checkpoints."""
+        """Removes all checkpoints; files that no run has written stay."""
         for path in self.checkpoints:
-            shutil.rmtree(path)
+            remove_own(path)
 
     def remove_weights(self) -> None:
-        """Removes the weights of the model, of the adapter and of the tasks' best models, and the hashes of rows."""
-        for folder in (self.adapter, self.best):
-            _remove_folder(folder)
-        for path in (self.weights_file, self.train_rows_file):
-            path.unlink(missing_ok=True)
+        """Removes the weights of the models that a run has written, of the adapter too, and the hashes of its rows."""
+        for path in (self.adapter, self.best, self.weights_file, self.train_rows_file):
+            remove_own(path)
 
     def clear_results(self) -> None:
-        """Removes the results that a new run in this folder might not write again; other files stay."""
+        """Removes the results of an earlier run that a new run in this folder might not write; other files stay."""
         self.remove_checkpoints()
-        for folder in (self.predictions, self.scored, self.splits, self.adapter, self.best, self.figures):
-            _remove_folder(folder)
-        for path in (self.metrics_file, self.conflicts_file, self.train_rows_file):
-            path.unlink(missing_ok=True)
+        folders = (self.predictions, self.scored, self.splits, self.adapter, self.best, self.figures)
+        for path in (self.metrics_file, self.conflicts_file, self.train_rows_file, *folders):
+            remove_own(path)
 
 
 def _read_json(path: Path, default: Any) -> Any:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else default
-
-
-def _remove_folder(folder: Path) -> None:
-    if folder.exists():
-        shutil.rmtree(folder)

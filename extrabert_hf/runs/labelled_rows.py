@@ -11,12 +11,13 @@ import numpy as np
 from datasets import Dataset
 
 from extrabert_hf.data.loading import LoadedData, load_split
-from extrabert_hf.errors import InputError, need_folder, need_place_for_file
+from extrabert_hf.errors import InputError
 from extrabert_hf.evaluation.scores import summarize
+from extrabert_hf.files import atomic_folder, own_file, write_json
+from extrabert_hf.folder_lock import hold_folder
 from extrabert_hf.inference.calibration import CalibrationReport, calibrate_model
 from extrabert_hf.inference.predictor import Predictor, model_names
 from extrabert_hf.pretrained.loading import load_model
-from extrabert_hf.runs.atomic_files import write_json
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.train_rows import copy_train_rows, find_overlap, rows_set_aside
 from extrabert_hf.tasks import TaskSpec
@@ -91,7 +92,7 @@ def evaluate_saved(
     *,
     task: str | None = None,
     adjust_task: Callable[[TaskSpec], TaskSpec],
-    output: str | None = None,
+    output: Path | None = None,
 ) -> str:
     """
     Scores a saved model or an ensemble on labelled rows.
@@ -105,24 +106,23 @@ def evaluate_saved(
             The task of a multitask model.
         adjust_task (`Callable`):
             Changes the task, such as its column names, before the rows are read.
-        output (`str`, *optional*):
+        output (`Path`, *optional*):
             JSON file to write the scores to, with the number of `train_rows` of each model among the rows, `null` if
             unknown.
 
     Returns:
         `str`: first, for each model, how many of the rows are its train rows; then the scores.
     """
-    if output is not None:
-        need_place_for_file("output", Path(output))
-    predictor, names = Predictor.load(models, task, progress=True), model_names(models)
-    spec = adjust_task(predictor.task)
-    title, dataset, loaded = rows.load(names[0], spec)
-    overlaps = [find_overlap(name, spec, dataset) for name in names]
-    predictions = predictor.predict(dataset)
-    scores = predictions.score(train_labels=predictions.labels)
-    if output is not None:
-        train_rows = [None if overlap.in_train is None else overlap.count for overlap in overlaps]
-        write_json(Path(output), asdict(scores) | {"train_rows": train_rows})
+    with own_file("output", output):
+        predictor, names = Predictor.load(models, task, progress=True), model_names(models)
+        spec = adjust_task(predictor.task)
+        title, dataset, loaded = rows.load(names[0], spec)
+        overlaps = [find_overlap(name, spec, dataset) for name in names]
+        predictions = predictor.predict(dataset)
+        scores = predictions.score(train_labels=predictions.labels)
+        if output is not None:
+            train_rows = [None if overlap.in_train is None else overlap.count for overlap in overlaps]
+            write_json(output, asdict(scores) | {"train_rows": train_rows})
     majority = f"(majority: the {'mean' if spec.is_regression else 'most frequent'} label of these rows)"
     return "\n".join([*map(str, overlaps), *loaded.notices, summarize(title, scores, spec), majority])
 
@@ -160,19 +160,19 @@ def calibrate_saved(
         raise InputError(f"`output_dir` must be another folder than the model's, got {output_dir}.")
     if rows.split == "train" and not allow_train_rows:
         raise InputError("`split` must be 'dev' or 'test' to calibrate, got 'train' without --allow_train_rows true.")
-    need_folder("output_dir", output_dir)
-    trained = load_model(model, task)
-    spec = adjust_task(trained.task)
-    _, dataset, loaded = rows.load(model, spec)
-    for notice in loaded.notices:
-        logger.info(notice)
-    if not allow_train_rows:
-        dataset = _without_train_rows(model, spec, dataset)
-    report = calibrate_model(trained, dataset, progress=True)
-    trained.save_pretrained(output_dir)
-    copy_train_rows([model], RunFolder(output_dir))
-    write_json(output_dir / "calibration.json", asdict(report))
-    return report
+    with hold_folder("output_dir", output_dir), atomic_folder(output_dir) as folder:
+        trained = load_model(model, task)
+        spec = adjust_task(trained.task)
+        _, dataset, loaded = rows.load(model, spec)
+        for notice in loaded.notices:
+            logger.info(notice)
+        if not allow_train_rows:
+            dataset = _without_train_rows(model, spec, dataset)
+        report = calibrate_model(trained, dataset, progress=True)
+        trained.save_pretrained(folder)
+        copy_train_rows([model], RunFolder(folder))
+        write_json(folder / "calibration.json", asdict(report))
+        return report
 
 
 def _without_train_rows(model: str, task: TaskSpec, rows: Dataset) -> Dataset:

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from extrabert_hf.evaluation.scores import SplitScores
+from extrabert_hf.files import recorded, remove_own
 from extrabert_hf.inference.explanation import EXPLAINED
 from extrabert_hf.inference.predictor import Predictions
 from extrabert_hf.runs.atomic_files import write_figure, write_text
@@ -124,13 +125,18 @@ def write_report(
         title (`str`):
             Title of the page.
     """
+    with recorded(path.parent):
+        _write_report(path, runs, comparison, title)
+
+
+def _write_report(path: Path, runs: Sequence[ReportedRun], comparison: Sequence[Comparison], title: str) -> None:
     environment = Environment(
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=True, finalize=page_text
     )
     template = files("extrabert_hf.runs").joinpath("page.html.jinja").read_text(encoding="utf-8")
     folder = path.with_name(f"{path.stem}_figures")
     for earlier in [*folder.glob("*.png"), *folder.glob("*.svg")]:
-        earlier.unlink()
+        remove_own(earlier)
     names = list(dict.fromkeys(name for run in runs for name in run.tasks))
     compared = {line.task for line in comparison}
     page = environment.from_string(template).render(

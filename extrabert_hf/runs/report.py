@@ -2,20 +2,23 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 from datasets import Dataset
 
 from extrabert_hf.data.loading import load_task_data
-from extrabert_hf.errors import InputError
+from extrabert_hf.errors import InputError, need_place_for_file
 from extrabert_hf.evaluation.scores import baseline_warning
+from extrabert_hf.files import check_own
 from extrabert_hf.inference.explanation import explain_worst_rows
 from extrabert_hf.inference.predictor import Predictor
 from extrabert_hf.pretrained.loading import load_whole_model, models_by_task
 from extrabert_hf.runs.comparison import compare_all, read_sides, split_sides
 from extrabert_hf.runs.error_table import ReportedPredictions
 from extrabert_hf.runs.folder import RunFolder
+from extrabert_hf.runs.ownership import hold_run
 from extrabert_hf.runs.page import ReportedRun, TaskData, write_report
 from extrabert_hf.runs.records import DataRecord
 from extrabert_hf.runs.run_metrics import RunMetrics, TaskMetrics
@@ -62,14 +65,17 @@ def report_finished(words: Sequence[str], output: str | Path | None = None) -> P
     if len(words) > 1 and output is None:
         raise InputError("`output` must name the page of several runs, got none.")
     folders = {name: _one_folder(name, paths) for name, paths in split_sides(words).items()}
+    path = next(iter(folders.values())).report_file if output is None else Path(output)
+    if output is not None:
+        need_place_for_file("output", path)
+        check_own("output", path)
     sides = read_sides(words)
     scored = {name: {task: results.runs[0] for task, results in side.items()} for name, side in sides.items()}
     _check_same_rows_of_tasks(scored)
     comparison = compare_all(sides) if len(words) > 1 else []
     runs = [_finished(name, folder, scored[name]) for name, folder in folders.items()]
-    path = next(iter(folders.values())).report_file if output is None else Path(output)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_report(path, runs, comparison, title=_title(runs))
+    with nullcontext() if output is not None else hold_run("runs", path.parent):
+        write_report(path, runs, comparison, title=_title(runs))
     return path
 
 

@@ -3,12 +3,17 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
+from urllib.parse import quote
+
+from sqlalchemy.engine import URL
 
 from extrabert_hf.errors import InputError
 from extrabert_hf.tasks import PAPER_TASKS
 
 TASKS = (*PAPER_TASKS, "multitask")
 PRUNERS = ("median", "hyperband", "none")
+DATABASE = "study.db"
+"""Name of the default storage of a study in the folder of the search."""
 OWN_ARGUMENTS = ("resume_from_checkpoint", "overwrite_output_dir", "push_to_hub")
 """Arguments of a run that the search sets for each trial, so that a user cannot set them."""
 
@@ -84,4 +89,7 @@ class SearchArguments:
     @property
     def storage_url(self) -> str:
         """The URL of the database, for SQLAlchemy."""
-        return self.storage or f"sqlite:///{self.folder.resolve() / 'study.db'}"
+        if self.storage:
+            return self.storage
+        name = f"file:{quote(str(self.folder.resolve() / DATABASE))}"  # SQLite decodes it: a folder may have a "?"
+        return URL.create("sqlite", database=name, query={"uri": "true"}).render_as_string()

@@ -1,6 +1,7 @@
 """The results of a search: a table of the trials, the YAML of the best trial, and a figure."""
 
 import csv
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,13 +14,14 @@ from optuna.trial import FrozenTrial, TrialState
 
 from extrabert_hf.runs.atomic_files import atomic_path, write_figure, write_text
 from extrabert_hf.runs.folder import RunFolder
+from extrabert_hf.runs.ownership import hold_run
 from extrabert_hf.search.arguments import SearchArguments
 from extrabert_hf.search.space import SearchSpace, flags_of
 from extrabert_hf.search.study import PLAN, error_of, finished_trials
 from extrabert_hf.search.trial import parse_trial
 from extrabert_hf.training.command_line import yaml_of_flags
 
-TABLE, FIGURE, BEST = "trials.csv", "trials.png", "best.yaml"
+RESULTS = TABLE, FIGURE, BEST = "trials.csv", "trials.png", "best.yaml"
 
 
 def write_results(study: Study, arguments: SearchArguments, flags: Sequence[str], space: SearchSpace) -> list[str]:
@@ -57,9 +59,11 @@ def write_results(study: Study, arguments: SearchArguments, flags: Sequence[str]
     best = pick(complete, key=lambda trial: trial.value, default=None)
     for trial in trials:
         run = RunFolder(arguments.folder_of_trial(trial.user_attrs[PLAN]))
-        run.remove_checkpoints()
-        if trial is not best:
-            run.remove_weights()
+        if run.path.is_dir():  # otherwise the trial ran on another machine
+            with hold_run("output_dir", run.path):
+                run.remove_checkpoints()
+                if trial is not best:
+                    run.remove_weights()
     if best is None:
         return lines
     words = [*flags, *flags_of(space.fixed | best.params)]
@@ -76,9 +80,8 @@ def write_results(study: Study, arguments: SearchArguments, flags: Sequence[str]
     lines.append(
         f"best: trial {plan}, {best.value:.4f}{_interval(RunFolder(arguments.folder_of_trial(plan)))}, {values}"
     )
-    command = f"python recipes/{_recipe(arguments.task)} --config {folder / BEST}"
-    again = f"{command} --seed 43 --output_dir {folder / 'seed-43'}"
-    lines.append(f"again, with another seed: {again}")
+    command = ["python", f"recipes/{_recipe(arguments.task)}", "--config", str(folder / BEST), "--seed", "43"]
+    lines.append(f"again, with another seed: {shlex.join([*command, '--output_dir', str(folder / 'seed-43')])}")
     return lines
 
 

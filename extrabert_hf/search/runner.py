@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,8 +15,10 @@ from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from extrabert_hf.errors import InputError
-from extrabert_hf.search.arguments import OWN_ARGUMENTS, SearchArguments
-from extrabert_hf.search.results import write_results
+from extrabert_hf.files import check_own, is_own, record, recorded
+from extrabert_hf.folder_lock import hold_folder
+from extrabert_hf.search.arguments import DATABASE, OWN_ARGUMENTS, SearchArguments
+from extrabert_hf.search.results import RESULTS, write_results
 from extrabert_hf.search.space import SearchSpace, flags_of, read_space
 from extrabert_hf.search.study import (
     PROCESS,
@@ -41,6 +44,8 @@ SEARCHED, BF16 = "searched", "bf16"
 """Attributes of a study: the search that it was created for, and whether all trials train in bfloat16."""
 PAUSE = 1.0
 """Seconds between two reads of the study."""
+PATIENCE = 20.0
+"""Seconds that the trials get to end after a search was interrupted."""
 
 
 def run_search(arguments: SearchArguments, flags: Sequence[str], argv: Sequence[str]) -> list[str]:
@@ -62,9 +67,26 @@ def run_search(arguments: SearchArguments, flags: Sequence[str], argv: Sequence[
         [`InputError`]: for an invalid space or flag, a study of another search, or a trial that fails before any trial
         has a score.
     """
+    is_shared = arguments.storage is not None  # searches on several machines may share the folder, too
+    with recorded(arguments.folder) if is_shared else hold_folder("output_dir", arguments.folder):
+        check_results(arguments.folder)
+        return _run_search(arguments, flags, argv)
+
+
+def check_results(folder: Path) -> None:
+    """Raises [`InputError`] for a file of the user that the results of a search would replace."""
+    if (folder / DATABASE).exists() and not is_own(folder / DATABASE):  # a study of a version without a manifest
+        record(folder, [DATABASE, *(name for name in RESULTS if (folder / name).exists())])
+    for name in RESULTS:
+        check_own("output_dir", folder / name)
+
+
+def _run_search(arguments: SearchArguments, flags: Sequence[str], argv: Sequence[str]) -> list[str]:
     space = read_space(arguments.space)
     training = check_flags(arguments, flags, space)
     study = open_study(arguments, maximize=bool(training.greater_is_better))
+    if arguments.storage is None:
+        record(arguments.folder, [DATABASE])
     check_same_search(study, arguments, flags, space)
     if BF16 not in study.user_attrs:  # decided once: all trials of the study train in one precision
         bf16, reason = choose_precision(training)
@@ -95,8 +117,7 @@ def run_search(arguments: SearchArguments, flags: Sequence[str], argv: Sequence[
             start_where_needed(workers, list(plans), argv)
             time.sleep(PAUSE)
     finally:
-        for process in filter(None, workers):
-            process.terminate()
+        end_processes([process for process in workers if process is not None])
 
 
 def count_trials(study: Study, arguments: SearchArguments, space: SearchSpace) -> int:
@@ -129,7 +150,22 @@ def start_trial(argv: Sequence[str], slot: int, workers: int) -> subprocess.Pope
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", all_gpus).split(",")
     if len(visible) > 1:
         environment["CUDA_VISIBLE_DEVICES"] = visible[slot % len(visible)]
-    return subprocess.Popen([sys.executable, "-m", "extrabert_hf.search.trial", *argv], env=environment)
+    # in a session of its own: Ctrl-C reaches the search alone, which ends its trials
+    words = [sys.executable, "-m", "extrabert_hf.search.trial", *argv]
+    return subprocess.Popen(words, env=environment, start_new_session=True)
+
+
+def end_processes(processes: Sequence[subprocess.Popen]) -> None:
+    """Ends processes and waits for them; kills those that have not ended after [`PATIENCE`] seconds."""
+    for process in processes:
+        process.terminate()
+    deadline = time.monotonic() + PATIENCE
+    for process in processes:
+        try:
+            process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def check_flags(arguments: SearchArguments, flags: Sequence[str], space: SearchSpace) -> ExtraBertTrainingArguments:

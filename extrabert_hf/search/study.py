@@ -12,8 +12,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from extrabert_hf.errors import InputError, need_folder, one_line
 from extrabert_hf.search.arguments import SearchArguments
 
-PLAN, ERROR, PROCESS, DOUBLE = "plan", "error", "process", "double"
-"""Attributes of a trial: its plan, its error, its process id, and whether another trial took the same plan first."""
+PLAN, ERROR, PROCESS, DOUBLE, INTERRUPTED = "plan", "error", "process", "double", "interrupted"
+"""Attributes of a trial: its plan, its error, its process id, whether another trial took the same plan first, and
+whether the user interrupted it."""
 
 TRIES = 3
 """Number of trials of a plan that may be killed before the plan counts as failed."""
@@ -115,7 +116,8 @@ def state_of(trials: list[FrozenTrial]) -> Plan:
     for state, plan in ((TrialState.RUNNING, Plan.RUNNING), (TrialState.WAITING, Plan.WAITING)):
         if any(trial.state == state for trial in trials):
             return plan
-    return Plan.DONE if ERROR in trials[-1].user_attrs or len(trials) >= TRIES else Plan.LOST
+    killed = [trial for trial in trials if INTERRUPTED not in trial.user_attrs]
+    return Plan.DONE if ERROR in trials[-1].user_attrs or len(killed) >= TRIES else Plan.LOST
 
 
 def finished_trials(study: Study) -> list[FrozenTrial]:

@@ -15,9 +15,20 @@ from transformers import TrainerCallback
 from extrabert_hf.console import recipe_console
 from extrabert_hf.errors import InputError, one_line
 from extrabert_hf.runs.folder import RunFolder
+from extrabert_hf.runs.ownership import hold_run
 from extrabert_hf.search.arguments import SearchArguments
 from extrabert_hf.search.space import SearchSpace, flags_of, read_space
-from extrabert_hf.search.study import DOUBLE, ERROR, PLAN, PROCESS, Plan, open_study, state_of, trials_of_plans
+from extrabert_hf.search.study import (
+    DOUBLE,
+    ERROR,
+    INTERRUPTED,
+    PLAN,
+    PROCESS,
+    Plan,
+    open_study,
+    state_of,
+    trials_of_plans,
+)
 from extrabert_hf.training.command_line import Run, parse_multitask_run, parse_run, yaml_of_flags
 from extrabert_hf.training.finetune import finetune
 from extrabert_hf.training.recipe_parser import RecipeParser
@@ -65,6 +76,9 @@ def run_next_trial(arguments: SearchArguments, flags: Sequence[str], space: Sear
             return train(arguments, words, trial, arguments.folder_of_trial(plan))
         except optuna.TrialPruned:
             raise
+        except KeyboardInterrupt:
+            trial.set_user_attr(INTERRUPTED, True)
+            raise
         except Exception as error:
             trial.set_user_attr(ERROR, one_line(error))  # the trial has ended: it is not restarted
             raise
@@ -84,9 +98,10 @@ def train(arguments: SearchArguments, flags: Sequence[str], trial: Trial, folder
     resumes = run_folder.read_words() == words and run_folder.last_checkpoint is not None
     start = "--resume_from_checkpoint=last" if resumes else "--overwrite_output_dir=true"
     run = parse_trial(arguments, [*flags, "--output_dir", str(folder), "--predict_test=false", start])
-    run_folder.write_words(words)
     scores = ScoresOfTrial(trial, f"eval_{run.training.metric_for_best_model}")
-    finetune(run, callbacks=[scores])
+    with hold_run("output_dir", folder):
+        run_folder.write_words(words)
+        finetune(run, callbacks=[scores])
     if not scores.found:
         raise InputError(
             "the run ended before the first evaluation: `eval_steps` must be at most the number of steps."
@@ -129,6 +144,6 @@ class ScoresOfTrial(TrainerCallback):
 
 
 if __name__ == "__main__":
-    with recipe_console():
+    with recipe_console(is_child=True):
         search_arguments, run_flags = parse_search(sys.argv[1:])
         run_next_trial(search_arguments, run_flags, read_space(search_arguments.space))

@@ -10,13 +10,14 @@ import torch
 from transformers import AutoTokenizer
 
 from extrabert_hf.errors import InputError
+from extrabert_hf.files import atomic_folder
 from extrabert_hf.models import ExtraBertConfig, ExtraBertForMultiTask
 from extrabert_hf.models.adapter_files_extrabert import AdapterFiles
 from extrabert_hf.models.configuration_extrabert import TASK_FIELDS
 from extrabert_hf.pretrained.adapters import ONE_TASK, read_adapter, saved_model_class
 from extrabert_hf.pretrained.names import resolve_model_name
-from extrabert_hf.runs.atomic_files import atomic_path
 from extrabert_hf.runs.folder import RunFolder
+from extrabert_hf.runs.ownership import check_room, hold_run
 from extrabert_hf.runs.run_metrics import RunMetrics, TaskMetrics
 from extrabert_hf.runs.train_rows import copy_train_rows
 
@@ -143,15 +144,19 @@ def compose_runs(folders: Sequence[str | Path], output_dir: str | Path) -> str:
         raise InputError(f"`output_dir` must be a folder without a model, got {output_dir}.")
     if len(runs) < 2:
         raise InputError(f"`folders` must hold two runs or more, got {len(runs)}.")
-    model = compose_adapters({task: run.path for task, run in runs.items()})
-    model.save_pretrained(output.path)
-    first.save_pretrained(output.path)
-    for task, run in runs.items():
-        for table in run.scored_files(task):
-            with atomic_path(output.scored / table.name) as path:
-                shutil.copy(table, path)
-    copy_train_rows([run.path for run in runs.values()], output)
-    output.write_metrics(joined_metrics(metrics))
+    with hold_run("output_dir", output.path):
+        check_room("output_dir", output.path)
+        model = compose_adapters({task: run.path for task, run in runs.items()})
+        with atomic_folder(output.path) as folder:
+            model.save_pretrained(folder)
+            first.save_pretrained(folder)
+            staged = RunFolder(folder)
+            staged.scored.mkdir()
+            for task, run in runs.items():
+                for table in run.scored_files(task):
+                    shutil.copyfile(table, staged.scored / table.name)
+            copy_train_rows([run.path for run in runs.values()], staged)
+            staged.write_metrics(joined_metrics(metrics))
     sizes = {task: run.weights_file.stat().st_size for task, run in runs.items()}
     joined = output.weights_file.stat().st_size
     lines = [f"| {task}, separate model | {size / 1e6:.1f} |" for task, size in sizes.items()]

@@ -12,11 +12,12 @@ from transformers import AutoModel, PreTrainedTokenizerBase
 
 from extrabert_hf.data.loading import load_split
 from extrabert_hf.errors import InputError, refuse_file
+from extrabert_hf.files import atomic_folder, write_json
+from extrabert_hf.folder_lock import hold_folder
 from extrabert_hf.machine import describe_machine
 from extrabert_hf.models import ExtraBertForMultiTask, ExtraBertPreTrainedModel
 from extrabert_hf.pretrained.loading import load_model, load_whole_model, models_by_task
 from extrabert_hf.pretrained.names import resolve_model_name
-from extrabert_hf.runs.atomic_files import write_json
 from extrabert_hf.sharing.onnx_export import export_onnx, open_session, quantize_onnx
 from extrabert_hf.sharing.parity import (
     Variant,
@@ -115,25 +116,26 @@ def run_export(
     rows = {}
     if arguments.data:
         rows = {task_name: _rows(adjust_task(trained.task), arguments) for task_name, trained in by_task.items()}
-    variants = EXPORTERS[arguments.format](model, tokenizer, folder, arguments)
-    if not rows:
-        logger.info("parity was not measured on data: --data names labelled rows to measure it on")
-        return None
-    entries = []
-    for task_name, trained in by_task.items():
-        logger.info("comparing on %s rows of %s, one thread", f"{len(rows[task_name]):,}", task_name)
-        before = pytorch_variant("PyTorch", trained)
-        entries += measure_parity(trained.task, rows[task_name], before, variants(task_name))
-    report = {
-        "model": name,
-        "data": arguments.data,
-        "split": arguments.split,
-        "variants": [asdict(entry) for entry in entries],
-        "machine": describe_machine() | {"threads": 1},
-    }
-    write_json(folder / PARITY_FILE, report)
-    logger.info("report in %s", folder / PARITY_FILE)
-    return parity_table(entries, {task_name: trained.task.metric for task_name, trained in by_task.items()})
+    with hold_folder("output", folder):
+        variants = EXPORTERS[arguments.format](model, tokenizer, folder, arguments)
+        if not rows:
+            logger.info("parity was not measured on data: --data names labelled rows to measure it on")
+            return None
+        entries = []
+        for task_name, trained in by_task.items():
+            logger.info("comparing on %s rows of %s, one thread", f"{len(rows[task_name]):,}", task_name)
+            before = pytorch_variant("PyTorch", trained)
+            entries += measure_parity(trained.task, rows[task_name], before, variants(task_name))
+        report = {
+            "model": name,
+            "data": arguments.data,
+            "split": arguments.split,
+            "variants": [asdict(entry) for entry in entries],
+            "machine": describe_machine() | {"threads": 1},
+        }
+        write_json(folder / PARITY_FILE, report)
+        logger.info("report in %s", folder / PARITY_FILE)
+        return parity_table(entries, {task_name: trained.task.metric for task_name, trained in by_task.items()})
 
 
 Variants = Callable[[str], list[Variant]]
@@ -143,9 +145,11 @@ Variants = Callable[[str], list[Variant]]
 def _onnx(
     model: ExtraBertPreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, arguments: ExportArguments
 ) -> Variants:
-    files = {"onnx fp32": export_onnx(model, tokenizer, folder)}
-    if arguments.int8:
-        files["onnx int8"] = quantize_onnx(files["onnx fp32"])
+    with atomic_folder(folder) as temporary:
+        files = {"onnx fp32": export_onnx(model, tokenizer, temporary)}
+        if arguments.int8:
+            files["onnx int8"] = quantize_onnx(files["onnx fp32"])
+    files = {kind: folder / path.name for kind, path in files.items()}
     for path in files.values():
         logger.info("wrote %s, %.1f MB", path, path.stat().st_size / 1e6)
     has_several = isinstance(model, ExtraBertForMultiTask)
@@ -160,7 +164,8 @@ def _onnx(
 def _sentence_transformers(
     model: ExtraBertPreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, arguments: ExportArguments
 ) -> Variants:
-    needs_code = export_sentence_transformers(model, tokenizer, folder)
+    with atomic_folder(folder) as temporary:
+        needs_code = export_sentence_transformers(model, tokenizer, temporary)
     more = ", trust_remote_code=True" if needs_code else ""
     logger.info("wrote %s: SentenceTransformer(%r%s) loads it", folder, str(folder), more)
     size = sum(path.stat().st_size for path in folder.rglob("*.safetensors"))
@@ -176,8 +181,9 @@ def _safetensors(
     model: ExtraBertPreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, arguments: ExportArguments
 ) -> Variants:
     model.config.backbone_config.name_or_path = ""  # the path of a local folder must not be published
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    with atomic_folder(folder) as temporary:
+        model.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
     loaded = AutoModel.from_pretrained(folder, dtype=torch.float32)
     weights, saved = model.state_dict(), loaded.state_dict()
     if weights.keys() != saved.keys() or not all(torch.equal(weight, saved[key]) for key, weight in weights.items()):

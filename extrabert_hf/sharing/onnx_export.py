@@ -128,10 +128,10 @@ def export_onnx(model: ExtraBertPreTrainedModel, tokenizer: PreTrainedTokenizerB
     difference = largest_difference(graph, folder / MODEL_FILE)
     if not difference <= TOLERANCE:
         raise InputError(
-            f"{folder / MODEL_FILE} must give PyTorch's logits to {TOLERANCE}, it differs by {difference:.2g} on "
+            f"{MODEL_FILE} must give PyTorch's logits to {TOLERANCE}, it differs by {difference:.2g} on "
             "random sentences: this encoder can't be exported with these versions of torch and onnxscript."
         )
-    logger.info("%s agrees with PyTorch on random sentences to %.1e", folder / MODEL_FILE, difference)
+    logger.info("%s agrees with PyTorch on random sentences to %.1e", MODEL_FILE, difference)
     return folder / MODEL_FILE
 
 

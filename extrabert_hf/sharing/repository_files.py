@@ -10,9 +10,10 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
 from extrabert_hf.errors import InputError, one_line
+from extrabert_hf.files import record, write_text
 from extrabert_hf.models.adapter_files_extrabert import CONFIG_FILE, WEIGHTS_FILE
-from extrabert_hf.runs.atomic_files import write_text
 from extrabert_hf.runs.folder import RunFolder
+from extrabert_hf.runs.ownership import hold_run
 from extrabert_hf.sharing.model_card import MARK, HubArguments, render_card
 from extrabert_hf.sharing.shared_run import SharedRun
 
@@ -92,10 +93,17 @@ def described(run: SharedRun, repo_id: str, sharing: HubArguments, adapter_of: s
     Returns:
         `dict[str, Path | bytes]`: the card, the figures and the metrics by the path in the repository.
     """
+    with hold_run("folder", run.path):
+        return _described(run, repo_id, sharing, adapter_of)
+
+
+def _described(run: SharedRun, repo_id: str, sharing: HubArguments, adapter_of: str | None) -> dict[str, Path | bytes]:
+    card = run.folder.card_file
+    if card.is_file() and MARK in card.read_text(encoding="utf-8"):
+        record(run.path, [card.name])  # rendered by a version without a manifest
     figures = run.draw_figures()
     if not run.tasks:
         logger.warning("%s has no %s: the card has no scores", run.path, RunFolder.METRICS)
-    card = run.folder.card_file
     if card.is_file() and MARK not in card.read_text(encoding="utf-8"):
         logger.info("%s was written by hand and is pushed unchanged", card)
     else:

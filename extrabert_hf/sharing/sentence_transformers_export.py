@@ -196,10 +196,10 @@ def _check_cosines(
     difference = float((cosines - torch.cosine_similarity(*expected)).abs().max())
     if not difference <= TOLERANCE:
         raise InputError(
-            f"{folder} must give the model's cosines to {TOLERANCE}, it differs by {difference:.2g}: this encoder "
+            f"the export must give the model's cosines to {TOLERANCE}, it differs by {difference:.2g}: this encoder "
             "can't be exported with this version of sentence-transformers."
         )
-    logger.info("%s gives the model's cosines to %.1e", folder, difference)
+    logger.info("the export gives the model's cosines to %.1e", difference)
 
 
 def _write_json(path: Path, content: Any) -> None:

@@ -15,6 +15,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from extrabert_hf.data.multitask import StepSampler
 from extrabert_hf.data.samplers import LengthBucketSampler, TokenBudgetBatchSampler
 from extrabert_hf.errors import InputError
+from extrabert_hf.files import atomic_folder
 from extrabert_hf.pretrained.lora import merge_lora
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.records import BestScore
@@ -58,8 +59,9 @@ class KeepBestPerTask(TrainerCallback):
             if key in metrics and all(metrics[key] > score for score in earlier):
                 run = RunFolder(Path(args.output_dir))
                 plain = merge_lora(model) if isinstance(model, PeftModel) else model
-                plain.extract(name).save_pretrained(run.best_of(name))
-                processing_class.save_pretrained(run.best_of(name))
+                with atomic_folder(run.best_of(name)) as folder:
+                    plain.extract(name).save_pretrained(folder)
+                    processing_class.save_pretrained(folder)
                 run.write_best_score(name, BestScore(state.global_step, task.metric, metrics[key]))
 
 

@@ -14,10 +14,12 @@ from transformers import DataCollator, PreTrainedModel, PreTrainedTokenizerBase,
 
 from extrabert_hf.data.collators import DataCollatorForSentences
 from extrabert_hf.data.tokenization import check_length, longest_sentence, tokenize_dataset
-from extrabert_hf.errors import InputError, one_line
+from extrabert_hf.errors import InputError, one_line, refuse_file
+from extrabert_hf.files import atomic_folder
 from extrabert_hf.machine import keep_freed_memory
 from extrabert_hf.pretrained.loading import build_model
 from extrabert_hf.runs.folder import RunFolder
+from extrabert_hf.runs.ownership import check_room, hold_run
 from extrabert_hf.tasks import PAPER_TASKS
 from extrabert_hf.training.checkpoints import check_same_model, find_checkpoint
 from extrabert_hf.training.setup import prepare_process
@@ -163,7 +165,15 @@ def pretrain(arguments: ContrastiveArguments, training: ExtraBertTrainingArgumen
         raise InputError("`eval_strategy` must be 'no' and `push_to_hub` false: a pre-trained encoder has no scores.")
     keep_freed_memory()
     training = prepare_process(training)
+    refuse_file("output_dir", Path(training.output_dir))
+    with hold_run("output_dir", Path(training.output_dir)):
+        return _pretrain(arguments, training)
+
+
+def _pretrain(arguments: ContrastiveArguments, training: ExtraBertTrainingArguments) -> Path:
     checkpoint = find_checkpoint(training)
+    if training.process_index == 0:
+        check_room("output_dir", Path(training.output_dir))
     set_seed(training.seed)
     pairs = list(pairs_of_text(Path(arguments.text), arguments.positives))
     if len(pairs) < 2:
@@ -194,9 +204,10 @@ def pretrain(arguments: ContrastiveArguments, training: ExtraBertTrainingArgumen
     trainer.train(resume_from_checkpoint=checkpoint)
     if trainer.is_world_process_zero():
         model.backbone.set_attn_implementation("sdpa")  # other programs do not have the attention for unpadded batches
-        model.backbone.save_pretrained(folder)
         tokenizer.model_max_length = own_length  # fine-tuning may use longer sentences
-        tokenizer.save_pretrained(folder)
+        with atomic_folder(folder) as temporary:
+            model.backbone.save_pretrained(temporary)
+            tokenizer.save_pretrained(temporary)
     return folder
 
 

@@ -24,17 +24,18 @@ from extrabert_hf.data.multitask import MultiTaskDataset
 from extrabert_hf.data.originals import copy_rows
 from extrabert_hf.data.tokenization import limit_length, tokenize_dataset
 from extrabert_hf.data.validation import write_rejected_rows
-from extrabert_hf.errors import InputError, need_folder
+from extrabert_hf.errors import InputError
 from extrabert_hf.evaluation.metrics import compute_metrics, predictions_from_logits
 from extrabert_hf.evaluation.scores import majority_baseline
+from extrabert_hf.files import atomic_folder, atomic_path
 from extrabert_hf.inference.calibration import MIN_ROWS, CalibrationReport, calibrate_model
 from extrabert_hf.machine import keep_freed_memory
 from extrabert_hf.pretrained.loading import build_model, build_multitask_model, models_by_task
 from extrabert_hf.pretrained.lora import merge_lora, save_adapter, with_lora
 from extrabert_hf.pretrained.names import lasting_model_name
-from extrabert_hf.runs.atomic_files import atomic_path
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.labelled_rows import MOST_LEFT_OUT
+from extrabert_hf.runs.ownership import check_room, hold_run
 from extrabert_hf.runs.run_metrics import RunMetrics
 from extrabert_hf.runs.train_rows import remember_train_rows
 from extrabert_hf.tasks import TaskSpec
@@ -110,7 +111,8 @@ def calibrate_run(
         if not trained.task.is_regression:
             rows = loaded[name].splits["dev"]
             reports[name] = calibrate_model(trained, rows, batch_size=batch_size, progress=progress)
-    model.save_pretrained(run.training.output_dir)
+    with atomic_folder(Path(run.training.output_dir)) as folder:
+        model.save_pretrained(folder)
     return reports
 
 
@@ -133,9 +135,16 @@ def finetune(run: Run, callbacks: Sequence[TrainerCallback] = ()) -> RunMetrics 
         [`InputError`]: for arguments or data that cannot be used.
     """
     keep_freed_memory()
+    with hold_run("output_dir", Path(run.training.output_dir)):
+        return _finetune(run, callbacks)
+
+
+def _finetune(run: Run, callbacks: Sequence[TrainerCallback]) -> RunMetrics | None:
     checkpoint = find_checkpoint(run.training)
     run = replace(run, training=prepare_process(with_saved_precision(run.training, checkpoint)))
     record = check_same_run(run, checkpoint)
+    if run.training.process_index == 0:
+        check_room("output_dir", Path(run.training.output_dir))
     set_seed(run.training.seed)
     loaded = load_rows(run)
     run = run.with_specs({name: rows.task for name, rows in loaded.items()})
@@ -186,7 +195,6 @@ def load_rows(run: Run) -> dict[str, LoadedData]:
             logger.info(notice)
     if run.training.process_index == 0:
         folder = RunFolder(Path(run.training.output_dir))
-        need_folder("output_dir", folder.path)
         rejected = [row for rows in loaded.values() for row in rows.rejected]
         with atomic_path(folder.rejected_rows_file) as path:
             write_rejected_rows(path, rejected)
@@ -212,8 +220,7 @@ def audit_rows(run: Run, tokenizer: PreTrainedTokenizerBase, loaded: dict[str, L
     for report in reports.values():
         for finding in findings(report):
             logger.info(finding)
-    with atomic_path(RunFolder(Path(run.training.output_dir)).audit_file) as path:
-        write_audit(path, reports)
+    write_audit(RunFolder(Path(run.training.output_dir)).audit_file, reports)
 
 
 def make_model(run: Run) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -301,8 +308,10 @@ def save_model(run: Run, trainer: ExtraBertTrainer) -> PreTrainedModel:
     merged = merge_lora(trainer.model)
     if trainer.args.should_save:
         output = RunFolder(Path(trainer.args.output_dir))
-        save_adapter(trainer.model, output.adapter, encoder=lasting_model_name(run.encoder.model_name_or_path))
-        merged.save_pretrained(output.path)
-        for folder in (output.path, output.adapter):
+        with atomic_folder(output.adapter) as folder:
+            save_adapter(trainer.model, folder, encoder=lasting_model_name(run.encoder.model_name_or_path))
+            trainer.processing_class.save_pretrained(folder)
+        with atomic_folder(output.path) as folder:
+            merged.save_pretrained(folder)
             trainer.processing_class.save_pretrained(folder)
     return merged

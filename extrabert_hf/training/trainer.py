@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, ha
 from extrabert_hf.data.collators import EXTRA_COLUMNS
 from extrabert_hf.data.samplers import LengthBucketSampler, TokenBudgetBatchSampler
 from extrabert_hf.errors import InputError
+from extrabert_hf.files import atomic_folder, atomic_path, recorded_folder
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.sharing.hub import claim_repository, hub_errors_in_one_line, push_folder
 from extrabert_hf.sharing.model_card import HubArguments
@@ -178,9 +180,18 @@ class ExtraBertTrainer(Trainer):
         return super().create_scheduler(num_training_steps, optimizer)
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        super()._save(output_dir, state_dict)
-        if isinstance(self.model, PeftModel):  # transformers saves only the adapter
-            self.model.get_base_model().config.save_pretrained(output_dir or self.args.output_dir)
+        target = Path(output_dir or self.args.output_dir)
+        is_checkpoint = target.name.startswith(PREFIX_CHECKPOINT_DIR)  # whole once it has its last file
+        with nullcontext(target) if is_checkpoint else atomic_folder(target) as folder:
+            super()._save(str(folder), state_dict)
+            if isinstance(self.model, PeftModel):  # transformers saves only the adapter
+                self.model.get_base_model().config.save_pretrained(folder)
+
+    def save_state(self) -> None:
+        """Saves the state with the log history, in the first process."""
+        if self.args.should_save:
+            with atomic_path(RunFolder(Path(self.args.output_dir)).trainer_state_file) as path:
+                self.state.save_to_json(str(path))
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
         """Predicts as in the `Trainer`; during training, a model whose weights are not finite is an error before."""
@@ -190,13 +201,14 @@ class ExtraBertTrainer(Trainer):
 
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
         check_finite(self.model, self.state.global_step)
-        super()._save_checkpoint(model, trial)
-        self.accelerator.wait_for_everyone()  # every process has written its files
-        if self.args.should_save:
-            folder = Path(self._get_output_dir(trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-            if self.record is not None:
-                self.record.write(folder)
-            (folder / RunFolder.COMPLETE).touch()
+        folder = Path(self._get_output_dir(trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        with recorded_folder(folder):
+            super()._save_checkpoint(model, trial)
+            self.accelerator.wait_for_everyone()  # every process has written its files
+            if self.args.should_save:
+                if self.record is not None:
+                    self.record.write(folder)
+                (folder / RunFolder.COMPLETE).touch()
 
     def get_train_dataloader(self) -> DataLoader:
         """Returns the `Trainer`'s loader, or one with batches of at most `max_tokens_per_batch` tokens."""

@@ -6,7 +6,9 @@ import pytest
 from extrabert_hf.data.reading import RejectedRow
 from extrabert_hf.data.validation import write_rejected_rows
 from extrabert_hf.errors import InputError
+from extrabert_hf.files import STATE, manifest_names, write_text
 from extrabert_hf.runs.folder import RunFolder
+from extrabert_hf.runs.ownership import LAYOUT, hold_run
 from extrabert_hf.runs.records import BestScore
 from extrabert_hf.runs.scored import write_scored
 from extrabert_hf.tasks import PAPER_TASKS
@@ -54,14 +56,15 @@ def test_checkpoints_are_sorted_by_step_and_removed_alone(tmp_path):
 
 
 def test_weights_are_removed_and_scores_stay(finished):
-    finished.weights_file.touch()
-    finished.adapter.mkdir()
-    finished.write_best_score("para", BestScore(3, "accuracy", 0.5))
+    with hold_run("output_dir", finished.path):
+        for path in (finished.weights_file, finished.adapter / "config.json"):
+            write_text(path, "")
+        finished.write_best_score("para", BestScore(3, "accuracy", 0.5))
     assert json.loads(finished.best_score_file("para").read_text()) == {"step": 3, "accuracy": 0.5}
     assert finished.read_best_score("para") == BestScore(3, "accuracy", 0.5)
     assert finished.read_best_score("sts") is None
     finished.remove_weights()
-    assert sorted(path.name for path in finished.path.iterdir()) == ["metrics.json", "scored"]
+    assert sorted(path.name for path in finished.path.iterdir()) == [STATE, "metrics.json", "scored"]
 
 
 def test_rejected_rows_are_read_as_they_were_written(tmp_path):
@@ -127,7 +130,13 @@ def test_every_name_is_what_a_run_leaves(tiny_encoder, tmp_path):
     assert run.read_metrics() == metrics and len(run.read_conflicts()) == 2
     assert run.read_best_score("sts") == metrics.best_per_task["sts"]
     assert any("loss" in entry or "train_loss" in entry for entry in run.read_history())
-    known = {path.relative_to(run.path).parts[0] for path in left} | {run.adapter.name, "report_figures"}
+    written = {path.relative_to(run.path).as_posix() for path in run.path.rglob("*") if path.is_file()}
+    assert {name for name in written if not name.startswith(STATE)} == manifest_names(run.path)
+    (tmp_path / "any").touch()
+    modes = {path.stat().st_mode for path in run.path.rglob("*") if path.is_file() and STATE not in path.parts}
+    assert modes == {(tmp_path / "any").stat().st_mode}
+    assert [name for name in manifest_names(run.path) if not LAYOUT.fullmatch(name)] == []
+    known = {STATE} | {path.relative_to(run.path).parts[0] for path in left} | {run.adapter.name, "report_figures"}
     others = {path.name for path in run.path.iterdir()} - known
     assert not {name for name in others if not name.endswith(".py") and "token" not in name} - {"training_args.bin"}
     run.clear_results()

@@ -182,7 +182,7 @@ def test_trials_side_by_side_share_the_gpus(given, devices, expected, monkeypatc
     if given is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
     monkeypatch.setattr("torch.cuda.device_count", lambda: devices)
-    monkeypatch.setattr("subprocess.Popen", lambda command, env: env.get("CUDA_VISIBLE_DEVICES"))
+    monkeypatch.setattr("subprocess.Popen", lambda command, env, start_new_session: env.get("CUDA_VISIBLE_DEVICES"))
     assert [start_trial([], slot, len(expected)) for slot in range(len(expected))] == expected
 
 

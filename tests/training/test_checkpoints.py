@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -6,8 +7,10 @@ from safetensors.torch import save_file
 
 from extrabert_hf import ExtraBertConfig, ExtraBertForSentiment
 from extrabert_hf.errors import InputError
+from extrabert_hf.files import STATE, write_text
 from extrabert_hf.pretrained.lora import with_lora
 from extrabert_hf.runs.folder import RunFolder
+from extrabert_hf.runs.ownership import hold_run
 from extrabert_hf.training.checkpoints import check_same_model, find_checkpoint
 from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
 
@@ -68,13 +71,29 @@ def test_a_file_is_no_output_folder(tmp_path):
         found(tmp_path / "file")
 
 
+RESULTS = ("metrics.json", "gradient_conflicts.csv", "predictions/sst-dev.csv", "scored/sst-dev.csv")
+RESULTS += ("adapter/config.json", "best/sst/config.json", "figures/training.png", "checkpoint-3/optimizer.pt")
+OF_THE_USER = ("plan.txt", "notes/a.txt", *(f"{Path(name).parent}/notes.txt" for name in RESULTS if "/" in name))
+
+
 def test_what_is_cleared_are_the_results_of_an_earlier_run_alone(tmp_path):
-    for name in ("checkpoint-3", "predictions", "scored", "adapter", "best", "figures", "notes"):
-        (tmp_path / name).mkdir()
-    for name in ("metrics.json", "gradient_conflicts.csv", "plan.txt"):
-        (tmp_path / name).touch()
+    with hold_run("output_dir", tmp_path):
+        for name in RESULTS:
+            write_text(tmp_path / name, "result")
+    for name in OF_THE_USER:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("mine")
     RunFolder(tmp_path).clear_results()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["notes", "plan.txt"]
+    left = [path for path in tmp_path.rglob("*") if path.is_file() and STATE not in path.parts]
+    assert sorted(path.relative_to(tmp_path).as_posix() for path in left) == sorted(OF_THE_USER)
+
+
+def test_a_folder_of_the_user_is_not_cleared(tmp_path):
+    for name in (*RESULTS, *OF_THE_USER):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("mine")
+    RunFolder(tmp_path).clear_results()
+    assert all((tmp_path / name).read_text() == "mine" for name in (*RESULTS, *OF_THE_USER))
 
 
 def test_a_run_goes_on_only_from_its_own_model(tiny_bert, tmp_path):

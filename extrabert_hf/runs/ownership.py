@@ -1,0 +1,90 @@
+"""Which files in the folder of a run this package wrote: those in the manifest, and those of earlier versions."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from extrabert_hf.errors import InputError
+from extrabert_hf.files import is_own, manifest_names, record
+from extrabert_hf.folder_lock import hold_folder
+from extrabert_hf.runs.folder import CHECKPOINT, RunFolder
+
+MODEL_FILES = (
+    r"(generation_)?config\.json|model(-\d+-of-\d+)?\.safetensors|model\.safetensors\.index\.json|training_args\.bin|"
+    r"adapter_config\.json|adapter_model\.safetensors|\w+_extrabert\.py|tokenizer(_config)?\.json|"
+    r"special_tokens_map\.json|added_tokens\.json|vocab\.(txt|json)|merges\.txt|chat_template\.jinja|"
+    r"(spiece|spm|sentencepiece\.bpe|tokenizer)\.model"
+)
+"""Names of the files of a saved model and its tokenizer."""
+
+CHECKPOINT_FILES = (
+    rf"{MODEL_FILES}|(optimizer|scheduler|scaler)\.pt|rng_state(_\d+)?\.pth|trainer_state\.json|complete|README\.md"
+)
+
+FOLDERS = {
+    r"predictions|scored|splits": r"[^/]+-(train|dev|test)\.csv",
+    r"figures": r"(training|gradient_conflicts|[^/]+-(train|dev|test))\.png",
+    r"report_figures": r"[^/]+\.(png|svg)",
+    r"adapter": MODEL_FILES,
+    r"best/[^/]+": rf"{MODEL_FILES}|best\.json",
+    CHECKPOINT: CHECKPOINT_FILES,
+}
+"""By the name of a folder in a run's folder, the names of the files that a run writes to it."""
+
+RUN_FILES = (
+    rf"{MODEL_FILES}|metrics\.json|report\.html|data_audit\.json|rejected_rows\.jsonl|trainer_state\.json|"
+    r"gradient_conflicts\.csv|train_rows\.safetensors|flags\.json|words\.json"
+)
+LAYOUT = re.compile("|".join([RUN_FILES, *(f"({folder})/({files})" for folder, files in FOLDERS.items())]))
+"""Matches the path, relative to a run's folder, of each file that a run may write."""
+
+
+@contextmanager
+def hold_run(argument: str, folder: Path) -> Iterator[None]:
+    """
+    Locks the folder of a run and records what is written to it, see [`hold_folder`].
+
+    A run of a version without a manifest is recognised by its metrics or its checkpoints. Its files with the names of
+    the layout are recorded.
+    """
+    with hold_folder(argument, folder):
+        run = RunFolder(folder)
+        names = manifest_names(folder)
+        if (RunFolder.METRICS not in names and _has_own_metrics(run)) or any(
+            not any(name.startswith(f"{path.name}/") for name in names)
+            and (path / RunFolder.COMPLETE).is_file()
+            and (path / RunFolder.TRAINER_STATE).is_file()
+            for path in run.checkpoints
+        ):
+            record(folder, layout_files(folder))
+        yield
+
+
+def check_room(argument: str, folder: Path) -> None:
+    """Raises [`InputError`] if a new run would replace or remove a file in the folder that no run has written."""
+    checkpoints = [path for checkpoint in RunFolder(folder).checkpoints for path in checkpoint.rglob("*")]
+    foreign = [path for path in (folder / name for name in layout_files(folder)) if not is_own(path)]
+    foreign += [path for path in checkpoints if path.is_file() and path not in foreign and not is_own(path)]
+    if foreign:
+        more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
+        names = ", ".join(path.relative_to(folder).as_posix() for path in sorted(foreign)[:3])
+        raise InputError(
+            f"`{argument}` {folder} holds {names}{more}, which no run has written and a run would replace: choose "
+            f"another --{argument}, or move the files."
+        )
+
+
+def layout_files(folder: Path) -> list[str]:
+    """Returns the files in a folder that have the name of a file of a run, as relative paths."""
+    folders = [folder, *folder.glob("best/*"), *(path for path in folder.glob("*") if path.name != "best")]
+    paths = [path for each in folders if each.is_dir() for path in each.iterdir() if not path.is_dir()]
+    names = dict.fromkeys(path.relative_to(folder).as_posix() for path in paths)
+    return [name for name in names if LAYOUT.fullmatch(name)]
+
+
+def _has_own_metrics(run: RunFolder) -> bool:
+    try:
+        return run.is_finished and bool(run.read_metrics().tasks)
+    except InputError:
+        return False
