@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from extrabert_hf.errors import InputError, file_system_error
+from extrabert_hf.errors import InputError, escape_controls, file_system_error, without_secrets
 
 ENDING_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 CLOSED_PIPE = 128 + 13
@@ -20,6 +20,13 @@ CLOSED_PIPE = 128 + 13
 
 class Interrupted(KeyboardInterrupt):
     """A signal of [`ENDING_SIGNALS`]. Libraries end their work as after Ctrl-C."""
+
+
+class _MessageFormatter(logging.Formatter):
+    """Shows a message without secrets and without characters that control the terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return escape_controls(without_secrets(super().format(record)))
 
 
 @contextmanager
@@ -37,7 +44,7 @@ def recipe_console(*, is_child: bool = False) -> Iterator[None]:
     """
     is_first = os.environ.get("LOCAL_RANK", "0") == "0"
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(_MessageFormatter("%(message)s"))
     package = logging.getLogger("extrabert_hf")
     level_before = package.level
     package.addHandler(handler)

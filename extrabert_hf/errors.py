@@ -4,13 +4,59 @@ import errno
 import importlib.util
 import os
 import re
+import unicodedata
 from pathlib import Path
 
 from huggingface_hub.errors import StrictDataclassError
 
+LONGEST_MESSAGE = 1500
+"""Number of characters of the longest message. A longer message loses its middle, which is a value."""
+
+SECRETS = re.compile(r"(?<=://)[^/\s@]*:[^/\s@]*(?=@)|\bhf_[A-Za-z0-9]{20,}")
+"""User and password in a URL, and a token of the Hub."""
+
+CONTROL = ("Cc", "Cf", "Cs", "Zl", "Zp")
+"""Unicode categories of characters that a terminal does not show as they are."""
+
 
 class InputError(ValueError):
-    """Input of a user that cannot be used. The message names the argument, the allowed form, and the value."""
+    r"""
+    Input of a user that cannot be used. The message names the argument, the allowed form, and the value.
+
+    The message is one line of at most [`LONGEST_MESSAGE`] characters that a terminal can show, without secrets.
+
+    Example:
+        >>> InputError("`data` must be a file,\ngot https://me:secret@host/a.csv.")
+        InputError('`data` must be a file, got https://...@host/a.csv.')
+    """
+
+    def __init__(self, message: object = "") -> None:
+        text = without_secrets(str(message))
+        if len(text) > LONGEST_MESSAGE:  # the start names the argument, the end says what to do
+            text = f"{text[: LONGEST_MESSAGE - 505]} ... {text[-500:]}"
+        super().__init__(escape_controls(" ".join(re.split(r"[\r\n\t]+", text))))
+
+
+def without_secrets(text: str) -> str:
+    """Replaces tokens of the Hub, and the user and the password in a URL, by dots."""
+    for variable in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        if token := os.environ.get(variable):
+            text = text.replace(token, "...")
+    return SECRETS.sub("...", text)
+
+
+def escape_controls(text: str) -> str:
+    r"""
+    Escapes the characters that control a terminal or the direction of text; line breaks and tabs stay.
+
+    Example:
+        >>> escape_controls("red: \x1b[31m") == r"red: \x1b[31m"
+        True
+    """
+    if text.isprintable():
+        return text
+    shown = (char in "\n\t" or unicodedata.category(char) not in CONTROL for char in text)
+    return "".join(char if is_shown else ascii(char)[1:-1] for char, is_shown in zip(text, shown, strict=True))
 
 
 def one_line(error: BaseException) -> str:

@@ -22,7 +22,7 @@ from extrabert_hf.training.recipe_parser import RecipeParser
 
 if __name__ == "__main__":
     with recipe_console():
-        parser = RecipeParser([TaskArguments, DataArguments], description=__doc__)
+        parser = RecipeParser([TaskArguments, DataArguments], description=__doc__, loads_models=True)
         parser.add_argument("--like", choices=[*PAPER_TASKS], help="task of the paper with rows of the same form")
         parser.add_argument("--tokenizer", help="model whose tokenizer counts truncated sentences, such as minilm")
         parser.add_argument("--json", type=Path, help="file to write the audit to")
@@ -30,9 +30,8 @@ if __name__ == "__main__":
         names = [arguments.like] if arguments.like else paper_tasks_in(data.data or "")
         if not names:
             raise InputError(f"`data` must be 'sample' or a CS224N folder, or needs `like`, got {data.data!r}.")
-        tokenizer = None
-        if arguments.tokenizer:
-            tokenizer = load_tokenizer(arguments.tokenizer, data.max_length or DEFAULT_MAX_LENGTH)
+        length = data.max_length or DEFAULT_MAX_LENGTH
+        tokenizer = load_tokenizer(arguments.tokenizer, length) if arguments.tokenizer else None
         loaded = [data.load(task.apply_to(PAPER_TASKS[name]), seed=42) for name in names]
         audits = [audit(rows, rows.task, tokenizer, majority_baseline=majority_baseline) for rows in loaded]
         print(*map(audit_page, audits), sep="\n\n", end="\n\n")

@@ -4,12 +4,15 @@ import copy
 import inspect
 import logging
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
+from transformers.dynamic_module_utils import custom_object_save
+from transformers.utils import TRANSFORMERS_DYNAMIC_MODULE_NAME
 
 from .adapter_files_extrabert import HUB_ARGUMENTS, AdapterFiles
 from .configuration_extrabert import ExtraBertConfig
@@ -171,6 +174,7 @@ class ExtraBertPreTrainedModel(ForwardPass, PreTrainedModel):
         *,
         dtype: torch.dtype | str | None = None,
         attn_implementation: str | None = None,
+        trust_remote_code: bool = False,
         **config_fields: Any,
     ) -> "ExtraBertPreTrainedModel":
         """
@@ -183,6 +187,8 @@ class ExtraBertPreTrainedModel(ForwardPass, PreTrainedModel):
                 dtype of all weights; `None` is float32.
             attn_implementation (`str`, *optional*):
                 `"eager"`, `"sdpa"`, `"flash_attention_2"`, ... as in transformers.
+            trust_remote_code (`bool`, defaults to `False`):
+                Whether to run code of the encoder's files, as in transformers.
             config_fields:
                 Fields of [`ExtraBertConfig`], such as `pooling="mean"`.
 
@@ -194,6 +200,7 @@ class ExtraBertPreTrainedModel(ForwardPass, PreTrainedModel):
             pretrained_model_name_or_path,
             dtype=dtype or torch.float32,
             attn_implementation=attn_implementation,
+            trust_remote_code=trust_remote_code,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # they raise below, with their shapes
         )
@@ -206,6 +213,8 @@ class ExtraBertPreTrainedModel(ForwardPass, PreTrainedModel):
                 f"{pretrained_model_name_or_path!r} must hold every weight of its encoder, "
                 f"{len(missing_encoder)} are missing, the first {missing_encoder[0]!r}."
             )
+        if _is_own_code(backbone) and not _is_own_code(backbone.config):
+            raise ValueError("the encoder's code must have a config class of its own, named in `auto_map`.")
         config = ExtraBertConfig(backbone_config=backbone.config, **config_fields)
         if missing and "pooler" in config.poolings:
             logger.warning("%s has no pooler weights: the pooler is newly initialized.", pretrained_model_name_or_path)
@@ -215,6 +224,12 @@ class ExtraBertPreTrainedModel(ForwardPass, PreTrainedModel):
         enable_unpadding(backbone)
         model._set_encoder(backbone)
         return model.eval()
+
+    def save_pretrained(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> None:
+        """As in transformers. Also copies the code of an encoder that was loaded with `trust_remote_code=True`."""
+        super().save_pretrained(save_directory, *args, **kwargs)
+        if _is_own_code(self.backbone):
+            custom_object_save(self.backbone, save_directory)
 
     def _set_encoder(self, backbone: PreTrainedModel) -> None:
         self.backbone = backbone
@@ -255,6 +270,11 @@ class ExtraBertPreTrainedModel(ForwardPass, PreTrainedModel):
             init.zeros_(module.query)
             if module.weight is not None:
                 init.eye_(module.weight)
+
+
+def _is_own_code(loaded: PreTrainedModel | PreTrainedConfig) -> bool:
+    """Whether the class is from a repository's code, which `trust_remote_code=True` runs."""
+    return type(loaded).__module__.startswith(f"{TRANSFORMERS_DYNAMIC_MODULE_NAME}.")
 
 
 def _check_shapes_of_weights(mismatched: Iterable[tuple[str, Any, Any]], source: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
 
 from extrabert_hf.errors import InputError, one_line
 from extrabert_hf.models import (
@@ -22,6 +22,12 @@ from extrabert_hf.pretrained.adapters import holds_adapter, load_adapter, saved_
 from extrabert_hf.pretrained.encoder_checks import check_config, prepare_tokenizer, probe_encoder
 from extrabert_hf.pretrained.model_files import damaged_file
 from extrabert_hf.pretrained.names import resolve_model_name
+from extrabert_hf.pretrained.remote_code import (
+    check_code,
+    is_code_trusted,
+    pickles_in_one_line,
+    saved_config_with_code,
+)
 from extrabert_hf.tasks import COLUMN_FIELDS, PAPER_TASKS, TaskSpec
 
 logger = logging.getLogger(__name__)
@@ -81,7 +87,7 @@ def build_model(
     """
     path = resolve_model_name(name)
     model_class = MODEL_FOR_HEAD[task.head]
-    if not isinstance(_load(AutoConfig.from_pretrained, path), ExtraBertConfig):
+    if not isinstance(load_config(path), ExtraBertConfig):
         fields = {**config_fields, **_label_fields(task), "task_name": task.name, "columns": _columns_of(task)}
         return _on_encoder(model_class, path, attn_implementation, **fields)
     saved = load_model(path, attn_implementation=attn_implementation)
@@ -118,7 +124,7 @@ def build_multitask_model(
         [`InputError`]: as [`build_model`].
     """
     path = resolve_model_name(name)
-    config = _load(AutoConfig.from_pretrained, path)
+    config = load_config(path)
     if not isinstance(config, ExtraBertConfig):
         heads = {
             task_name: {"head": task.head, **config_fields[task_name], **_label_fields(task), **_columns_entry(task)}
@@ -222,6 +228,15 @@ def load_all_tasks(name: str) -> dict[str, TrainedModel]:
     return models_by_task(*load_whole_model(name))
 
 
+def load_config(path: str) -> PreTrainedConfig:
+    """Loads the config of a model by folder or Hub id; an [`InputError`] if the config can't be loaded."""
+    return _load(_config_from_pretrained, path)
+
+
+def _config_from_pretrained(path: str, *, config: PreTrainedConfig | None = None, **kwargs: Any) -> PreTrainedConfig:
+    return config or AutoConfig.from_pretrained(path, **kwargs)
+
+
 def load_tokenizer(name: str, max_length: int | None = None) -> PreTrainedTokenizerBase:
     """Loads a model's tokenizer by folder or Hub id; it truncates to `max_length` tokens, by default its own limit."""
     tokenizer = _load(AutoTokenizer.from_pretrained, resolve_model_name(name))
@@ -232,14 +247,14 @@ def load_tokenizer(name: str, max_length: int | None = None) -> PreTrainedTokeni
 def _saved_config(name: str) -> tuple[str, ExtraBertConfig]:
     """Returns path and config of a model that this package saved, by folder or Hub id; raises for any other model."""
     path = resolve_model_name(name)
-    config = _load(AutoConfig.from_pretrained, path)
+    config = load_config(path)
     saved_model_class(config, path, "the model must be")
     return path, config
 
 
 def _load_saved(path: str, attn_implementation: str | None) -> ExtraBertPreTrainedModel:
     if holds_adapter(path):
-        model = _load(load_adapter, path, resolve=resolve_model_name, attn_implementation=attn_implementation)
+        model = _load(load_adapter, path, attn_implementation=attn_implementation)
     else:
         model = _load(AutoModel.from_pretrained, path, dtype=torch.float32, attn_implementation=attn_implementation)
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
@@ -293,9 +308,14 @@ def _on_encoder(
     check_config(_load(AutoConfig.from_pretrained, path), path)
     tokenizer = _load(AutoTokenizer.from_pretrained, path)
     try:
-        model = model_class.from_backbone(path, attn_implementation=attn_implementation, **config_fields)
+        with pickles_in_one_line(f"the model {path!r}"):
+            model = model_class.from_backbone(
+                path, attn_implementation=attn_implementation, trust_remote_code=is_code_trusted(), **config_fields
+            )
     except StrictDataclassError as error:  # the cause names the field of the config and the reason
         raise InputError(one_line(error)) from error
+    except InputError:
+        raise
     except Exception as error:  # code and files of others
         raise InputError(f"no {model_class.__name__} on {path!r}: {_reason(error, path)}") from error
     prepare_tokenizer(tokenizer, model, path)
@@ -316,8 +336,12 @@ def _reason(error: Exception, path: str) -> str:
 
 
 def _load(from_pretrained: Callable[..., T], path: str, **kwargs: Any) -> T:
+    check_code(path)
     try:
-        return from_pretrained(path, **kwargs)
+        with pickles_in_one_line(f"the model {path!r}"):
+            if (config := saved_config_with_code(path)) is not None:
+                kwargs["config"] = config
+            return from_pretrained(path, trust_remote_code=is_code_trusted(), **kwargs)
     except InputError:
         raise
     except Exception as error:  # code and files of others

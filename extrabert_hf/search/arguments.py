@@ -1,5 +1,6 @@
 """The arguments of a search."""
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -44,7 +45,7 @@ class SearchArguments:
         default=None,
         metadata={
             "help": "Database of the study, which several machines can share. The default is "
-            "sqlite:///OUTPUT_DIR/study.db."
+            "sqlite:///OUTPUT_DIR/study.db. Set a URL with a password as the environment variable EXTRABERT_STORAGE."
         },
     )
     study_name: str | None = field(
@@ -89,7 +90,7 @@ class SearchArguments:
     @property
     def storage_url(self) -> str:
         """The URL of the database, for SQLAlchemy."""
-        if self.storage:
-            return self.storage
+        if storage := self.storage or os.environ.get("EXTRABERT_STORAGE"):
+            return storage
         name = f"file:{quote(str(self.folder.resolve() / DATABASE))}"  # SQLite decodes it: a folder may have a "?"
         return URL.create("sqlite", database=name, query={"uri": "true"}).render_as_string()

@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer
 
-from extrabert_hf.errors import InputError
+from extrabert_hf.errors import InputError, one_line
 from extrabert_hf.files import atomic_folder
 from extrabert_hf.models import ExtraBertConfig, ExtraBertForMultiTask
 from extrabert_hf.models.adapter_files_extrabert import AdapterFiles
 from extrabert_hf.models.configuration_extrabert import TASK_FIELDS
 from extrabert_hf.pretrained.adapters import ONE_TASK, read_adapter, saved_model_class
-from extrabert_hf.pretrained.names import resolve_model_name
+from extrabert_hf.pretrained.loading import load_tokenizer
+from extrabert_hf.pretrained.names import find_encoder
+from extrabert_hf.pretrained.remote_code import check_code, is_code_trusted
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.ownership import check_room, hold_run
 from extrabert_hf.runs.run_metrics import RunMetrics, TaskMetrics
@@ -42,7 +43,7 @@ class TaskPart:
 
 
 def compose_adapters(
-    folders: Mapping[str, str | Path], *, resolve: Callable[[str], str] = resolve_model_name
+    folders: Mapping[str, str | Path], *, resolve: Callable[[str], str] | None = None
 ) -> ExtraBertForMultiTask:
     """
     Composes models of one task each, trained with LoRA on the same encoder, into a multitask model.
@@ -54,7 +55,7 @@ def compose_adapters(
         folders (`Mapping[str, str | Path]`):
             By task name, the folder of the task's run, or the folder of the adapter in it.
         resolve (`Callable[[str], str]`, *optional*):
-            Returns the folder or Hub id to load the encoder from, given its name.
+            Returns the folder or Hub id to load the encoder from, given its name; by default [`find_encoder`].
 
     Returns:
         [`ExtraBertForMultiTask`]: in float32 and evaluation mode.
@@ -77,10 +78,16 @@ def compose_adapters(
             "sentences of one length at a time."
         )
     first = next(iter(parts.values())).adapter
-    encoder, weights = first.load_encoder(resolve(first.encoder))
+    source = find_encoder(first.encoder, first.source) if resolve is None else resolve(first.encoder)
+    check_code(source)
+    encoder, weights = first.load_encoder(source, {"trust_remote_code": is_code_trusted()})
     tasks: dict[str, dict[str, Any]] = {}
     for task, part in parts.items():
         adapter = part.adapter
+        try:
+            adapter.check_encoder(weights)
+        except ValueError as error:
+            raise InputError(one_line(error)) from error
         last_names = sorted({layer.rpartition(".")[2] for layer in adapter.target_modules})
         fields = {"r": adapter.r, "lora_alpha": adapter.lora_alpha, "target_modules": last_names}
         tasks[task] = {"head": part.head, "adapter": fields}
@@ -132,7 +139,7 @@ def compose_runs(folders: Sequence[str | Path], output_dir: str | Path) -> str:
         (task,) = found.tasks
         runs[task] = run
         metrics.append(found)
-    tokenizers = {task: AutoTokenizer.from_pretrained(run.path) for task, run in runs.items()}
+    tokenizers = {task: load_tokenizer(str(run.path)) for task, run in runs.items()}
     first = next(iter(tokenizers.values()))
     for task, tokenizer in tokenizers.items():
         if (tokenizer.get_vocab(), tokenizer.model_max_length) != (first.get_vocab(), first.model_max_length):

@@ -11,12 +11,13 @@ from typing import Any
 from datasets import Dataset
 from peft import PeftConfig, PeftModel
 from safetensors import SafetensorError, safe_open
-from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from extrabert_hf.data.multitask import MultiTaskDataset
 from extrabert_hf.errors import InputError, one_line, refuse_file
 from extrabert_hf.models.configuration_extrabert import TASK_FIELDS
 from extrabert_hf.pretrained.adapters import holds_adapter
+from extrabert_hf.pretrained.loading import load_config
 from extrabert_hf.pretrained.lora import ADAPTER
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.training.callbacks import ContinueCheckpoint
@@ -238,7 +239,7 @@ def check_same_model(model: PreTrainedModel | PeftModel, checkpoint: str) -> Non
     lora = isinstance(model, PeftModel)
     if holds_adapter(checkpoint) != lora:
         raise InputError(f"`lora` must be {not lora} to resume from {checkpoint}, got {lora}.")
-    _check_same(AutoConfig.from_pretrained(checkpoint), model.config, COMPARED)
+    _check_same(load_config(checkpoint), model.config, COMPARED)
     weights = RunFolder(Path(checkpoint)).weights_file
     if weights.is_file():
         _check_same_weights(model, weights)

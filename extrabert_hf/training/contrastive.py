@@ -18,6 +18,7 @@ from extrabert_hf.errors import InputError, one_line, refuse_file
 from extrabert_hf.files import atomic_folder
 from extrabert_hf.machine import keep_freed_memory
 from extrabert_hf.pretrained.loading import build_model
+from extrabert_hf.pretrained.remote_code import pickles_in_one_line
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.ownership import check_room, hold_run
 from extrabert_hf.tasks import PAPER_TASKS
@@ -201,7 +202,8 @@ def _pretrain(arguments: ContrastiveArguments, training: ExtraBertTrainingArgume
     folder = Path(training.output_dir)
     if checkpoint is None and trainer.is_world_process_zero():
         RunFolder(folder).clear_results()
-    trainer.train(resume_from_checkpoint=checkpoint)
+    with pickles_in_one_line("`resume_from_checkpoint`"):
+        trainer.train(resume_from_checkpoint=checkpoint)
     if trainer.is_world_process_zero():
         model.backbone.set_attn_implementation("sdpa")  # other programs do not have the attention for unpadded batches
         tokenizer.model_max_length = own_length  # fine-tuning may use longer sentences

@@ -32,7 +32,8 @@ from extrabert_hf.inference.calibration import MIN_ROWS, CalibrationReport, cali
 from extrabert_hf.machine import keep_freed_memory
 from extrabert_hf.pretrained.loading import build_model, build_multitask_model, models_by_task
 from extrabert_hf.pretrained.lora import merge_lora, save_adapter, with_lora
-from extrabert_hf.pretrained.names import lasting_model_name
+from extrabert_hf.pretrained.names import public_model_name
+from extrabert_hf.pretrained.remote_code import pickles_in_one_line, trusted_code
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.labelled_rows import MOST_LEFT_OUT
 from extrabert_hf.runs.ownership import check_room, hold_run
@@ -135,7 +136,11 @@ def finetune(run: Run, callbacks: Sequence[TrainerCallback] = ()) -> RunMetrics 
         [`InputError`]: for arguments or data that cannot be used.
     """
     keep_freed_memory()
-    with hold_run("output_dir", Path(run.training.output_dir)):
+    with (
+        trusted_code(run.trust_remote_code),
+        pickles_in_one_line("`resume_from_checkpoint`"),
+        hold_run("output_dir", Path(run.training.output_dir)),
+    ):
         return _finetune(run, callbacks)
 
 
@@ -176,6 +181,8 @@ def _finetune(run: Run, callbacks: Sequence[TrainerCallback]) -> RunMetrics | No
     log_what_is_trained(trainer)
     train_metrics = trainer.train(resume_from_checkpoint=checkpoint).metrics
     model = save_model(run, trainer)
+    if trainer.state.best_model_checkpoint is not None:  # without the folders of this machine
+        trainer.state.best_model_checkpoint = Path(trainer.state.best_model_checkpoint).name
     trainer.save_state()
     if not trainer.is_world_process_zero():
         return None
@@ -309,7 +316,7 @@ def save_model(run: Run, trainer: ExtraBertTrainer) -> PreTrainedModel:
     if trainer.args.should_save:
         output = RunFolder(Path(trainer.args.output_dir))
         with atomic_folder(output.adapter) as folder:
-            save_adapter(trainer.model, folder, encoder=lasting_model_name(run.encoder.model_name_or_path))
+            save_adapter(trainer.model, folder, encoder=public_model_name(run.encoder.model_name_or_path))
             trainer.processing_class.save_pretrained(folder)
         with atomic_folder(output.path) as folder:
             merged.save_pretrained(folder)
