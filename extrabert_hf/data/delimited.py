@@ -57,7 +57,7 @@ def parse_csv(lines: Iterator[str], name: str, separator: str | None) -> Rows:
             return
         except csv.Error as caught:
             fields, error = [], str(caught).replace("\t", "\\t")
-        if error is None and (len(record) == 1 or not _is_left_open(record, width, separator, earlier)):
+        if error is None and (len(record) == 1 or not _is_left_open(record, len(fields), width, separator, earlier)):
             if len(record) > 1 and separator == "\t" and any("\t" in field and "\n" in field for field in fields):
                 reason = "a quoted field holds tabs and line ends"
                 yield RejectedRow.of(
@@ -146,13 +146,17 @@ def _parse_line(text: str, line: int, row_of: partial, separator: str) -> Rows:
         yield row_of(line, fields, separator)
 
 
-def _is_left_open(lines: Sequence[str], width: int, separator: str, earlier: Sequence[str] | None) -> bool:
+def _is_left_open(
+    lines: Sequence[str], fields: int, width: int, separator: str, earlier: Sequence[str] | None
+) -> bool:
     """
     Returns whether a record of several lines is one row with an open quote, and the rows after it.
 
     Args:
         lines (`Sequence[str]`):
             The lines of the record.
+        fields (`int`):
+            Number of its fields.
         width (`int`):
             Number of columns.
         separator (`str`):
@@ -163,26 +167,36 @@ def _is_left_open(lines: Sequence[str], width: int, separator: str, earlier: Seq
     """
     if width == 1:
         return len(lines) > MOST_LINES_OF_ONE_COLUMN
+    if earlier is None:
+        earlier = _fields_of_line(lines[0], separator)
     looks_like_row = partial(_looks_like_row, width=width, separator=separator, earlier=earlier)
     inner = [line for line in lines[1:-1] if line.strip()]
     rows = sum(map(looks_like_row, inner))
-    if looks_like_row(lines[0]) and looks_like_row(lines[-1]):
+    starts_as_row, ends_as_row = looks_like_row(lines[0]), looks_like_row(lines[-1])
+    if fields != width:
+        return starts_as_row or 2 * rows > len(inner)
+    # a text of few lines looks like rows by chance if the columns on both sides of the text are texts, too
+    has_numbers = any(as_number(earlier[column]) is not None for column in (0, -1))
+    if starts_as_row and ends_as_row and (len(lines) > 3 or has_numbers or separator == "\t"):
         return 2 * rows >= len(inner)
     return 2 * rows > len(inner) and rows >= 2
 
 
-def _looks_like_row(line: str, width: int, separator: str, earlier: Sequence[str] | None) -> bool:
+def _looks_like_row(line: str, width: int, separator: str, earlier: Sequence[str]) -> bool:
     if line.count(separator) < width - 1:
         return False
-    try:
-        fields = next(csv.reader([line], delimiter=separator, strict=True))
-    except csv.Error:
-        fields = [field.strip('"') for field in line.rstrip("\r\n").split(separator)]
-    if len(fields) != width:
+    fields = _fields_of_line(line, separator)
+    if len(fields) != width or len(earlier) != width:
         return False
-    if earlier is None:
-        return not any(field[:1].isspace() for field in fields)
     return all(_kind(field) == _kind(other) for field, other in zip(fields, earlier, strict=True) if field and other)
+
+
+def _fields_of_line(line: str, separator: str) -> list[str]:
+    """Splits a line by itself; a line with a broken quote is split at every separator."""
+    try:
+        return next(csv.reader([line], delimiter=separator, strict=True))
+    except csv.Error:
+        return [field.strip('"') for field in line.rstrip("\r\n").split(separator)]
 
 
 def _kind(field: str) -> tuple[bool, bool]:

@@ -208,9 +208,8 @@ def _advice(counts: LabelCounts, task: TaskSpec, column: str | None) -> str:
 
 
 def _check_classes(used: Mapping[str, int], task: TaskSpec, file: str, is_train: bool) -> list[str]:
-    warnings = [
-        f"{file} has the labels {', '.join(map(repr, names))}, all read as one class" for names in _merged_names(used)
-    ]
+    merged = [", ".join(map(repr, names)) for names in _merged_names(used)]
+    warnings = [f"{file} has labels that are read as one class: {'; '.join(merged[:10])}"] if merged else []
     missing = [index for index in range(len(task.class_names)) if index not in used.values()]
     if not missing:
         return warnings
