@@ -74,6 +74,8 @@ def predict_file(
     suffix = ".jsonl" if output == "-" else Path(output).suffix
     if suffix not in (*SEPARATORS, ".jsonl"):
         raise InputError(f"`output` must end in .csv, .tsv or .jsonl, or be '-', got {output!r}.")
+    if csv_safe and suffix not in SEPARATORS:
+        raise InputError(f"`csv_safe` is for an `output` that ends in .csv or .tsv, got {output!r}.")
     task = predictor.task if task is None else task
     state = join_processes()
     if "-" in (source, output) and state.num_processes > 1:

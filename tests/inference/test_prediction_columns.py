@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from extrabert_hf.errors import InputError
 from extrabert_hf.inference.prediction_columns import PredictedTable, free_names, is_formula, prediction_columns
 from extrabert_hf.inference.prediction_file import predict_file
 from extrabert_hf.inference.predictor import Predictions, Predictor
@@ -134,6 +135,12 @@ def test_formulas_are_counted_and_escaped_on_request(suffix):
     assert [row[0] for row in rows[1:]] == [f"'{cell}" for cell in CELLS] + HARMLESS and rows[0][1] == "'@name"
     assert safe.notices() == [] and not any(is_formula(cell) for row in rows for cell in row)
     assert {row[2] for row in rows[1:]} == {"-1.5"}
+
+
+def test_csv_safe_is_for_tables(predictor, tmp_path):
+    write(tmp_path / "in.csv", ROWS)
+    with pytest.raises(InputError, match=r"`csv_safe` is for an `output` that ends in \.csv or \.tsv, got"):
+        predict_file(predictor, str(tmp_path / "in.csv"), str(tmp_path / "out.jsonl"), csv_safe=True)
 
 
 def test_a_row_without_an_id_has_its_line_as_id(predictor, tmp_path):
