@@ -44,6 +44,12 @@ def fold_name(name: str) -> str:
     return folded if number is None else f"{number:.15g}"
 
 
+def check_task_name(name: str) -> None:
+    """Raises [`InputError`] for a name that cannot be a part of file names and of metric prefixes."""
+    if not re.fullmatch(r"[\w-]{1,64}", name):
+        raise InputError(f"`name` of a task must be at most 64 letters, digits, '_' or '-', got {name[:80]!r}.")
+
+
 @dataclass(frozen=True)
 class TaskSpec:
     """
@@ -97,8 +103,7 @@ class TaskSpec:
         return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[\w-]+", self.name):
-            raise InputError(f"`name` of a task must be letters, digits, '_' or '-', got {self.name!r}.")
+        check_task_name(self.name)
         if self.head not in ("sentiment", "paraphrase", "similarity"):
             raise InputError(f"`head` must be one of 'sentiment', 'paraphrase', 'similarity', got {self.head!r}.")
         if self.is_regression and not self.label_range[0] < self.label_range[1]:

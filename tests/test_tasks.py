@@ -17,7 +17,7 @@ def test_the_papers_tasks_have_its_heads_labels_and_metrics():
     ("fields", "message"),
     [
         ({"head": "ranking"}, "`head` must be one of"),
-        ({"head": "similarity", "name": "a/b c"}, "`name` of a task must be letters, digits, '_' or '-', got 'a/b c'"),
+        ({"head": "similarity", "name": "a/b c"}, "must be at most 64 letters, digits, '_' or '-', got 'a/b c'"),
         ({"head": "similarity", "label_range": (5.0, 0.0)}, "`label_min` must be below `label_max`, got 5.0 and 0.0"),
         ({"head": "sentiment", "class_names": ("one",)}, "must name at least 2 classes"),
         ({"head": "sentiment", "class_names": ("a", "a")}, "must differ from each other"),

@@ -10,12 +10,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from extrabert_hf.console import printable
 from extrabert_hf.files import write_json
 
 MAX_TOKENIZED = 50_000
 """Maximum number of sentences of a split that are tokenized; a larger split is represented by a random sample."""
 MAX_EXAMPLES = 5
 """Maximum number of ids that are listed for a defect."""
+MOST_LINES = 30
+"""Maximum number of classes, and of reasons for rejected rows, in the page of text."""
 BASELINE_METRICS = ("accuracy", "mse")
 """The metrics of the majority baseline in an audit: accuracy of classes, mean squared error of scores."""
 
@@ -222,9 +225,13 @@ def audit_page(report: Audit) -> str:
     if tokenized:
         limit = next(iter(tokenized.values())).max_length
         line(f"longer than {limit} tokens", {name: f"{100 * t.cut_off:.2f} %" for name, t in tokenized.items()})
-    for label in next((split.labels for split in labelled.values()), {}):
+    labels = next((split.labels for split in labelled.values()), {})
+    frequent = sorted(labels, key=labels.__getitem__, reverse=True)[:MOST_LINES]
+    for label in [label for label in labels if label in frequent]:
         shares = {name: 100 * split.labels[label] / max(split.rows, 1) for name, split in labelled.items()}
-        line(f"label {label}", {name: f"{share:.1f} %" for name, share in shares.items()})
+        line(f"label {printable(label, 60)}", {name: f"{share:.1f} %" for name, share in shares.items()})
+    if len(labels) > MOST_LINES:
+        lines.append(f"  and {len(labels) - MOST_LINES:,} classes with fewer rows")
     for metric in BASELINE_METRICS:
         scores = {name: f"{score[metric]:.3f}" for name, score in report.majority_baseline.items() if metric in score}
         if scores:
@@ -233,7 +240,11 @@ def audit_page(report: Audit) -> str:
     line("rows whose text is in train", {name: f"{leak.rows:,}" for name, leak in report.leaks.items()})
     line("texts with several labels", {name: f"{split.contradictions.texts:,}" for name, split in labelled.items()})
     lines.append(f"  rows that can't be used: {sum(report.rejected.values()):,}")
-    lines += [f"    {count:,} {reason}" for reason, count in report.rejected.items()]
+    reasons = list(report.rejected.items())
+    lines += [f"    {count:,} {printable(reason, 200)}" for reason, count in reasons[:MOST_LINES]]
+    if len(reasons) > MOST_LINES:
+        others = sum(count for _, count in reasons[MOST_LINES:])
+        lines.append(f"    {others:,} for {len(reasons) - MOST_LINES:,} other reasons")
     for name, split in splits.items():
         lines += _example_lines(name, split, report.leaks.get(name))
     return "\n".join(lines)
@@ -245,8 +256,11 @@ def _example_lines(name: str, split: SplitAudit, leak: Defect | None) -> list[st
         f"{name} rows with several labels for a text": split.contradictions,
         f"{name} rows whose text is in train": leak,
     }
+
+    def ids_of(defect: Defect) -> str:
+        ids = [printable(row_id, 60) for row_id in defect.examples]
+        return ", ".join([*ids, "..."] if defect.rows > len(ids) else ids)
+
     return [
-        f"  {title}, ids: {', '.join(defect.examples)}{', ...' if defect.rows > len(defect.examples) else ''}"
-        for title, defect in defects.items()
-        if defect is not None and defect.rows
+        f"  {title}, ids: {ids_of(defect)}" for title, defect in defects.items() if defect is not None and defect.rows
     ]

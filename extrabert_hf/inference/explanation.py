@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from extrabert_hf.console import printable
 from extrabert_hf.errors import InputError
 from extrabert_hf.inference.predictor import Predictions, in_evaluation_mode
 from extrabert_hf.models.heads_extrabert import LinearSimilarityHead, ParaphraseHead
@@ -125,6 +126,8 @@ STYLE = """
 """CSS of the HTML that [`to_fragment`] returns."""
 
 NO_WEIGHTS = "The encoder's own pooler does not weight tokens."
+MOST_CLASSES = 30
+"""Maximum number of classes with a bar of their own: the most probable ones."""
 PROBABILITIES_CAPTION = "Probability of each class"
 PARTS_CAPTION = (
     "Contribution of each feature of the pair (u, v) to the difference of the logits (second class minus first "
@@ -161,17 +164,18 @@ def to_terminal(explanation: Explanation, *, colour: bool = True) -> str:
         colour (`bool`, defaults to `True`):
             Whether the background colour of a token shows the weight; otherwise a number after the token shows it.
     """
-    lines = [explanation.prediction]
+    lines = [printable(explanation.prediction)]
     for index, tokens in enumerate(explanation.tokens):
+        shown = list(map(printable, tokens))
         if explanation.weights is None:
-            lines.append(" ".join(tokens))
+            lines.append(" ".join(shown))
             continue
         weights, largest = explanation.weights[index], max(explanation.weights[index])
         if colour:
             shades = [SHADES[round(weight / (largest or 1) * (len(SHADES) - 1))] for weight in weights]
-            words = [f"\x1b[30;48;5;{shade}m{token}\x1b[0m" for shade, token in zip(shades, tokens, strict=True)]
+            words = [f"\x1b[30;48;5;{shade}m{each}\x1b[0m" for shade, each in zip(shades, shown, strict=True)]
         else:
-            words = [f"{token} {_weight_cell(weight)}" for token, weight in zip(tokens, weights, strict=True)]
+            words = [f"{each} {_weight_cell(weight)}" for each, weight in zip(shown, weights, strict=True)]
         lines.append(" ".join(words) if colour else ", ".join(words))
     if explanation.weights is None:
         lines.append(NO_WEIGHTS)
@@ -184,7 +188,8 @@ def to_terminal(explanation: Explanation, *, colour: bool = True) -> str:
 
 def to_html(explanation: Explanation) -> str:
     """Formats an explanation as an HTML page without external resources."""
-    return PAGE.format(prediction=html.escape(explanation.prediction), style=STYLE, fragment=to_fragment(explanation))
+    prediction = html.escape(printable(explanation.prediction, 200))
+    return PAGE.format(prediction=prediction, style=STYLE, fragment=to_fragment(explanation))
 
 
 def to_fragment(explanation: Explanation) -> str:
@@ -192,13 +197,13 @@ def to_fragment(explanation: Explanation) -> str:
     sentences = []
     for index, tokens in enumerate(explanation.tokens):
         if explanation.weights is None:
-            sentences.append(f'<p class="words">{html.escape(" ".join(tokens))}</p>')
+            sentences.append(f'<p class="words">{html.escape(printable(" ".join(tokens)))}</p>')
             continue
         weights = explanation.weights[index]
         largest = max(weights)
         words = [
             f'<span title="{_weight_cell(weight)}" style="background:rgb(9 105 218 / {opacity(weight, largest)})">'
-            f"{html.escape(token)}</span>"
+            f"{html.escape(printable(token))}</span>"
             for token, weight in zip(tokens, weights, strict=True)
         ]
         sentences.append(f'<p class="words">{" ".join(words)}</p>')
@@ -206,7 +211,13 @@ def to_fragment(explanation: Explanation) -> str:
     bars = []
     if explanation.probabilities:
         bars.append(f"<p><small>{PROBABILITIES_CAPTION}</small></p>")
-        bars.append(_bars(explanation.probabilities, "{:.3f}", "#0969da", largest=1.0))
+        shown = dict(sorted(explanation.probabilities.items(), key=lambda item: -item[1])[:MOST_CLASSES])
+        of_others = len(explanation.probabilities) - len(shown)
+        if of_others:
+            shown[f"the other {of_others:,} classes"] = max(1 - sum(shown.values()), 0.0)
+        else:
+            shown = explanation.probabilities  # in the order of the classes
+        bars.append(_bars(shown, "{:.3f}", "#0969da", largest=1.0))
     if explanation.parts:
         largest = max(map(abs, explanation.parts.values())) or 1.0
         total = sum(explanation.parts.values())
@@ -219,7 +230,7 @@ def _bars(
     values: dict[str, float], number_format: str, colour: str, *, largest: float, total: float | None = None
 ) -> str:
     rows = [
-        f'<tr><td>{html.escape(name)}<td class="number">{number_format.format(value)}'
+        f'<tr><td>{html.escape(printable(name, 200))}<td class="number">{number_format.format(value)}'
         f'<td><i style="width:{10 * abs(value) / largest:.1f}em;background:{colour if value > 0 else "#cf222e"}"></i>'
         for name, value in values.items()
     ]

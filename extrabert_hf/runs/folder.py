@@ -2,7 +2,9 @@
 
 import json
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,6 +14,7 @@ from extrabert_hf.errors import InputError, one_line
 from extrabert_hf.files import remove_own
 from extrabert_hf.runs.atomic_files import write_json
 from extrabert_hf.runs.gradient_conflicts import Conflict, read_conflicts
+from extrabert_hf.runs.record_checks import check_types
 from extrabert_hf.runs.records import BestScore
 from extrabert_hf.runs.run_metrics import RunMetrics
 
@@ -211,37 +214,44 @@ class RunFolder:
         Raises:
             [`InputError`]: if the file is missing, broken, or in the form of a later version.
         """
-        try:
-            return RunMetrics.from_dict(json.loads(self.metrics_file.read_text(encoding="utf-8")))
-        except InputError as error:
-            raise InputError(f"{self.metrics_file}: {error}") from error
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            reason = shorten(f"{type(error).__name__}: {one_line(error)}")
-            raise InputError(f"{self.metrics_file} must hold the metrics of a run, got {reason}.") from error
+        with one_line_errors(self.metrics_file, "the metrics of a run"):
+            text = self.metrics_file.read_text(encoding="utf-8")
+            return RunMetrics.from_dict(json.loads(text, parse_constant=lambda _: None))  # NaN is not JSON
 
     def write_metrics(self, metrics: RunMetrics) -> None:
         """Writes the metrics. With this file the run is finished."""
         write_json(self.metrics_file, metrics.to_dict())
 
     def read_history(self) -> list[dict[str, float]]:
-        """Reads the `log_history` of training; empty without the file."""
-        return _read_json(self.trainer_state_file, {"log_history": []})["log_history"]
+        """Reads the `log_history` of training; empty without the file. Values that are not numbers are left out."""
+        with one_line_errors(self.trainer_state_file, "the state of a `Trainer`"):
+            history = _read_json(self.trainer_state_file, {"log_history": []})["log_history"]
+            entries = [{name: value for name, value in entry.items() if _is_number(value)} for entry in history]
+        return [entry for entry in entries if "step" in entry]
 
     def read_rejected_rows(self) -> list[RejectedRow]:
         """Reads the rejected rows; empty without the file."""
         if not self.rejected_rows_file.is_file():
             return []
-        with self.rejected_rows_file.open(encoding="utf-8") as lines:
-            return [RejectedRow(**json.loads(line)) for line in lines]
+        with (
+            one_line_errors(self.rejected_rows_file, "one rejected row a line"),
+            self.rejected_rows_file.open(encoding="utf-8", newline="\n") as lines,  # also texts hold line separators
+        ):
+            rows = [RejectedRow(**json.loads(line)) for line in lines if line.strip()]
+            for row in rows:
+                check_types(row, RejectedRow, "")
+            return rows
 
     def read_conflicts(self) -> list[Conflict]:
         """Reads the cosines of the tasks' gradients; empty without the file."""
-        return read_conflicts(self.conflicts_file)
+        with one_line_errors(self.conflicts_file, "a step and two tasks a line"):
+            return read_conflicts(self.conflicts_file)
 
     def read_best_score(self, task: str) -> BestScore | None:
         """Reads the step and the score of a task's best evaluation; `None` without the file."""
-        record = _read_json(self.best_score_file(task), None)
-        return None if record is None else BestScore.from_dict(record)
+        with one_line_errors(self.best_score_file(task), "the step and the score of an evaluation"):
+            record = _read_json(self.best_score_file(task), None)
+            return None if record is None else BestScore.from_dict(record)
 
     def write_best_score(self, task: str, best: BestScore) -> None:
         """Writes the step and the score of a task's best evaluation."""
@@ -279,6 +289,22 @@ class RunFolder:
         folders = (self.predictions, self.scored, self.splits, self.adapter, self.best, self.figures)
         for path in (self.metrics_file, self.conflicts_file, self.train_rows_file, *folders):
             remove_own(path)
+
+
+@contextmanager
+def one_line_errors(file: Path, content: str) -> Iterator[None]:
+    """Converts the errors of a file that is missing, broken or written by others to an [`InputError`]."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{file}: {shorten(str(error), 400)}") from error
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        reason = shorten(f"{type(error).__name__}: {one_line(error)}")
+        raise InputError(f"{file} must hold {content}, got {reason}.") from error
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _read_json(path: Path, default: Any) -> Any:

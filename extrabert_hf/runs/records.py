@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, Literal
+
+from extrabert_hf.runs.record_checks import check_types
 
 
 @dataclass(frozen=True)
@@ -29,12 +31,12 @@ class ModelRecord:
     @property
     def pooling(self) -> str:
         """The `pooling` of the config."""
-        return self.config_fields["pooling"]
+        return self.config_fields["pooling"]  # every record has it, see `TaskMetrics.from_dict`
 
     @property
-    def similarity(self) -> str:
-        """The `similarity` of the config."""
-        return self.config_fields["similarity"]
+    def similarity(self) -> str | None:
+        """The `similarity` of the config; `None` for a task without it."""
+        return self.config_fields.get("similarity")
 
     @property
     def is_cross_encoder(self) -> bool:
@@ -112,16 +114,17 @@ class TrainingRecord:
             Number of processes.
         precision (`str`):
             `"no"` (float32), `"bf16"` or `"fp16"` (autocast).
-        measures (`dict[str, float]`):
-            Metrics of [`~transformers.Trainer.train`]: `train_loss`, `train_runtime` in seconds, ...
+        measures (`dict[str, float | None]`):
+            Metrics of [`~transformers.Trainer.train`]: `train_loss`, `train_runtime` in seconds, ...; `None` for a
+            number that is not finite.
     """
 
     steps: int
     global_batch_size: int | None
     best_step: int | None
     processes: int
-    precision: str
-    measures: dict[str, float] = field(default_factory=dict)
+    precision: Literal["no", "bf16", "fp16"]
+    measures: dict[str, float | None] = field(default_factory=dict)
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> "TrainingRecord":
@@ -157,7 +160,9 @@ class BestScore:
     def from_dict(cls, record: Mapping[str, Any]) -> "BestScore":
         """Reads the JSON form, in which the score has the name of the metric."""
         ((metric, value),) = ((name, value) for name, value in record.items() if name != "step")
-        return cls(record["step"], metric, value)
+        best = cls(record["step"], metric, value)
+        check_types(best, cls, "")
+        return best
 
     def to_dict(self) -> dict[str, float]:
         """Returns the JSON form."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from datasets import Dataset
 
+from extrabert_hf.console import printable
 from extrabert_hf.data.loading import load_task_data
 from extrabert_hf.errors import InputError, need_place_for_file
 from extrabert_hf.evaluation.scores import baseline_warning
@@ -25,6 +26,8 @@ from extrabert_hf.runs.run_metrics import RunMetrics, TaskMetrics
 from extrabert_hf.runs.scored import ScoredRun, check_same_rows
 from extrabert_hf.tasks import TaskSpec
 
+MAX_NAME = 60
+"""Maximum number of characters of the name of a run on a page of several runs: file names have at most 255 bytes."""
 REASONS = 10
 """Number of reasons for rejected rows that a report lists."""
 
@@ -85,8 +88,11 @@ def _one_folder(name: str, paths: Sequence[Path]) -> RunFolder:
         raise InputError(
             f"`runs` must be one folder each, got {found}: use compare.py for several seeds of a setting."
         )
-    if Path(name).name != name:
-        raise InputError(f"`runs` must have names that can be part of a file name, got {name!r}.")
+    if Path(name).name != name or not name.isprintable() or len(name) > MAX_NAME:
+        raise InputError(
+            f"`runs` must have names that can be part of a file name, at most {MAX_NAME} characters, got "
+            f"{printable(name, 80)!r}: type NAME=FOLDER."
+        )
     return RunFolder(paths[0])
 
 
@@ -180,5 +186,6 @@ def _subtitle(metrics: RunMetrics) -> str:
         training, tokens = metrics.training, metrics.max_tokens_per_batch
         size = f"at most {tokens:,} tokens per device" if tokens else f"{training.global_batch_size} rows"
         parts.append(f"{training.steps:,} steps of {size}")
-        parts.append(f"learning rate {metrics.learning_rate:g}, seed {metrics.seed}")
+        rate = "not on record" if metrics.learning_rate is None else f"{metrics.learning_rate:g}"
+        parts.append(f"learning rate {rate}, seed {metrics.seed}")
     return "; ".join(parts)

@@ -4,12 +4,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
+from extrabert_hf.console import printable
 from extrabert_hf.data.sources import SourceDescription
 from extrabert_hf.errors import InputError
+from extrabert_hf.evaluation.metrics import metric_names
 from extrabert_hf.evaluation.scores import SplitScores
 from extrabert_hf.inference.calibration import CalibrationReport, CalibrationScores
 from extrabert_hf.models.configuration_extrabert import FORMER_PAIR_ENCODINGS
 from extrabert_hf.runs.gradient_conflicts import ConflictSummary
+from extrabert_hf.runs.record_checks import check_types
 from extrabert_hf.runs.records import BestScore, DataRecord, ModelRecord, TrainingRecord
 from extrabert_hf.tasks import TaskSpec
 
@@ -38,6 +41,20 @@ SHARED_ARGUMENTS = (
     "metric_for_best_model",
 )
 """Training arguments that are shown in a repository on the Hub. None of them can hold a path."""
+
+ARGUMENT_TYPES = {
+    "seed": int | None,
+    "learning_rate": float | None,
+    "head_learning_rate": float | None,
+    "max_tokens_per_batch": int | None,
+    "warmup_steps": float | None,
+    "eval_strategy": str | None,
+    "teachers": list[str] | int | None,
+}
+"""Types of the training arguments that a report or a card computes with."""
+
+SPLITS = ("train", "dev", "test")
+"""Splits with scores."""
 
 DISTILLATION_ARGUMENTS = ("distillation", "distillation_temperature")
 """Training arguments that are shown only for a run with teachers."""
@@ -78,8 +95,13 @@ class TaskMetrics:
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> "TaskMetrics":
-        """Reads the JSON form."""
-        return cls(
+        """
+        Reads the JSON form.
+
+        Raises:
+            [`InputError`]: for scores that a report or a card cannot show.
+        """
+        metrics = cls(
             task=TaskSpec.from_dict(record["task"]),
             scores={split: SplitScores.from_dict(scores) for split, scores in record["scores"].items()},
             rows=record["rows"],
@@ -89,6 +111,18 @@ class TaskMetrics:
             calibration=_calibration_from_dict(record.get("calibration")),
             data=None if record.get("data") is None else DataRecord.from_dict(record["data"]),
         )
+        check_types(metrics, cls, "")
+        check_types(metrics.model.config_fields.get("pooling"), str, "model.pooling")
+        for split, scores in metrics.scores.items():
+            if split not in SPLITS:
+                raise InputError(f"`scores` must be of {', '.join(SPLITS)}, got {printable(split, 40)!r}")
+            known = set(metric_names(metrics.task))
+            if not {metrics.task.metric} <= scores.metrics.keys() == scores.intervals.keys() <= known:
+                raise InputError(
+                    f"`scores.{split}` must have {printable(metrics.task.metric, 40)!r} and an interval for each "
+                    f"metric, got {printable(', '.join(scores.metrics), 200)}"
+                )
+        return metrics
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the JSON form."""
@@ -204,6 +238,7 @@ class RunMetrics:
             `KeyError`, `TypeError`, `ValueError` or `AttributeError`: for any other value without this form.
         """
         version = record.get("version", 0)
+        check_types(version, int, "version")
         if version > VERSION:
             raise InputError(
                 f"version {version} of a run's metrics needs a newer extrabert_hf, this one reads up to {VERSION}"
@@ -219,7 +254,16 @@ class RunMetrics:
         for name, kind in (("gradient_conflicts", ConflictSummary), ("training", TrainingRecord)):
             if name in values:
                 values[name] = kind.from_dict(values[name])
-        return cls(**values)
+        metrics = cls(**values)
+        check_types(metrics, cls, "")
+        for name, kind in ARGUMENT_TYPES.items():
+            check_types(metrics.arguments.get(name), kind, f"arguments.{name}")
+        if not metrics.tasks:
+            raise InputError("`tasks` must have one task or more, got none")
+        for name in [*metrics.tasks, *(metrics.best_per_task or {})]:
+            if name not in metrics.tasks or metrics.tasks[name].task.name != name:  # the name becomes part of paths
+                raise InputError(f"`tasks` must have the name of each task as a key, got {printable(name, 80)!r}")
+        return metrics
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the JSON form; `from_dict` of it equals these metrics."""
@@ -242,7 +286,7 @@ class RunMetrics:
         names = SHARED_ARGUMENTS + (DISTILLATION_ARGUMENTS if teachers else ())
         arguments = {name: self.arguments[name] for name in names if name in self.arguments}
         if teachers:
-            arguments["teachers"] = len(teachers)
+            arguments["teachers"] = teachers if isinstance(teachers, int) else len(teachers)
         return replace(self, tasks=tasks, arguments=arguments)
 
 

@@ -7,11 +7,15 @@ from collections.abc import Iterable
 from math import isnan
 from typing import Any
 
+from extrabert_hf.console import printable
+
 LATEX_ESCAPES = str.maketrans(
     {char: f"\\{char}" for char in "&%$#_{}"}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     | {"<": "$<$", ">": "$>$", "±": r"$\pm$"}
 )
+MARKDOWN = re.compile(r"[\\`|$]|<(?=[A-Za-z/!?])|\[(?![-+.\d]+, [-+.\d]+\](?!\())|(?<!\w)[*_~]|[*_~](?!\w)")
+"""Characters that Markdown reads as a format; the bracket of an interval is none."""
 
 
 def to_csv(lines: list[dict[str, Any]]) -> str:
@@ -25,7 +29,8 @@ def to_csv(lines: list[dict[str, Any]]) -> str:
 
 def to_markdown(cells: list[dict[str, str]], caption: str, notes: Iterable[str]) -> str:
     """Formats one or more rows, each from column heading to text, as a Markdown table with a caption and notes."""
-    rows = [list(cells[0]), ["---"] * len(cells[0]), *(row.values() for row in cells)]
+    header, *body = (map(markdown_text, row) for row in (cells[0], *(row.values() for row in cells)))
+    rows = [header, ["---"] * len(cells[0]), *body]
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     return "\n\n".join([caption, table, *notes]) + "\n"
 
@@ -39,8 +44,20 @@ def to_latex(cells: list[dict[str, str]], caption: str, notes: Iterable[str]) ->
     return "\n".join(lines)
 
 
+def markdown_text(text: str) -> str:
+    r"""
+    Returns a text for Markdown, on one line: no character of it makes a table, a link, an image, code or HTML.
+
+    Example:
+        >>> markdown_text("a|b\n[c](javascript:d) <e> .482 [.460, .500]")
+        'a\\|b \\[c](javascript:d) \\<e> .482 [.460, .500]'
+    """
+    return re.sub(r"^([#>+-]|\d+[.)])(?=\s)", r"\\\1", MARKDOWN.sub(r"\\\g<0>", printable(text)))
+
+
 def _latex(text: str) -> str:
-    return re.sub(r"(?<!\w)-(?=\.?\d)", "$-$", text.translate(LATEX_ESCAPES))  # a minus sign before a number
+    text = printable(text).translate(LATEX_ESCAPES)
+    return re.sub(r"(?<!\w)-(?=\.?\d)", "$-$", text)  # a minus sign before a number
 
 
 def number_cell(value: float | None, sign: str = "-") -> str:

@@ -13,6 +13,7 @@ from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from extrabert_hf.runs.atomic_files import atomic_path, write_figure, write_text
+from extrabert_hf.runs.figure_text import figure_text
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.ownership import hold_run
 from extrabert_hf.search.arguments import SearchArguments
@@ -21,6 +22,8 @@ from extrabert_hf.search.study import PLAN, error_of, finished_trials
 from extrabert_hf.search.trial import parse_trial
 from extrabert_hf.training.command_line import yaml_of_flags
 
+MOST_PANELS = 12
+"""Maximum number of arguments in the figure; the table has all of them."""
 RESULTS = TABLE, FIGURE, BEST = "trials.csv", "trials.png", "best.yaml"
 
 
@@ -93,17 +96,18 @@ def plot_trials(trials: Sequence[FrozenTrial], names: Sequence[str], best: Froze
         trials (`Sequence[FrozenTrial]`):
             One or more. A pruned trial is drawn with its last score, a failed trial is not drawn.
         names (`Sequence[str]`):
-            Names of the arguments.
+            Names of the arguments; the first [`MOST_PANELS`] are drawn.
         best (`FrozenTrial`):
             The trial to mark.
         score (`str`):
             Name of the score, the label of the axis.
     """
+    names = names[:MOST_PANELS]
     figure = Figure(figsize=(4 * (1 + len(names)), 3.4), layout="constrained")
     panels = figure.subplots(1, 1 + len(names), squeeze=False)[0]
     for axes, name in zip(panels, ["trial", *names], strict=True):
         if isinstance(choices := best.distributions.get(name), CategoricalDistribution):
-            axes.xaxis.update_units([str(choice) for choice in choices.choices])  # in their order
+            axes.xaxis.update_units([figure_text(str(choice), 80) for choice in choices.choices])  # in their order
         for state, marker, label in ((TrialState.COMPLETE, "o", "complete"), (TrialState.PRUNED, "x", "pruned")):
             if shown := [t for t in trials if t.state == state and _last_score(t) is not None]:
                 places = [_place(trial, name) for trial in shown]
@@ -114,7 +118,7 @@ def plot_trials(trials: Sequence[FrozenTrial], names: Sequence[str], best: Froze
         elif getattr(best.distributions[name], "log", False):
             axes.set_xscale("log")
             axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.set(xlabel=name, ylabel=score if name == "trial" else None)
+        axes.set(xlabel=figure_text(name, 40), ylabel=figure_text(score, 40) if name == "trial" else None)
     panels[0].legend(frameon=False, fontsize=8)
     return figure
 
@@ -123,7 +127,7 @@ def _place(trial: FrozenTrial, name: str) -> Any:
     if name == "trial":
         return trial.user_attrs[PLAN]
     is_choice = isinstance(trial.distributions[name], CategoricalDistribution)
-    return str(trial.params[name]) if is_choice else trial.params[name]
+    return figure_text(str(trial.params[name]), 80) if is_choice else trial.params[name]
 
 
 def _last_score(trial: FrozenTrial) -> float | None:

@@ -7,9 +7,12 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
+from extrabert_hf.data.reading import shorten
+from extrabert_hf.evaluation.scores import baseline_warning
 from extrabert_hf.runs.run_metrics import TaskMetrics
-from extrabert_hf.runs.tables import number_cell
+from extrabert_hf.runs.tables import markdown_text, number_cell
 from extrabert_hf.sharing.shared_run import SharedRun
 
 
@@ -40,6 +43,8 @@ class HubArguments:
 TEMPLATES = [folder / "hub_cards" for folder in Path(__file__).parents[1:3]]
 """Folder of the templates: in the package of an installed wheel, beside the package in a checkout."""
 MARK = "<!-- Written by extrabert_hf from the run's files. Without this line a push leaves the card as it is. -->"
+MOST_CLASSES = 30
+"""Maximum number of class names in a card."""
 
 HUB_TASKS = {
     "sentiment": "text-classification",
@@ -88,13 +93,15 @@ def render_card(
         lstrip_blocks=True,
         keep_trailing_newline=True,
         autoescape=False,  # Markdown
+        finalize=card_text,
     )
     environment.filters["score"] = number_cell
     body = environment.get_template("model_card.md.jinja").render(
-        mark=MARK,
+        mark=Markup(MARK),
         model_id=model_id,
         heads=run.heads,
         labels=list(run.config.get("id2label", {}).values()),
+        most_classes=MOST_CLASSES,
         has_adapters=any("adapter" in task for task in (run.config.get("tasks") or {}).values()),
         metrics=run.metrics,
         tasks=run.tasks,
@@ -104,12 +111,31 @@ def render_card(
         is_bi_encoder=_is_bi_encoder(run),
         max_length=run.max_length,
         rejected=run.rejected,
+        warnings=_warnings(run),
         findings=run.findings,
         figures=figures,
         adapter_of=adapter_of,
         licence=sharing.hub_license,
     )
     return f"---\n{card_data(run, model_id, sharing, adapter_of).to_yaml()}\n---\n\n{body}"
+
+
+def card_text(value: Any) -> Any:
+    """Returns a value of the card: a text cannot become a format, a link or HTML. Names of models and tasks stay."""
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    text = value.strip(" ")
+    start = len(value) - len(value.lstrip(" "))
+    return f"{value[:start]}{markdown_text(shorten(text, 500))}{value[start + len(text) :]}"
+
+
+def _warnings(run: SharedRun) -> list[str]:
+    found = (
+        baseline_warning(f"{name} {split}", entry.task, scores)
+        for name, entry in run.tasks.items()
+        for split, scores in entry.scores.items()
+    )
+    return [warning for warning in found if warning is not None]
 
 
 def card_data(run: SharedRun, model_id: str, sharing: HubArguments, adapter_of: str | None = None) -> ModelCardData:
@@ -197,4 +223,5 @@ def _fields_of_head(entry: TaskMetrics) -> list[str]:
         fields += ["feed_forward_depth", "feed_forward_residual"]
     if head != "sentiment" and not is_cosine and not is_cross_encoder:
         fields.append("pair_features")
-    return [*fields, *([] if is_cosine else ["head_dropout"])]
+    fields += [] if is_cosine else ["head_dropout"]
+    return [field for field in fields if field in model.config_fields]

@@ -21,10 +21,10 @@ from extrabert_hf.runs.figures import (
     plot_curves,
     plot_scores,
 )
-from extrabert_hf.runs.folder import RunFolder
+from extrabert_hf.runs.folder import RunFolder, one_line_errors
 from extrabert_hf.runs.run_metrics import RunMetrics, TaskMetrics
 from extrabert_hf.runs.scored import read_run
-from extrabert_hf.tasks import PAPER_TASKS
+from extrabert_hf.tasks import PAPER_TASKS, check_task_name
 
 DPI = 120
 """Resolution of the figures of a model card."""
@@ -64,9 +64,12 @@ class SharedRun:
     @cached_property
     def config(self) -> dict[str, Any]:
         """The model's configuration without the path that its encoder was loaded from."""
-        config = json.loads(self.folder.config_file.read_text(encoding="utf-8"))
-        for part in (config, config.get("backbone_config") or {}):
-            part.pop("_name_or_path", None)
+        with one_line_errors(self.folder.config_file, "the configuration of a model"):
+            config = json.loads(self.folder.config_file.read_text(encoding="utf-8"))
+            for part in (config, config.get("backbone_config") or {}):
+                part.pop("_name_or_path", None)
+            for name in config.get("tasks") or {}:
+                check_task_name(name)
         return config
 
     @cached_property
@@ -99,7 +102,10 @@ class SharedRun:
     def max_length(self) -> int | None:
         """Maximum number of tokens of a sentence; `None` without a tokenizer."""
         path = self.folder.tokenizer_config_file
-        return json.loads(path.read_text(encoding="utf-8")).get("model_max_length") if path.is_file() else None
+        if not path.is_file():
+            return None
+        with one_line_errors(path, "the configuration of a tokenizer"):
+            return json.loads(path.read_text(encoding="utf-8")).get("model_max_length")
 
     @cached_property
     def rejected(self) -> dict[str, int]:
@@ -116,8 +122,9 @@ class SharedRun:
     def findings(self) -> list[str]:
         """The findings of the data audit, one per line."""
         path = self.folder.audit_file
-        reports = read_audit(path) if path.is_file() else {}
-        return [finding for report in reports.values() for finding in findings(report)]
+        with one_line_errors(path, "the audit of each task"):
+            reports = read_audit(path) if path.is_file() else {}
+            return [finding for report in reports.values() for finding in findings(report)]
 
     def draw_figures(self) -> dict[str, str]:
         """Draws the model card's figures; returns the caption of each figure by its path relative to the folder."""

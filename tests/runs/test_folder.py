@@ -93,10 +93,10 @@ def test_scored_files_are_those_of_the_task(tmp_path):
         ("{}", "must hold the metrics of a run, got KeyError: 'tasks'"),
         ('{"tasks": {"para": {}}}', "must hold the metrics of a run, got KeyError"),
         ('{"version": 2, "tasks": {}}', "version 2 of a run's metrics needs a newer extrabert_hf"),
-        ('{"version": "one", "tasks": {}}', "must hold the metrics of a run, got TypeError"),
+        ('{"version": "one", "tasks": {}}', "`version` must be a whole number, got 'one'"),
         (
             '{"version": 1, "tasks": {"para": {"task": {"name": "a b", "head": "sentiment"}}}}',
-            "`name` of a task must be letters",
+            "`name` of a task must be at most 64 letters",
         ),
     ],
 )
