@@ -289,6 +289,11 @@ class ExtraBertPreTrainedModel(PreTrainedModel):
             raise ValueError(f"`labels` must be (batch,) = ({rows[0]},), got {tuple(labels.shape)}.")
         return torch.Size(rows), seq
 
+    @classmethod
+    def is_custom_code(cls) -> bool:
+        """Returns `False`: transformers would not set those buffers of an encoder that are not in the checkpoint."""
+        return False
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
