@@ -263,6 +263,11 @@ class ExtraBertPreTrainedModel(ForwardPass, PreTrainedModel):
                 limits.append(table.shape[0] - (0 if padding is None else padding + 1))
         return min(limits, default=None)
 
+    @classmethod
+    def is_custom_code(cls) -> bool:
+        """Returns `False`: transformers would not set those buffers of an encoder that are not in the checkpoint."""
+        return False
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)

@@ -9,6 +9,7 @@ from transformers import AutoConfig, PreTrainedConfig
 from extrabert_hf.errors import InputError, one_line
 from extrabert_hf.models import MODEL_FOR_HEAD, ExtraBertConfig, ExtraBertForMultiTask, ExtraBertPreTrainedModel
 from extrabert_hf.models.adapter_files_extrabert import CONFIG_FILE, WEIGHTS_FILE, AdapterFiles
+from extrabert_hf.pretrained.model_files import damaged_file, refuse_lfs_pointers
 from extrabert_hf.pretrained.names import find_encoder
 from extrabert_hf.pretrained.remote_code import check_code
 
@@ -67,10 +68,12 @@ def read_adapter(folder: str | Path, argument: str = "folder") -> AdapterFiles:
         raise InputError(
             f"`{argument}` must hold an adapter with its {WEIGHTS_FILE}, as a run with --lora true does, got {folder}."
         )
+    refuse_lfs_pointers(Path(folder))
     try:
         return AdapterFiles.read(str(folder))
-    except (OSError, ValueError) as error:
-        raise InputError(f"`{argument}` must hold a plain LoRA adapter: {one_line(error)}") from error
+    except Exception as error:  # files of others
+        reason = damaged_file(Path(folder)) or one_line(error)
+        raise InputError(f"`{argument}` must hold a plain LoRA adapter: {reason}") from error
 
 
 def load_adapter(

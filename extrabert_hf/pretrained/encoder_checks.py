@@ -115,21 +115,25 @@ def probe_encoder(model: ExtraBertPreTrainedModel, tokenizer: PreTrainedTokenize
     changed = ids.clone()
     changed[:, 1] = tokens[-1]
     short = ids[:1, :SHORT_TOKENS], mask[:1, :SHORT_TOKENS]
+    shortest = tokenizer.num_special_tokens_to_add() + 1
+
+    def encode(input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        try:
+            return backbone(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        except Exception as error:  # code of any of hundreds of models
+            raise InputError(
+                f"`model_name_or_path` must be an encoder of token ids alone, got {kind}, which can't encode "
+                f"{input_ids.shape[1]} tokens: {one_line(error)}"
+            ) from error
+
     was_training = model.training
     try:
         with torch.random.fork_rng(devices=[]):
-            backbone.train()(input_ids=ids[1:], attention_mask=mask[1:])
+            backbone.train()
+            encode(ids[1:], mask[1:])
             backbone.eval()
-            shortest = tokenizer.num_special_tokens_to_add() + 1
-            backbone(input_ids=ids[1:, :shortest], attention_mask=mask[1:, :shortest])
-            states, other, alone, again = (
-                backbone(input_ids=part, attention_mask=part_mask).last_hidden_state
-                for part, part_mask in ((ids, mask), (changed, mask), short, short)
-            )
-    except Exception as error:  # code of any of hundreds of models
-        raise InputError(
-            f"`model_name_or_path` must be an encoder of token ids alone, got {kind}: {one_line(error)}"
-        ) from error
+            states, other, alone, again = encode(ids, mask), encode(changed, mask), encode(*short), encode(*short)
+            encode(ids[1:, :shortest], mask[1:, :shortest])
     finally:
         model.train(was_training)
     shape = (2, PROBE_TOKENS, model.config.hidden_size)

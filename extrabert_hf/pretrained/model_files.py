@@ -11,7 +11,10 @@ LFS_START = b"version https://git-lfs.github.com/spec/"
 LFS_MOST_BYTES = 1024
 """A git-LFS pointer starts with this line and is at most this long."""
 LOADED_SUFFIXES = (".safetensors", ".json", ".txt", ".model", ".vocab", ".bpe", ".spm")
-JSON_OBJECTS = ("config.json", "tokenizer_config.json", "tokenizer.json", "special_tokens_map.json")
+JSON_OBJECTS = (
+    *("config.json", "adapter_config.json"),
+    *("tokenizer_config.json", "tokenizer.json", "special_tokens_map.json"),
+)
 LONGEST_REASON = 120
 """Characters of the reason why a file of weights can't be read."""
 

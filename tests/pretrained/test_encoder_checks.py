@@ -166,9 +166,7 @@ def test_an_encoder_without_declared_positions_takes_any_length_that_it_can_enco
         return forward(input_ids=input_ids, **inputs)
 
     monkeypatch.setattr(model.backbone, "forward", with_limit)
-    with pytest.raises(
-        InputError, match=r"`max_length` must be .* XLNetModel can encode, got 257: index out of range"
-    ):
+    with pytest.raises(InputError, match=r"`max_length` must be .* XLNetModel can encode, got 257: index out"):
         limit_length(tokenizer, model, 257)
 
 
