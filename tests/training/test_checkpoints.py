@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,6 +18,8 @@ def checkpoint(folder, step, complete=True):
     path.mkdir(parents=True)
     (path / "trainer_state.json").write_text(json.dumps({"global_step": step, "max_steps": 99}))
     save_file({"weight": torch.ones(8)}, path / "model.safetensors")
+    (path / "config.json").write_text("{}")
+    (path / "run_record.json").write_text('{"arguments": {}}')
     for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
         torch.save({"state": torch.ones(8)}, path / name)
     if complete:
@@ -39,6 +42,55 @@ def test_the_last_checkpoint_is_that_of_the_most_steps_which_was_written_to_its_
 def test_a_checkpoint_can_be_named(tmp_path):
     named = str(checkpoint(tmp_path / "other", 3, complete=False))
     assert found(tmp_path / "run", resume_from_checkpoint=named) == named
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip(path):
+    """Changes one byte of the first stored tensor."""
+    content = bytearray(path.read_bytes())
+    content[content.index(b"\x80\x3f")] ^= 1  # of a 1.0
+    path.write_bytes(content)
+
+
+DAMAGES = [
+    *((name, damage) for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth") for damage in (truncate, flip)),
+    *((name, damage) for name in ("trainer_state.json", "run_record.json", "config.json") for damage in (truncate,)),
+    ("model.safetensors", truncate),
+    *((name, Path.unlink) for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth", "model.safetensors")),
+    *(
+        (name, lambda path: path.write_bytes(b""))
+        for name in ("optimizer.pt", "trainer_state.json", "model.safetensors")
+    ),
+    ("trainer_state.json", lambda path: path.write_text("[]")),
+    ("rng_state.pth", lambda path: path.rename(path.with_name("rng_state_1.pth"))),  # of two processes, one is missing
+]
+
+
+@pytest.mark.parametrize(("name", "damage"), DAMAGES)
+def test_a_damaged_checkpoint_is_refused_with_the_earlier_one_to_use(name, damage, tmp_path):
+    earlier, last = checkpoint(tmp_path, 5), checkpoint(tmp_path, 9)
+    checkpoint(tmp_path, 7, complete=False)
+    damage(last / name)
+    for named in ("last", str(last)):
+        with pytest.raises(InputError) as caught:
+            found(tmp_path, resume_from_checkpoint=named)
+        message = str(caught.value)
+        assert message.startswith(f"the checkpoint {last} can't be resumed from: ") and "\n" not in message
+        assert name.split(".")[0] in message
+        assert message.endswith(f" Use --resume_from_checkpoint {earlier}.")
+    damage(earlier / name)
+    with pytest.raises(InputError, match=r"Use a new run with --overwrite_output_dir\."):
+        found(tmp_path, resume_from_checkpoint="last")
+
+
+def test_the_folder_of_a_run_is_no_checkpoint(tmp_path):
+    last = checkpoint(tmp_path, 5)
+    (tmp_path / "trainer_state.json").write_text("{}")
+    with pytest.raises(InputError, match=f"must be a checkpoint, got the folder of a run, .* checkpoint is {last}"):
+        found(tmp_path, resume_from_checkpoint=str(tmp_path))
 
 
 def test_a_new_run_is_not_mixed_into_an_earlier_one(tmp_path):
