@@ -176,7 +176,9 @@ def check_files(checkpoint: Path) -> None:
         for path in RunFolder(checkpoint.parent).complete_checkpoints
         if path != checkpoint and _defect(path) is None
     ]
-    advice = f"--resume_from_checkpoint {earlier[-1]}" if earlier else "a new run with --overwrite_output_dir"
+    advice = "a new run with --overwrite_output_dir"
+    if earlier:
+        advice = f"--resume_from_checkpoint {earlier[-1]}, or delete the damaged folder"
     raise InputError(f"the checkpoint {checkpoint} can't be resumed from: {defect}. Use {advice}.")
 
 

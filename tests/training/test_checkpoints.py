@@ -9,7 +9,8 @@ from extrabert_hf import ExtraBertConfig, ExtraBertForSentiment
 from extrabert_hf.errors import InputError
 from extrabert_hf.pretrained.lora import with_lora
 from extrabert_hf.runs.folder import RunFolder
-from extrabert_hf.training.checkpoints import check_same_model, find_checkpoint
+from extrabert_hf.training.checkpoints import check_same_model, find_checkpoint, with_saved_precision
+from extrabert_hf.training.run_record import RunRecord
 from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
 
 
@@ -48,6 +49,10 @@ def truncate(path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+def empty(path):
+    path.write_bytes(b"")
+
+
 def flip(path):
     """Changes one byte of the first stored tensor."""
     content = bytearray(path.read_bytes())
@@ -60,10 +65,7 @@ DAMAGES = [
     *((name, damage) for name in ("trainer_state.json", "run_record.json", "config.json") for damage in (truncate,)),
     ("model.safetensors", truncate),
     *((name, Path.unlink) for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth", "model.safetensors")),
-    *(
-        (name, lambda path: path.write_bytes(b""))
-        for name in ("optimizer.pt", "trainer_state.json", "model.safetensors")
-    ),
+    *((name, empty) for name in ("optimizer.pt", "trainer_state.json", "model.safetensors")),
     ("trainer_state.json", lambda path: path.write_text("[]")),
     ("rng_state.pth", lambda path: path.rename(path.with_name("rng_state_1.pth"))),  # of two processes, one is missing
 ]
@@ -80,7 +82,7 @@ def test_a_damaged_checkpoint_is_refused_with_the_earlier_one_to_use(name, damag
         message = str(caught.value)
         assert message.startswith(f"the checkpoint {last} can't be resumed from: ") and "\n" not in message
         assert name.split(".")[0] in message
-        assert message.endswith(f" Use --resume_from_checkpoint {earlier}.")
+        assert message.endswith(f" Use --resume_from_checkpoint {earlier}, or delete the damaged folder.")
     damage(earlier / name)
     with pytest.raises(InputError, match=r"Use a new run with --overwrite_output_dir\."):
         found(tmp_path, resume_from_checkpoint="last")
@@ -139,6 +141,25 @@ def test_a_run_goes_on_only_from_its_own_model(tiny_bert, tmp_path):
         check_same_model(model("dot"), str(tmp_path))
     with pytest.raises(InputError, match=r"`lora` must be False to resume from .*, got True"):
         check_same_model(with_lora(model("mean")), str(tmp_path))
+
+
+def test_a_run_does_not_go_on_from_an_encoder_of_another_size(tiny_bert, tmp_path):
+    def model(**sizes):
+        return ExtraBertForSentiment(ExtraBertConfig(backbone_config=tiny_bert | sizes))
+
+    model().save_pretrained(tmp_path)
+    with pytest.raises(InputError, match=r"encoder.layer.2\..* has the size \[16, 16\], got no such weight in "):
+        check_same_model(model(num_hidden_layers=3), str(tmp_path))
+    with pytest.raises(InputError, match=r"word_embeddings.weight` has the size \[98, 16\], got the size \[99, 16\]"):
+        check_same_model(model(vocab_size=98), str(tmp_path))
+
+
+@pytest.mark.parametrize(("given", "resumed"), [({}, True), ({"bf16": False}, False)])
+def test_a_precision_that_is_left_open_is_that_of_the_checkpoint(given, resumed, tmp_path):
+    args = ExtraBertTrainingArguments(output_dir=str(tmp_path), **given)
+    assert with_saved_precision(args, None) is args
+    RunRecord({"bf16": True}).write(tmp_path)
+    assert with_saved_precision(args, str(tmp_path)).bf16 is resumed
 
 
 @pytest.mark.parametrize(
