@@ -19,10 +19,18 @@ from extrabert_hf.machine import keep_freed_memory
 from extrabert_hf.pretrained.loading import build_model
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.tasks import PAPER_TASKS
-from extrabert_hf.training.checkpoints import check_same_model, find_checkpoint
+from extrabert_hf.training.argument_checks import check_number
+from extrabert_hf.training.checkpoints import (
+    check_same_model,
+    check_same_run,
+    find_checkpoint,
+    keep_record,
+    with_saved_precision,
+)
 from extrabert_hf.training.finetune import longest_sentence
+from extrabert_hf.training.run_record import RunRecord
 from extrabert_hf.training.setup import prepare_process
-from extrabert_hf.training.trainer import ExtraBertTrainer
+from extrabert_hf.training.trainer import ExtraBertTrainer, check_finite
 from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
 
 logger = logging.getLogger(__name__)
@@ -55,8 +63,7 @@ class ContrastiveArguments:
     max_length: int = field(default=64, metadata={"help": "Maximum number of tokens of a sentence."})
 
     def __post_init__(self) -> None:
-        if self.temperature <= 0:
-            raise InputError(f"`temperature` must be above 0, got {self.temperature}.")
+        check_number("temperature", self.temperature, "(0, inf)")
         if self.max_length < 3:
             raise InputError(f"`max_length` must be 3 or more, got {self.max_length}.")
         if self.positives not in ("adjacent", "dropout"):
@@ -163,8 +170,12 @@ def pretrain(arguments: ContrastiveArguments, training: ExtraBertTrainingArgumen
     if training.eval_strategy != "no" or training.push_to_hub:
         raise InputError("`eval_strategy` must be 'no' and `push_to_hub` false: a pre-trained encoder has no scores.")
     keep_freed_memory()
-    training = prepare_process(training)
     checkpoint = find_checkpoint(training)
+    training = prepare_process(with_saved_precision(training, checkpoint))
+    own = {"positives": arguments.positives, "temperature": arguments.temperature, "max_length": arguments.max_length}
+    record = RunRecord.of_training(training, own)
+    if checkpoint is not None:
+        check_same_run(record, checkpoint)
     set_seed(training.seed)
     pairs = list(pairs_of_text(Path(arguments.text), arguments.positives))
     if len(pairs) < 2:
@@ -188,10 +199,12 @@ def pretrain(arguments: ContrastiveArguments, training: ExtraBertTrainingArgumen
         processing_class=tokenizer,
         temperature=arguments.temperature,
     )
+    keep_record(trainer, record, checkpoint)
     folder = Path(training.output_dir)
     if checkpoint is None and trainer.is_world_process_zero():
         RunFolder(folder).clear_results()
     trainer.train(resume_from_checkpoint=checkpoint)
+    check_finite(model, trainer.state.global_step)
     if trainer.is_world_process_zero():
         model.backbone.set_attn_implementation("sdpa")  # other programs do not have the attention for unpadded batches
         model.backbone.save_pretrained(folder)
