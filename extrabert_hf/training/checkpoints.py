@@ -104,10 +104,17 @@ def check_same_run(record: RunRecord, checkpoint: str) -> None:
     saved = RunRecord.read(checkpoint)
     if saved is None:
         logger.warning(
-            "the checkpoint %s has no record of its run, because an earlier version wrote it: only the model and "
-            "the number of steps are compared. Give the same arguments and data as before.",
+            "the checkpoint %s has no record of its run, because an earlier version wrote it: only the model, the "
+            "batch size and the number of steps are compared. Give the same arguments and data as before.",
             checkpoint,
         )
+        batch_size = record.arguments["per_device_train_batch_size"] * record.arguments["GPUs of a process"]
+        found = _read_state(Path(checkpoint)).get("train_batch_size")
+        if found not in (None, batch_size) and not record.arguments["auto_find_batch_size"]:
+            raise InputError(
+                f"a resumed run must have the arguments of its checkpoint, {checkpoint}: "
+                f"`per_device_train_batch_size` is {found} there, got {batch_size}."
+            )
     else:
         saved.check_arguments(record, checkpoint)
 

@@ -186,8 +186,10 @@ def test_a_run_resumes_only_as_the_run_it_was(train, tmp_path, caplog):
         train("sts", *resume, data=str(train_file))
     for record in (tmp_path / "run").glob("checkpoint-*/run_record.json"):
         record.unlink()  # as an earlier version left it
-    with pytest.raises(InputError, match="must have 4 steps, as before, got 2: give the same data, batch size"):
+    with pytest.raises(InputError, match="`per_device_train_batch_size` is 4 there, got 8"):
         train("sts", *resume, "--per_device_train_batch_size", "8", data=str(train_file))
+    with pytest.raises(InputError, match="must have 4 steps, as before, got 6: give the same data, batch size"):
+        train("sts", *resume, "--num_train_epochs", "3", data=str(train_file))
     assert "has no record of its run, because an earlier version wrote it" in caplog.text
 
 
