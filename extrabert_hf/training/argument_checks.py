@@ -7,6 +7,7 @@ import multiprocessing
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,9 @@ INTERVALS = {
     ),
 }
 """By interval, the arguments whose value must be in it. `inf` and `nan` are in none of them."""
+
+STRATEGIES = {"logging_steps": "logging_strategy", "save_steps": "save_strategy"}
+"""By argument, the argument that must be `"steps"` for the value to have an effect."""
 
 CHOICES = {
     "ddp_backend": ("nccl", "gloo", "mpi", "xccl", "hccl", "cncl", "mccl"),
@@ -70,7 +74,7 @@ FIXED = {
     "optim_target_modules": None,
     "prediction_loss_only": False,
 }
-"""Arguments that must have one value: metrics need the predictions of all rows, see also [`OWN_PARAMETERS`]."""
+"""Arguments that a recipe leaves at one value: its metrics need the predictions and labels of all rows."""
 
 
 def check_values(args: "ExtraBertTrainingArguments") -> None:
@@ -84,7 +88,8 @@ def check_values(args: "ExtraBertTrainingArguments") -> None:
     for interval, names in INTERVALS.items():
         for name in names:
             value = getattr(args, name)
-            if value is not None:
+            is_used = getattr(args, STRATEGIES[name]) == "steps" if name in STRATEGIES else value is not None
+            if is_used:
                 check_number(name, value, interval, is_whole=name in whole)
     if isinstance(args.warmup_steps, float) and args.warmup_steps >= 1 and not args.warmup_steps.is_integer():
         raise InputError(f"`warmup_steps` must be a whole number, or a share below 1, got {args.warmup_steps}.")
@@ -120,9 +125,6 @@ def check_values(args: "ExtraBertTrainingArguments") -> None:
             "`optim` must be an optimizer that takes groups of parameters, because heads have another learning rate "
             f"than the encoder, got {optimizer!r}."
         )
-    for name, needed in FIXED.items():
-        if getattr(args, name) != needed:
-            raise InputError(f"`{name}` must be {needed} for the models of this package, got {getattr(args, name)!r}.")
     kwargs = args.activation_checkpointing_kwargs or args.gradient_checkpointing_kwargs or {}
     for key in json.loads(kwargs) if isinstance(kwargs, str) else kwargs:
         if key not in CHECKPOINTING_KEYS:
@@ -133,6 +135,13 @@ def check_values(args: "ExtraBertTrainingArguments") -> None:
         if getattr(args, name) and args.dataloader_num_workers == 0:
             raise InputError(f"`{name}` needs `dataloader_num_workers` of 1 or more, got 0.")
     _check_that_it_trains(args)
+
+
+def check_fixed(args: "ExtraBertTrainingArguments") -> None:
+    """Raises [`InputError`] for a value that only a trainer with metrics of its own can use."""
+    for name, needed in FIXED.items():
+        if getattr(args, name) != needed:
+            raise InputError(f"`{name}` must be {needed} in a recipe, got {getattr(args, name)!r}.")
 
 
 def check_number(name: str, value: Any, interval: str, *, is_whole: bool = False) -> None:
@@ -155,14 +164,14 @@ def check_number(name: str, value: Any, interval: str, *, is_whole: bool = False
         extrabert_hf.errors.InputError: `learning_rate` must be a number, 0 or more, got nan.
     """
     low, high = (float(bound) for bound in interval[1:-1].split(", "))
-    is_number = isinstance(value, int if is_whole else int | float) and not isinstance(value, bool)
+    is_number = isinstance(value, Integral if is_whole else Real) and not isinstance(value, bool)
     above = is_number and (value >= low if interval[0] == "[" else value > low)
     below = is_number and (value <= high if interval[-1] == "]" else value < high)
     if not (above and below):
         bounds = (
             f"in {interval}" if high < math.inf else f"{low:g} or more" if interval[0] == "[" else f"above {low:g}"
         )
-        is_finite = isinstance(value, int | float) and math.isfinite(value)
+        is_finite = isinstance(value, Real) and math.isfinite(value)
         kind = "a whole number, " if is_whole and not is_number else "" if is_number and is_finite else "a number, "
         raise InputError(f"`{name}` must be {kind}{bounds}, got {value!r}.")
 

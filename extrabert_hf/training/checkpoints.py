@@ -21,7 +21,6 @@ from extrabert_hf.pretrained.loading import load_config
 from extrabert_hf.pretrained.lora import ADAPTER
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.training.callbacks import ContinueCheckpoint
-from extrabert_hf.training.command_line import Run
 from extrabert_hf.training.run_record import RunRecord, hash_of_rows
 from extrabert_hf.training.trainer import ExtraBertTrainer
 from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
@@ -90,34 +89,35 @@ def with_saved_precision(args: ExtraBertTrainingArguments, checkpoint: str | Non
     return replace(args, bf16=record.arguments["bf16"])
 
 
-def check_same_run(run: Run, checkpoint: str | None) -> RunRecord:
+def check_same_run(record: RunRecord, checkpoint: str) -> None:
     """
-    Checks before data is loaded that the run of a checkpoint has the same arguments.
+    Checks before data is loaded that the run of a checkpoint has the same arguments; logs if it has no record.
 
     Args:
-        run ([`Run`]):
-            The run, with prepared arguments.
-        checkpoint (`str`, *optional*):
-            The checkpoint to resume from; `None` for a new run.
-
-    Returns:
-        [`RunRecord`]: the record of `run`, without the rows.
+        record ([`RunRecord`]):
+            The record of the run that resumes, without the rows.
+        checkpoint (`str`):
+            The checkpoint to resume from.
 
     Raises:
         [`InputError`]: as [`RunRecord.check_arguments`].
     """
-    record = RunRecord.of_run(run)
-    if checkpoint is not None:
-        saved = RunRecord.read(checkpoint)
-        if saved is None:
-            logger.warning(
-                "the checkpoint %s has no record of its run, because an earlier version wrote it: only the model and "
-                "the number of steps are compared. Give the same arguments and data as before.",
-                checkpoint,
+    saved = RunRecord.read(checkpoint)
+    if saved is None:
+        logger.warning(
+            "the checkpoint %s has no record of its run, because an earlier version wrote it: only the model, the "
+            "batch size and the number of steps are compared. Give the same arguments and data as before.",
+            checkpoint,
+        )
+        batch_size = record.arguments["per_device_train_batch_size"] * record.arguments["GPUs of a process"]
+        found = _read_state(Path(checkpoint)).get("train_batch_size")
+        if found not in (None, batch_size) and not record.arguments["auto_find_batch_size"]:
+            raise InputError(
+                f"a resumed run must have the arguments of its checkpoint, {checkpoint}: "
+                f"`per_device_train_batch_size` is {found} there, got {batch_size}."
             )
-        else:
-            saved.check_arguments(record, checkpoint)
-    return record
+    else:
+        saved.check_arguments(record, checkpoint)
 
 
 def keep_record(trainer: ExtraBertTrainer, record: RunRecord, checkpoint: str | None) -> None:
@@ -128,7 +128,7 @@ def keep_record(trainer: ExtraBertTrainer, record: RunRecord, checkpoint: str | 
         trainer ([`ExtraBertTrainer`]):
             The trainer of the run.
         record ([`RunRecord`]):
-            The record from [`check_same_run`].
+            The record of the run, without the rows.
         checkpoint (`str`, *optional*):
             The checkpoint to resume from.
 
@@ -145,8 +145,12 @@ def keep_record(trainer: ExtraBertTrainer, record: RunRecord, checkpoint: str | 
         trainer.add_callback(ContinueCheckpoint(Path(checkpoint), steps, is_fixed=not record.has_any_length))
 
 
-def _by_split(rows: Dataset | MultiTaskDataset | Mapping[str, MultiTaskDataset], split: str) -> dict[str, Dataset]:
+def _by_split(
+    rows: Dataset | MultiTaskDataset | Mapping[str, MultiTaskDataset] | None, split: str
+) -> dict[str, Dataset]:
     """Returns the tokenized rows of one task under the name of the split, those of several under `"sst train"`."""
+    if rows is None:
+        return {}
     if isinstance(rows, Dataset):
         return {split: rows}
     if isinstance(rows, MultiTaskDataset):
@@ -177,7 +181,9 @@ def check_files(checkpoint: Path) -> None:
         for path in RunFolder(checkpoint.parent).complete_checkpoints
         if path != checkpoint and _defect(path) is None
     ]
-    advice = f"--resume_from_checkpoint {earlier[-1]}" if earlier else "a new run with --overwrite_output_dir"
+    advice = "a new run with --overwrite_output_dir"
+    if earlier:
+        advice = f"--resume_from_checkpoint {earlier[-1]}, or delete the damaged folder"
     raise InputError(f"the checkpoint {checkpoint} can't be resumed from: {defect}. Use {advice}.")
 
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from extrabert_hf.errors import InputError
 from extrabert_hf.evaluation.metrics import AGGREGATES, ERRORS, metric_names
 from extrabert_hf.tasks import AUTO_CLASSES, PAPER_TASKS, TaskSpec
+from extrabert_hf.training.argument_checks import check_fixed
 from extrabert_hf.training.arguments import DataArguments, LoraArguments, ModelArguments, TaskArguments
 from extrabert_hf.training.multitask_arguments import MultiTaskArguments
 from extrabert_hf.training.recipe_parser import (
@@ -305,4 +306,6 @@ class _RunReader:
                 f"{values['metric_for_best_model']!r}, got {is_error}."
             )
         with refused_in_one_line():
-            return self.build(ExtraBertTrainingArguments, values)
+            training = self.build(ExtraBertTrainingArguments, values)
+        check_fixed(training)
+        return training

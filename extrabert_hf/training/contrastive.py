@@ -14,7 +14,7 @@ from transformers import DataCollator, PreTrainedModel, PreTrainedTokenizerBase,
 
 from extrabert_hf.data.collators import DataCollatorForSentences
 from extrabert_hf.data.tokenization import check_length, longest_sentence, tokenize_dataset
-from extrabert_hf.errors import InputError, one_line, refuse_file
+from extrabert_hf.errors import InputError, one_line
 from extrabert_hf.files import atomic_folder
 from extrabert_hf.machine import keep_freed_memory
 from extrabert_hf.pretrained.loading import build_model
@@ -22,9 +22,17 @@ from extrabert_hf.pretrained.remote_code import pickles_in_one_line
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.ownership import check_room, hold_run
 from extrabert_hf.tasks import PAPER_TASKS
-from extrabert_hf.training.checkpoints import check_same_model, find_checkpoint
+from extrabert_hf.training.argument_checks import check_number
+from extrabert_hf.training.checkpoints import (
+    check_same_model,
+    check_same_run,
+    find_checkpoint,
+    keep_record,
+    with_saved_precision,
+)
+from extrabert_hf.training.run_record import RunRecord
 from extrabert_hf.training.setup import prepare_process
-from extrabert_hf.training.trainer import ExtraBertTrainer
+from extrabert_hf.training.trainer import ExtraBertTrainer, check_finite
 from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
 
 logger = logging.getLogger(__name__)
@@ -57,8 +65,7 @@ class ContrastiveArguments:
     max_length: int = field(default=64, metadata={"help": "Maximum number of tokens of a sentence."})
 
     def __post_init__(self) -> None:
-        if self.temperature <= 0:
-            raise InputError(f"`temperature` must be above 0, got {self.temperature}.")
+        check_number("temperature", self.temperature, "(0, inf)")
         if self.max_length < 3:
             raise InputError(f"`max_length` must be 3 or more, got {self.max_length}.")
         if self.positives not in ("adjacent", "dropout"):
@@ -165,14 +172,17 @@ def pretrain(arguments: ContrastiveArguments, training: ExtraBertTrainingArgumen
     if training.eval_strategy != "no" or training.push_to_hub:
         raise InputError("`eval_strategy` must be 'no' and `push_to_hub` false: a pre-trained encoder has no scores.")
     keep_freed_memory()
-    training = prepare_process(training)
-    refuse_file("output_dir", Path(training.output_dir))
     with hold_run("output_dir", Path(training.output_dir)):
         return _pretrain(arguments, training)
 
 
 def _pretrain(arguments: ContrastiveArguments, training: ExtraBertTrainingArguments) -> Path:
     checkpoint = find_checkpoint(training)
+    training = prepare_process(with_saved_precision(training, checkpoint))
+    own = {"positives": arguments.positives, "temperature": arguments.temperature, "max_length": arguments.max_length}
+    record = RunRecord.of_training(training, own)
+    if checkpoint is not None:
+        check_same_run(record, checkpoint)
     if training.process_index == 0:
         check_room("output_dir", Path(training.output_dir))
     set_seed(training.seed)
@@ -199,11 +209,13 @@ def _pretrain(arguments: ContrastiveArguments, training: ExtraBertTrainingArgume
         processing_class=tokenizer,
         temperature=arguments.temperature,
     )
+    keep_record(trainer, record, checkpoint)
     folder = Path(training.output_dir)
     if checkpoint is None and trainer.is_world_process_zero():
         RunFolder(folder).clear_results()
     with pickles_in_one_line("`resume_from_checkpoint`"):
         trainer.train(resume_from_checkpoint=checkpoint)
+    check_finite(model, trainer.state.global_step)
     if trainer.is_world_process_zero():
         model.backbone.set_attn_implementation("sdpa")  # other programs do not have the attention for unpadded batches
         tokenizer.model_max_length = own_length  # fine-tuning may use longer sentences

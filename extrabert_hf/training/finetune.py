@@ -52,6 +52,7 @@ from extrabert_hf.training.command_line import Run
 from extrabert_hf.training.multitask_trainer import MultiTaskTrainer
 from extrabert_hf.training.objectives import prepare_train_rows
 from extrabert_hf.training.results import score_and_write
+from extrabert_hf.training.run_record import RunRecord
 from extrabert_hf.training.setup import prepare_process
 from extrabert_hf.training.trainer import ExtraBertTrainer, check_finite, plain_model
 
@@ -147,7 +148,9 @@ def finetune(run: Run, callbacks: Sequence[TrainerCallback] = ()) -> RunMetrics 
 def _finetune(run: Run, callbacks: Sequence[TrainerCallback]) -> RunMetrics | None:
     checkpoint = find_checkpoint(run.training)
     run = replace(run, training=prepare_process(with_saved_precision(run.training, checkpoint)))
-    record = check_same_run(run, checkpoint)
+    record = RunRecord.of_run(run)
+    if checkpoint is not None:
+        check_same_run(record, checkpoint)
     if run.training.process_index == 0:
         check_room("output_dir", Path(run.training.output_dir))
     set_seed(run.training.seed)

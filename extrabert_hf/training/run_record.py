@@ -19,6 +19,7 @@ from extrabert_hf.runs.atomic_files import write_json
 from extrabert_hf.sharing.model_card import HubArguments
 from extrabert_hf.training.arguments import MODEL_FIELDS
 from extrabert_hf.training.command_line import Run
+from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
 
 logger = logging.getLogger(__name__)
 
@@ -84,17 +85,8 @@ class RunRecord:
     @classmethod
     def of_run(cls, run: Run) -> "RunRecord":
         """Makes the record of a run whose arguments are prepared; without the rows, which are not loaded yet."""
-        training, multitask = run.training, run.multitask
-        arguments = training.to_dict()
-        if training.data_seed == training.seed:
-            arguments["data_seed"] = None  # the default
-        if training.max_steps > 0:
-            del arguments["num_train_epochs"]  # no effect
-        is_annealed = multitask is not None and multitask.mixing == "annealed"
-        if arguments["lr_scheduler_type"] in SCHEDULES_OF_ANY_LENGTH and not is_annealed:
-            arguments = {name: value for name, value in arguments.items() if name not in LENGTH}
-        arguments |= {"processes": training.world_size, "GPUs of a process": max(1, training.n_gpu)}
-        arguments |= asdict(run.lora) if run.lora.lora else {"lora": False}
+        multitask = run.multitask
+        arguments = asdict(run.lora) if run.lora.lora else {"lora": False}
         arguments["multitask"] = multitask is not None
         if multitask is not None:
             arguments |= asdict(multitask) | {"train_tasks": multitask.trained}
@@ -104,6 +96,19 @@ class RunRecord:
             of_task |= {name: getattr(task_run.data, name) for name in DATA_FIELDS}
             prefix = "" if multitask is None else f"{task}."
             arguments |= {f"{prefix}{name}": value for name, value in of_task.items()}
+        return cls.of_training(run.training, arguments)
+
+    @classmethod
+    def of_training(cls, training: ExtraBertTrainingArguments, others: Mapping[str, Any]) -> "RunRecord":
+        """Makes the record of a run from its prepared training arguments and its other arguments by name."""
+        arguments = training.to_dict()
+        if training.data_seed == training.seed:
+            arguments["data_seed"] = None  # the default
+        if training.max_steps > 0:
+            del arguments["num_train_epochs"]  # no effect
+        if arguments["lr_scheduler_type"] in SCHEDULES_OF_ANY_LENGTH and others.get("mixing") != "annealed":
+            arguments = {name: value for name, value in arguments.items() if name not in LENGTH}
+        arguments |= {"processes": training.world_size, "GPUs of a process": max(1, training.n_gpu), **others}
         compared = {name: value for name, value in arguments.items() if name not in FREE}
         versions = {
             "extrabert_hf": extrabert_hf.__version__,
@@ -173,7 +178,7 @@ class RunRecord:
                 before = "no rows" if saved is None else f"{saved['rows']:,} rows (hash {saved['hash'][:8]})"
                 raise InputError(
                     f"a resumed run must have the rows of its checkpoint, {checkpoint}: the split {split!r} has "
-                    f"{before} there, got {rows['rows']:,} rows (hash {rows['hash'][:8]}). Give the same --data, with "
+                    f"{before} there, got {rows['rows']:,} rows (hash {rows['hash'][:8]}). Give the same data, with "
                     "unchanged files, and the same tokenizer, or start a new run with --overwrite_output_dir."
                 )
 

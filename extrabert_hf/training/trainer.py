@@ -160,6 +160,8 @@ class ExtraBertTrainer(Trainer):
                     rate = encoder_rate if id(parameter) in in_encoder else head_rate
                     decay = self.args.weight_decay if name in decayed else 0.0
                     groups.setdefault((rate, decay), []).append(parameter)
+            if not groups:
+                raise InputError("the model has no parameter to train: `requires_grad` is False for all.")
             optimizer_class, kwargs = self.get_optimizer_cls_and_kwargs(self.args, model)
             self.optimizer = optimizer_class(
                 [{"params": group, "lr": rate, "weight_decay": decay} for (rate, decay), group in groups.items()],

@@ -7,6 +7,7 @@ import torch
 from transformers.hf_argparser import string_to_bool
 
 from extrabert_hf.errors import InputError
+from extrabert_hf.training.argument_checks import check_fixed
 from extrabert_hf.training.arguments import LoraArguments
 from extrabert_hf.training.command_line import parse_multitask_run, parse_run
 from extrabert_hf.training.multitask_arguments import MultiTaskArguments
@@ -80,7 +81,6 @@ WRONG = {
     "prediction_loss_only": ["true"],
     "r_drop": ["-1", "nan", "inf"],
     "report_to": ["nope", *TRACKERS],
-    "save_steps": ["0", "-1", "nan"],
     "save_strategy": ["nope", "steps", "no"],
     "save_total_limit": ["x"],
     "seed": ["-1", str(2**32), "1.5"],
@@ -110,6 +110,7 @@ def parser():
 
 def prepared(parser, *words):
     (args,) = parser.parse_args_into_dataclasses(["--output_dir", "run", "--bf16", "false", *words])
+    check_fixed(args)
     return prepare_process(args)
 
 
@@ -122,7 +123,7 @@ def without_packages(monkeypatch):
 def test_every_argument_has_a_wrong_value(parser):
     actions = {action.dest: action for action in reversed(parser._actions)}  # not the flags `--no_...`
     for entry in dataclasses.fields(ExtraBertTrainingArguments):
-        if entry.init and entry.name not in ANY_TEXT and entry.name not in WRONG:
+        if entry.init and entry.name not in ANY_TEXT and entry.name not in {*WRONG, "save_steps"}:
             assert actions[entry.name].type is string_to_bool, entry.name  # argparse refuses other words
 
 
@@ -173,6 +174,13 @@ def test_an_optimizer_draws_no_random_numbers_when_it_is_rehearsed(parser):
 def test_arguments_of_an_optimizer_without_effect_are_logged(parser, caplog):
     prepared(parser, "--optim_args", "nope=1")
     assert "`optim_args` 'nope=1' has no effect on `optim` 'adamw_torch_fused'" in caplog.text
+
+
+@pytest.mark.parametrize("steps", ["0", "-1", "nan"])
+def test_steps_between_checkpoints_are_checked_where_they_have_an_effect(steps, parser):
+    prepared(parser, "--save_steps", steps)  # a checkpoint each epoch
+    with pytest.raises(InputError, match=r"`save_steps` must be .*above 0, got"):
+        prepared(parser, "--save_steps", steps, "--save_strategy", "steps", "--eval_strategy", "steps")
 
 
 def test_a_run_that_would_change_no_weight_is_refused(parser):

@@ -11,7 +11,8 @@ from extrabert_hf.files import STATE, write_text
 from extrabert_hf.pretrained.lora import with_lora
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.ownership import hold_run
-from extrabert_hf.training.checkpoints import check_same_model, find_checkpoint
+from extrabert_hf.training.checkpoints import check_same_model, find_checkpoint, with_saved_precision
+from extrabert_hf.training.run_record import RunRecord
 from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
 
 
@@ -20,6 +21,8 @@ def checkpoint(folder, step, complete=True):
     path.mkdir(parents=True)
     (path / "trainer_state.json").write_text(json.dumps({"global_step": step, "max_steps": 99}))
     save_file({"weight": torch.ones(8)}, path / "model.safetensors")
+    (path / "config.json").write_text("{}")
+    (path / "run_record.json").write_text('{"arguments": {}}')
     for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
         torch.save({"state": torch.ones(8)}, path / name)
     if complete:
@@ -42,6 +45,56 @@ def test_the_last_checkpoint_is_that_of_the_most_steps_which_was_written_to_its_
 def test_a_checkpoint_can_be_named(tmp_path):
     named = str(checkpoint(tmp_path / "other", 3, complete=False))
     assert found(tmp_path / "run", resume_from_checkpoint=named) == named
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def flip(path):
+    """Changes one byte of the first stored tensor."""
+    content = bytearray(path.read_bytes())
+    content[content.index(b"\x80\x3f")] ^= 1  # of a 1.0
+    path.write_bytes(content)
+
+
+DAMAGES = [
+    *((name, damage) for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth") for damage in (truncate, flip)),
+    *((name, damage) for name in ("trainer_state.json", "run_record.json", "config.json") for damage in (truncate,)),
+    ("model.safetensors", truncate),
+    *((name, Path.unlink) for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth", "model.safetensors")),
+    *((name, empty) for name in ("optimizer.pt", "trainer_state.json", "model.safetensors")),
+    ("trainer_state.json", lambda path: path.write_text("[]")),
+    ("rng_state.pth", lambda path: path.rename(path.with_name("rng_state_1.pth"))),  # of two processes, one is missing
+]
+
+
+@pytest.mark.parametrize(("name", "damage"), DAMAGES)
+def test_a_damaged_checkpoint_is_refused_with_the_earlier_one_to_use(name, damage, tmp_path):
+    earlier, last = checkpoint(tmp_path, 5), checkpoint(tmp_path, 9)
+    checkpoint(tmp_path, 7, complete=False)
+    damage(last / name)
+    for named in ("last", str(last)):
+        with pytest.raises(InputError) as caught:
+            found(tmp_path, resume_from_checkpoint=named)
+        message = str(caught.value)
+        assert message.startswith(f"the checkpoint {last} can't be resumed from: ") and "\n" not in message
+        assert name.split(".")[0] in message
+        assert message.endswith(f" Use --resume_from_checkpoint {earlier}, or delete the damaged folder.")
+    damage(earlier / name)
+    with pytest.raises(InputError, match=r"Use a new run with --overwrite_output_dir\."):
+        found(tmp_path, resume_from_checkpoint="last")
+
+
+def test_the_folder_of_a_run_is_no_checkpoint(tmp_path):
+    last = checkpoint(tmp_path, 5)
+    (tmp_path / "trainer_state.json").write_text("{}")
+    with pytest.raises(InputError, match=f"must be a checkpoint, got the folder of a run, .* checkpoint is {last}"):
+        found(tmp_path, resume_from_checkpoint=str(tmp_path))
 
 
 def test_a_new_run_is_not_mixed_into_an_earlier_one(tmp_path):
@@ -106,6 +159,25 @@ def test_a_run_goes_on_only_from_its_own_model(tiny_bert, tmp_path):
         check_same_model(model("dot"), str(tmp_path))
     with pytest.raises(InputError, match=r"`lora` must be False to resume from .*, got True"):
         check_same_model(with_lora(model("mean")), str(tmp_path))
+
+
+def test_a_run_does_not_go_on_from_an_encoder_of_another_size(tiny_bert, tmp_path):
+    def model(**sizes):
+        return ExtraBertForSentiment(ExtraBertConfig(backbone_config=tiny_bert | sizes))
+
+    model().save_pretrained(tmp_path)
+    with pytest.raises(InputError, match=r"encoder.layer.2\..* has the size \[16, 16\], got no such weight in "):
+        check_same_model(model(num_hidden_layers=3), str(tmp_path))
+    with pytest.raises(InputError, match=r"word_embeddings.weight` has the size \[98, 16\], got the size \[99, 16\]"):
+        check_same_model(model(vocab_size=98), str(tmp_path))
+
+
+@pytest.mark.parametrize(("given", "resumed"), [({}, True), ({"bf16": False}, False)])
+def test_a_precision_that_is_left_open_is_that_of_the_checkpoint(given, resumed, tmp_path):
+    args = ExtraBertTrainingArguments(output_dir=str(tmp_path), **given)
+    assert with_saved_precision(args, None) is args
+    RunRecord({"bf16": True}).write(tmp_path)
+    assert with_saved_precision(args, str(tmp_path)).bf16 is resumed
 
 
 @pytest.mark.parametrize(

@@ -137,3 +137,22 @@ def test_what_is_begun_anew_forgets_the_checkpoints_before(tiny_encoder, text, t
     assert RunFolder(tmp_path / "out").last_checkpoint.name == "checkpoint-4"
     pretrain(arguments, ExtraBertTrainingArguments(output_dir=out, max_steps=2, overwrite_output_dir=True, **options))
     assert RunFolder(tmp_path / "out").last_checkpoint.name == "checkpoint-2"
+
+
+def test_pre_training_resumes_only_as_the_run_it_was(tiny_encoder, text, tmp_path):
+    def resume(arguments, **options):
+        options = (
+            NO_EVALUATION | {"max_steps": 2, "bf16": False, "disable_tqdm": True, "save_strategy": "steps"} | options
+        )
+        return pretrain(arguments, ExtraBertTrainingArguments(output_dir=str(tmp_path / "run"), **options))
+
+    arguments = ContrastiveArguments(str(text), tiny_encoder)
+    resume(arguments, save_steps=1)
+    last = {"resume_from_checkpoint": "last"}
+    with pytest.raises(InputError, match="`per_device_train_batch_size` is 16 there, got 8"):
+        resume(arguments, per_device_train_batch_size=8, **last)
+    with pytest.raises(InputError, match=r"`temperature` is 0\.05 there, got 0\.5"):
+        resume(ContrastiveArguments(str(text), tiny_encoder, temperature=0.5), **last)
+    text.write_text(TEXT * 9)
+    with pytest.raises(InputError, match=r"the split 'train' has 39 rows .* got 44 rows"):
+        resume(arguments, **last)

@@ -165,6 +165,35 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(train, tmp_
         assert torch.equal(whole["exp_avg"], part["exp_avg"])
 
 
+def test_a_run_resumes_only_as_the_run_it_was(train, tmp_path, caplog):
+    for split, names in (("train", "abcdefgh"), ("dev", "abcd")):
+        lines = [f"a dog {name} runs\tcat {name} sleeps\t{index % 6}" for index, name in enumerate(names)]
+        (tmp_path / f"{split}.tsv").write_text("\n".join(["sentence1\tsentence2\tlabel", *lines]) + "\n")
+    flags = ("--dev_data", str(tmp_path / "dev.tsv"), "--per_device_train_batch_size", "4", "--predict_test", "false")
+    train_file = tmp_path / "train.tsv"
+    train("sts", *flags, data=str(train_file))
+    resume = (*flags, "--resume_from_checkpoint", "last")
+    with pytest.raises(InputError, match="`per_device_train_batch_size` is 4 there, got 8"):
+        train("sts", *resume, "--per_device_train_batch_size", "8", data="nowhere.csv")  # before data is loaded
+    before = load_file(tmp_path / "run" / "model.safetensors")
+    train_file.rename(tmp_path / "moved.tsv")
+    train("sts", *resume, "--logging_steps", "1", data=str(tmp_path / "moved.tsv"))
+    assert "all 4 steps of the run are done" in caplog.text
+    after = load_file(tmp_path / "run" / "model.safetensors")
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    lines = (tmp_path / "moved.tsv").read_text().splitlines()
+    train_file.write_text("\n".join([lines[0], *reversed(lines[1:])]) + "\n")
+    with pytest.raises(InputError, match=r"the split 'train' has 8 rows \(hash .* there, got 8 rows \(hash "):
+        train("sts", *resume, data=str(train_file))
+    for record in (tmp_path / "run").glob("checkpoint-*/run_record.json"):
+        record.unlink()  # as an earlier version left it
+    with pytest.raises(InputError, match="`per_device_train_batch_size` is 4 there, got 8"):
+        train("sts", *resume, "--per_device_train_batch_size", "8", data=str(train_file))
+    with pytest.raises(InputError, match="must have 4 steps, as before, got 6: give the same data, batch size"):
+        train("sts", *resume, "--num_train_epochs", "3", data=str(train_file))
+    assert "has no record of its run, because an earlier version wrote it" in caplog.text
+
+
 def test_a_run_does_not_resume_from_another_model(train):
     train("sts")
     with pytest.raises(InputError, match="`pooling` is 'multiplicative' there, got 'mean'"):

@@ -286,3 +286,33 @@ def test_rows_count_by_their_weights(make_trainer):
     alone = trainer.data_collator(rows[2:])
     trainer.model.train()
     torch.testing.assert_close(trainer.compute_loss(trainer.model, batch), trainer.model(**alone).loss)
+
+
+def test_rows_that_make_no_batch_and_a_model_without_parameters_are_refused(make_trainer):
+    with pytest.raises(InputError, match="the 40 train rows make no batch of 64: use a smaller --per_device_train_b"):
+        make_trainer(per_device_train_batch_size=64, dataloader_drop_last=True).train()
+    frozen = make_trainer()
+    frozen.model.requires_grad_(False)
+    with pytest.raises(InputError, match="the model has no parameter to train"):
+        frozen.train()
+
+
+def test_a_warm_up_longer_than_the_run_is_refused(make_trainer):
+    with pytest.raises(InputError, match=r"`warmup_steps` must be at most the 10 steps of the run, .* got 11"):
+        make_trainer(warmup_steps=11).train()
+    assert make_trainer(warmup_steps=10).train().global_step == 10
+
+
+@pytest.mark.parametrize(
+    ("found", "arguments"),
+    [
+        ("`grad_norm` is nan at step 2", {"logging_steps": 1}),
+        ("weights of .* are not finite at step 5, and are not saved", {"save_strategy": "epoch"}),
+    ],
+)
+def test_training_that_diverges_ends_in_one_line_and_saves_no_model(found, arguments, make_trainer):
+    rate = {"learning_rate": 1e30, "head_learning_rate": 1e30, "warmup_steps": 0}
+    trainer = make_trainer(logging_strategy="steps", **{"logging_steps": 99} | rate | arguments)
+    with pytest.raises(InputError, match=f"training has failed: .*{found}"):
+        trainer.train()
+    assert not list(Path(trainer.args.output_dir).glob("**/*.safetensors"))
