@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from extrabert_hf.data.loading import load_split, stream_sentences
+from extrabert_hf.data.loading import load_split
+from extrabert_hf.data.originals import stream_sentences
 from extrabert_hf.data.rejected_rows import RejectedRow
 from extrabert_hf.errors import InputError
 from extrabert_hf.tasks import TaskSpec
