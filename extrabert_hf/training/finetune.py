@@ -218,6 +218,7 @@ def record_rows(run: Run, loaded: dict[str, LoadedData]) -> None:
         if rows.dev_cut_off is not None:
             with atomic_path(folder.split_file(name, "dev")) as path:
                 copy_rows(path, rows.dev_cut_off, rows.splits["dev"]["line"][:])
+            logger.info("the dev rows of %s are in %s", name, folder.split_file(name, "dev"))
     remember_train_rows(folder, {name: loaded[name] for name in run.trained}, run.encoder.model_name_or_path)
 
 
