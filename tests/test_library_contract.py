@@ -10,8 +10,10 @@ import inspect
 import json
 import shutil
 import time
+import zipfile
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, ClassVar
 
 import datasets
@@ -52,9 +54,12 @@ from transformers import (
 )
 from transformers import initialization as init
 from transformers.configuration_utils import PreTrainedConfig, SubConfigSpec
+from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from transformers.utils import cached_file
+
+from extrabert_hf.training.setup import TRACKERS
 
 SIZES = {
     "vocab_size": 20,
@@ -201,6 +206,23 @@ def test_a_run_resumed_at_its_end_asks_for_batches_and_an_empty_list_ends_it(arg
     trainer = Resumed(Line(), args, train_dataset=ROWS)
     trainer.train(resume_from_checkpoint=f"{args.output_dir}/checkpoint-1")
     assert set(asked) == {1} and trained == [] and trainer.state.global_step == 1
+
+
+def test_a_checkpoint_has_the_files_and_the_state_that_a_resumed_run_checks(arguments):
+    """For `training.checkpoints`, which checks these names before it resumes, and the checksums of the zip format."""
+    args = arguments(max_steps=1, save_strategy="steps", save_steps=1)
+    Trainer(Line(), args, train_dataset=ROWS).train()
+    checkpoint = Path(args.output_dir) / "checkpoint-1"
+    for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
+        assert zipfile.ZipFile(checkpoint / name).testzip() is None
+    assert (checkpoint / "model.safetensors").is_file()
+    state = json.loads((checkpoint / "trainer_state.json").read_text())
+    assert (state["global_step"], state["max_steps"], state["train_batch_size"]) == (1, 1, args.train_batch_size)
+
+
+def test_the_trackers_of_transformers_are_those_whose_packages_are_known():
+    """For `training.setup`, which names the packages of each value of `report_to`."""
+    assert set(INTEGRATION_TO_CALLBACK) == set(TRACKERS)
 
 
 def test_batch_samples_are_a_list_of_batches_and_no_item_count_for_our_models(arguments):
