@@ -193,7 +193,7 @@ def _advice(counts: LabelCounts, task: TaskSpec, column: str | None) -> str:
     """Returns what to type for the labels of train rows, some of which cannot be read."""
     labels = [label for label in counts if label is not None]
     numbers = [as_number(label.replace(",", ".")) for label in labels]
-    scores = [number for number in numbers if number is not None]
+    scores = [number for number in numbers if number is not None and math.isfinite(number)]
     if task.is_regression:
         if 2 * len(scores) < len(labels):
             return "A score must be a number: recipes/sft_para.py trains on classes of pairs."
@@ -204,6 +204,8 @@ def _advice(counts: LabelCounts, task: TaskSpec, column: str | None) -> str:
     if _are_many(counts) or len(labels) > MOST_CLASSES:
         return f"There are {_many_labels(counts, column)}."
     names = shlex.join(_in_order({fold_name(label): label for label in labels}.values()))
+    if not names.isprintable() or len(names) > 500:
+        return "If the labels are the classes, write `--class_names auto`."
     return f"If the labels are the classes, write `--class_names {names}` or `--class_names auto`."
 
 
@@ -256,12 +258,12 @@ def _merged_names(used: Mapping[str, int]) -> list[list[str]]:
 
 def _range_flags(task: TaskSpec, least: float, most: float) -> str:
     """Returns the flags for the usual range of scores from `least` to `most`; empty if the task has this range."""
-    high = next((end for end in USUAL_ENDS if most <= end), math.ceil(most) if math.isfinite(most) else most)
+    high = next((end for end in USUAL_ENDS if most <= end), math.ceil(most))
     low = 1 if least == 1 and high in (5, 7, 10) else 0
     if least < 0:
-        low = -next((end for end in USUAL_ENDS if -least <= end), -least)
+        low = -next((end for end in USUAL_ENDS if -least <= end), math.ceil(-least))
     flags = [("--label_min", low, task.label_range[0]), ("--label_max", high, task.label_range[1])]
-    return " ".join(f"{flag} {end:g}" for flag, end, own in flags if end != own)
+    return " ".join(f"{flag} {end:.15g}" for flag, end, own in flags if end != own)
 
 
 def _in_order(labels: Iterable[str]) -> list[str]:

@@ -111,6 +111,7 @@ def _parse(file: BinaryIO, name: str, suffix: str, text_columns: Sequence[str]) 
 
 def _text_lines(file: BinaryIO, name: str) -> Iterator[str]:
     r"""Decodes UTF-8, or UTF-16 with a byte order mark, into lines. Lines end in `\n`, or all in `\r`."""
+    file = file if isinstance(file, io.BufferedReader) else io.BufferedReader(file)
     start = file.peek()
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return _wrapped_lines(file, name, "utf-16", newline="\n")

@@ -71,8 +71,6 @@ class DataRecord:
             Share of the train rows that becomes the dev split if there is none.
         strict_data (`bool`, defaults to `False`):
             Whether a row that cannot be used is an error.
-        max_rejected_share (`float`, *optional*):
-            Share of the rows of a split, 0 to 1, that may be rejected.
         others (`dict[str, Any]`):
             The other arguments.
     """
@@ -83,7 +81,6 @@ class DataRecord:
     test_data: str | None = None
     dev_fraction: float = 0.1
     strict_data: bool = False
-    max_rejected_share: float | None = None
     others: dict[str, Any] = field(default_factory=dict)
 
     @classmethod

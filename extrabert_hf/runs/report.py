@@ -135,7 +135,7 @@ def _dev_rows(task: TaskSpec, record: DataRecord, seed: int) -> Dataset:
         dataset_config=record.dataset_config,
         seed=seed,
         strict=record.strict_data,
-        max_rejected_share=record.max_rejected_share,
+        max_rejected_share=record.others.get("max_rejected_share"),
     )
     return loaded.splits["dev"]
 

@@ -36,6 +36,7 @@ REFUSED = [
     *((SST, ["Yes", "no"], "--class_names no Yes"), (SST, ["a b", "it's"], "--class_names 'a b' 'it'\"'\"'s'")),
     *((SST, [0.5, 1.5, 2], "recipes/sft_sts.py"), (SST, [f"text {i}" for i in range(400)], "--label_column")),
     *((PARA, [1, 2], "--class_names 1 2"), (PARA, ["same", "other"], "--class_names other same")),
+    *((SST, ["a b", '"two\nlines"'], "--class_names auto"), (STS, [0, 12_345_678], "--label_max 12345678")),
     *((STS, [0, 50, 100], "--label_max 100"), (STS, [-0.9, 0, 0.9], "--label_min -1 --label_max 1")),
     *((STS, [0, 0.3, 1], "--label_max 1"), (STS, [1, 4, 7], "--label_min 1 --label_max 7")),
     *((STS, ["low", "high"], "recipes/sft_para.py"), (STS, ["10%", "90%"], "A score must be a number")),

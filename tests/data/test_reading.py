@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from extrabert_hf.data.reading import BATCH_SIZE, RejectedRow, peek_columns, read_rows, rows_of_batches
+from extrabert_hf.data.rejected_rows import Unreadable
 from extrabert_hf.errors import InputError
 
 ROWS = [
@@ -35,6 +36,10 @@ SAME_ROWS = {
     "data.json": json.dumps({"data": ROWS, "version": 1}, indent=2),
     "lines.jsonl": "\n".join(json.dumps(row, ensure_ascii=False) for row in ROWS),
     "plain.txt": "".join("\t".join(row.values()) + "\n" for row in ROWS),
+    "utf16.csv": delimited(";").encode("utf-16"),
+    "old_mac.csv": delimited(";").replace("\r\n", "\r"),
+    "excel.csv": "sep=;\r\n" + delimited(";"),
+    "ends.csv": delimited(";").replace('"\r\n', '";;\r\n'),
     "UPPER.JSONL": "\n\n".join(json.dumps(row) for row in ROWS) + "\n\n",
 }
 
@@ -146,6 +151,12 @@ UNREADABLE = {
     "empty.csv": (b"", r"empty\.csv must start with a line of column names, got an empty one\."),
     "blank.csv": (b"\n\n", r"blank\.csv must start with a line of column names, got an empty one\."),
     "twice.csv": (b"a,b,a\n1,2,3\n", r"twice\.csv must name each column once, got 'a' 2 times\."),
+    "open.csv": (
+        b'"a,b\n' + b"1,2\n" * 50 + b'",c\n',
+        r"open\.csv must start with .* a quoted name of 52 lines: is a quote left open\?",
+    ),
+    "deep.json": (b"[" * 9000, r"deep\.json must be valid JSON, got lists or objects nested too deep\."),
+    "long.json": (b"[" + b"9" * 5000 + b"]", r"long\.json must be valid JSON, got an integer that is too long\."),
     "quote.csv": (
         b'"a"b,c\n',
         r"quote\.csv must start with a line of column names, got none: ',' expected after '\"'\.",
@@ -190,6 +201,67 @@ def test_reading_takes_no_more_memory_for_a_larger_file(tmp_path, suffix):
         assert tracemalloc.get_traced_memory()[1] < 2_000_000
     finally:
         tracemalloc.stop()
+
+
+HOSTILE_LINES = {
+    "deep": ("[" * 5000 + "]" * 5000, "not valid JSON: lists or objects nested too deep"),
+    "long": ('{"a": ' + "9" * 5000 + "}", "not valid JSON: an integer that is too long"),
+    "twice": ('{"a": 1, "a": 2}', "a JSON object with a key twice"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE_LINES)
+def test_a_hostile_line_of_jsonl_is_a_rejected_row(tmp_path, name):
+    text, reason = HOSTILE_LINES[name]
+    first, bad, last = read(write(tmp_path / "rows.jsonl", f'{{"a": 1}}\n{text}\n{{"a": 2}}\n'))
+    assert (first, str(bad), last) == ((1, {"a": 1}), f"rows.jsonl:2: {reason}", (3, {"a": 2}))
+
+
+def test_a_parquet_column_named_twice_is_refused(tmp_path):
+    table = pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["label", "label"])
+    pq.write_table(table, tmp_path / "rows.parquet")
+    with pytest.raises(InputError, match=r"^rows\.parquet must name each column once, got 'label' 2 times\.$"):
+        read(tmp_path / "rows.parquet")
+
+
+def test_a_parquet_value_that_python_lacks_is_no_error_of_the_file(tmp_path):
+    bad = pa.StringArray.from_buffers(2, pa.py_buffer(b"\0\0\0\0\1\0\0\0\2\0\0\0"), pa.py_buffer(b"a\xff"))
+    late = pa.array([0, 2**62], pa.timestamp("us"))
+    pq.write_table(pa.table({"text": bad, "when": late, "raw": [b"a", b"\xff"]}), tmp_path / "rows.parquet")
+    (_, first), (_, second) = read(tmp_path / "rows.parquet")
+    assert (first["text"], first["raw"]) == ("a", "a")
+    assert all(isinstance(second[name], Unreadable) for name in ("text", "when", "raw"))
+
+
+def test_a_quote_that_closes_a_thousand_rows_later_costs_one_row(tmp_path):
+    lines = [f"{i},text {i},{i % 5}" for i in range(3000)]
+    lines[100], lines[1100] = '100,"open,4', '1100,a screen of 20",1'
+    rows, rejected = read_parts(write(tmp_path / "rows.csv", "\n".join(["id,text,label", *lines]) + "\n"))
+    assert [row["id"] for _, row in rows] == [str(i) for i in range(3000) if i != 100]
+    assert [(row.line, row.reason) for row in rejected] == [(102, "a quote is left open")]
+
+
+@pytest.mark.parametrize("line", ['"a""', '1,"open', '"a",b"', '1,"x""y'])
+def test_a_quote_in_every_line_takes_linear_time(tmp_path, line):
+    rows = read(write(tmp_path / "rows.csv", "a,b\n" + f"{line}\n" * 20_000))
+    assert len(rows) == 20_000
+
+
+def test_a_text_of_several_lines_stays_one_row(tmp_path):
+    texts = ["one, two\nthree, four", 'a ""quoted"" word\n\nthen, a list:\n- 1\n- 2', "x\n1,2\n", "\n,\n"]
+    content = "".join(f'{i},"{text}",{i % 3}\n' for i, text in enumerate(texts * 50))
+    rows, rejected = read_parts(write(tmp_path / "rows.csv", "id,text,label\n" + content))
+    assert rejected == []
+    assert [row["text"] for _, row in rows] == [text.replace('""', '"') for text in texts * 50]
+
+
+def test_many_columns_are_read_and_few_of_their_rows_are_held(tmp_path):
+    names = [f"c{i}" for i in range(100_000)]
+    (row,) = read(write(tmp_path / "rows.csv", f"{','.join(names)}\n" * 2))
+    assert row == (2, dict(zip(names, names, strict=True)))
+    numbers = iter(range(BATCH_SIZE))
+    peek_columns((number, row[1]) for number in numbers)
+    assert next(numbers) < 20
 
 
 def test_peeking_loses_no_row_and_sees_late_columns():

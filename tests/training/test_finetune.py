@@ -373,3 +373,12 @@ def test_what_cannot_be_used_is_an_error_of_one_line(train, argv, message):
     with pytest.raises(InputError, match=message) as caught:
         train("para", *argv)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("flag", ["--class_names", "--label_names"])
+def test_auto_makes_a_model_of_the_classes_in_the_rows(train, tmp_path, flag):
+    rows = [f"a film {i},{('bad', 'good', 'so so')[i % 3]}" for i in range(30)]
+    (tmp_path / "reviews.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    metrics = train("sst", flag, "auto", "--num_train_epochs", "1", data=tmp_path / "reviews.csv")
+    assert metrics.tasks["sst"].task.class_names == ("bad", "good", "so so")
+    assert load_model(str(tmp_path / "run")).task.class_names == ("bad", "good", "so so")
