@@ -173,26 +173,64 @@ def paired_bootstrap(
         >>> paired_bootstrap(accuracy, worse, better, labels=np.ones(100, int))
         PairedDifference(difference=0.2, low=0.12, high=0.28, p_value=0.0005, runs_a=1, runs_b=1)
     """
-    sides = [
-        _checked_runs("predictions_a", predictions_a, labels),  # (runs_a, N)
-        _checked_runs("predictions_b", predictions_b, labels),  # (runs_b, N)
-    ]
-    labels = np.asarray(labels)
-    unmerged = np.ones(
-        len(labels), dtype=int
-    )  # if equal rows were merged, the draw would depend on the order of a and b
-    scores_a, scores_b = _resampled_scores(formula, sides, labels, unmerged, resamples, seed)
+    a, b = (
+        resample_setting(formula, predictions, labels, resamples=resamples, seed=seed, name=name)
+        for name, predictions in (("predictions_a", predictions_a), ("predictions_b", predictions_b))
+    )
+    return paired_difference(a, b, confidence=confidence)
+
+
+@dataclass(frozen=True, eq=False)
+class ResampledSetting:
+    """
+    The score of one setting, and its scores on resampled rows.
+
+    Args:
+        score (`float`):
+            Mean score of the runs.
+        resampled (`np.ndarray` of shape `(resamples,)`):
+            Mean score of the runs on each sample of the rows.
+        runs (`int`):
+            Number of runs, 1 or more.
+    """
+
+    score: float
+    resampled: np.ndarray
+    runs: int
+
+
+def resample_setting(
+    formula: Formula,
+    predictions: np.ndarray,
+    labels: np.ndarray,
+    *,
+    resamples: int = 2000,
+    seed: int = 0,
+    name: str = "predictions",
+) -> ResampledSetting:
+    """
+    Scores one setting on resampled rows: the samples depend only on the number of rows and the seed, so that each
+    setting is scored once for all comparisons. The arguments are as for [`paired_bootstrap`].
+    """
+    runs, labels = _checked_runs(name, predictions, labels), np.asarray(labels)  # (runs, N), (N,)
+    unmerged = np.ones(len(labels), dtype=int)  # if equal rows were merged, the draw would depend on the predictions
+    (resampled,) = _resampled_scores(formula, [runs], labels, unmerged, resamples, seed)
+    return ResampledSetting(_mean_score(formula, runs, labels), resampled, len(runs))
+
+
+def paired_difference(a: ResampledSetting, b: ResampledSetting, *, confidence: float = 0.95) -> PairedDifference:
+    """Computes the difference of two settings on the same samples of the same rows, see [`paired_bootstrap`]."""
+    scores_a, scores_b, resamples = a.resampled, b.resampled, len(a.resampled)
     differences = (scores_b - scores_a).round(12)  # so that rounding does not make equal means differ
     low, high = _percentile_interval(differences, confidence)
     p_value = 2 * min(np.mean(differences <= 0), np.mean(differences >= 0))
-    score_a, score_b = (_mean_score(formula, runs, labels) for runs in sides)
     return PairedDifference(
-        difference=float((score_b - score_a).round(12)),
+        difference=float((b.score - a.score).round(12)),
         low=low,
         high=high,
         p_value=float(np.clip(p_value, 1 / resamples, 1.0)),
-        runs_a=len(sides[0]),
-        runs_b=len(sides[1]),
+        runs_a=a.runs,
+        runs_b=b.runs,
     )
 
 

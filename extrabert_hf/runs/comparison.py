@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from extrabert_hf.errors import InputError, refuse_file
-from extrabert_hf.evaluation.bootstrap import PairedDifference, paired_bootstrap
+from extrabert_hf.evaluation.bootstrap import PairedDifference, paired_bootstrap, paired_difference, resample_setting
 from extrabert_hf.evaluation.formulas import pearson
 from extrabert_hf.evaluation.significance import holm_adjusted, mcnemar_test, williams_test
 from extrabert_hf.folder_lock import hold_folder
@@ -119,7 +119,11 @@ def compare_all(sides: Mapping[str, Mapping[str, TaskResults]], against: str | N
     if not compared:
         found = "; ".join(f"{name}: {', '.join(results)}" for name, results in sides.items())
         raise InputError(f"`sides` must have a task in common, got {found}.")
-    differences = [compare(sides[a][task], sides[b][task]) for task, a, b in compared]
+    for task, a, b in compared:
+        check_same_rows(sides[a][task].runs[0], sides[b][task].runs[0])
+    named = {(task, name): sides[name][task] for task, *names in compared for name in names}
+    settings = {key: resample_setting(each.formula, each.predictions, each.labels) for key, each in named.items()}
+    differences = [paired_difference(settings[task, a], settings[task, b]) for task, a, b in compared]
     corrected = holm_adjusted([found.p_value for found in differences]).tolist()
     return [
         Comparison(
