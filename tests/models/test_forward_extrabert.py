@@ -103,7 +103,7 @@ def test_rows_of_several_tasks_return_a_tuple_and_refuse_states(tiny_bert, rando
     batch = random_batch(2)
     (logits,) = model(**batch, task=["sts", "sst"], return_dict=False)
     torch.testing.assert_close(logits, model(**batch, task=["sts", "sst"]).logits)
-    with pytest.raises(ValueError, match="`task` must be a single task to compute .*hidden states"):
+    with pytest.raises(ValueError, match=r"`task` must be a single task to compute .*hidden states"):
         model(**batch, task=["sts", "sst"], output_hidden_states=True)
 
 
