@@ -137,7 +137,7 @@ def test_predict_takes_the_rows_of_one_task(tiny_bert, tmp_path):
     trainer = several_tasks(tmp_path, tiny_bert)
     assert trainer.predict({"para": rows(5, pair=True)}).predictions.shape == (5, 2)
     assert trainer.predict(MultiTaskDataset({"sst": rows(5, pair=False)})).predictions.shape == (5, 5)
-    with pytest.raises(InputError, match="the rows of one task, as {'sst': rows}, got the tasks para, sst"):
+    with pytest.raises(InputError, match=r"the rows of one task, as {'sst': rows}, got the tasks para, sst"):
         trainer.predict({"para": rows(5, pair=True), "sst": rows(5, pair=False)})
 
 
