@@ -100,6 +100,7 @@ def tiny_bert():
         ("transformers:Trainer.get_decay_parameter_names", "training.trainer"),
         ("transformers:Trainer.get_optimizer_cls_and_kwargs", "training.trainer"),
         ("transformers:Trainer.init_hf_repo", "training.trainer"),
+        ("transformers:Trainer._track_num_input_tokens", "training.multitask_trainer"),
     ],
 )
 def test_name_exists(name, users):
@@ -347,6 +348,14 @@ def test_a_batch_may_be_a_dict_of_batches(arguments):
     assert {task: batch["x"].shape for task, batch in prepared.items()} == {"sst": (2,), "sts": (3,)}
     trainer.data_collator = lambda rows: {"sst": {"x": torch.tensor([row["x"] for row in rows])}}
     assert next(iter(trainer.get_train_dataloader()))["sst"]["x"].shape == (2,)
+
+
+def test_the_batch_size_that_fits_is_a_private_attribute(arguments):
+    """For `training.trainer`, whose samplers have this size; `auto_find_batch_size` reduces it."""
+    trainer = Trainer(Line(), arguments(per_device_train_batch_size=4), train_dataset=ROWS)
+    assert trainer._train_batch_size == trainer.args.train_batch_size == 4
+    trainer._train_batch_size = 2
+    assert trainer.get_train_dataloader().batch_sampler.batch_size == 2
 
 
 def test_log_gets_the_loss_and_the_rate_of_rows(arguments):

@@ -122,6 +122,8 @@ class ExtraBertTrainer(Trainer):
         self, model: torch.nn.Module, inputs: dict[str, Any], return_outputs: bool = False, **kwargs: Any
     ) -> Any:
         """Computes the [`Objective`] of the arguments in training, and otherwise the model's own loss."""
+        if not plain_model(self.model).config.return_dict:
+            inputs = {**inputs, "return_dict": True}  # the `Trainer` takes the first entry of a tuple as the loss
         if self.objective is None or not model.training:
             return super().compute_loss(model, inputs, return_outputs, **kwargs)
         rows = dict(inputs)
@@ -131,7 +133,7 @@ class ExtraBertTrainer(Trainer):
                 name: torch.cat([values, values]) if torch.is_tensor(values) else values
                 for name, values in rows.items()
             }
-        output = model(**rows, return_dict=True)
+        output = model(**rows)
         loss = self.objective(output.logits, **columns)
         return (loss, output) if return_outputs else loss
 

@@ -63,6 +63,14 @@ def test_metrics_combine():
     assert list(scores) == ["accuracy", "macro_f1", "quadratic_kappa"]
 
 
+@pytest.mark.parametrize("names", [("prediction", "reference"), ("predictions", "references")])
+def test_combined_metrics_add_rows(names):
+    combined = evaluate.combine([Accuracy(), MacroF1()])
+    for row in zip(PREDICTIONS, LABELS, strict=True):
+        combined.add(**dict(zip(names, row, strict=True)))
+    assert combined.compute() == {name: compute_metric(name, PREDICTIONS, LABELS) for name in ("accuracy", "macro_f1")}
+
+
 def test_metrics_side_by_side_do_not_mix_their_rows():
     first, second = Accuracy(), Accuracy()
     first.add_batch(predictions=[1, 1], references=[1, 1])
