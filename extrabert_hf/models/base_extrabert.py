@@ -215,6 +215,7 @@ class ExtraBertPreTrainedModel(ForwardPass, PreTrainedModel):
             )
         if _is_own_code(backbone) and not _is_own_code(backbone.config):
             raise ValueError("the encoder's code must have a config class of its own, named in `auto_map`.")
+        _name_no_code(backbone)
         config = ExtraBertConfig(backbone_config=backbone.config, **config_fields)
         if missing and "pooler" in config.poolings:
             logger.warning("%s has no pooler weights: the pooler is newly initialized.", pretrained_model_name_or_path)
@@ -306,6 +307,12 @@ def _warn_of_unused_layers(backbone: PreTrainedModel, unexpected: Iterable[str],
             len(unused),
             unused[0],
         )
+
+
+def _name_no_code(backbone: PreTrainedModel) -> None:
+    """Removes `auto_map` from the config of an installed encoder: no saved config names code that was not run."""
+    if not _is_own_code(backbone):
+        vars(backbone.config).pop("auto_map", None)
 
 
 def drop_pooler(backbone: PreTrainedModel) -> None:
