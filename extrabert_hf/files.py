@@ -186,12 +186,14 @@ def atomic_path(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         _claim([place])
         temporary = path.with_name(_temporary_name())
+        temporary.touch()
+        mode = (path if path.is_file() else temporary).stat().st_mode
+        temporary.unlink()
         try:
             yield temporary
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
-            if path.is_file():
-                shutil.copymode(path, temporary)
+            temporary.chmod(mode)
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)

@@ -107,13 +107,19 @@ class ExtraBertPreTrainedModel(ForwardPass, PreTrainedModel):
     def _from_encoder(
         cls, name: str, config_name: str, hub_arguments: Mapping[str, Any], **kwargs: Any
     ) -> "ExtraBertPreTrainedModel":
-        hub_arguments = {"trust_remote_code": False} | dict(hub_arguments)
-        encoder_config = AutoConfig.from_pretrained(config_name, **hub_arguments)
+        trusted = bool(hub_arguments.get("trust_remote_code"))
+        others = {key: value for key, value in hub_arguments.items() if key != "trust_remote_code"}
+        encoder_config = AutoConfig.from_pretrained(config_name, trust_remote_code=trusted, **others)
         config, loading = cls.config_class.from_dict(
             {"backbone_config": encoder_config}, return_unused_kwargs=True, **kwargs
         )
         encoder, report = AutoModel.from_pretrained(
-            name, config=encoder_config, dtype=loading.get("dtype"), output_loading_info=True, **hub_arguments
+            name,
+            config=encoder_config,
+            dtype=loading.get("dtype"),
+            output_loading_info=True,
+            trust_remote_code=trusted,
+            **others,
         )
         with torch.device("meta"):
             due = cls(config).state_dict()

@@ -7,6 +7,7 @@ from transformers import MODEL_MAPPING, PreTrainedConfig, PreTrainedTokenizerBas
 
 from extrabert_hf.errors import InputError, one_line
 from extrabert_hf.models import ExtraBertPreTrainedModel
+from extrabert_hf.pretrained.remote_code import is_code_trusted
 
 PROBE_TOKENS, SHORT_TOKENS = 13, 5
 """Lengths of the sentences of [`probe_encoder`]; prime, so that an encoder that needs multiples shows it."""
@@ -17,7 +18,13 @@ logger = logging.getLogger(__name__)
 
 
 def check_config(config: PreTrainedConfig, path: str) -> None:
-    """Raises [`InputError`] if a config is not that of a text encoder, before its weights are loaded."""
+    """
+    Raises [`InputError`] if a config is not that of a text encoder, before its weights are loaded.
+
+    The config of an encoder with trusted code is not checked: its class is not one of transformers.
+    """
+    if is_code_trusted() and "AutoModel" in (getattr(config, "auto_map", None) or {}):
+        return
     kind = f"the model type {config.model_type!r} in {path}"
     if type(config) not in MODEL_MAPPING:
         raise InputError(f"`model_name_or_path` must be an encoder that `AutoModel` loads, got {kind}.")

@@ -19,7 +19,8 @@ MODEL_FILES = (
 """Names of the files of a saved model and its tokenizer."""
 
 CHECKPOINT_FILES = (
-    rf"{MODEL_FILES}|(optimizer|scheduler|scaler)\.pt|rng_state(_\d+)?\.pth|trainer_state\.json|complete|README\.md"
+    rf"{MODEL_FILES}|(optimizer|scheduler|scaler)\.pt|rng_state(_\d+)?\.pth|trainer_state\.json|run_record\.json|"
+    r"complete|README\.md"
 )
 
 FOLDERS = {

@@ -67,7 +67,14 @@ def test_all_columns_of_the_file_are_in_the_output_as_they_were(predictor, tmp_p
 
 
 @pytest.mark.parametrize(
-    "names", [("a b", "a_b"), ("a", "a b", "a_b", "a  b"), ("1", "2"), ("x,y", "x\ny"), ("class", "predicted_class")]
+    "names",
+    [
+        ("a b", "a_b"),
+        ("a", "a b", "a_b", "a  b c", "a_b_c"),
+        ("1", "2"),
+        ("x,y", "x\ny"),
+        ("class", "predicted_class"),
+    ],
 )
 def test_each_class_has_a_column_of_its_own(names):
     columns = prediction_columns(replace(SST, class_names=names))

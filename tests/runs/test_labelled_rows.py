@@ -34,9 +34,7 @@ def stars(tiny_encoder, tmp_path_factory):
 
 def test_the_first_line_counts_the_train_rows(stars):
     run, data = stars / "run", stars / "reviews.csv"
-    first, *others = evaluate_saved(
-        str(run), LabelledRows(str(data)), output=str(stars / "all.json"), **KEEP
-    ).splitlines()
+    first, *others = evaluate_saved(str(run), LabelledRows(str(data)), output=stars / "all.json", **KEEP).splitlines()
     assert json.loads((stars / "all.json").read_text())["train_rows"] == [280]
     dev = RunFolder(run).split_file("stars", "dev")
     assert first.startswith(f"280 of 400 rows are train rows of {run}") and str(dev) in first
@@ -47,7 +45,7 @@ def test_the_rows_that_were_set_aside_are_the_default_and_give_the_scores_of_the
     run = RunFolder(stars / "run")
     given = LabelledRows(str(run.split_file("stars", "dev")))
     for rows in (LabelledRows(), given):
-        text = evaluate_saved(str(run.path), rows, output=str(stars / "scores.json"), **KEEP)
+        text = evaluate_saved(str(run.path), rows, output=stars / "scores.json", **KEEP)
         assert text.startswith("none of 120 rows is a train row of")
         assert json.loads((stars / "scores.json").read_text())["metrics"] == (
             run.read_metrics().tasks["stars"].scores["dev"].metrics

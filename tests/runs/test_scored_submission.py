@@ -43,7 +43,7 @@ NAMES = [("a b", "a_b"), ("1", "2", "3"), ("=x", "p,q", 'say "yes"', "two\nlines
 
 @pytest.mark.parametrize("task", [*(replace(PAPER_TASKS["sst"], class_names=names) for names in NAMES), STS], ids=str)
 def test_scored_rows_are_read_back_as_they_were(tmp_path, task):
-    run = write_finished_run(tmp_path, "sts", ["x"], [1.0], [1.0])
+    run = write_finished_run(tmp_path, task.name, ["x"], [1], [1])
     metrics = run.read_metrics()
     entry = replace(next(iter(metrics.tasks.values())), task=task)
     run.write_metrics(replace(metrics, tasks={task.name: entry}))

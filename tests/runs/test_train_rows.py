@@ -74,7 +74,7 @@ def test_parts_of_a_run_have_the_record_of_the_run(run, part):
 
 def test_a_run_that_starts_from_a_model_keeps_the_train_rows_of_the_model(run, tmp_path):
     second = RunFolder(tmp_path / "second")
-    loaded = LoadedData(DatasetDict(train=pairs([200])), [], [])
+    loaded = LoadedData(DatasetDict(train=pairs([200])), [], [], PARA)
     remember_train_rows(second, {"para": loaded}, str(run.path))
     assert find_overlap(str(second.path), PARA, pairs([1, 200, 300])).in_train.tolist() == [True, True, False]
 
