@@ -99,7 +99,7 @@ def test_runs_over_other_rows_are_refused(tmp_path, other):
     ("file", "text", "message"),
     [
         ("metrics.json", "{", "metrics.json must hold the metrics of a run, got JSONDecodeError"),
-        ("metrics.json", '{"tasks": {}}', r"metrics.json must hold the dev scores of sst, got \{\}"),
+        ("metrics.json", '{"tasks": {}}', r"metrics\.json: `tasks` must have one task or more, got none"),
         ("scored/para-dev.csv", "id,label,prediction\n", "para-dev.csv must hold `id,label,prediction`"),
         ("scored/para-dev.csv", "id,label\n1,0\n", "para-dev.csv must hold `id,label,prediction`"),
         ("scored/para-dev.csv", "id,prediction,label\n1,0,1\n", "para-dev.csv must hold .*got: header"),
