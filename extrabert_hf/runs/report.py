@@ -90,8 +90,8 @@ def _one_folder(name: str, paths: Sequence[Path]) -> RunFolder:
         )
     if Path(name).name != name or not name.isprintable() or len(name) > MAX_NAME:
         raise InputError(
-            f"`runs` must have names that can be part of a file name, at most {MAX_NAME} characters, got "
-            f"{printable(name, 80)!r}: type NAME=FOLDER."
+            f"`runs` must have names that can be part of a file name, got {printable(name, 80)!r}: type NAME=FOLDER "
+            f"with a name of at most {MAX_NAME} characters."
         )
     return RunFolder(paths[0])
 

@@ -99,7 +99,7 @@ def test_runs_over_other_rows_are_refused(tmp_path, other):
     ("file", "text", "message"),
     [
         ("metrics.json", "{", "metrics.json must hold the metrics of a run, got JSONDecodeError"),
-        ("metrics.json", '{"tasks": {}}', r"metrics.json must hold the dev scores of sst, got \{\}"),
+        ("metrics.json", '{"tasks": {}}', r"metrics\.json: `tasks` must have one task or more, got none"),
         ("scored/para-dev.csv", "id,label,prediction\n", "must hold `id,line,true_class,predicted_class,...`"),
         ("scored/para-dev.csv", "id,label\n1,0\n", "must hold `id,line,true_class,predicted_class,...`"),
         ("scored/sts-dev.csv", "id,line,true_score,predicted_score\n1,2,4\n", "sts-dev.csv must hold"),
