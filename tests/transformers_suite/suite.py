@@ -4,7 +4,7 @@ Imports transformers' own test suites, which its packages do not install. Nothin
 `TRANSFORMERS_TESTS` names the folder `tests` of the source distribution of the installed version:
 
     pip download --no-binary :all: --no-deps transformers==5.24.0 && tar xzf transformers-5.24.0.tar.gz
-    TRANSFORMERS_TESTS=$PWD/transformers-5.24.0/tests pytest -m transformers_suite
+    TRANSFORMERS_TESTS=$PWD/transformers-5.24.0/tests pytest tests/transformers_suite
 """
 
 import importlib
