@@ -30,10 +30,8 @@ if __name__ == "__main__":
         names = [arguments.like] if arguments.like else paper_tasks_in(data.data or "")
         if not names:
             raise InputError(f"`data` must be 'sample' or a CS224N folder, or needs `like`, got {data.data!r}.")
-        tokenizer = None
-        if arguments.tokenizer:
-            tokenizer = load_tokenizer(arguments.tokenizer, data.max_length or DEFAULT_MAX_LENGTH)
-        reports = {}
+        name, length, reports = arguments.tokenizer, data.max_length or DEFAULT_MAX_LENGTH, {}
+        tokenizer = load_tokenizer(name, length) if name else None
         for spec in [task.apply_to(PAPER_TASKS[name]) for name in names]:
             reports[spec.name] = audit(data.load(spec, seed=42), spec, tokenizer, majority_baseline=majority_baseline)
             print(audit_page(reports[spec.name]), end="\n\n")

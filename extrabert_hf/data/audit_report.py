@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from extrabert_hf.files import write_json
+
 MAX_TOKENIZED = 50_000
 """Maximum number of sentences of a split that are tokenized; a larger split is represented by a random sample."""
 MAX_EXAMPLES = 5

@@ -106,37 +106,31 @@ def run_export(
         [`InputError`]: if the model, the rows or a package can't be used, or the export differs from the model.
     """
     folder = arguments.folder_for(name)
-    with hold_folder("output", folder):
-        return _run_export(name, folder, arguments, adjust_task)
-
-
-def _run_export(
-    name: str, folder: Path, arguments: ExportArguments, adjust_task: Callable[[TaskSpec], TaskSpec]
-) -> str | None:
     model, tokenizer = _load(name, arguments.task)
     by_task = models_by_task(model.cpu(), tokenizer)
     rows = {}
     if arguments.data:
         rows = {task_name: _rows(adjust_task(trained.task), arguments) for task_name, trained in by_task.items()}
-    variants = EXPORTERS[arguments.format](model, tokenizer, folder, arguments)
-    if not rows:
-        logger.info("parity was not measured on data: --data names labelled rows to measure it on")
-        return None
-    entries = []
-    for task_name, trained in by_task.items():
-        logger.info("comparing on %s rows of %s, one thread", f"{len(rows[task_name]):,}", task_name)
-        before = pytorch_variant("PyTorch", trained)
-        entries += measure_parity(trained.task, rows[task_name], before, variants(task_name))
-    report = {
-        "model": name,
-        "data": arguments.data,
-        "split": arguments.split,
-        "variants": [asdict(entry) for entry in entries],
-        "machine": describe_machine() | {"threads": 1},
-    }
-    write_json(folder / PARITY_FILE, report)
-    logger.info("report in %s", folder / PARITY_FILE)
-    return parity_table(entries, {task_name: trained.task.metric for task_name, trained in by_task.items()})
+    with hold_folder("output", folder):
+        variants = EXPORTERS[arguments.format](model, tokenizer, folder, arguments)
+        if not rows:
+            logger.info("parity was not measured on data: --data names labelled rows to measure it on")
+            return None
+        entries = []
+        for task_name, trained in by_task.items():
+            logger.info("comparing on %s rows of %s, one thread", f"{len(rows[task_name]):,}", task_name)
+            before = pytorch_variant("PyTorch", trained)
+            entries += measure_parity(trained.task, rows[task_name], before, variants(task_name))
+        report = {
+            "model": name,
+            "data": arguments.data,
+            "split": arguments.split,
+            "variants": [asdict(entry) for entry in entries],
+            "machine": describe_machine() | {"threads": 1},
+        }
+        write_json(folder / PARITY_FILE, report)
+        logger.info("report in %s", folder / PARITY_FILE)
+        return parity_table(entries, {task_name: trained.task.metric for task_name, trained in by_task.items()})
 
 
 Variants = Callable[[str], list[Variant]]
