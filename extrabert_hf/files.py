@@ -11,7 +11,10 @@ from typing import Any
 
 from extrabert_hf.errors import InputError, file_system_errno, need_place_for_file
 
-STATE = ".extrabert_hf"
+PREFIX = ".extrabert"
+"""Start of the names that only this package uses."""
+
+STATE = f"{PREFIX}_hf"
 """Name of the folder in an output folder that holds the manifest and the lock."""
 
 MANIFEST = "written"
@@ -247,7 +250,7 @@ def remove_leftovers(folder: Path) -> None:
                 path.unlink(missing_ok=True)
 
 
-_PREFIX, _SUFFIX = ".extrabert-", ".part"
+_PREFIX, _SUFFIX = f"{PREFIX}-", ".part"
 
 
 def _temporary_name() -> str:

@@ -5,9 +5,9 @@ import hashlib
 import io
 import json
 import logging
-import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,13 @@ from tqdm.auto import tqdm
 from extrabert_hf.data.loading import stream_sentences
 from extrabert_hf.data.reading import RejectedRow, Rows
 from extrabert_hf.data.validation import write_rejected_rows
-from extrabert_hf.errors import InputError, need_place_for_file
+from extrabert_hf.errors import InputError
+from extrabert_hf.files import check_own, own_file, record, remove_own
+from extrabert_hf.inference.prediction_parts import PredictionParts
 from extrabert_hf.inference.predictor import Predictor
 from extrabert_hf.machine import join_processes
 from extrabert_hf.models import ExtraBertPreTrainedModel
 from extrabert_hf.tasks import TaskSpec
-
-JOB_FILE = "job.json"
-"""Name of the file in `<output>.parts/` that describes which predictions the parts hold."""
 
 ROWS_AT_A_TIME = 2_000
 """Number of rows of a part: large enough to sort rows by length, small enough that all processes get parts."""
@@ -35,63 +34,6 @@ ROWS_AT_A_TIME = 2_000
 Row = dict[str, Any]
 
 logger = logging.getLogger(__name__)
-
-
-class PredictionParts:
-    """
-    The parts of an unfinished file of predictions, in the folder `<output>.parts/`. Only one call at a time may use
-    the folder.
-
-    Args:
-        output (`Path`):
-            The file that the parts are joined to.
-        job (`Mapping[str, Any]`):
-            Everything that determines the predictions. Parts of another job are deleted.
-    """
-
-    def __init__(self, output: Path, job: Mapping[str, Any]) -> None:
-        self.output = output
-        self.job = json.dumps(job, indent=2) + "\n"
-        self.folder = output.with_name(f"{output.name}.parts")
-
-    def begin(self) -> int:
-        """Creates the folder, or keeps it for the same job, in the main process; returns the number of parts in it."""
-        job = self.folder / JOB_FILE
-        if job.is_file() and job.read_text(encoding="utf-8") == self.job:
-            return len([path for path in self.folder.iterdir() if path.name.isdecimal()])
-        if self.folder.exists():
-            shutil.rmtree(self.folder)
-        self.folder.mkdir(parents=True)
-        job.write_text(self.job, encoding="utf-8")
-        return 0
-
-    def check_shared(self) -> None:
-        """Raises [`InputError`] if this process can't see the folder that the main process created."""
-        if not (self.folder / JOB_FILE).is_file():
-            raise InputError(f"`output` must be in a folder that all machines share, {self.folder} is not seen here.")
-
-    def __contains__(self, index: int) -> bool:
-        return self._path(index).is_file()
-
-    def write(self, index: int, text: str) -> None:
-        """Writes a part; the file gets its final name once it is complete."""
-        unfinished = self._path(index).with_suffix(".unfinished")
-        unfinished.write_text(text, encoding="utf-8", newline="")
-        unfinished.replace(self._path(index))
-
-    def join(self, head: str, count: int) -> None:
-        """Writes `head` and the first `count` parts to the output and deletes the folder, in the main process."""
-        unfinished = self.output.with_name(f"{self.output.name}.part")
-        with unfinished.open("w", encoding="utf-8", newline="") as file:
-            file.write(head)
-            for index in range(count):
-                with self._path(index).open(encoding="utf-8", newline="") as part:
-                    shutil.copyfileobj(part, file)
-        unfinished.replace(self.output)
-        shutil.rmtree(self.folder)
-
-    def _path(self, index: int) -> Path:
-        return self.folder / f"{index:06}"
 
 
 def predict_file(predictor: Predictor, source: str, output: str, *, task: TaskSpec | None = None) -> int:
@@ -132,8 +74,15 @@ def predict_file(predictor: Predictor, source: str, output: str, *, task: TaskSp
     rejected = _RejectedRows(Path("standard_output" if output == "-" else output), state.is_main_process)
     if source != "-" and Path(source).resolve() in (Path(output).resolve(), rejected.path.resolve()):
         raise InputError(f"`output` {output!r} would take the place of the input {source!r}: name another.")
-    if output != "-":
-        need_place_for_file("output", Path(output))
+    if output == "-":
+        return _predict_rows(predictor, task, source, output, rejected, state)
+    with own_file("output", Path(output)):
+        return _predict_rows(predictor, task, source, output, rejected, state)
+
+
+def _predict_rows(
+    predictor: Predictor, task: TaskSpec, source: str, output: str, rejected: "_RejectedRows", state: PartialState
+) -> int:
     rows = stream_sentences(task, source)
     rejected.delete_earlier()
     parts = _parts(rows, rejected)
@@ -167,9 +116,10 @@ class _RejectedRows:
         self.count = 0
 
     def delete_earlier(self) -> None:
-        """Deletes the file of an earlier call."""
+        """Deletes the file of an earlier call; a file of the user is refused."""
+        check_own("output", self.path)
         if self.is_writer:
-            self.path.unlink(missing_ok=True)
+            remove_own(self.path)
 
     def add(self, row: RejectedRow) -> None:
         """Keeps a row and writes all kept rows once their number is `ROWS_AT_A_TIME`."""
@@ -179,6 +129,7 @@ class _RejectedRows:
 
     def write(self) -> None:
         if self.waiting and self.is_writer:
+            record(self.path.parent, [self.path.name])
             write_rejected_rows(self.path, self.waiting, append=True)
         self.count += len(self.waiting)
         self.waiting.clear()
@@ -219,6 +170,18 @@ def _share_parts(
     state: PartialState,
 ) -> int:
     """Reads the whole file in each process; each process predicts every n-th part, unless the part exists already."""
+    with written_parts.held() if state.is_main_process else nullcontext():
+        return _share_held_parts(parts, predicted, written_parts, head, bar, state)
+
+
+def _share_held_parts(
+    parts: Iterator[list[Row]],
+    predicted: Callable[[Sequence[Row]], str],
+    written_parts: PredictionParts,
+    head: str,
+    bar: tqdm,
+    state: PartialState,
+) -> int:
     if state.is_main_process and (found := written_parts.begin()):
         logger.info("continuing after %s parts of %s rows in %s", found, f"{ROWS_AT_A_TIME:,}", written_parts.folder)
     state.wait_for_everyone()

@@ -23,7 +23,7 @@ CHECKPOINT_FILES = (
 )
 
 FOLDERS = {
-    r"predictions|scored": r"[^/]+-(train|dev|test)\.csv",
+    r"predictions|scored|splits": r"[^/]+-(train|dev|test)\.csv",
     r"figures": r"(training|gradient_conflicts|[^/]+-(train|dev|test))\.png",
     r"report_figures": r"[^/]+\.(png|svg)",
     r"adapter": MODEL_FILES,
@@ -34,7 +34,7 @@ FOLDERS = {
 
 RUN_FILES = (
     rf"{MODEL_FILES}|metrics\.json|report\.html|data_audit\.json|rejected_rows\.jsonl|trainer_state\.json|"
-    r"gradient_conflicts\.csv|flags\.json|words\.json"
+    r"gradient_conflicts\.csv|train_rows\.safetensors|flags\.json|words\.json"
 )
 LAYOUT = re.compile("|".join([RUN_FILES, *(f"({folder})/({files})" for folder, files in FOLDERS.items())]))
 """Matches the path, relative to a run's folder, of each file that a run may write."""

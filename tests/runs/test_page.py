@@ -8,6 +8,7 @@ import subprocess
 import numpy as np
 import pytest
 
+from extrabert_hf.files import recorded, write_text
 from extrabert_hf.runs.page import ReportedRun, write_report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -45,9 +46,10 @@ def page(reported, tmp_path):
     predictions = {name: task.predictions for name, task in tasks.items()}
     scores = {name: task.score(train_labels=task.labels) for name, task in predictions.items()}
     path = tmp_path / "report.html"
-    (tmp_path / "report_figures").mkdir()
-    (tmp_path / "report_figures" / "earlier.svg").touch()
-    (tmp_path / "report_figures" / "notes.txt").touch()
+    with recorded(tmp_path):
+        write_text(tmp_path / "report_figures" / "earlier.svg", "")
+    for name in ("notes.txt", "mine.svg"):
+        (tmp_path / "report_figures" / name).touch()
     conflicts = [(step, "sst", "similar-2", -0.5) for step in (1, 2)]
     write_report(path, [ReportedRun("run", "seed 1", tasks, scores, HISTORY, conflicts)], title="a & b")
     return path, predictions, scores
@@ -75,7 +77,7 @@ def test_the_figures_stand_beside_the_page(page):
     kinds = ["sst-by_label", "sst-by_length", "sst-confusion", "sst-label_counts", "sst-reliability"]
     kinds += ["similar-2-by_label", "similar-2-by_length", "similar-2-scores", "training", "gradient_conflicts"]
     drawn = {file.name for file in (path.parent / "report_figures").iterdir()}
-    assert drawn == {f"{kind}.{form}" for kind in kinds for form in ("png", "svg")} | {"notes.txt"}
+    assert drawn == {f"{kind}.{form}" for kind in kinds for form in ("png", "svg")} | {"notes.txt", "mine.svg"}
 
 
 @pytest.mark.launch
