@@ -131,3 +131,66 @@ def test_the_test_tree_mirrors_the_code(folder):
         if (len(parts) > 1 or folder != PACKAGE) and home.is_dir():
             subjects = [entry.stem for entry in home.iterdir()]  # or `SUBJECT_aspect`
             assert any(f"{path.stem}_".startswith(f"test_{subject}_") for subject in subjects), path
+
+
+WRITERS = {"write_text", "write_bytes", "savefig", "to_csv", "to_parquet", "to_json", "to_json_file", "save_to_json"}
+WRITERS |= {"save_file", "save_pretrained", "touch", "copyfile", "copy2", "copytree", "rmtree", "unlink", "rename"}
+WHOLE = {"atomic_path", "atomic_folder", "recorded_folder"}
+"""Context managers of extrabert_hf/files.py: what they hold is moved into place once it is whole, or recorded."""
+WRITES = {
+    "extrabert_hf/data/validation.py:write_rejected_rows": "the caller gives a temporary path, or a list that grows",
+    "extrabert_hf/inference/prediction_parts.py:held": "removes the lock with the empty folder",
+    "extrabert_hf/inference/prediction_parts.py:_remove": "parts of our own job",
+    "extrabert_hf/pretrained/loading.py:save_pretrained": "the counterpart of transformers, for any folder",
+    "extrabert_hf/pretrained/lora.py:save_adapter": "as save_pretrained",
+    "extrabert_hf/runs/gradient_conflicts.py:add": "a list that grows; a line that is cut short is not read",
+    "extrabert_hf/sharing/attention_pooling.py:save": "called by sentence-transformers",
+    "extrabert_hf/sharing/onnx_export.py:export_onnx": "the caller gives a temporary folder",
+    "extrabert_hf/sharing/onnx_export.py:_remove_source_paths": "the caller gives a temporary folder",
+    "extrabert_hf/sharing/onnx_export.py:save_config": "the caller gives a temporary folder",
+    "extrabert_hf/sharing/sentence_transformers_export.py:export_sentence_transformers": "as export_onnx",
+    "extrabert_hf/sharing/sentence_transformers_export.py:_write_json": "as export_onnx",
+    "extrabert_hf/training/trainer.py:_save": "a checkpoint is whole once it has its last file",
+}
+"""Functions that write or remove files themselves, and why."""
+
+
+def writes_file(call):
+    """Whether a call writes or removes a file by itself: `json.dump`, `torch.save`, `path.open("w")`..."""
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    owner = getattr(getattr(call.func, "value", None), "id", "")
+    if name == "open":
+        words = [*call.args, *(word.value for word in call.keywords if word.arg == "mode")]
+        words += [branch for word in words if isinstance(word, ast.IfExp) for branch in (word.body, word.orelse)]
+        modes = [word.value for word in words if isinstance(word, ast.Constant)]
+        return any(isinstance(mode, str) and set(mode) & set("wax+") and len(mode) <= 3 for mode in modes)
+    if (owner, name) in {("json", "dump"), ("torch", "save"), ("np", "save"), ("yaml", "dump"), ("onnx", "save")}:
+        return True
+    return name in WRITERS and (isinstance(call.func, ast.Attribute) or name == "save_file")
+
+
+def unsafe_writes(path):
+    """Yields `file:function` of each call that writes a file outside of [`WHOLE`]."""
+
+    def visit(node, function, whole):
+        if isinstance(node, ast.FunctionDef):
+            function, whole = node.name, False
+        if isinstance(node, ast.With):
+            names = {
+                getattr(item.context_expr.func, "id", "")
+                for item in node.items
+                if isinstance(item.context_expr, ast.Call)
+            }
+            whole = whole or bool(names & WHOLE)
+        if isinstance(node, ast.Call) and writes_file(node) and not whole:
+            yield f"{name_of(path)}:{function}"
+        for child in ast.iter_child_nodes(node):
+            yield from visit(child, function, whole)
+
+    yield from visit(ast.parse(path.read_text(encoding="utf-8")), "", False)
+
+
+def test_files_are_written_whole_and_removed_by_their_one_owner():
+    paths = [path for path in MODULES if path.name != "files.py"]
+    paths += [*(ROOT / "recipes").glob("*.py"), *(ROOT / "benchmarks").glob("*.py")]
+    assert {write for path in paths for write in unsafe_writes(path)} == WRITES.keys()

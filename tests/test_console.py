@@ -1,4 +1,11 @@
+import errno
 import logging
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -35,3 +42,74 @@ def test_the_packages_messages_are_as_they_were_after(rank, monkeypatch):
     with recipe_console():
         assert package.level != level
     assert (package.level, package.handlers) == (level, handlers)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize("swallowed", [False, True])
+def test_a_signal_ends_in_one_line_and_its_status(number, status, swallowed, capsys):
+    before = signal.getsignal(number)
+    with pytest.raises(SystemExit) as caught, recipe_console():
+        try:
+            os.kill(os.getpid(), number)
+        except KeyboardInterrupt:
+            if not swallowed:  # as gradio does
+                raise
+    assert caught.value.code == status and signal.getsignal(number) == before
+    assert capsys.readouterr().err == ("" if swallowed else f"interrupted by {number.name}\n")
+
+
+def test_a_signal_that_is_ignored_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nohup
+    try:
+        with recipe_console():
+            os.kill(os.getpid(), signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_an_error_while_a_command_is_interrupted_is_no_defect(capsys):
+    with pytest.raises(SystemExit) as caught, recipe_console():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            raise RuntimeError("DataLoader worker exited")
+    assert caught.value.code == 143 and capsys.readouterr().err == "interrupted by SIGTERM\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "a/b"), "No space left on device: a/b"),
+        (PermissionError(errno.EACCES, "Permission denied", "a/b"), "Permission denied: a/b"),
+        (OSError(errno.EROFS, "Read-only file system", "a/b"), "Read-only file system: a/b"),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "x", None, "y"), "File name too long: y"),
+        (Exception("I/O error: No space left on device (os error 28)"), "No space left on device"),
+        (sqlite3.OperationalError("database or disk is full"), "No space left on device"),
+    ],
+)
+def test_an_error_of_the_file_system_ends_in_one_line(error, line, capsys):
+    with pytest.raises(SystemExit) as caught, recipe_console():
+        raise error
+    assert caught.value.code == 2 and capsys.readouterr().err == f"error: {line}\n"
+    with pytest.raises(SystemExit), recipe_console():
+        raise RuntimeError("could not save") from error
+    assert capsys.readouterr().err == f"error: {line}\n"
+
+
+def test_a_missing_file_may_be_a_defect_and_keeps_its_traceback():
+    with pytest.raises(FileNotFoundError), recipe_console():
+        Path("nowhere").read_text()
+
+
+@pytest.mark.launch
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_reader_that_has_gone_ends_a_command_in_silence(stream):
+    program = "import sys\nfrom extrabert_hf.console import recipe_console\nwith recipe_console():\n    while True: "
+    program += f"print('x' * 99, file=sys.{stream})"
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", program], **pipes) as process:
+        getattr(process, stream).readline()
+        getattr(process, stream).close()
+        other = process.stderr if stream == "stdout" else process.stdout
+        assert other.read() == b""
+    assert process.returncode == 141
