@@ -13,9 +13,10 @@ from optuna.trial import TrialState
 
 from extrabert_hf.errors import InputError
 from extrabert_hf.runs.folder import RunFolder
+from extrabert_hf.search import runner
 from extrabert_hf.search.arguments import SearchArguments
 from extrabert_hf.search.results import write_results
-from extrabert_hf.search.runner import TrialLog, run_search, start_trial
+from extrabert_hf.search.runner import TrialLog, end_processes, run_search, start_trial
 from extrabert_hf.search.space import read_space
 from extrabert_hf.search.study import PLAN, finished_trials, open_study, plan_trials, renew_lost, trials_of_plans
 from extrabert_hf.search.trial import ScoresOfTrial, parse_search, run_next_trial
@@ -184,6 +185,23 @@ def test_trials_side_by_side_share_the_gpus(given, devices, expected, monkeypatc
     monkeypatch.setattr("torch.cuda.device_count", lambda: devices)
     monkeypatch.setattr("subprocess.Popen", lambda command, env, start_new_session: env.get("CUDA_VISIBLE_DEVICES"))
     assert [start_trial([], slot, len(expected)) for slot in range(len(expected))] == expected
+
+
+@pytest.mark.launch
+def test_trials_are_ended_and_those_that_do_not_end_are_killed(monkeypatch):
+    monkeypatch.setattr(runner, "PATIENCE", 0.5)
+    stubborn = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(99)"
+    )
+    programs = [stubborn, f"import time; {sleep}"]
+    pipe = {"stdout": subprocess.PIPE}
+    processes = [subprocess.Popen([sys.executable, "-c", program], **pipe) for program in programs]
+    for process in processes:
+        process.stdout.readline()
+    end_processes(processes)
+    assert [process.returncode for process in processes] == [-signal.SIGKILL, -signal.SIGTERM]
+    for process in processes:
+        process.stdout.close()
 
 
 def test_each_trial_is_told_by_what_became_of_it(tmp_path, caplog):

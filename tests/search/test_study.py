@@ -7,6 +7,7 @@ from extrabert_hf.search.arguments import SearchArguments
 from extrabert_hf.search.study import (
     DOUBLE,
     ERROR,
+    INTERRUPTED,
     PLAN,
     TRIES,
     Plan,
@@ -115,6 +116,28 @@ def test_a_trial_whose_plan_was_taken_counts_for_nothing(study):
     study.tell(double, state=TrialState.PRUNED)
     study.tell(study.ask(), state=TrialState.PRUNED)  # of no plan
     assert len(study.trials) == 3 and [trial.value for trial in finished_trials(study)] == [0.5]
+
+
+def test_an_interrupted_trial_is_no_try_of_its_plan(study):
+    plan_trials(study, 1)
+    for _ in range(TRIES + 2):
+        trial = study.ask()
+        trial.set_user_attr(INTERRUPTED, True)
+        study.tell(trial, state=TrialState.FAIL)
+        assert states(study) == {0: Plan.LOST}
+        renew_lost(study)
+    study.tell(study.ask(), 0.5)
+    assert [trial.value for trial in finished_trials(study)] == [0.5]
+
+
+@pytest.mark.parametrize("name", ["a?b", "100%", "a%20b", "x#1", "a b", "it's", "é", "{y}", 'a"b', "a;b&c=d", "@"])
+def test_a_study_is_in_its_folder_whatever_the_name(name, tmp_path):
+    for _ in range(2):
+        study = open_study(SearchArguments(output_dir=str(tmp_path / name)))
+        plan_trials(study, 2)
+    assert len(trials_of_plans(study)) == 2
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.db")] == [f"{name}/study.db"]
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_a_storage_that_cannot_be_opened_is_an_error_of_one_line(tmp_path):
