@@ -193,7 +193,7 @@ def test_trials_are_ended_and_those_that_do_not_end_are_killed(monkeypatch):
     stubborn = (
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(99)"
     )
-    programs = [stubborn, f"import time; {sleep}"]
+    programs = [stubborn, "import time; print(1, flush=True); time.sleep(99)"]
     pipe = {"stdout": subprocess.PIPE}
     processes = [subprocess.Popen([sys.executable, "-c", program], **pipe) for program in programs]
     for process in processes:
