@@ -182,7 +182,9 @@ def sentence_transformers_trainer(setting: Setting, rows: Rows) -> Trainer:
     low, high = task.label_range
     card = SentenceTransformerModelCardData(local_files_only=True)
     card.widget = [{}]  # otherwise the library selects example rows for a model card that is never written
-    model = SentenceTransformer(resolve_model_name(setting.model_name_or_path), model_card_data=card)
+    model = SentenceTransformer(
+        resolve_model_name(setting.model_name_or_path), model_card_data=card, trust_remote_code=False
+    )
     model.max_seq_length = min(MAX_LENGTH, model.max_seq_length)
     return SentenceTransformerTrainer(
         model=model,
@@ -203,7 +205,7 @@ def transformers_trainer(setting: Setting, rows: Rows) -> Trainer:
     """
     task, dataset = single_task(rows)
     path = resolve_model_name(setting.model_name_or_path)
-    tokenizer = AutoTokenizer.from_pretrained(path)
+    tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
     max_length = min(MAX_LENGTH, tokenizer.model_max_length)
     columns = task.sentence_columns
 
@@ -211,7 +213,9 @@ def transformers_trainer(setting: Setting, rows: Rows) -> Trainer:
         return tokenizer(*(batch[name] for name in columns), truncation=True, max_length=max_length)
 
     return Trainer(
-        model=AutoModelForSequenceClassification.from_pretrained(path, num_labels=len(task.class_names)),
+        model=AutoModelForSequenceClassification.from_pretrained(
+            path, num_labels=len(task.class_names), trust_remote_code=False
+        ),
         args=TrainingArguments(**setting.training_fields()),
         train_dataset=dataset.map(tokenize, batched=True, remove_columns=[*columns, "id"]),
         data_collator=DataCollatorWithPadding(tokenizer),
@@ -253,7 +257,7 @@ def sentence_transformers_scoring(setting: Setting, rows: Rows) -> Callable[[], 
     from sentence_transformers import SentenceTransformer, util
 
     (pairs,) = rows.values()
-    model = SentenceTransformer(resolve_model_name(setting.model_name_or_path))
+    model = SentenceTransformer(resolve_model_name(setting.model_name_or_path), trust_remote_code=False)
     model.max_seq_length = min(MAX_LENGTH, model.max_seq_length)
     first, second = (pairs[name][:] for name in SENTENCE_COLUMNS)
 

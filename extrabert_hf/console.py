@@ -7,7 +7,14 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from extrabert_hf.errors import InputError
+from extrabert_hf.errors import InputError, printable, without_secrets
+
+
+class _MessageFormatter(logging.Formatter):
+    """Shows a message without secrets and without characters that control the terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(without_secrets(super().format(record)))
 
 
 @contextmanager
@@ -20,7 +27,7 @@ def recipe_console() -> Iterator[None]:
     """
     is_first = os.environ.get("LOCAL_RANK", "0") == "0"
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(_MessageFormatter("%(message)s"))
     package = logging.getLogger("extrabert_hf")
     level_before = package.level
     package.addHandler(handler)

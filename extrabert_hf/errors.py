@@ -1,13 +1,62 @@
 """The error for wrong input of a user, and functions that format and raise errors."""
 
 import importlib.util
+import os
+import re
+import unicodedata
 from pathlib import Path
 
 from huggingface_hub.errors import StrictDataclassError
 
+LONGEST_MESSAGE = 1500
+"""Number of characters of the longest message. A longer message loses its middle, which is a value."""
+
+SECRETS = re.compile(r"(?<=://)[^/\s@]*:[^/\s@]*(?=@)|\bhf_[A-Za-z0-9]{20,}")
+"""User and password in a URL, and a token of the Hub."""
+
 
 class InputError(ValueError):
-    """Input of a user that cannot be used. The message names the argument, the allowed form, and the value."""
+    r"""
+    Input of a user that cannot be used. The message names the argument, the allowed form, and the value.
+
+    The message is one line of at most [`LONGEST_MESSAGE`] characters that a terminal can show, without secrets.
+
+    Example:
+        >>> InputError("`data` must be a file,\ngot https://me:secret@host/a.csv.")
+        InputError('`data` must be a file, got https://...@host/a.csv.')
+    """
+
+    def __init__(self, message: object = "") -> None:
+        text = without_secrets(str(message))
+        if len(text) > LONGEST_MESSAGE:  # the start names the argument, the end says what to do
+            text = f"{text[: LONGEST_MESSAGE - 505]} ... {text[-500:]}"
+        super().__init__(printable(" ".join(re.split(r"[\r\n\t]+", text))))
+
+
+def without_secrets(text: str) -> str:
+    """Replaces tokens of the Hub, and the user and the password in a URL, by dots."""
+    for variable in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        if token := os.environ.get(variable):
+            text = text.replace(token, "...")
+    return SECRETS.sub("...", text)
+
+
+def printable(text: str) -> str:
+    r"""
+    Escapes the characters that control a terminal or the direction of text; line breaks and tabs stay.
+
+    Example:
+        >>> printable("red: \x1b[31m") == r"red: \x1b[31m"
+        True
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        char
+        if char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Zl", "Zp")
+        else ascii(char)[1:-1]
+        for char in text
+    )
 
 
 def one_line(error: BaseException) -> str:

@@ -21,7 +21,7 @@ from extrabert_hf.training.recipe_parser import RecipeParser
 
 if __name__ == "__main__":
     with recipe_console():
-        parser = RecipeParser([TaskArguments, DataArguments], description=__doc__)
+        parser = RecipeParser([TaskArguments, DataArguments], description=__doc__, loads_models=True)
         parser.add_argument("--like", choices=[*PAPER_TASKS], help="task of the paper with rows of the same form")
         parser.add_argument("--tokenizer", help="model whose tokenizer counts truncated sentences, such as minilm")
         parser.add_argument("--json", type=Path, help="file to write the audit to")

@@ -11,7 +11,7 @@ from extrabert_hf.training.recipe_parser import RecipeParser
 
 if __name__ == "__main__":
     with recipe_console():
-        parser = RecipeParser([], description=__doc__)
+        parser = RecipeParser([], description=__doc__, loads_models=True)
         parser.add_argument("folders", nargs="+", help="output folders of training recipes")
         parser.add_argument("--output_dir", required=True, help="folder for the combined model")
         arguments = parser.parse_args()

@@ -11,7 +11,7 @@ from extrabert_hf.training.recipe_parser import RecipeParser
 
 if __name__ == "__main__":
     with recipe_console():
-        parser = RecipeParser([], description=__doc__)
+        parser = RecipeParser([], description=__doc__, loads_models=True)
         parser.add_argument("models", nargs="+", metavar="MODEL", help="folder or Hub id of a model, or NAME=MODEL")
         parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
         parser.add_argument("--port", type=int, default=7860, help="0 selects a free port")

@@ -18,7 +18,7 @@ from extrabert_hf.training.recipe_parser import RecipeParser
 
 if __name__ == "__main__":
     with recipe_console():
-        parser = RecipeParser(ColumnArguments, description=__doc__)
+        parser = RecipeParser(ColumnArguments, description=__doc__, loads_models=True)
         parser.add_argument("model", help="folder or Hub id; several, separated by commas, form an ensemble")
         parser.add_argument("--task", help="task of a multitask model")
         parser.add_argument("--data", required=True, help="'sample', a folder, a file (all rows) or a Hub id")

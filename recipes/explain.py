@@ -15,7 +15,7 @@ from extrabert_hf.training.recipe_parser import RecipeParser
 
 if __name__ == "__main__":
     with recipe_console():
-        parser = RecipeParser([], description=__doc__)
+        parser = RecipeParser([], description=__doc__, loads_models=True)
         parser.add_argument("model", help="folder or Hub id of a model trained with this package")
         parser.add_argument("sentences", nargs="+", help="one sentence, or two for a model of pairs")
         parser.add_argument("--task", help="task of a multitask model")

@@ -12,7 +12,7 @@ from extrabert_hf.training.recipe_parser import RecipeParser
 
 if __name__ == "__main__":
     with recipe_console():
-        parser = RecipeParser([ExportArguments, ColumnArguments], description=__doc__)
+        parser = RecipeParser([ExportArguments, ColumnArguments], description=__doc__, loads_models=True)
         parser.add_argument("model", help="folder or Hub id of a model trained with this package, or of its adapter")
         export, columns, arguments = parser.parse_args_into_dataclasses()
         table = run_export(arguments.model, export, adjust_task=columns.apply_to)

@@ -13,7 +13,9 @@ from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
 
 if __name__ == "__main__":
     with recipe_console():
-        parser = RecipeParser([ContrastiveArguments, ExtraBertTrainingArguments], description=__doc__)
+        parser = RecipeParser(
+            [ContrastiveArguments, ExtraBertTrainingArguments], description=__doc__, loads_models=True
+        )
         parser.set_defaults(output_dir="runs/pretrained", eval_strategy="no", load_best_model_at_end=False)
         parser.set_defaults(per_device_train_batch_size=64, num_train_epochs=1)
         folder = pretrain(*parser.parse_args_into_dataclasses())

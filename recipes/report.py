@@ -14,7 +14,7 @@ from extrabert_hf.training.recipe_parser import RecipeParser
 
 if __name__ == "__main__":
     with recipe_console():
-        parser = RecipeParser([], description=__doc__)
+        parser = RecipeParser([], description=__doc__, loads_models=True)
         parser.add_argument(
             "runs",
             nargs="+",

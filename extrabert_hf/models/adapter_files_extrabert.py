@@ -113,6 +113,7 @@ class AdapterFiles:
             revision=self.encoder_revision,
             dtype=torch.float32,
             output_loading_info=True,
+            **{"trust_remote_code": False},  # `None` would ask on standard input
             **{key: value for key, value in (hub_arguments or {}).items() if key not in of_adapter},
         )
         encoder = getattr(encoder, "backbone", encoder)  # the adapter was trained on a model of this package

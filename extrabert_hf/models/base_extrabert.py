@@ -73,7 +73,8 @@ class ExtraBertPreTrainedModel(PreTrainedModel):
         config.custom_pipelines = custom_pipelines(config.tasks or [PIPELINE_FOR_HEAD[self.head_kind]])
         super().__init__(config)
         # in the dtype of pooling and head: the config of an encoder saved in bfloat16 names bfloat16
-        self.backbone = AutoModel.from_config(config.backbone_config).to(torch.get_default_dtype())
+        backbone = AutoModel.from_config(config.backbone_config, trust_remote_code=False)  # `None` asks on stdin
+        self.backbone = backbone.to(torch.get_default_dtype())
         if "pooler" not in config.poolings:
             drop_pooler(self.backbone)
         elif getattr(self.backbone, "pooler", None) is None:
@@ -150,6 +151,7 @@ class ExtraBertPreTrainedModel(PreTrainedModel):
         *,
         dtype: torch.dtype | str | None = None,
         attn_implementation: str | None = None,
+        trust_remote_code: bool = False,
         **config_fields: Any,
     ) -> "ExtraBertPreTrainedModel":
         """
@@ -162,6 +164,8 @@ class ExtraBertPreTrainedModel(PreTrainedModel):
                 dtype of all weights; `None` is float32.
             attn_implementation (`str`, *optional*):
                 `"eager"`, `"sdpa"`, `"flash_attention_2"`, ... as in transformers.
+            trust_remote_code (`bool`, defaults to `False`):
+                Whether to run code of the encoder's files, as in transformers.
             config_fields:
                 Fields of [`ExtraBertConfig`], such as `pooling="mean"`.
 
@@ -172,6 +176,7 @@ class ExtraBertPreTrainedModel(PreTrainedModel):
             pretrained_model_name_or_path,
             dtype=dtype or torch.float32,
             attn_implementation=attn_implementation,
+            trust_remote_code=trust_remote_code,
             output_loading_info=True,
         )
         missing = sorted(loading["missing_keys"])

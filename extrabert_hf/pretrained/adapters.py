@@ -9,6 +9,7 @@ from transformers import AutoConfig, PreTrainedConfig
 from extrabert_hf.errors import InputError, one_line
 from extrabert_hf.models import MODEL_FOR_HEAD, ExtraBertConfig, ExtraBertForMultiTask, ExtraBertPreTrainedModel
 from extrabert_hf.models.adapter_files_extrabert import CONFIG_FILE, WEIGHTS_FILE, AdapterFiles
+from extrabert_hf.pretrained.remote_code import check_code
 
 ONE_TASK = tuple(MODEL_FOR_HEAD.values())
 """The models of one task."""
@@ -72,7 +73,11 @@ def read_adapter(folder: str | Path, argument: str = "folder") -> AdapterFiles:
 
 
 def load_adapter(
-    folder: str | Path, *, resolve: Callable[[str], str] = str, attn_implementation: str | None = None
+    folder: str | Path,
+    *,
+    resolve: Callable[[str], str] = str,
+    attn_implementation: str | None = None,
+    trust_remote_code: bool = False,
 ) -> ExtraBertPreTrainedModel:
     """
     Builds the model of an adapter that `save_adapter` wrote, with the adapter merged into the encoder.
@@ -84,6 +89,8 @@ def load_adapter(
             Turns the name of the encoder into the folder or Hub id to load it from; by default the name itself.
         attn_implementation (`str`, *optional*):
             As in transformers.
+        trust_remote_code (`bool`, defaults to `False`):
+            Whether to run code of the encoder's files.
 
     Returns:
         [`ExtraBertPreTrainedModel`]: in float32 and evaluation mode.
@@ -92,12 +99,18 @@ def load_adapter(
         [`InputError`]: if `folder` holds no adapter of this package, or the encoder or the adapter lacks a weight.
     """
     adapter = read_adapter(folder)
-    config = AutoConfig.from_pretrained(folder)
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
     model_class = saved_model_class(config, folder, "`folder` must hold an adapter of")
     encoder = resolve(adapter.encoder)
+    check_code(encoder)
     try:
         return model_class.from_adapter(
-            adapter, config, encoder=encoder, dtype=torch.float32, attn_implementation=attn_implementation
+            adapter,
+            config,
+            encoder=encoder,
+            hub_arguments={"trust_remote_code": trust_remote_code},
+            dtype=torch.float32,
+            attn_implementation=attn_implementation,
         )
     except ValueError as error:
         raise InputError(one_line(error)) from error

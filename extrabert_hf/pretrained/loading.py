@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
 
 from extrabert_hf.errors import InputError, one_line
 from extrabert_hf.models import (
@@ -21,6 +21,7 @@ from extrabert_hf.models import (
 )
 from extrabert_hf.pretrained.adapters import holds_adapter, load_adapter, saved_model_class
 from extrabert_hf.pretrained.names import resolve_model_name
+from extrabert_hf.pretrained.remote_code import check_code, is_code_trusted, pickles_in_one_line
 from extrabert_hf.tasks import COLUMN_FIELDS, PAPER_TASKS, TaskSpec
 
 logger = logging.getLogger(__name__)
@@ -220,6 +221,11 @@ def load_all_tasks(name: str) -> dict[str, TrainedModel]:
     return models_by_task(*load_whole_model(name))
 
 
+def load_config(path: str) -> PreTrainedConfig:
+    """Loads the config of a model by folder or Hub id; an [`InputError`] if the config can't be loaded."""
+    return _load(AutoConfig.from_pretrained, path)
+
+
 def load_tokenizer(name: str, max_length: int | None = None) -> PreTrainedTokenizerBase:
     """Loads a model's tokenizer by folder or Hub id; it truncates to `max_length` tokens, by default its own limit."""
     tokenizer = _load(AutoTokenizer.from_pretrained, resolve_model_name(name))
@@ -292,16 +298,23 @@ def _on_encoder(
     if len(tokenizer) <= len(tokenizer.all_special_ids):  # transformers builds an empty one if files are missing
         raise InputError(f"{path!r} must hold a tokenizer beside its encoder, got an empty vocabulary.")
     try:
-        model = model_class.from_backbone(path, attn_implementation=attn_implementation, **config_fields)
+        with pickles_in_one_line(f"the model {path!r}"):
+            model = model_class.from_backbone(
+                path, attn_implementation=attn_implementation, trust_remote_code=is_code_trusted(), **config_fields
+            )
     except StrictDataclassError as error:  # the cause names the field of the config and the reason
         raise InputError(one_line(error)) from error
+    except InputError:
+        raise
     except (OSError, ValueError, ImportError) as error:
         raise InputError(f"no {model_class.__name__} on {path!r}: {one_line(error)}") from error
     return model, tokenizer
 
 
 def _load(from_pretrained: Callable[..., T], path: str, **kwargs: Any) -> T:
-    try:
-        return from_pretrained(path, **kwargs)
-    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError, StrictDataclassError) as error:
-        raise InputError(f"the model {path!r} can't be loaded: {one_line(error)}") from error
+    check_code(path)
+    with pickles_in_one_line(f"the model {path!r}"):
+        try:
+            return from_pretrained(path, trust_remote_code=is_code_trusted(), **kwargs)
+        except (OSError, ValueError, RuntimeError, ImportError, SafetensorError, StrictDataclassError) as error:
+            raise InputError(f"the model {path!r} can't be loaded: {one_line(error)}") from error

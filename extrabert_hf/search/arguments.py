@@ -1,5 +1,6 @@
 """The arguments of a search."""
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -39,7 +40,7 @@ class SearchArguments:
         default=None,
         metadata={
             "help": "Database of the study, which several machines can share. The default is "
-            "sqlite:///OUTPUT_DIR/study.db."
+            "sqlite:///OUTPUT_DIR/study.db. Set a URL with a password as the environment variable EXTRABERT_STORAGE."
         },
     )
     study_name: str | None = field(
@@ -84,4 +85,4 @@ class SearchArguments:
     @property
     def storage_url(self) -> str:
         """The URL of the database, for SQLAlchemy."""
-        return self.storage or f"sqlite:///{self.folder.resolve() / 'study.db'}"
+        return self.storage or os.environ.get("EXTRABERT_STORAGE") or f"sqlite:///{self.folder.resolve() / 'study.db'}"

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from optuna import Trial
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from extrabert_hf.errors import InputError, one_line
+from extrabert_hf.errors import InputError
 from extrabert_hf.training.recipe_parser import flag_of
+from extrabert_hf.training.yaml_files import read_yaml
 
 METHODS = ("random", "bayes")
 
@@ -69,12 +69,7 @@ def read_space(path: str | Path) -> SearchSpace:
     Raises:
         [`InputError`]: if the file cannot be read, or a method or parameter has another form.
     """
-    try:
-        sweep = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"`space` must be a YAML file that can be read, {path}: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"`space` must be YAML, {path}: {one_line(error)}.") from error
+    sweep = read_yaml(path, "space")
     parameters = sweep.get("parameters") if isinstance(sweep, dict) else None
     if not isinstance(parameters, dict) or not parameters:
         raise InputError(f"`space` must have `parameters`, a mapping of arguments, got none in {path}.")

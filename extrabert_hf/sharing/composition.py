@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer
 
 from extrabert_hf.errors import InputError
 from extrabert_hf.models import ExtraBertConfig, ExtraBertForMultiTask
 from extrabert_hf.models.adapter_files_extrabert import AdapterFiles
 from extrabert_hf.models.configuration_extrabert import TASK_FIELDS
 from extrabert_hf.pretrained.adapters import ONE_TASK, read_adapter, saved_model_class
+from extrabert_hf.pretrained.loading import load_tokenizer
 from extrabert_hf.pretrained.names import resolve_model_name
+from extrabert_hf.pretrained.remote_code import check_code, is_code_trusted
 from extrabert_hf.runs.atomic_files import atomic_path
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.run_metrics import RunMetrics, TaskMetrics
@@ -70,7 +71,9 @@ def compose_adapters(
     if len(with_pooler) > 1:
         raise InputError(f"`folders` must hold at most one task with the encoder's own pooler, got {with_pooler}.")
     first = next(iter(parts.values())).adapter
-    encoder, weights = first.load_encoder(resolve(first.encoder))
+    source = resolve(first.encoder)
+    check_code(source)
+    encoder, weights = first.load_encoder(source, {"trust_remote_code": is_code_trusted()})
     tasks: dict[str, dict[str, Any]] = {}
     for task, part in parts.items():
         adapter = part.adapter
@@ -125,7 +128,7 @@ def compose_runs(folders: Sequence[str | Path], output_dir: str | Path) -> str:
         (task,) = found.tasks
         runs[task] = run
         metrics.append(found)
-    tokenizers = {task: AutoTokenizer.from_pretrained(run.path) for task, run in runs.items()}
+    tokenizers = {task: load_tokenizer(str(run.path)) for task, run in runs.items()}
     first = next(iter(tokenizers.values()))
     for task, tokenizer in tokenizers.items():
         if (tokenizer.get_vocab(), tokenizer.model_max_length) != (first.get_vocab(), first.model_max_length):

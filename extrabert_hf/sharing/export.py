@@ -16,6 +16,7 @@ from extrabert_hf.machine import describe_machine
 from extrabert_hf.models import ExtraBertForMultiTask, ExtraBertPreTrainedModel
 from extrabert_hf.pretrained.loading import load_model, load_whole_model, models_by_task
 from extrabert_hf.pretrained.names import resolve_model_name
+from extrabert_hf.pretrained.remote_code import is_code_trusted
 from extrabert_hf.runs.atomic_files import write_json
 from extrabert_hf.sharing.onnx_export import export_onnx, open_session, quantize_onnx
 from extrabert_hf.sharing.parity import (
@@ -173,7 +174,7 @@ def _safetensors(
     model.config.backbone_config.name_or_path = ""  # the path of a local folder must not be published
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    loaded = AutoModel.from_pretrained(folder, dtype=torch.float32)
+    loaded = AutoModel.from_pretrained(folder, dtype=torch.float32, trust_remote_code=is_code_trusted())
     weights, saved = model.state_dict(), loaded.state_dict()
     if weights.keys() != saved.keys() or not all(torch.equal(weight, saved[key]) for key, weight in weights.items()):
         raise InputError(f"`output` must hold the model's weights after saving, those in {folder} differ.")

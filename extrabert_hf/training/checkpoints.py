@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from peft import PeftConfig, PeftModel
-from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from extrabert_hf.errors import InputError, refuse_file
 from extrabert_hf.models.configuration_extrabert import TASK_FIELDS
 from extrabert_hf.pretrained.adapters import holds_adapter
+from extrabert_hf.pretrained.loading import load_config
 from extrabert_hf.pretrained.lora import ADAPTER
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
@@ -65,7 +66,7 @@ def check_same_model(model: PreTrainedModel | PeftModel, checkpoint: str) -> Non
     lora = isinstance(model, PeftModel)
     if holds_adapter(checkpoint) != lora:
         raise InputError(f"`lora` must be {not lora} to resume from {checkpoint}, got {lora}.")
-    _check_same(AutoConfig.from_pretrained(checkpoint), model.config, COMPARED)
+    _check_same(load_config(checkpoint), model.config, COMPARED)
     if lora:
         _check_same(PeftConfig.from_pretrained(checkpoint), model.peft_config[ADAPTER], COMPARED_OF_LORA)
 

@@ -13,6 +13,7 @@ from extrabert_hf.training.multitask_arguments import MultiTaskArguments
 from extrabert_hf.training.recipe_parser import (
     BY_TASK,
     RecipeParser,
+    add_trust_flag,
     blocks_of_tasks,
     flags_from_yaml,
     refused_in_one_line,
@@ -55,12 +56,15 @@ class Run:
         multitask ([`MultiTaskArguments`], *optional*):
             How the tasks are trained together; `None` for a separate run of one task. A multitask run may have a
             single task; its model and its metrics still have the form of several tasks.
+        trust_remote_code (`bool`, defaults to `False`):
+            Whether to run Python code in the files of the encoder and of the teachers.
     """
 
     tasks: dict[str, TaskRun]
     lora: LoraArguments
     training: ExtraBertTrainingArguments
     multitask: MultiTaskArguments | None = None
+    trust_remote_code: bool = False
 
     @property
     def specs(self) -> dict[str, TaskSpec]:
@@ -151,7 +155,7 @@ def _parse(reader: "_RunReader", separate_task: str | None) -> Run:
     training = reader.training(
         shared, output_dir=f"runs/{folder}", is_error=metric == "loss" or metric.endswith(ERRORS)
     )
-    return Run(tasks, reader.build(LoraArguments, shared), training, multitask)
+    return Run(tasks, reader.build(LoraArguments, shared), training, multitask, shared["trust_remote_code"])
 
 
 def _check_task(name: str, task_run: TaskRun, *, is_separate: bool) -> None:
@@ -243,6 +247,7 @@ class _RunReader:
             "[--output_dir DIR] [...]",
         )
         self.parser.add_argument("--config", default=default_config, help="YAML of the run; flags override it.")
+        add_trust_flag(self.parser)
         self.parser.set_defaults(metric_for_best_model=metric)
         config = self.parser.parse_known_args([word for word in argv if word not in ("-h", "--help")])[0].config
         self.config = None if config is None else Path(config)

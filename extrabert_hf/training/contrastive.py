@@ -17,6 +17,7 @@ from extrabert_hf.data.tokenization import tokenize_dataset
 from extrabert_hf.errors import InputError, one_line
 from extrabert_hf.machine import keep_freed_memory
 from extrabert_hf.pretrained.loading import build_model
+from extrabert_hf.pretrained.remote_code import pickles_in_one_line
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.tasks import PAPER_TASKS
 from extrabert_hf.training.checkpoints import check_same_model, find_checkpoint
@@ -191,7 +192,8 @@ def pretrain(arguments: ContrastiveArguments, training: ExtraBertTrainingArgumen
     folder = Path(training.output_dir)
     if checkpoint is None and trainer.is_world_process_zero():
         RunFolder(folder).clear_results()
-    trainer.train(resume_from_checkpoint=checkpoint)
+    with pickles_in_one_line("`resume_from_checkpoint`"):
+        trainer.train(resume_from_checkpoint=checkpoint)
     if trainer.is_world_process_zero():
         model.backbone.set_attn_implementation("sdpa")  # other programs do not have the attention for unpadded batches
         model.backbone.save_pretrained(folder)

@@ -31,6 +31,7 @@ from extrabert_hf.machine import keep_freed_memory
 from extrabert_hf.pretrained.loading import build_model, build_multitask_model, models_by_task
 from extrabert_hf.pretrained.lora import merge_lora, save_adapter, with_lora
 from extrabert_hf.pretrained.names import lasting_model_name
+from extrabert_hf.pretrained.remote_code import pickles_in_one_line, trusted_code
 from extrabert_hf.runs.atomic_files import atomic_path
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.run_metrics import RunMetrics
@@ -116,6 +117,11 @@ def finetune(run: Run, callbacks: Sequence[TrainerCallback] = ()) -> RunMetrics 
     Raises:
         [`InputError`]: for arguments or data that cannot be used.
     """
+    with trusted_code(run.trust_remote_code), pickles_in_one_line("`resume_from_checkpoint`"):
+        return _finetune(run, callbacks)
+
+
+def _finetune(run: Run, callbacks: Sequence[TrainerCallback]) -> RunMetrics | None:
     keep_freed_memory()
     run = replace(run, training=prepare_process(run.training))
     checkpoint = find_checkpoint(run.training)

@@ -4,20 +4,27 @@ import difflib
 import inspect
 import json
 import re
-from argparse import ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter
-from collections.abc import Collection, Iterator, Mapping
+import sys
+from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn
 
-import yaml
 from transformers import HfArgumentParser
+from transformers.hf_argparser import string_to_bool
 
-from extrabert_hf.errors import InputError, one_line
+from extrabert_hf.errors import InputError, one_line, without_secrets
+from extrabert_hf.pretrained.remote_code import trust_code
+from extrabert_hf.training.yaml_files import read_yaml
 
 BY_TASK = "by_task"
 """The block of a YAML that holds blocks for one task only, under the task's name."""
+
+HUB_TOKENS = ("hub_token", "push_to_hub_token", "token", "hf_token")
+SECRET_FLAG = re.compile(r"(^|_)(token|api_?key|access_key|password|passwd|secret|credentials?)$")
+"""Names of flags with a secret."""
 
 
 def described_arguments(documented: type) -> dict[str, str]:
@@ -80,12 +87,7 @@ def flags_from_yaml(
     Raises:
         [`InputError`]: if the file cannot be read, or if a block or key is unknown.
     """
-    try:
-        run = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except OSError as error:
-        raise InputError(f"`config` must be a YAML file that can be read, {path}: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"`config` must be YAML, {path}: {one_line(error)}.") from error
+    run = read_yaml(path, "config") or {}
     if not isinstance(run, dict) or not all(isinstance(block, dict | None) for block in run.values()):
         raise InputError(f"`config` must hold the blocks {', '.join(blocks)}, each a mapping, got {path}.")
     by_task = run.pop(BY_TASK, None) or {}
@@ -139,7 +141,7 @@ def flag_of(key: str, value: Any) -> list[str]:
 
 def blocks_of_tasks(path: Path) -> dict[str, Any]:
     """Returns the block `by_task` of a YAML that [`flags_from_yaml`] has read: by task, the task's own blocks."""
-    return (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get(BY_TASK) or {}
+    return (read_yaml(path, "config") or {}).get(BY_TASK) or {}
 
 
 @contextmanager
@@ -153,15 +155,62 @@ def refused_in_one_line() -> Iterator[None]:
         raise InputError(one_line(error)) from error
 
 
+def refuse_secrets(words: Sequence[str]) -> None:
+    """Raises [`InputError`] for a flag or a value that is a secret: other programs and files can contain the words."""
+    for word in words:
+        name = word.partition("=")[0].lstrip("-").replace("-", "_")
+        if word.startswith("--") and SECRET_FLAG.search(name.lower()):
+            variable = "HF_TOKEN" if name.lower() in HUB_TOKENS else name.upper()
+            login = " (or use `hf auth login`)" if variable == "HF_TOKEN" else ""
+            raise InputError(
+                f"`{name}` can't be a flag or an entry of a file, because others can read them: set the environment "
+                f"variable {variable}{login}."
+            )
+        if without_secrets(word) != word:
+            raise InputError(
+                f"a flag can't have a password or a token as its value, because others can read it, got {word!r}: set "
+                "the environment variable HF_TOKEN for the Hub, or EXTRABERT_STORAGE for the --storage of a search."
+            )
+
+
+def add_trust_flag(parser: ArgumentParser) -> None:
+    """Adds the flag `--trust_remote_code` to the parser of a command that loads models. No file can set the flag."""
+    parser.add_argument(
+        "--trust_remote_code",
+        type=string_to_bool,
+        nargs="?",
+        const=True,
+        default=False,
+        help="Run the Python code in the files of the models that are loaded. Without it such a model is refused.",
+    )
+
+
 class _HelpFormatter(ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter):
     """Shows the defaults, and the description with the line breaks of its source."""
 
 
 class RecipeParser(HfArgumentParser):
-    """An `HfArgumentParser` that reports errors in one line and does not accept abbreviated flags."""
+    """
+    An `HfArgumentParser` that reports errors in one line and does not accept abbreviated flags.
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    Args:
+        loads_models (`bool`, defaults to `False`):
+            Whether the command loads models. Then it has the flag `--trust_remote_code`, which holds for the process.
+    """
+
+    def __init__(self, *args: Any, loads_models: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, allow_abbrev=False, formatter_class=_HelpFormatter, **kwargs)
+        self.loads_models = loads_models
+        if loads_models:
+            add_trust_flag(self)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Namespace, list[str]]:
+        """Parses as argparse does; refuses secrets first, so that no message and no file can contain one."""
+        refuse_secrets(sys.argv[1:] if args is None else args)
+        namespace, rest = super().parse_known_args(args, namespace)
+        if self.loads_models:
+            trust_code(namespace.trust_remote_code)
+        return namespace, rest
 
     def parse_args_into_dataclasses(self, *args: Any, return_remaining_strings: bool = False, **kwargs: Any) -> tuple:
         """Parses as in transformers; unknown words and invalid values of a dataclass are one-line errors."""
