@@ -14,6 +14,9 @@ LONGEST_MESSAGE = 1500
 SECRETS = re.compile(r"(?<=://)[^/\s@]*:[^/\s@]*(?=@)|\bhf_[A-Za-z0-9]{20,}")
 """User and password in a URL, and a token of the Hub."""
 
+CONTROL = ("Cc", "Cf", "Cs", "Zl", "Zp")
+"""Unicode categories of characters that a terminal does not show as they are."""
+
 
 class InputError(ValueError):
     r"""
@@ -51,12 +54,8 @@ def printable(text: str) -> str:
     """
     if text.isprintable():
         return text
-    return "".join(
-        char
-        if char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Zl", "Zp")
-        else ascii(char)[1:-1]
-        for char in text
-    )
+    shown = (char in "\n\t" or unicodedata.category(char) not in CONTROL for char in text)
+    return "".join(char if is_shown else ascii(char)[1:-1] for char, is_shown in zip(text, shown, strict=True))
 
 
 def one_line(error: BaseException) -> str:

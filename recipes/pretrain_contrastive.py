@@ -18,5 +18,5 @@ if __name__ == "__main__":
         )
         parser.set_defaults(output_dir="runs/pretrained", eval_strategy="no", load_best_model_at_end=False)
         parser.set_defaults(per_device_train_batch_size=64, num_train_epochs=1)
-        folder = pretrain(*parser.parse_args_into_dataclasses())
-        print(f"the encoder is in {folder}")
+        arguments, training, _ = parser.parse_args_into_dataclasses()
+        print(f"the encoder is in {pretrain(arguments, training)}")

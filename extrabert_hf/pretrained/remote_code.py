@@ -61,8 +61,8 @@ def check_code(path: str) -> None:
         return
     if code := [*_code_of(config), *_code_of_tokenizer(tokenizer)]:
         raise InputError(
-            f"the model {path!r} needs Python code of its own files ({code[0]}), which is not run: read the code and add "
-            "--trust_remote_code true, or choose another model."
+            f"the model {path!r} needs Python code of its own files ({code[0]}), which is not run: read the code and "
+            "add --trust_remote_code true, or choose another model."
         )
 
 
@@ -82,8 +82,9 @@ def _code_of(config: Mapping[str, Any]) -> Iterator[str]:
     """Yields the code that a config or a config inside it needs, as `module.Class` or `repository--module.Class`."""
     model_type, auto_map = config.get("model_type"), config.get("auto_map")
     if model_type != ExtraBertConfig.model_type and isinstance(auto_map, Mapping):
-        config_class = CONFIG_MAPPING.get(model_type, None)
-        model_class = MODEL_MAPPING.get(config_class, None)
+        known = model_type in CONFIG_MAPPING
+        config_class = CONFIG_MAPPING[model_type] if known else None
+        model_class = None if config_class is None else MODEL_MAPPING.get(config_class, None)
         for auto_class, installed in (("AutoConfig", config_class), ("AutoModel", model_class)):
             reference = auto_map.get(auto_class)
             if reference is not None and _class_name(reference) != getattr(installed, "__name__", None):

@@ -138,9 +138,9 @@ def test_a_run_that_pushes_is_loaded_by_its_id_without_the_package(
     task, hub, process, logits_without_the_package, tiny_encoder, random_batch, tmp_path
 ):
     words = tiny_run(tiny_encoder, tmp_path / "run", "--num_train_epochs", "1")
-    words += ["--push_to_hub", "true", "--hub_private_repo", "true", "--hub_token", TOKEN, "--hub_model_id", "shared"]
+    words += ["--push_to_hub", "true", "--hub_private_repo", "true", "--hub_model_id", "shared"]
     recipe = "recipes/multitask.py" if task == "multitask" else f"recipes/sft_{task}.py"
-    done = process(recipe, *words, HF_TOKEN="")
+    done = process(recipe, *words)
     assert done.returncode == 0, done.stderr
     assert last_line(done) == f"the model is at {hub.endpoint}/tester/shared"
     repository = hub.repositories["tester/shared"]
