@@ -3,6 +3,7 @@
 import copy
 import inspect
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,8 @@ import torch
 from torch import nn
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
-from transformers.utils import ModelOutput
+from transformers.dynamic_module_utils import custom_object_save
+from transformers.utils import TRANSFORMERS_DYNAMIC_MODULE_NAME, ModelOutput
 
 from .adapter_files_extrabert import HUB_ARGUMENTS, AdapterFiles
 from .configuration_extrabert import ExtraBertConfig
@@ -186,6 +188,8 @@ class ExtraBertPreTrainedModel(PreTrainedModel):
                 f"{pretrained_model_name_or_path!r} must hold every weight of its encoder, "
                 f"{len(missing_encoder)} are missing, the first {missing_encoder[0]!r}."
             )
+        if _is_own_code(backbone) and not _is_own_code(backbone.config):
+            raise ValueError("the encoder's code must have a config class of its own, named in `auto_map`.")
         config = ExtraBertConfig(backbone_config=backbone.config, **config_fields)
         if missing and "pooler" in config.poolings:
             logger.warning("%s has no pooler weights: the pooler is newly initialized.", pretrained_model_name_or_path)
@@ -195,6 +199,12 @@ class ExtraBertPreTrainedModel(PreTrainedModel):
         enable_unpadding(backbone)
         model._set_encoder(backbone)
         return model.eval()
+
+    def save_pretrained(self, save_directory: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
+        """As in transformers. Also copies the code of an encoder that was loaded with `trust_remote_code=True`."""
+        super().save_pretrained(save_directory, *args, **kwargs)
+        if _is_own_code(self.backbone):
+            custom_object_save(self.backbone, save_directory)
 
     def _set_encoder(self, backbone: PreTrainedModel) -> None:
         self.backbone = backbone
@@ -277,6 +287,11 @@ class ExtraBertPreTrainedModel(PreTrainedModel):
             init.zeros_(module.query)
             if module.weight is not None:
                 init.eye_(module.weight)
+
+
+def _is_own_code(loaded: PreTrainedModel | PreTrainedConfig) -> bool:
+    """Whether the class is from a repository's code, which `trust_remote_code=True` runs."""
+    return type(loaded).__module__.startswith(f"{TRANSFORMERS_DYNAMIC_MODULE_NAME}.")
 
 
 def drop_pooler(backbone: PreTrainedModel) -> None:

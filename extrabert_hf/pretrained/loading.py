@@ -21,7 +21,12 @@ from extrabert_hf.models import (
 )
 from extrabert_hf.pretrained.adapters import holds_adapter, load_adapter, saved_model_class
 from extrabert_hf.pretrained.names import resolve_model_name
-from extrabert_hf.pretrained.remote_code import check_code, is_code_trusted, pickles_in_one_line
+from extrabert_hf.pretrained.remote_code import (
+    check_code,
+    is_code_trusted,
+    pickles_in_one_line,
+    saved_config_with_code,
+)
 from extrabert_hf.tasks import COLUMN_FIELDS, PAPER_TASKS, TaskSpec
 
 logger = logging.getLogger(__name__)
@@ -81,7 +86,7 @@ def build_model(
     """
     path = resolve_model_name(name)
     model_class = MODEL_FOR_HEAD[task.head]
-    if not isinstance(_load(AutoConfig.from_pretrained, path), ExtraBertConfig):
+    if not isinstance(load_config(path), ExtraBertConfig):
         fields = {**config_fields, **_label_fields(task), "task_name": task.name, "columns": _columns_of(task)}
         return _on_encoder(model_class, path, attn_implementation, **fields)
     saved = load_model(path, attn_implementation=attn_implementation)
@@ -118,7 +123,7 @@ def build_multitask_model(
         [`InputError`]: as [`build_model`].
     """
     path = resolve_model_name(name)
-    config = _load(AutoConfig.from_pretrained, path)
+    config = load_config(path)
     if not isinstance(config, ExtraBertConfig):
         heads = {
             task_name: {"head": task.head, **config_fields[task_name], **_label_fields(task), **_columns_entry(task)}
@@ -223,7 +228,11 @@ def load_all_tasks(name: str) -> dict[str, TrainedModel]:
 
 def load_config(path: str) -> PreTrainedConfig:
     """Loads the config of a model by folder or Hub id; an [`InputError`] if the config can't be loaded."""
-    return _load(AutoConfig.from_pretrained, path)
+    return _load(_config_from_pretrained, path)
+
+
+def _config_from_pretrained(path: str, *, config: PreTrainedConfig | None = None, **kwargs: Any) -> PreTrainedConfig:
+    return config or AutoConfig.from_pretrained(path, **kwargs)
 
 
 def load_tokenizer(name: str, max_length: int | None = None) -> PreTrainedTokenizerBase:
@@ -236,7 +245,7 @@ def load_tokenizer(name: str, max_length: int | None = None) -> PreTrainedTokeni
 def _saved_config(name: str) -> tuple[str, ExtraBertConfig]:
     """Returns path and config of a model that this package saved, by folder or Hub id; raises for any other model."""
     path = resolve_model_name(name)
-    config = _load(AutoConfig.from_pretrained, path)
+    config = load_config(path)
     saved_model_class(config, path, "the model must be")
     return path, config
 
@@ -315,6 +324,8 @@ def _load(from_pretrained: Callable[..., T], path: str, **kwargs: Any) -> T:
     check_code(path)
     with pickles_in_one_line(f"the model {path!r}"):
         try:
+            if (config := saved_config_with_code(path)) is not None:
+                kwargs["config"] = config
             return from_pretrained(path, trust_remote_code=is_code_trusted(), **kwargs)
         except (OSError, ValueError, RuntimeError, ImportError, SafetensorError, StrictDataclassError) as error:
             raise InputError(f"the model {path!r} can't be loaded: {one_line(error)}") from error

@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from transformers import CONFIG_MAPPING, MODEL_MAPPING, PreTrainedConfig
+from transformers import CONFIG_MAPPING, MODEL_MAPPING, AutoModel, PreTrainedConfig
+from transformers.dynamic_module_utils import get_class_from_dynamic_module
 from transformers.models.auto.tokenization_auto import get_tokenizer_config, tokenizer_class_from_name
 
 from extrabert_hf.errors import InputError
@@ -64,6 +65,33 @@ def check_code(path: str) -> None:
             f"the model {path!r} needs Python code of its own files ({code[0]}), which is not run: read the code and "
             "add --trust_remote_code true, or choose another model."
         )
+
+
+def saved_config_with_code(path: str) -> ExtraBertConfig | None:
+    """
+    Loads the config of a model of this package on an encoder with trusted code, and registers the encoder's class.
+
+    Args:
+        path (`str`):
+            Folder or Hub id. The folder has the encoder's code, which `save_pretrained` copied.
+
+    Returns:
+        [`ExtraBertConfig`], *optional*: the config; `None` if code is not trusted, or if the encoder has none.
+    """
+    if not is_code_trusted():
+        return None
+    try:
+        config = PreTrainedConfig.get_config_dict(path)[0]
+    except (OSError, ValueError):  # no such model: the loader has the message
+        return None
+    encoder = config.get("backbone_config") or {}
+    if config.get("model_type") != ExtraBertConfig.model_type or not [*_code_of(encoder)]:
+        return None
+    config_class, model_class = (
+        get_class_from_dynamic_module(encoder["auto_map"][name], path) for name in ("AutoConfig", "AutoModel")
+    )
+    AutoModel.register(config_class, model_class, exist_ok=True)
+    return ExtraBertConfig.from_dict(config | {"backbone_config": config_class.from_dict(encoder)})
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from extrabert_hf.errors import InputError
 from extrabert_hf.inference.predictor import Predictor
 from extrabert_hf.models.adapter_files_extrabert import CONFIG_FILE
 from extrabert_hf.pretrained.loading import (
+    TrainedModel,
     build_model,
     build_multitask_model,
     load_all_tasks,
@@ -142,13 +143,30 @@ def test_an_installed_class_of_the_same_name_needs_no_code(canary, marked, tiny_
     assert type(model.backbone).__module__.startswith("transformers.")
 
 
-@pytest.mark.parametrize("name", [name for name in ENCODERS if name != "a config alone"])
-def test_trusted_code_is_run(name, marked, tmp_path, tiny_encoder):
-    folder = marked(tiny_encoder, *ENCODERS[name])
+@pytest.mark.parametrize(
+    "name", ["an unknown model_type", "a known model_type", "a tokenizer", "a tokenizer in the old form"]
+)
+def test_trusted_code_is_run_and_saved_with_the_model(name, marked, tmp_path, tiny_encoder):
+    changes = ENCODERS.get(name, ({"auto_map": OWN_CONFIG}, {}))
+    folder = marked(tiny_encoder, *changes, model_type="bert" if name == "a known model_type" else "marked")
     with trusted_code():
-        build_model(folder, SST)
+        trained = TrainedModel(*build_model(folder, SST), SST)
     assert (tmp_path / "canary").exists()
     assert not is_code_trusted()
+    trained.save_pretrained(tmp_path / "saved")
+    with pytest.raises(InputError, match="--trust_remote_code true"):
+        load_model(str(tmp_path / "saved"))
+    with trusted_code():
+        loaded = load_model(str(tmp_path / "saved"))
+    assert type(loaded.model.backbone).__name__ == type(trained.model.backbone).__name__
+    weights = trained.model.state_dict()
+    assert all(torch.equal(weight, weights[name]) for name, weight in loaded.model.state_dict().items())
+
+
+@pytest.mark.parametrize("name", ["a model of a known model_type", "code of another repository"])
+def test_trusted_code_of_a_model_without_a_config_class_is_refused(name, marked, tiny_encoder):
+    with trusted_code(), pytest.raises(InputError, match="must have a config class of its own"):
+        build_model(marked(tiny_encoder, *ENCODERS[name]), SST)
 
 
 class Canary:
@@ -196,4 +214,6 @@ def test_every_call_of_a_loader_says_whether_it_trusts_code(canary):
             text = path.read_text("utf-8")
             for start in (i for i in range(len(text)) if text.startswith(name, i)):
                 call = text[start : start + 400]
-                assert "trust_remote_code" in call or "_load(" in text[start - 20 : start], (path, call)
+                assert (
+                    "trust_remote_code" in call or "_load(" in text[start - 20 : start] or "(path, **kwargs)" in call
+                ), (path, call)
