@@ -2,10 +2,12 @@
 
 import html
 import logging
+import os
+import re
 import socket
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from extrabert_hf.errors import InputError, need_packages, one_line
 from extrabert_hf.inference.explanation import STYLE, explain, to_fragment
@@ -18,6 +20,15 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LAST_PORT = 65535
+MAX_CHARACTERS = 10_000
+"""Number of characters of the longest text that a visitor may type: longer texts are not predicted."""
+MAX_BODY = 2**18
+"""Number of bytes of the largest request, enough for two texts."""
+ROUTES = re.compile(
+    r"/|/config/?|/theme\.css|/favicon\.ico|/manifest\.json|/(assets|static|svelte)/[\w./@-]+"
+    r"|/gradio_api/(info|app_id|startup-events|heartbeat/\w+|queue/(join|data|status)/?|(call|run|api)/predict(/\w+)?/?)"
+)
+"""The paths that the page uses. gradio also serves paths for uploads and for files, which are not found here."""
 
 CARD_STYLE = """
 .card { border: 1px solid #d0d7de; border-radius: 8px; padding: .8em 1em; margin-bottom: 1em }
@@ -71,6 +82,8 @@ def prediction_html(models: dict[str, TrainedModel], first: str, second: str) ->
     """
     sentences = [sentence.strip() for sentence in (first, second) if sentence.strip()]
     is_pair = next(iter(models.values())).task.is_pair
+    if max(map(len, sentences), default=0) > MAX_CHARACTERS:
+        return f'<p class="missing">Type at most {MAX_CHARACTERS:,} characters in a box.</p>'
     if len(sentences) < (2 if is_pair else 1):
         return f'<p class="missing">Type {"two sentences" if is_pair else "a sentence"}.</p>'
     cards = []
@@ -92,18 +105,45 @@ def build_demo(models: dict[str, dict[str, TrainedModel]]) -> "gradio.Blocks":
     with gradio.Blocks(title="ExTraBERT", analytics_enabled=False, fill_width=True) as page:
         gradio.Markdown("# ExTraBERT\nDarker tokens have a larger weight in the pooled vector.")
         with gradio.Row():
-            first = gradio.Textbox(label="Sentence", placeholder="first sentence", autofocus=True)
-            second = gradio.Textbox(label="Second sentence", placeholder="for tasks with pairs")
+            limit = {"max_length": MAX_CHARACTERS}
+            first = gradio.Textbox(label="Sentence", placeholder="first sentence", autofocus=True, **limit)
+            second = gradio.Textbox(label="Second sentence", placeholder="for tasks with pairs", **limit)
         button = gradio.Button("Predict", variant="primary")
-        gradio.Examples(EXAMPLES, [first, second])
+        gradio.Examples(EXAMPLES, [first, second], cache_examples=False)
         columns = []
         with gradio.Row():
             for task in models:
                 with gradio.Column(min_width=320):
-                    gradio.Markdown(f"## {task}")
+                    gradio.HTML(f"<h2>{html.escape(task)}</h2>")
                     columns.append(gradio.HTML())
         gradio.on([button.click, first.submit, second.submit], predict, [first, second], columns, api_name="predict")
-    return page
+    return page.queue(max_size=64, default_concurrency_limit=1)
+
+
+class OnlyThePage:
+    """
+    ASGI middleware that answers with 404 for every path but [`ROUTES`], and with 413 for a body over [`MAX_BODY`].
+
+    Args:
+        app (`Callable`):
+            The application behind.
+    """
+
+    def __init__(self, app: Callable[..., Awaitable[None]]) -> None:
+        self.app = app
+
+    async def __call__(self, scope: dict[str, Any], receive: Callable, send: Callable) -> None:
+        """Passes a request on, or answers it."""
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        length = dict(scope["headers"]).get(b"content-length", b"0" if scope["method"] in ("GET", "HEAD") else b"")
+        status = 404 if not ROUTES.fullmatch(scope["path"]) else 411 if not length.isdigit() else 200
+        if status == 200 and int(length) > MAX_BODY:
+            status = 413
+        if status == 200:
+            return await self.app(scope, receive, send)
+        await send({"type": "http.response.start", "status": status, "headers": [(b"content-length", b"0")]})
+        return await send({"type": "http.response.body", "body": b""})
 
 
 def serve_demo(words: Sequence[str], host: str, port: int, *, block: bool = True) -> str:
@@ -129,7 +169,12 @@ def serve_demo(words: Sequence[str], host: str, port: int, *, block: bool = True
     if not 0 <= port <= LAST_PORT:
         raise InputError(f"`port` must be 0 to {LAST_PORT}, got {port}.")
     need_packages("the demo", "demo", "gradio")
+    if ignored := sorted(name for name in os.environ if name.startswith("GRADIO_")):
+        logger.warning("the demo ignores %s: its settings are its flags", ", ".join(ignored))
+    for name in ignored:
+        del os.environ[name]  # GRADIO_ALLOWED_PATHS, GRADIO_SHARE, ... would open the machine; some have no argument
     import gradio
+    from starlette.middleware import Middleware
 
     try:
         socket.create_server((host, port)).close()  # gradio would try other ports for minutes
@@ -144,7 +189,16 @@ def serve_demo(words: Sequence[str], host: str, port: int, *, block: bool = True
         theme=gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
         css=STYLE + CARD_STYLE,
         footer_links=[],
-        share=False,  # overrides the environment variable GRADIO_SHARE
+        share=False,
+        allowed_paths=[],
+        root_path="",
+        max_threads=4,
+        state_session_capacity=100,
+        show_error=False,
+        enable_monitoring=False,
+        mcp_server=False,
+        ssr_mode=False,
+        app_kwargs={"middleware": [Middleware(OnlyThePage)], "docs_url": None, "openapi_url": None},
         quiet=True,
         prevent_thread_lock=True,
     )

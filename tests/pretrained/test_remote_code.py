@@ -143,9 +143,7 @@ def test_an_installed_class_of_the_same_name_needs_no_code(canary, marked, tiny_
     assert type(model.backbone).__module__.startswith("transformers.")
 
 
-@pytest.mark.parametrize(
-    "name", ["an unknown model_type", "a known model_type", "a tokenizer", "a tokenizer in the old form"]
-)
+@pytest.mark.parametrize("name", ["an unknown model_type", "a known model_type", "a tokenizer"])
 def test_trusted_code_is_run_and_saved_with_the_model(name, marked, tmp_path, tiny_encoder):
     changes = ENCODERS.get(name, ({"auto_map": OWN_CONFIG}, {}))
     folder = marked(tiny_encoder, *changes, model_type="bert" if name == "a known model_type" else "marked")
