@@ -87,7 +87,7 @@ def test_imports_run_one_way(path):
 @pytest.mark.parametrize("path", sorted((PACKAGE / "models").glob("*_extrabert.py")), ids=lambda path: path.name)
 def test_hub_bound_files_import_only_siblings_and_what_transformers_needs(path):
     standard = {"collections", "contextlib", "contextvars", "copy", "dataclasses", "difflib", "functools", "inspect"}
-    standard |= {"json", "logging", "pathlib", "typing"}
+    standard |= {"hashlib", "json", "logging", "pathlib", "typing"}
     for name in imported_names(path):
         is_sibling = name.startswith(".") and (path.parent / f"{name[1:]}.py").is_file()
         assert is_sibling or name.split(".")[0] in HUB_BOUND | standard, name

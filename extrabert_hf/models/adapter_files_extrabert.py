@@ -1,12 +1,14 @@
 """Reads a LoRA adapter in peft's format, and merges it into the encoder that it was trained on."""
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from transformers import AutoModel, PreTrainedModel
 from transformers.utils import cached_file
@@ -18,6 +20,8 @@ HUB_ARGUMENTS = (
 """The arguments of `from_pretrained` for the source and the download of files."""
 
 CONFIG_FILE, WEIGHTS_FILE = "adapter_config.json", "adapter_model.safetensors"
+PRINT = "encoder_print"
+"""Key in the metadata of the weights file."""
 PREFIX = "base_model.model."
 """peft writes it before the name of each parameter."""
 UNSUPPORTED = ("use_rslora", "use_dora", "rank_pattern", "alpha_pattern", "fan_in_fan_out")
@@ -45,6 +49,8 @@ class AdapterFiles:
         weights (`dict[str, torch.Tensor]`):
             By their names in the model: `LAYER.lora_A.weight` `(r, in_features)` and `LAYER.lora_B.weight`
             `(out_features, r)` of each layer with an adapter, and all weights of pooling, head and a trained pooler.
+        encoder_print (`str`, *optional*):
+            The [`weights_print`] of the encoder's layers with an adapter; `None` in files of former versions.
     """
 
     source: str
@@ -54,6 +60,7 @@ class AdapterFiles:
     lora_alpha: float
     target_modules: list[str]
     weights: dict[str, torch.Tensor]
+    encoder_print: str | None = None
 
     @classmethod
     def read(
@@ -88,6 +95,7 @@ class AdapterFiles:
             lora_alpha=lora["lora_alpha"],
             target_modules=list(lora["target_modules"]),
             weights={key.removeprefix(PREFIX): weight for key, weight in load_file(files[1]).items()},
+            encoder_print=_metadata(files[1]).get(PRINT),
         )
 
     def load_encoder(
@@ -108,18 +116,28 @@ class AdapterFiles:
             names in a model of this package (`backbone. ...`).
         """
         of_adapter = ("revision", "subfolder", "force_download")
+        options = {key: value for key, value in (hub_arguments or {}).items() if key not in of_adapter}
+        options.setdefault("trust_remote_code", False)  # without a value, transformers asks on standard input
         encoder, loading = AutoModel.from_pretrained(
             name or self.encoder,
             revision=self.encoder_revision,
             dtype=torch.float32,
             output_loading_info=True,
-            **{"trust_remote_code": False},  # `None` would ask on standard input
-            **{key: value for key, value in (hub_arguments or {}).items() if key not in of_adapter},
+            **options,
         )
         encoder = getattr(encoder, "backbone", encoder)  # the adapter was trained on a model of this package
         missing = {key.removeprefix("backbone.") for key in loading["missing_keys"]}
         weights = encoder.state_dict()
         return encoder, {f"backbone.{key}": weight for key, weight in weights.items() if key not in missing}
+
+    def check_encoder(self, encoder_weights: Mapping[str, torch.Tensor]) -> None:
+        """Raises `ValueError` if the layers that the adapter was trained on have other weights in the encoder."""
+        found = (encoder_weights[f"{layer}.weight"] for layer in sorted(self.target_modules))
+        if self.encoder_print is not None and weights_print(found) != self.encoder_print:
+            raise ValueError(
+                f"{self.encoder!r} must be the encoder that the adapter in {self.source!r} was trained on, got an "
+                "encoder with other weights."
+            )
 
     def merged_into(
         self, encoder_weights: Mapping[str, torch.Tensor], due: Mapping[str, torch.Tensor]
@@ -153,6 +171,7 @@ class AdapterFiles:
             f"{self.encoder!r} must be the encoder of the adapter in {self.source!r}",
         )
         layers = [layer for layer in self.target_modules if f"{layer}.weight" in weights]
+        self.check_encoder(weights)
         trained_due = _shapes({key: weight for key, weight in due.items() if key not in frozen_due})
         for layer in layers:
             out_features, in_features = due[f"{layer}.weight"].shape
@@ -163,6 +182,20 @@ class AdapterFiles:
             low, high = (self.weights[f"{layer}.lora_{part}.weight"].float() for part in "AB")
             weights[f"{layer}.weight"] = weights[f"{layer}.weight"] + self.lora_alpha / self.r * (high @ low)
         return weights | in_full
+
+
+def weights_print(weights: Iterable[torch.Tensor]) -> str:
+    """Returns a hash of 64 values of each weight, which tells encoders of the same shape apart."""
+    digest = hashlib.sha256()
+    for weight in weights:
+        values = weight.detach().flatten()
+        digest.update(values[:: max(1, len(values) // 64)].float().cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _metadata(path: str) -> dict[str, str]:
+    with safe_open(path, "pt") as file:
+        return file.metadata() or {}
 
 
 def _shapes(weights: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:

@@ -3,9 +3,9 @@
 import copy
 import inspect
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -200,7 +200,7 @@ class ExtraBertPreTrainedModel(PreTrainedModel):
         model._set_encoder(backbone)
         return model.eval()
 
-    def save_pretrained(self, save_directory: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
+    def save_pretrained(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> None:
         """As in transformers. Also copies the code of an encoder that was loaded with `trust_remote_code=True`."""
         super().save_pretrained(save_directory, *args, **kwargs)
         if _is_own_code(self.backbone):

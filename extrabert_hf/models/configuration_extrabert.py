@@ -4,6 +4,7 @@ import copy
 import difflib
 import logging
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from huggingface_hub.dataclasses import strict
@@ -164,6 +165,8 @@ class ExtraBertConfig(PreTrainedConfig):
         elif self.class_names is None and kwargs.get("num_labels") is not None:
             self.class_names = [f"LABEL_{index}" for index in range(kwargs["num_labels"])]
         super().__post_init__(**kwargs)
+        if isinstance(self.backbone_config, PreTrainedConfig):  # the file is handed on: no folder of this machine
+            self.backbone_config.name_or_path = _without_folders(self.backbone_config.name_or_path)
         self.pair_features = list(self.pair_features)  # as after reading config.json
         self.score_range = list(self.score_range)
         self.name_labels(self.class_names or [])
@@ -270,6 +273,13 @@ class ExtraBertConfig(PreTrainedConfig):
             if near and self.transformers_version is None:
                 raise ValueError(f"{message} Did you mean `{near[0]}`?")
             logger.warning("%s It is kept and not used.", message)
+
+
+def _without_folders(name: str) -> str:
+    """Returns the last part of a path; a Hub id is unchanged."""
+    name = str(name or "")
+    is_path = name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name or Path(name).is_dir()
+    return name.replace("\\", "/").rstrip("/").rpartition("/")[2] if is_path else name
 
 
 def _with_present_names(fields: dict[str, Any]) -> dict[str, Any]:

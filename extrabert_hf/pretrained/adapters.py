@@ -9,6 +9,7 @@ from transformers import AutoConfig, PreTrainedConfig
 from extrabert_hf.errors import InputError, one_line
 from extrabert_hf.models import MODEL_FOR_HEAD, ExtraBertConfig, ExtraBertForMultiTask, ExtraBertPreTrainedModel
 from extrabert_hf.models.adapter_files_extrabert import CONFIG_FILE, WEIGHTS_FILE, AdapterFiles
+from extrabert_hf.pretrained.names import find_encoder
 from extrabert_hf.pretrained.remote_code import check_code
 
 ONE_TASK = tuple(MODEL_FOR_HEAD.values())
@@ -75,7 +76,7 @@ def read_adapter(folder: str | Path, argument: str = "folder") -> AdapterFiles:
 def load_adapter(
     folder: str | Path,
     *,
-    resolve: Callable[[str], str] = str,
+    resolve: Callable[[str], str] | None = None,
     attn_implementation: str | None = None,
     trust_remote_code: bool = False,
 ) -> ExtraBertPreTrainedModel:
@@ -86,7 +87,7 @@ def load_adapter(
         folder (`str` or `Path`):
             Folder of the adapter.
         resolve (`Callable[[str], str]`, *optional*):
-            Turns the name of the encoder into the folder or Hub id to load it from; by default the name itself.
+            Turns the name of the encoder into the folder or Hub id to load it from; by default [`find_encoder`].
         attn_implementation (`str`, *optional*):
             As in transformers.
         trust_remote_code (`bool`, defaults to `False`):
@@ -101,7 +102,7 @@ def load_adapter(
     adapter = read_adapter(folder)
     config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
     model_class = saved_model_class(config, folder, "`folder` must hold an adapter of")
-    encoder = resolve(adapter.encoder)
+    encoder = find_encoder(adapter.encoder, folder) if resolve is None else resolve(adapter.encoder)
     check_code(encoder)
     try:
         return model_class.from_adapter(
@@ -112,5 +113,10 @@ def load_adapter(
             dtype=torch.float32,
             attn_implementation=attn_implementation,
         )
+    except OSError as error:
+        raise InputError(
+            f"the encoder {adapter.encoder!r} of the adapter in {folder} can't be loaded: put its folder, or a link "
+            f"to it, beside the adapter. {one_line(error)}"
+        ) from error
     except ValueError as error:
         raise InputError(one_line(error)) from error

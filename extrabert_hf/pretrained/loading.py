@@ -252,7 +252,7 @@ def _saved_config(name: str) -> tuple[str, ExtraBertConfig]:
 
 def _load_saved(path: str, attn_implementation: str | None) -> ExtraBertPreTrainedModel:
     if holds_adapter(path):
-        model = _load(load_adapter, path, resolve=resolve_model_name, attn_implementation=attn_implementation)
+        model = _load(load_adapter, path, attn_implementation=attn_implementation)
     else:
         model = _load(AutoModel.from_pretrained, path, dtype=torch.float32, attn_implementation=attn_implementation)
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"

@@ -10,7 +10,7 @@ from torch import nn
 
 from extrabert_hf.errors import InputError
 from extrabert_hf.models import ExtraBertForMultiTask, ExtraBertPreTrainedModel
-from extrabert_hf.models.adapter_files_extrabert import WEIGHTS_FILE
+from extrabert_hf.models.adapter_files_extrabert import PRINT, WEIGHTS_FILE, weights_print
 
 ADAPTER = "default"
 """peft's name for the only adapter of a model."""
@@ -105,7 +105,7 @@ def save_adapter(model: PeftModel, folder: str | Path, *, encoder: str) -> None:
         folder (`str` or `Path`):
             Folder to write to.
         encoder (`str`):
-            Name of the encoder as the user passed it: a Hub id, a folder or `"minilm"`.
+            Name of the encoder: a Hub id, `"minilm"`, or a folder's name from [`public_model_name`].
 
     Raises:
         [`InputError`]: if `folder` holds the weights of a whole model: transformers would add the adapter to them.
@@ -128,7 +128,8 @@ def save_adapter(model: PeftModel, folder: str | Path, *, encoder: str) -> None:
     lora_config.target_modules = sorted(lora_config.target_modules)  # a set has another order in each run
     lora_config.save_pretrained(folder)
     weights = get_peft_model_state_dict(model, adapter_name=ADAPTER, save_embedding_layers=False)
-    save_file(weights, folder / WEIGHTS_FILE, metadata={"format": "pt"})
+    encoder_print = weights_print(plain.get_submodule(layer).base_layer.weight for layer in lora_config.target_modules)
+    save_file(weights, folder / WEIGHTS_FILE, metadata={PRINT: encoder_print})  # one key: the order of several differs
 
 
 def _linear_layers(model: ExtraBertPreTrainedModel, last_names: Sequence[str] | None) -> list[str]:

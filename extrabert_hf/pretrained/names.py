@@ -46,9 +46,33 @@ def hub_model_name(name: str) -> str | None:
     return None if _is_path(name) else name
 
 
-def lasting_model_name(name: str) -> str:
-    """Returns a name that is valid in every working directory: a folder as an absolute path, other names unchanged."""
-    return str(Path(name).expanduser().resolve()) if _is_path(name) else name
+def public_model_name(name: str) -> str:
+    """
+    Returns a name without the folders of this machine, to be saved in files that a user may hand on.
+
+    A relative path in the working directory is unchanged. Of the path of any other folder only the last part remains.
+    Other names are unchanged.
+    """
+    if not _is_path(name):
+        return name
+    path = Path(name)
+    is_inside = not path.is_absolute() and ".." not in path.parts and not name.startswith("~")
+    return path.as_posix() if is_inside else path.expanduser().resolve().name
+
+
+def find_encoder(name: str, folder: str | Path) -> str:
+    """
+    Returns the folder or Hub id of an adapter's encoder.
+
+    Args:
+        name (`str`):
+            The name in the adapter's files, from [`public_model_name`].
+        folder (`str` or `Path`):
+            Folder of the adapter. The encoder's folder is searched in it and in the four folders above it.
+    """
+    folder = Path(folder).resolve()
+    near = [place / name for place in (folder, *folder.parents[:4]) if name != "minilm" and (place / name).is_dir()]
+    return str(near[0]) if near else resolve_model_name(name)
 
 
 def _is_path(name: str) -> bool:

@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 
-from extrabert_hf.errors import InputError
+from extrabert_hf.errors import InputError, one_line
 from extrabert_hf.models import ExtraBertConfig, ExtraBertForMultiTask
 from extrabert_hf.models.adapter_files_extrabert import AdapterFiles
 from extrabert_hf.models.configuration_extrabert import TASK_FIELDS
 from extrabert_hf.pretrained.adapters import ONE_TASK, read_adapter, saved_model_class
 from extrabert_hf.pretrained.loading import load_tokenizer
-from extrabert_hf.pretrained.names import resolve_model_name
+from extrabert_hf.pretrained.names import find_encoder
 from extrabert_hf.pretrained.remote_code import check_code, is_code_trusted
 from extrabert_hf.runs.atomic_files import atomic_path
 from extrabert_hf.runs.folder import RunFolder
@@ -41,7 +41,7 @@ class TaskPart:
 
 
 def compose_adapters(
-    folders: Mapping[str, str | Path], *, resolve: Callable[[str], str] = resolve_model_name
+    folders: Mapping[str, str | Path], *, resolve: Callable[[str], str] | None = None
 ) -> ExtraBertForMultiTask:
     """
     Composes models of one task each, trained with LoRA on the same encoder, into a multitask model.
@@ -53,7 +53,7 @@ def compose_adapters(
         folders (`Mapping[str, str | Path]`):
             By task name, the folder of the task's run, or the folder of the adapter in it.
         resolve (`Callable[[str], str]`, *optional*):
-            Returns the folder or Hub id to load the encoder from, given its name.
+            Returns the folder or Hub id to load the encoder from, given its name; by default [`find_encoder`].
 
     Returns:
         [`ExtraBertForMultiTask`]: in float32 and evaluation mode.
@@ -71,12 +71,16 @@ def compose_adapters(
     if len(with_pooler) > 1:
         raise InputError(f"`folders` must hold at most one task with the encoder's own pooler, got {with_pooler}.")
     first = next(iter(parts.values())).adapter
-    source = resolve(first.encoder)
+    source = find_encoder(first.encoder, first.source) if resolve is None else resolve(first.encoder)
     check_code(source)
     encoder, weights = first.load_encoder(source, {"trust_remote_code": is_code_trusted()})
     tasks: dict[str, dict[str, Any]] = {}
     for task, part in parts.items():
         adapter = part.adapter
+        try:
+            adapter.check_encoder(weights)
+        except ValueError as error:
+            raise InputError(one_line(error)) from error
         last_names = sorted({layer.rpartition(".")[2] for layer in adapter.target_modules})
         fields = {"r": adapter.r, "lora_alpha": adapter.lora_alpha, "target_modules": last_names}
         tasks[task] = {"head": part.head, "adapter": fields}

@@ -30,7 +30,7 @@ from extrabert_hf.inference.calibration import MIN_ROWS, CalibrationReport, cali
 from extrabert_hf.machine import keep_freed_memory
 from extrabert_hf.pretrained.loading import build_model, build_multitask_model, models_by_task
 from extrabert_hf.pretrained.lora import merge_lora, save_adapter, with_lora
-from extrabert_hf.pretrained.names import lasting_model_name
+from extrabert_hf.pretrained.names import public_model_name
 from extrabert_hf.pretrained.remote_code import pickles_in_one_line, trusted_code
 from extrabert_hf.runs.atomic_files import atomic_path
 from extrabert_hf.runs.folder import RunFolder
@@ -150,6 +150,8 @@ def _finetune(run: Run, callbacks: Sequence[TrainerCallback]) -> RunMetrics | No
     log_what_is_trained(trainer)
     train_metrics = trainer.train(resume_from_checkpoint=checkpoint).metrics
     model = save_model(run, trainer)
+    if trainer.state.best_model_checkpoint is not None:  # without the folders of this machine
+        trainer.state.best_model_checkpoint = Path(trainer.state.best_model_checkpoint).name
     trainer.save_state()
     if not trainer.is_world_process_zero():
         return None
@@ -307,7 +309,7 @@ def save_model(run: Run, trainer: ExtraBertTrainer) -> PreTrainedModel:
     merged = merge_lora(trainer.model)
     if trainer.args.should_save:
         output = RunFolder(Path(trainer.args.output_dir))
-        save_adapter(trainer.model, output.adapter, encoder=lasting_model_name(run.encoder.model_name_or_path))
+        save_adapter(trainer.model, output.adapter, encoder=public_model_name(run.encoder.model_name_or_path))
         merged.save_pretrained(output.path)
         for folder in (output.path, output.adapter):
             trainer.processing_class.save_pretrained(folder)

