@@ -31,3 +31,20 @@ def test_a_file_is_refused_where_a_folder_is_needed(tmp_path):
         need_folder("output_dir", file / "inside")
     need_folder("output_dir", tmp_path / "a" / "b")
     assert (tmp_path / "a" / "b").is_dir()
+
+
+def test_a_message_is_one_short_line_that_a_terminal_can_show():
+    message = str(InputError(f"`name` must be a word, got '\x1b[2J\u202e\n\t{10**7 * 'a'}': type a word."))
+    assert len(message) < 2000 and message.isprintable()
+    assert message.startswith(r"`name` must be a word, got '\x1b[2J\u202e a") and message.endswith("': type a word.")
+    assert str(InputError("`data` must be a file, got 'Café 東京'.")) == "`data` must be a file, got 'Café 東京'."
+
+
+def test_a_message_has_no_secret(monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "a-secret-of-the-environment")
+    secrets = ("a-secret-of-the-environment", "hf_" + 34 * "x", "me:pass@word")
+    message = str(InputError(f"no file {secrets[0]}, {secrets[1]} or https://me:pass%40word@host/file: type another."))
+    assert "pass" not in message and not [secret for secret in secrets if secret in message]
+    assert message == "no file ..., ... or https://...@host/file: type another."
+    cut = str(InputError(f"{990 * 'a'} {secrets[0]} {10**5 * 'b'}"))
+    assert "a-sec" not in cut  # no part of a secret is left where a message is cut

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from extrabert_hf.errors import InputError, one_line
 from extrabert_hf.sharing.model_card import HubArguments
-from extrabert_hf.sharing.repository_files import default_name, described, files_to_push, hub_encoder
+from extrabert_hf.sharing.repository_files import default_name, described, files_to_push, hub_encoder, refuse_links
 from extrabert_hf.sharing.shared_run import SharedRun
 
 logger = logging.getLogger(__name__)
@@ -65,6 +65,7 @@ def push_folder(
     sharing = sharing or HubArguments()
     run = SharedRun(Path(folder))
     files = files_to_push(run, adapter_only=adapter_only)  # before the first request to the Hub
+    refuse_links(run, files | {run.folder.card_file.name: run.folder.card_file})
     name = name or default_name(run.path)
     values = {field.name: getattr(sharing, field.name) for field in fields(HubArguments)}
     flags = [f"--{field} {value}" for field, value in values.items() if value != getattr(HubArguments, field)]
@@ -75,6 +76,7 @@ def push_folder(
     with hub_errors_in_one_line(name, again):
         repo_id = name if claimed else claim_repository(name, sharing, run)
     files |= described(run, repo_id, sharing, hub_encoder(run) if adapter_only else None)
+    refuse_links(run, files)
     operations = [CommitOperationAdd(path, content) for path, content in sorted(files.items())]
     with hub_errors_in_one_line(name, again):
         api.create_commit(repo_id, operations, commit_message=message)

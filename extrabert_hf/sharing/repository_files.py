@@ -85,6 +85,20 @@ def files_to_push(run: SharedRun, *, adapter_only: bool = False) -> dict[str, Pa
     }
 
 
+def refuse_links(run: SharedRun, files: dict[str, Path | bytes]) -> None:
+    """Raises [`InputError`] for a file that is a link to a place outside of the folder: a push would publish it."""
+    folder = run.path.resolve()
+    places = (
+        [folder, folder.parents[1]] if folder.parent.name == "snapshots" else [folder]
+    )  # a cache of the Hub's client
+    for file in files.values():
+        if isinstance(file, Path) and not any(file.resolve().is_relative_to(place) for place in places):
+            raise InputError(
+                f"`folder` must hold the files that are pushed, but {file} is a link to {file.resolve()}: replace the "
+                "link by a copy of the file if it may be published."
+            )
+
+
 def described(run: SharedRun, repo_id: str, sharing: HubArguments, adapter_of: str | None) -> dict[str, Path | bytes]:
     """
     Draws the figures and renders the card into the folder; a card that was written by hand stays as it is.
@@ -122,6 +136,7 @@ def preview_push(folder: str | Path, name: str | None, *, sharing: HubArguments,
     name = name or default_name(run.path)
     files = files_to_push(run, adapter_only=adapter_only)
     files |= described(run, name, sharing, hub_encoder(run) if adapter_only else None)
+    refuse_links(run, files)
     sizes = {path: len(file) if isinstance(file, bytes) else file.stat().st_size for path, file in files.items()}
     lines = [f"{size / 1e6:10.3f} MB  {path}" for path, size in sorted(sizes.items())]
     return "\n".join([f"{name}: {len(files)} files, {sum(sizes.values()) / 1e6:.1f} MB", *lines])

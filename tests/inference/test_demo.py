@@ -1,5 +1,7 @@
+import json
 import re
 import sys
+import urllib.error
 import urllib.request
 
 import pytest
@@ -73,6 +75,67 @@ def test_the_page_predicts_over_http_and_names_no_other_machine(folders, monkeyp
     with pytest.raises(InputError, match="`host` and `port` must be free and of this machine, got 127"):
         serve_demo([str(folders / "both")], "127.0.0.1", int(address.rsplit(":", 1)[1].rstrip("/")), block=False)
     gradio.close_all()
+
+
+@pytest.fixture
+def request_to_the_demo(folders, monkeypatch):
+    """Sends a request to a demo whose environment would open the machine; returns status and body."""
+    gradio = pytest.importorskip("gradio", reason="needs the extra `demo`")
+    settings = {
+        "ALLOWED_PATHS": "/",
+        "SHARE": "True",
+        "SERVER_NAME": "0.0.0.0",
+        "ROOT_PATH": "/x",
+        "MCP_SERVER": "True",
+    }
+    for name, value in settings.items():
+        monkeypatch.setenv(f"GRADIO_{name}", value)
+    address = serve_demo([str(folders / "sst")], "127.0.0.1", 0, block=False).rstrip("/")
+    assert address.startswith("http://127.0.0.1:")
+
+    def send(path, body=None, kind="application/json"):
+        request = urllib.request.Request(address + path, data=body, headers={"Content-Type": kind})
+        try:
+            with urllib.request.urlopen(request, timeout=60) as response:
+                return response.status, response.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    yield send
+    gradio.close_all()
+
+
+def test_the_demo_serves_its_page_alone(request_to_the_demo):
+    status, page = request_to_the_demo("/")
+    assert status == 200 and "/x/" not in page
+    for link in set(re.findall(r'(?:src|href)="\.?(/[^"]+)', page)):
+        assert request_to_the_demo(link)[0] == 200, link
+    form = b'--X\r\nContent-Disposition: form-data; name="files"; filename="a.txt"\r\n\r\nhello\r\n--X--\r\n'
+    for prefix in ("", "/gradio_api"):
+        assert request_to_the_demo(f"{prefix}/upload", form, "multipart/form-data; boundary=X")[0] == 404
+        for path in (
+            "/file=/etc/passwd",
+            "/file/etc/passwd",
+            "/component_server",
+            "/proxy=http://localhost/",
+            "/mcp/",
+        ):
+            assert request_to_the_demo(prefix + path)[0] in (404, 405), path
+    for path in ("/docs", "/openapi.json", "/monitoring", "/static/../../etc/passwd", "/assets/%2e%2e/%2e%2e/x"):
+        assert request_to_the_demo(path)[0] in (403, 404), path
+
+
+def test_a_long_text_is_not_predicted(request_to_the_demo):
+    def predict(text):
+        status, body = request_to_the_demo("/gradio_api/call/predict", json.dumps({"data": [text, ""]}).encode())
+        if status != 200:
+            return status
+        return request_to_the_demo(f"/gradio_api/call/predict/{json.loads(body)['event_id']}")[1]
+
+    assert "<h4>" in predict("A <script>film</script>") and "<script>" not in predict("A <script>film</script>")
+    long = predict(10_001 * "a")
+    assert "Type at most 10,000 characters" in long and "<h4>" not in long
+    assert predict(300_000 * "a") == 413
 
 
 def test_a_port_that_is_none_is_refused(folders):

@@ -6,6 +6,7 @@ import torch
 from safetensors.torch import load_file
 
 from extrabert_hf.errors import InputError
+from extrabert_hf.sharing.hub import push_folder
 from extrabert_hf.sharing.model_card import MARK, HubArguments
 from extrabert_hf.sharing.repository_files import check_names, described, files_to_push, preview_push
 from extrabert_hf.sharing.shared_run import SharedRun
@@ -23,13 +24,38 @@ def test_no_pickle_no_checkpoint_and_no_labels_go_up(run_of):
 
 
 @pytest.mark.parametrize("task", ["sts", "multitask"])
-def test_no_file_tells_a_path_of_this_machine(task, run_of, tiny_encoder):
+def test_no_file_tells_a_path_of_this_machine(task, run_of, finished_run, tiny_encoder):
     run = SharedRun(run_of(task))
-    assert tiny_encoder in (run.path / "config.json").read_text()  # else there is nothing to see
+    assert str(finished_run(task)) in (run.path / "metrics.json").read_text()  # else there is nothing to see
     files = files_to_push(run) | described(run, "me/a", HubArguments(), None)
     for path, file in files.items():
         content = file if isinstance(file, bytes) else file.read_bytes()
-        assert not [part for part in (tiny_encoder, str(run.path)) if part.encode() in content], path
+        assert not [
+            part for part in (tiny_encoder, str(run.path), str(finished_run(task).parent)) if part.encode() in content
+        ], path
+
+
+@pytest.mark.parametrize("task", ["sts", "multitask"])
+def test_the_model_in_a_runs_folder_names_no_folder_of_this_machine(task, finished_run, tiny_encoder):
+    run = finished_run(task)
+    root = str(Path(tiny_encoder).parent).encode()
+    of_model = {"config.json", "adapter_config.json", "tokenizer_config.json", "trainer_state.json"}
+    paths = [path for folder in (run, run / "adapter") for path in folder.glob("*.*") if path.name in of_model]
+    paths += [path for path in run.rglob("*") if path.suffix in (".safetensors", ".py")]
+    paths += list(run.glob("checkpoint-*/config.json"))
+    assert len(paths) > 5
+    assert not [path for path in paths if root in path.read_bytes()]
+
+
+@pytest.mark.parametrize("name", ["tokenizer.model", "model.safetensors", "README.md"])
+def test_a_link_to_a_file_elsewhere_is_not_pushed(name, run_of, tmp_path):
+    folder = run_of("sts")
+    (tmp_path / "id_rsa").write_text("a key of the user")
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).symlink_to(tmp_path / "id_rsa")
+    for push in (preview_push, push_folder):
+        with pytest.raises(InputError, match=rf"{name} is a link to .*id_rsa"):
+            push(folder, "me/mine", sharing=HubArguments())
 
 
 def test_an_adapters_files_name_its_encoder_on_the_hub(run_of):
