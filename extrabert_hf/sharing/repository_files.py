@@ -88,9 +88,8 @@ def files_to_push(run: SharedRun, *, adapter_only: bool = False) -> dict[str, Pa
 def refuse_links(run: SharedRun, files: dict[str, Path | bytes]) -> None:
     """Raises [`InputError`] for a file that is a link to a place outside of the folder: a push would publish it."""
     folder = run.path.resolve()
-    places = (
-        [folder, folder.parents[1]] if folder.parent.name == "snapshots" else [folder]
-    )  # a cache of the Hub's client
+    is_cache = folder.parent.name == "snapshots"  # of the Hub's client, whose files are links to ../../blobs
+    places = [folder, folder.parents[1]] if is_cache else [folder]
     for file in files.values():
         if isinstance(file, Path) and not any(file.resolve().is_relative_to(place) for place in places):
             raise InputError(

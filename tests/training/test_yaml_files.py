@@ -47,11 +47,11 @@ def test_a_file_that_is_no_plain_data_is_refused_in_one_line(content, reason, tm
 
 def test_anchors_are_read_and_a_merged_key_may_be_replaced(tmp_path):
     path = tmp_path / "run.yaml"
-    path.write_text("a: &a {x: 1, y: 2}\nb: &b {<<: *a, x: 3}\nc: {<<: *b, y: 4}\nd: [*a, *a]\n")
+    path.write_text("a: &a {x: 1, y: 2}\nb: &b {<<: *a, x: 3}\nc: {<<: *a, y: 4}\nd: [*a, *a]\n")
     assert read_yaml(path, "config") == {
         "a": {"x": 1, "y": 2},
         "b": {"x": 3, "y": 2},
-        "c": {"x": 3, "y": 4},
+        "c": {"x": 1, "y": 4},
         "d": [{"x": 1, "y": 2}] * 2,
     }
 
