@@ -5,7 +5,7 @@ import inspect
 import json
 import re
 import sys
-from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from argparse import SUPPRESS, ArgumentDefaultsHelpFormatter, ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
@@ -200,6 +200,9 @@ class RecipeParser(HfArgumentParser):
 
     def __init__(self, *args: Any, loads_models: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, allow_abbrev=False, formatter_class=_HelpFormatter, **kwargs)
+        for action in self._actions:
+            if SECRET_FLAG.search(action.dest):
+                action.help = SUPPRESS  # a field of transformers that the command line refuses
         self.loads_models = loads_models
         if loads_models:
             add_trust_flag(self)

@@ -1,11 +1,18 @@
+import shutil
+from pathlib import Path
+
 import pytest
+import torch
 
 from extrabert_hf import ExtraBertConfig, ExtraBertForSentiment
 from extrabert_hf.errors import InputError
 from extrabert_hf.pretrained.lora import with_lora
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.training.checkpoints import check_same_model, find_checkpoint
+from extrabert_hf.training.command_line import parse_run
+from extrabert_hf.training.finetune import finetune
 from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
+from tests.conftest import tiny_run
 
 
 def checkpoint(folder, step, complete=True):
@@ -101,3 +108,25 @@ def test_a_run_goes_on_only_from_its_own_adapter(change, name, tiny_bert, tmp_pa
     check_same_model(adapted(r=2), str(tmp_path))
     with pytest.raises(InputError, match=f"whose `{name}` is"):
         check_same_model(adapted(**{"r": 2} | change), str(tmp_path))
+
+
+class Canary:
+    """An object whose pickle makes a file when it is loaded."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("name", ["rng_state.pth", "optimizer.pt"])
+def test_a_checkpoint_with_a_pickle_of_more_than_tensors_is_refused(name, finished_run, tiny_encoder, tmp_path):
+    folder = shutil.copytree(finished_run("sts"), tmp_path / "run")
+    checkpoint = min(folder.glob("checkpoint-*"))
+    torch.save({"state": Canary(tmp_path / "canary")}, checkpoint / name)
+    flags = ["--num_train_epochs", "2", "--learning_rate", "1e-3", "--logging_steps", "5", "--lora", "true"]
+    flags += ["--lora_r", "4", "--resume_from_checkpoint", str(checkpoint)]
+    with pytest.raises(InputError, match=r"`resume_from_checkpoint` holds a pickle file .* never loaded") as error:
+        finetune(parse_run("sts", tiny_run(tiny_encoder, folder, *flags)))
+    assert not (tmp_path / "canary").exists() and len(str(error.value).splitlines()) == 1
