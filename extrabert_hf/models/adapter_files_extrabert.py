@@ -115,15 +115,16 @@ class AdapterFiles:
             `tuple[PreTrainedModel, dict[str, torch.Tensor]]`: the encoder, and the weights in its checkpoint, by the
             names in a model of this package (`backbone. ...`).
         """
+        options = {"trust_remote_code": False, **(hub_arguments or {})}  # with `None`, transformers asks on stdin
+        trusted = options.pop("trust_remote_code")
         of_adapter = ("revision", "subfolder", "force_download")
-        options = {key: value for key, value in (hub_arguments or {}).items() if key not in of_adapter}
-        options.setdefault("trust_remote_code", False)  # without a value, transformers asks on standard input
         encoder, loading = AutoModel.from_pretrained(
             name or self.encoder,
             revision=self.encoder_revision,
             dtype=torch.float32,
             output_loading_info=True,
-            **options,
+            trust_remote_code=trusted,
+            **{key: value for key, value in options.items() if key not in of_adapter},
         )
         encoder = getattr(encoder, "backbone", encoder)  # the adapter was trained on a model of this package
         missing = {key.removeprefix("backbone.") for key in loading["missing_keys"]}

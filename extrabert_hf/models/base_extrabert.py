@@ -77,6 +77,7 @@ class ExtraBertPreTrainedModel(PreTrainedModel):
         # in the dtype of pooling and head: the config of an encoder saved in bfloat16 names bfloat16
         backbone = AutoModel.from_config(config.backbone_config, trust_remote_code=False)  # `None` asks on stdin
         self.backbone = backbone.to(torch.get_default_dtype())
+        _name_no_code(self.backbone)
         if "pooler" not in config.poolings:
             drop_pooler(self.backbone)
         elif getattr(self.backbone, "pooler", None) is None:
@@ -190,6 +191,7 @@ class ExtraBertPreTrainedModel(PreTrainedModel):
             )
         if _is_own_code(backbone) and not _is_own_code(backbone.config):
             raise ValueError("the encoder's code must have a config class of its own, named in `auto_map`.")
+        _name_no_code(backbone)
         config = ExtraBertConfig(backbone_config=backbone.config, **config_fields)
         if missing and "pooler" in config.poolings:
             logger.warning("%s has no pooler weights: the pooler is newly initialized.", pretrained_model_name_or_path)
@@ -292,6 +294,12 @@ class ExtraBertPreTrainedModel(PreTrainedModel):
 def _is_own_code(loaded: PreTrainedModel | PreTrainedConfig) -> bool:
     """Whether the class is from a repository's code, which `trust_remote_code=True` runs."""
     return type(loaded).__module__.startswith(f"{TRANSFORMERS_DYNAMIC_MODULE_NAME}.")
+
+
+def _name_no_code(backbone: PreTrainedModel) -> None:
+    """Removes `auto_map` from the config of an installed encoder: no saved config names code that was not run."""
+    if not _is_own_code(backbone):
+        vars(backbone.config).pop("auto_map", None)
 
 
 def drop_pooler(backbone: PreTrainedModel) -> None:

@@ -327,5 +327,13 @@ def _load(from_pretrained: Callable[..., T], path: str, **kwargs: Any) -> T:
             if (config := saved_config_with_code(path)) is not None:
                 kwargs["config"] = config
             return from_pretrained(path, trust_remote_code=is_code_trusted(), **kwargs)
-        except (OSError, ValueError, RuntimeError, ImportError, SafetensorError, StrictDataclassError) as error:
+        except (
+            OSError,
+            TypeError,
+            ValueError,
+            RuntimeError,
+            ImportError,
+            SafetensorError,
+            StrictDataclassError,
+        ) as error:
             raise InputError(f"the model {path!r} can't be loaded: {one_line(error)}") from error

@@ -109,8 +109,10 @@ def pickles_in_one_line(where: str) -> Iterator[None]:
 def _code_of(config: Mapping[str, Any]) -> Iterator[str]:
     """Yields the code that a config or a config inside it needs, as `module.Class` or `repository--module.Class`."""
     model_type, auto_map = config.get("model_type"), config.get("auto_map")
-    if model_type != ExtraBertConfig.model_type and isinstance(auto_map, Mapping):
-        known = model_type in CONFIG_MAPPING
+    if auto_map and not isinstance(auto_map, Mapping):
+        yield str(auto_map)
+    elif auto_map and model_type != ExtraBertConfig.model_type:
+        known = isinstance(model_type, str) and model_type in CONFIG_MAPPING
         config_class = CONFIG_MAPPING[model_type] if known else None
         model_class = None if config_class is None else MODEL_MAPPING.get(config_class, None)
         for auto_class, installed in (("AutoConfig", config_class), ("AutoModel", model_class)):
@@ -125,7 +127,8 @@ def _code_of(config: Mapping[str, Any]) -> Iterator[str]:
 def _code_of_tokenizer(config: Mapping[str, Any]) -> Iterator[str]:
     auto_map = config.get("auto_map")
     references = auto_map.get("AutoTokenizer") if isinstance(auto_map, Mapping) else auto_map  # a list in old files
-    named = [references] if isinstance(references, str) else [name for name in references or () if name is not None]
+    references = references if isinstance(references, list) else [references]
+    named = [name for name in references if name is not None]
     if named and all(tokenizer_class_from_name(_class_name(name)) is None for name in named):
         yield str(named[0])
 

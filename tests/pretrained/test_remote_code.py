@@ -1,3 +1,4 @@
+import contextlib
 import io
 import json
 import pickle
@@ -9,6 +10,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
+import extrabert_hf
 from extrabert_hf.errors import InputError
 from extrabert_hf.inference.predictor import Predictor
 from extrabert_hf.models.adapter_files_extrabert import CONFIG_FILE
@@ -136,11 +138,21 @@ def test_the_code_in_a_folder_of_this_package_is_not_run(canary, run_of):
         assert all(torch.equal(loaded[name], weight) for name, weight in expected.items())
 
 
+@pytest.mark.parametrize("auto_map", [5, [], {"AutoModel": 5}, {"AutoTokenizer": 5}, [5], "a", {"AutoConfig": [1]}])
+def test_an_odd_auto_map_is_refused_or_ignored(auto_map, canary, marked, tiny_encoder):
+    for changes in (({"auto_map": auto_map}, {}), ({"auto_map": auto_map, "model_type": [1]}, {"auto_map": auto_map})):
+        folder = marked(tiny_encoder, *changes)
+        with contextlib.suppress(InputError):
+            load_tokenizer(folder)
+        shutil.rmtree(folder)
+
+
 def test_an_installed_class_of_the_same_name_needs_no_code(canary, marked, tiny_encoder):
     names = {"AutoConfig": "marked.BertConfig", "AutoModel": "marked.BertModel"}
     folder = marked(tiny_encoder, {"auto_map": names}, {"auto_map": {"AutoTokenizer": [None, "marked.BertTokenizer"]}})
     model, _ = build_model(folder, SST)
     assert type(model.backbone).__module__.startswith("transformers.")
+    assert "auto_map" not in model.config.to_dict()["backbone_config"]  # an export may be loaded with trust
 
 
 @pytest.mark.parametrize("name", ["an unknown model_type", "a known model_type", "a tokenizer"])
@@ -208,7 +220,7 @@ def test_every_call_of_a_loader_says_whether_it_trusts_code(canary):
     """Without the argument the auto classes ask on standard input."""
     for auto_class in (AutoConfig, AutoModel, AutoTokenizer):
         name = f"{auto_class.__name__}.from_"
-        for path in Path("extrabert_hf").rglob("*.py"):
+        for path in Path(extrabert_hf.__file__).parent.rglob("*.py"):
             text = path.read_text("utf-8")
             for start in (i for i in range(len(text)) if text.startswith(name, i)):
                 call = text[start : start + 400]
