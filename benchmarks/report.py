@@ -11,7 +11,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from benchmarks.measures import DECIMALS, FlopRates, Scaling, TimesForRows, TimesForWords
-from extrabert_hf.runs.atomic_files import write_figure, write_json
+from extrabert_hf.files import write_figure, write_json
 
 
 @dataclass(frozen=True)

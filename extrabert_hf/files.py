@@ -8,9 +8,12 @@ import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from extrabert_hf.errors import InputError, file_system_errno, need_place_for_file
+
+if TYPE_CHECKING:  # slow to import
+    from matplotlib.figure import Figure
 
 PREFIX = ".extrabert"
 """Start of the names that only this package uses."""
@@ -314,6 +317,12 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Writes a value as indented JSON, see [`atomic_path`]. JSON has no NaN and no infinity: they become `null`."""
     write_text(path, json.dumps(_without_nan(value), indent=2, allow_nan=False) + "\n")
+
+
+def write_figure(path: Path, figure: "Figure", dpi: int | Literal["figure"] = "figure") -> None:
+    """Writes a figure in the format of the suffix, such as `.png` or `.svg`, see [`atomic_path`]."""
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format=path.suffix.removeprefix("."), dpi=dpi)
 
 
 def _without_nan(value: Any) -> Any:

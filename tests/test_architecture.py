@@ -138,9 +138,11 @@ WRITERS |= {"save_file", "save_pretrained", "touch", "copyfile", "copy2", "copyt
 WHOLE = {"atomic_path", "atomic_folder", "recorded_folder"}
 """Context managers of extrabert_hf/files.py: what they hold is moved into place once it is whole, or recorded."""
 WRITES = {
+    "extrabert_hf/data/originals.py:copy_rows": "the caller gives a temporary path",
     "extrabert_hf/data/validation.py:write_rejected_rows": "the caller gives a temporary path, or a list that grows",
     "extrabert_hf/inference/prediction_parts.py:held": "removes the lock with the empty folder",
     "extrabert_hf/inference/prediction_parts.py:_remove": "parts of our own job",
+    "extrabert_hf/models/base_extrabert.py:save_pretrained": "of transformers, for any folder",
     "extrabert_hf/pretrained/loading.py:save_pretrained": "the counterpart of transformers, for any folder",
     "extrabert_hf/pretrained/lora.py:save_adapter": "as save_pretrained",
     "extrabert_hf/runs/gradient_conflicts.py:add": "a list that grows; a line that is cut short is not read",

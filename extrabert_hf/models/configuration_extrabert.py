@@ -315,18 +315,15 @@ class ExtraBertConfig(PreTrainedConfig):
             raise ValueError(f"`pair_features` must be one or more of {names}, got {self.pair_features}.")
         if len(self.score_range) != 2 or not self.score_range[0] < self.score_range[1]:
             raise ValueError(f"`score_range` must be [low, high] with low < high, got {self.score_range}.")
-        if self.class_names is not None and (
-            not self.class_names or len(set(self.class_names)) != len(self.class_names)
-        ):
+        if self.class_names is not None and len(set(self.class_names)) != max(1, len(self.class_names)):
             raise ValueError(f"`class_names` must be one or more different names, got {self.class_names}.")
 
     def _check_unknown(self, kwargs: dict[str, Any]) -> None:
         """
         Raises `ValueError` for a misspelled field, and warns of any other unknown key, which stays an attribute.
 
-        A later version of transformers may pass keys that this version does not have, in a config.json or directly. A
-        config.json has the version of transformers that wrote it, so an unknown key in such a file only causes a
-        warning.
+        A later version of transformers may pass further keys, in a config.json or directly. A config.json has the
+        version of transformers that wrote it, so an unknown key in such a file only causes a warning.
         """
         known = {field.name for field in fields(self)} | _TRANSFORMERS_KEYS
         for key in [key for key in kwargs if key not in known]:

@@ -11,9 +11,9 @@ from extrabert_hf.errors import InputError, refuse_file
 from extrabert_hf.evaluation.bootstrap import PairedDifference, paired_bootstrap, paired_difference, resample_setting
 from extrabert_hf.evaluation.formulas import pearson
 from extrabert_hf.evaluation.significance import holm_adjusted, mcnemar_test, williams_test
+from extrabert_hf.files import write_figure, write_text
 from extrabert_hf.folder_lock import hold_folder
 from extrabert_hf.pretrained.names import split_name
-from extrabert_hf.runs.atomic_files import write_figure, write_text
 from extrabert_hf.runs.figures import plot_differences
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.scored import ScoredRun, TaskResults, check_same_rows, read_run

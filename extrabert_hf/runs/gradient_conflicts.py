@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from extrabert_hf.runs.atomic_files import atomic_path
+from extrabert_hf.files import atomic_path
 
 
 class Conflict(NamedTuple):

@@ -170,7 +170,7 @@ def calibrate_saved(
             dataset = _without_train_rows(model, spec, dataset)
         report = calibrate_model(trained, dataset, progress=True)
         trained.save_pretrained(folder)
-        copy_train_rows([model], RunFolder(folder))
+        copy_train_rows([model], RunFolder(output_dir))
         write_json(folder / "calibration.json", asdict(report))
         return report
 

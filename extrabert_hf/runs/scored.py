@@ -15,9 +15,9 @@ from extrabert_hf.errors import InputError, one_line
 from extrabert_hf.evaluation.bootstrap import mean_interval
 from extrabert_hf.evaluation.formulas import Formula
 from extrabert_hf.evaluation.metrics import FORMULAS, allowed_labels, checked_rows
+from extrabert_hf.files import atomic_path
 from extrabert_hf.inference.prediction_columns import prediction_cells, prediction_columns
 from extrabert_hf.inference.predictor import Predictions
-from extrabert_hf.runs.atomic_files import atomic_path
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.tasks import TaskSpec
 

@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 from extrabert_hf.data.auditing import text_keys
 from extrabert_hf.data.loading import LoadedData
 from extrabert_hf.errors import InputError, one_line
-from extrabert_hf.runs.atomic_files import atomic_path
+from extrabert_hf.files import atomic_path, remove_own
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.tasks import TaskSpec
 
@@ -151,7 +151,7 @@ def train_rows_file(model: str) -> Path | None:
 
 def copy_train_rows(models: Sequence[str | Path], folder: RunFolder) -> None:
     """Writes the hashes of the train rows of models to the folder of a model that is made of them."""
-    folder.train_rows_file.unlink(missing_ok=True)
+    remove_own(folder.train_rows_file)
     records = [TrainRows.read(file) for model in models if (file := train_rows_file(str(model))) is not None]
     if records:
         reduce(operator.or_, records).write(folder.train_rows_file)

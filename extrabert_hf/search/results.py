@@ -12,7 +12,7 @@ from optuna import Study
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from extrabert_hf.runs.atomic_files import atomic_path, write_figure, write_text
+from extrabert_hf.files import atomic_path, write_figure, write_text
 from extrabert_hf.runs.figure_text import figure_text
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.ownership import hold_run

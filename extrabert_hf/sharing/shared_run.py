@@ -10,9 +10,9 @@ from typing import Any
 
 from extrabert_hf.data.audit_report import findings, read_audit
 from extrabert_hf.errors import InputError
+from extrabert_hf.files import write_figure
 from extrabert_hf.models import ExtraBertConfig
 from extrabert_hf.pretrained.adapters import ONE_TASK, saved_model_class
-from extrabert_hf.runs.atomic_files import write_figure
 from extrabert_hf.runs.class_figures import classes_caption, plot_confusion
 from extrabert_hf.runs.figures import (
     CONFLICTS_CAPTION,

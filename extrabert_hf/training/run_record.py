@@ -15,7 +15,7 @@ from datasets import Dataset
 
 import extrabert_hf
 from extrabert_hf.errors import InputError, one_line
-from extrabert_hf.runs.atomic_files import write_json
+from extrabert_hf.files import write_json
 from extrabert_hf.sharing.model_card import HubArguments
 from extrabert_hf.training.arguments import MODEL_FIELDS
 from extrabert_hf.training.command_line import Run

@@ -3,7 +3,6 @@
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from transformers import (
     EvalPrediction,
     PreTrainedModel,
     PreTrainedTokenizerBase,
-    Trainer,
     TrainerCallback,
     TrainingArguments,
 )
@@ -27,10 +25,8 @@ from extrabert_hf.data.samplers import LengthBucketSampler, TokenBudgetBatchSamp
 from extrabert_hf.errors import InputError
 from extrabert_hf.files import atomic_folder, atomic_path, recorded_folder
 from extrabert_hf.runs.folder import RunFolder
-from extrabert_hf.sharing.hub import claim_repository, hub_errors_in_one_line, push_folder
-from extrabert_hf.sharing.model_card import HubArguments
-from extrabert_hf.sharing.repository_files import default_name
 from extrabert_hf.training.callbacks import SetSamplerEpoch, StopAtNaN
+from extrabert_hf.training.hub_trainer import HubTrainer
 from extrabert_hf.training.objectives import objective_from
 from extrabert_hf.training.recipe_parser import refused_in_one_line
 from extrabert_hf.training.run_record import RunRecord
@@ -38,7 +34,7 @@ from extrabert_hf.training.setup import prepare_process
 from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
 
 
-class ExtraBertTrainer(Trainer):
+class ExtraBertTrainer(HubTrainer):
     """
     A [`~transformers.Trainer`] for the models of this package.
 
@@ -264,62 +260,6 @@ class ExtraBertTrainer(Trainer):
                 f"got the columns {getattr(self.train_dataset, 'column_names', [])}."
             )
         return self.train_dataset["length"][:]
-
-    def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
-        """Checks before training that the token may push and that the repository is free."""
-        if self.is_world_process_zero():
-            name = self.args.hub_model_id or default_name(Path(self.args.output_dir))
-            with hub_errors_in_one_line(name):
-                self.hub_model_id = claim_repository(name, self._sharing(private))
-
-    def push_to_hub(
-        self,
-        commit_message: str | None = "End of training",
-        blocking: bool = True,
-        token: str | None = None,
-        revision: str | None = None,
-        private: bool | None = None,
-    ) -> str | None:
-        """
-        Saves the model and pushes the output folder, in one commit: see [`push_folder`].
-
-        Args:
-            commit_message (`str`, *optional*):
-                Message of the commit.
-            blocking (`bool`, *optional*):
-                Must be `True`.
-            token (`str`, *optional*):
-                Must be `None`: the token is in the environment.
-            revision (`str`, *optional*):
-                Must be `None`: the branch is `main`.
-            private (`bool`, *optional*):
-                Whether a new repository is visible to its owner only; `None` is `hub_private_repo`.
-
-        Returns:
-            `str`, *optional*: the id of the repository on the first process, `None` on the others.
-
-        Raises:
-            [`InputError`]: for arguments that are not supported, and as [`push_folder`].
-        """
-        if not blocking or token is not None or revision is not None:
-            raise InputError("`push_to_hub` takes a `commit_message` and `private`; the token is in HF_TOKEN.")
-        if not isinstance(self.model, PeftModel):  # with LoRA, the output folder holds the merged weights already
-            self.save_model()
-        return self.push_output_dir(commit_message, private) if self.is_world_process_zero() else None
-
-    def push_output_dir(self, commit_message: str | None = "End of training", private: bool | None = None) -> str:
-        """Pushes the output folder as it is; to be called on the first process only."""
-        return push_folder(
-            self.args.output_dir,
-            self.hub_model_id or self.args.hub_model_id,
-            sharing=self._sharing(private),
-            message=commit_message or "Upload of extrabert_hf",
-            claimed=self.hub_model_id is not None,
-        )
-
-    def _sharing(self, private: bool | None) -> HubArguments:
-        values = {field.name: getattr(self.args, field.name) for field in fields(HubArguments)}
-        return HubArguments(**values if private is None else values | {"hub_private_repo": private})
 
     def get_batch_samples(self, epoch_iterator: Iterator, num_batches: int, device: torch.device) -> tuple[list, Any]:
         """Returns no batches once all steps are done: after a resume the `Trainer` would train one more step."""

@@ -8,8 +8,8 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from extrabert_hf.files import write_json
 from extrabert_hf.inference.predictor import Predictions
-from extrabert_hf.runs.atomic_files import write_json
 from extrabert_hf.runs.class_figures import MOST_CLASSES, class_table, plot_confusion, shown_classes
 from extrabert_hf.runs.comparison import Comparison
 from extrabert_hf.runs.error_table import ReportedPredictions

@@ -5,6 +5,7 @@ from safetensors.numpy import save_file
 
 from extrabert_hf.data.loading import LoadedData
 from extrabert_hf.errors import InputError
+from extrabert_hf.files import recorded
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.train_rows import TrainRows, copy_train_rows, find_overlap, remember_train_rows
 from extrabert_hf.tasks import PAPER_TASKS
@@ -82,11 +83,13 @@ def test_a_run_that_starts_from_a_model_keeps_the_train_rows_of_the_model(run, t
 def test_a_model_made_of_several_has_the_records_of_all(run, tmp_path):
     other, joined, none = (RunFolder(tmp_path / name) for name in ("other", "joined", "none"))
     TrainRows.of({"sts": pairs([7])}).write(other.train_rows_file)
-    copy_train_rows([run.path, other.path], joined)
+    with recorded(joined.path):
+        copy_train_rows([run.path, other.path], joined)
     assert find_overlap(str(joined.path), PARA, pairs([1, 300])).count == 1
     assert find_overlap(str(joined.path), PAPER_TASKS["sts"], pairs([1, 7])).count == 1
     none.path.mkdir()
-    copy_train_rows([none.path], joined)
+    with recorded(joined.path):
+        copy_train_rows([none.path], joined)
     assert not joined.train_rows_file.exists()
 
 

@@ -5,7 +5,7 @@ import threading
 import pytest
 from matplotlib.figure import Figure
 
-from extrabert_hf.runs.atomic_files import atomic_path, write_figure, write_json, write_text
+from extrabert_hf.files import atomic_path, write_figure, write_json, write_text
 
 
 def test_a_reader_never_sees_a_half_written_file(tmp_path):
