@@ -17,7 +17,6 @@ CODE = (
     "base",
     "configuration",
     "heads",
-    "cross_encoding",
     "encoder_inputs",
     "forward",
     "labels",
