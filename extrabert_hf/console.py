@@ -138,24 +138,3 @@ def quiet_packages() -> Iterator[None]:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
         root.handlers[:] = handlers  # a call of `logging.info` adds a handler, which would repeat each message
-
-
-def printable(text: str, length: int | None = None) -> str:
-    r"""
-    Returns a text on one line without characters that are invisible or change the direction of the text.
-
-    Args:
-        text (`str`):
-            Any text.
-        length (`int`, *optional*):
-            Maximum number of characters; a text that is cut ends with an ellipsis.
-
-    Example:
-        >>> printable("two\n lines, a bell \x07"), printable("a long name", 6)
-        ('two lines, a bell \\x07', 'a lon…')
-    """
-    limit = None if length is None else 4 * length  # the rest cannot be shown: do not read it
-    words = " ".join(text[:limit].split())
-    shown = "".join(each if each.isprintable() else repr(each)[1:-1] for each in words)
-    is_whole = length is None or (len(shown) <= length and len(text) <= limit)
-    return shown if is_whole else f"{shown[: length - 1]}…"

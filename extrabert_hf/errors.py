@@ -1,4 +1,4 @@
-"""The error for wrong input of a user, and functions that format and raise errors."""
+"""The error for wrong input of a user, functions that raise it, and text that is safe to show."""
 
 import errno
 import importlib.util
@@ -57,6 +57,32 @@ def escape_controls(text: str) -> str:
         return text
     shown = (char in "\n\t" or unicodedata.category(char) not in CONTROL for char in text)
     return "".join(char if is_shown else ascii(char)[1:-1] for char, is_shown in zip(text, shown, strict=True))
+
+
+def shorten(text: str, length: int = 200) -> str:
+    """Cuts a text to `length` characters; a text that is cut ends with an ellipsis."""
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def printable(text: str, length: int | None = None) -> str:
+    r"""
+    Returns a text on one line without characters that are invisible or change the direction of the text.
+
+    Args:
+        text (`str`):
+            Any text.
+        length (`int`, *optional*):
+            Maximum number of characters; a text that is cut ends with an ellipsis.
+
+    Example:
+        >>> printable("two\n lines, a bell \x07"), printable("a long name", 6)
+        ('two lines, a bell \\x07', 'a lon…')
+    """
+    limit = None if length is None else 4 * length  # the rest cannot be shown: do not read it
+    words = " ".join(text[:limit].split())
+    shown = "".join(each if each.isprintable() else repr(each)[1:-1] for each in words)
+    is_whole = length is None or (len(shown) <= length and len(text) <= limit)
+    return shown if is_whole else f"{shown[: length - 1]}…"
 
 
 def one_line(error: BaseException) -> str:

@@ -15,9 +15,9 @@ from extrabert_hf.data.labels import (
     without_negation,
     words_of,
 )
-from extrabert_hf.data.rejected_rows import RejectedRow, shorten
+from extrabert_hf.data.rejected_rows import RejectedRow
 from extrabert_hf.data.validation import Columns
-from extrabert_hf.errors import InputError
+from extrabert_hf.errors import InputError, shorten
 from extrabert_hf.tasks import PAPER_TASKS, TaskSpec, as_number, fold_name
 
 LabelUse = Literal["required", "optional"]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 from decimal import Decimal
 from typing import Any
 
-from extrabert_hf.data.rejected_rows import shorten
+from extrabert_hf.errors import shorten
 from extrabert_hf.tasks import TaskSpec, as_number, fold_name
 
 Label = int | float

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from extrabert_hf.console import printable
+from extrabert_hf.errors import printable
 from extrabert_hf.inference.predictor import Predictions
 from extrabert_hf.runs.figure_text import figure_text, is_drawn_whole
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from extrabert_hf.data.reading import RejectedRow, shorten
-from extrabert_hf.errors import InputError, one_line
+from extrabert_hf.data.reading import RejectedRow
+from extrabert_hf.errors import InputError, one_line, shorten
 from extrabert_hf.files import remove_own, write_json
 from extrabert_hf.runs.gradient_conflicts import Conflict, read_conflicts
 from extrabert_hf.runs.record_checks import check_types

@@ -5,8 +5,7 @@ import types
 from dataclasses import fields, is_dataclass
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from extrabert_hf.console import printable
-from extrabert_hf.errors import InputError
+from extrabert_hf.errors import InputError, printable
 
 NAMES = {int: "a whole number", float: "a finite number", str: "a text", bool: "true or false", type(None): "null"}
 

@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-from extrabert_hf.console import printable
 from extrabert_hf.data.sources import SourceDescription
-from extrabert_hf.errors import InputError
+from extrabert_hf.errors import InputError, printable
 from extrabert_hf.evaluation.metrics import metric_names
 from extrabert_hf.evaluation.scores import SplitScores
 from extrabert_hf.inference.calibration import CalibrationReport, CalibrationScores

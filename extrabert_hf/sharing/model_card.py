@@ -9,7 +9,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from extrabert_hf.data.reading import shorten
+from extrabert_hf.errors import shorten
 from extrabert_hf.evaluation.scores import baseline_warning
 from extrabert_hf.runs.run_metrics import TaskMetrics
 from extrabert_hf.runs.tables import markdown_text, number_cell
