@@ -11,8 +11,7 @@ from extrabert_hf.evaluation.scores import SplitScores
 from extrabert_hf.inference.calibration import CalibrationReport, CalibrationScores
 from extrabert_hf.models.configuration_extrabert import FORMER_PAIR_ENCODINGS
 from extrabert_hf.runs.gradient_conflicts import ConflictSummary
-from extrabert_hf.runs.record_checks import check_types
-from extrabert_hf.runs.records import BestScore, DataRecord, ModelRecord, TrainingRecord
+from extrabert_hf.runs.records import BestScore, DataRecord, ModelRecord, TrainingRecord, check_types
 from extrabert_hf.tasks import TaskSpec
 
 VERSION = 1
