@@ -68,7 +68,7 @@ def recipe_console(*, is_child: bool = False) -> Iterator[None]:
         warnings.formatwarning = format_before
         package.removeHandler(handler)
         package.setLevel(level_before)
-    if received:  # a library took the exception for the end of its work
+    if received:  # a library caught the exception and returned
         sys.exit(128 + received[0])
 
 
@@ -108,7 +108,7 @@ def _signals() -> Iterator[list[int]]:
 
 
 def _silence_closed_outputs() -> bool:
-    """Redirects outputs without a reader to nowhere, where Python writes the rest at exit; returns whether any is."""
+    """Redirects outputs without a reader to the null device, for Python's last write; returns whether there are any."""
     closed = []
     for stream in (sys.stdout, sys.stderr):
         poll = select.poll()

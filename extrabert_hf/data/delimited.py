@@ -135,7 +135,7 @@ def _wrong_width(name: str, line: int, fields: Sequence[str], width: int, separa
 
 
 def _parse_line(text: str, line: int, row_of: partial, separator: str) -> Rows:
-    """Parses one line by itself: no field goes on in the next line."""
+    """Parses one line by itself: no field continues in the next line."""
     try:
         fields = next(csv.reader([text], delimiter=separator, strict=True))
     except csv.Error as error:

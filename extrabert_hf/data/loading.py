@@ -1,6 +1,5 @@
 """
-Loads a task's splits from any source: a `DatasetDict` with the columns sentence1, sentence2, label, id and
-line.
+Loads a task's splits from any source: a `DatasetDict` with the columns sentence1, sentence2, label, id and line.
 
 [`read_split`] reads all rows of a split, separates good rows from rejected rows, and counts both.
 """

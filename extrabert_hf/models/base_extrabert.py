@@ -272,7 +272,7 @@ class ExtraBertPreTrainedModel(ForwardPass, PreTrainedModel):
 
     @classmethod
     def is_custom_code(cls) -> bool:
-        """Returns `False`: transformers would not set those buffers of an encoder that are not in the checkpoint."""
+        """Returns `False`: for custom code, transformers leaves out buffers of the encoder that no checkpoint has."""
         return False
 
     @torch.no_grad()

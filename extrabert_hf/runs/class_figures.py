@@ -11,6 +11,8 @@ from extrabert_hf.errors import printable
 from extrabert_hf.inference.predictor import Predictions
 from extrabert_hf.runs.figure_text import figure_text, is_drawn_whole
 
+CONFUSION_CAPTION, LABEL_COUNTS_CAPTION = "Confusion matrix", "Label distribution"
+
 MOST_CLASSES = 30
 """Maximum number of classes in a figure: those with the most wrong predictions."""
 MOST_LINES = 1000

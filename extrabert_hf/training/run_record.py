@@ -65,11 +65,11 @@ SCHEDULES_OF_ANY_LENGTH = ("constant", "constant_with_warmup", "inverse_sqrt", "
 @dataclass(frozen=True)
 class RunRecord:
     """
-    What maps the steps of a run to rows, and what owns state, in the form of JSON.
+    The arguments, rows and versions that decide how a run continues, in the form of JSON.
 
     Args:
         arguments (`dict[str, Any]`):
-            The arguments that decide how a run goes on, by name.
+            The compared arguments by name.
         rows (`dict[str, dict[str, Any]]`):
             By task and split (`"sst train"`), the number of rows and a hash of the token ids and labels in order.
         versions (`dict[str, str]`):
