@@ -108,7 +108,7 @@ def _signals() -> Iterator[list[int]]:
 
 
 def _silence_closed_outputs() -> bool:
-    """Redirects outputs without a reader to the null device, for Python's last write; returns whether there are any."""
+    """Redirects outputs without a reader to the null device, for Python's last write; returns whether any exist."""
     closed = []
     for stream in (sys.stdout, sys.stderr):
         poll = select.poll()
