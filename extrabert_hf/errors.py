@@ -120,10 +120,18 @@ def missing_package(what: str, extra: str, package: str) -> InputError:
     return InputError(f"{what} needs {package.replace('_', '-')}: pip install 'extrabert_hf[{extra}]'")
 
 
+def is_installed(module: str) -> bool:
+    """Whether a module, also one in a package, can be imported."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # its package is missing
+        return False
+
+
 def need_packages(what: str, extra: str, *packages: str) -> None:
     """Raises [`missing_package`] for the first of `packages` that is not installed."""
     for package in packages:
-        if importlib.util.find_spec(package) is None:
+        if not is_installed(package):
             raise missing_package(what, extra, package)
 
 
