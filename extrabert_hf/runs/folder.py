@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 
 from extrabert_hf.data.reading import RejectedRow, shorten
 from extrabert_hf.errors import InputError, one_line
-from extrabert_hf.files import remove_own, write_json
+from extrabert_hf.files import write_json
+from extrabert_hf.manifest import remove_own
 from extrabert_hf.runs.gradient_conflicts import Conflict, read_conflicts
 from extrabert_hf.runs.record_checks import check_types
 from extrabert_hf.runs.records import BestScore
