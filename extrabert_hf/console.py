@@ -1,5 +1,6 @@
 """The terminal output of a command: messages and one-line errors of this package, without messages of libraries."""
 
+import ctypes
 import logging
 import os
 import select
@@ -9,6 +10,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from extrabert_hf.errors import InputError, escape_controls, file_system_error, without_secrets
@@ -42,6 +44,8 @@ def recipe_console(*, is_child: bool = False) -> Iterator[None]:
         is_child (`bool`, defaults to `False`):
             Whether another recipe has started this process and reports its end.
     """
+    if is_child or _is_launched():
+        _end_with_parent()
     is_first = os.environ.get("LOCAL_RANK", "0") == "0"
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_MessageFormatter("%(message)s"))
@@ -105,6 +109,31 @@ def _signals() -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _is_launched() -> bool:
+    """Whether `accelerate launch` or `torchrun` has started this process, on Linux."""
+    try:
+        words = Path(f"/proc/{os.getppid()}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    programs = (b"accelerate", b"torchrun", b"accelerate.commands.launch", b"torch.distributed.run")
+    return any(word.rpartition(b"/")[2] in programs for word in words[:4])
+
+
+SET_PARENT_DEATH_SIGNAL = 1
+"""`PR_SET_PDEATHSIG` of Linux's prctl.h."""
+
+
+def _end_with_parent() -> None:
+    """
+    Makes Linux send SIGTERM to this process when its parent ends, however that ends.
+
+    `accelerate launch` passes no signal on to a single process, and no launcher can when it is killed: the process
+    would train on, and its output folder would stay locked.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(SET_PARENT_DEATH_SIGNAL, int(signal.SIGTERM))
 
 
 def _silence_closed_outputs() -> bool:

@@ -1,4 +1,4 @@
-"""Files in the folders of a user: each is written whole, and only files of this package are replaced or removed."""
+"""Files in the folders of a user: each is written whole, recorded, and only files of this package are replaced."""
 
 import json
 import math
@@ -10,90 +10,32 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from extrabert_hf.errors import InputError, file_system_errno, need_place_for_file
+from extrabert_hf.errors import file_system_errno, need_place_for_file
+from extrabert_hf.manifest import (
+    PREFIX,
+    STATE,
+    check_own,
+    forget,
+    is_special,
+    manifest_names,
+    place_of,
+    real_path,
+    record,
+)
 
 if TYPE_CHECKING:  # slow to import
     from matplotlib.figure import Figure
 
-PREFIX = ".extrabert"
-"""Start of the names that only this package uses."""
-
-STATE = f"{PREFIX}_hf"
-"""Name of the folder in an output folder that holds the manifest and the lock."""
-
-MANIFEST = "written"
-"""Name of the manifest: one JSON string a line, the path of a file relative to the output folder. A name that ends in
-a slash is a folder that is being written: all files in it are of this package."""
-
 LAST = ("modules.json", "config.json", "metrics.json")
 """Files without which a folder holds no model or no finished run. They are removed first and moved last."""
 
-_recorded: list[Path] = []
-"""The output folders whose files this process records, as real paths."""
 
-
-def manifest_names(folder: Path) -> set[str]:
-    """Reads the manifest of a folder; returns no names without one. A line that was cut short is left out."""
-    try:
-        lines = (folder / STATE / MANIFEST).read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
-    except (FileNotFoundError, NotADirectoryError):
-        return set()
-    return {json.loads(line) for line in lines if line.startswith('"') and line.endswith('"')}
-
-
-def record(folder: Path, names: Iterable[str]) -> None:
-    """Appends names to the manifest of a folder. One write: several processes can record in one folder."""
-    new = sorted(set(names) - manifest_names(folder))
-    if new:
-        (folder / STATE).mkdir(parents=True, exist_ok=True)
-        with (folder / STATE / MANIFEST).open("a", encoding="utf-8") as file:
-            file.write("".join(json.dumps(name) + "\n" for name in new))
-
-
-def forget(folder: Path, names: Iterable[str]) -> None:
-    """Removes names from the manifest of a folder."""
-    before = manifest_names(folder)
-    left = before.difference(names)
-    if left != before:
-        with atomic_path(folder / STATE / MANIFEST) as path:
-            path.write_text("".join(json.dumps(name) + "\n" for name in sorted(left)), encoding="utf-8")
-
-
-def is_own(path: Path) -> bool:
-    """Whether the manifest of a folder above a file names the file."""
-    path = _place(path)
-    for folder in path.parents:
-        names = manifest_names(folder)
-        if names:
-            name = path.relative_to(folder)
-            if name.as_posix() in names or any(f"{parent.as_posix()}/" in names for parent in name.parents):
-                return True
-    return False
-
-
-def check_own(argument: str, path: Path) -> None:
-    """Raises [`InputError`] for a file that exists and that no manifest names: it is not replaced."""
-    if (path.is_symlink() or path.is_file()) and not _is_special(_place(path)) and not is_own(path):
-        raise InputError(
-            f"`{argument}` would replace {path}, which this package did not write there: name another, or move the "
-            "file."
-        )
-
-
-def remove_own(path: Path) -> None:
-    """Removes a file, or the files in a folder, that a manifest names; then the folders that are empty."""
-    if path.is_symlink() or not path.is_dir():
-        if path.is_file() and is_own(path):
-            path.unlink()
-        return
-    for entry in list(path.iterdir()):
-        remove_own(entry)
-    if not any(path.iterdir()):
-        path.rmdir()
+_recorded: dict[Path, str] = {}
+"""The output folders whose files this process records, as real paths, with the argument that names each."""
 
 
 @contextmanager
-def recorded(folder: Path) -> Iterator[None]:
+def recorded(folder: Path, argument: str = "output") -> Iterator[None]:
     """
     Records in the manifest of a folder each file that [`atomic_path`] and [`atomic_folder`] write below the folder.
 
@@ -103,18 +45,19 @@ def recorded(folder: Path) -> Iterator[None]:
     Args:
         folder (`Path`):
             The output folder of a command.
+        argument (`str`, defaults to `"output"`):
+            The argument that names the folder or a file in it, for errors.
     """
     root = real_path(folder)
     if root in _recorded:
         yield
         return
-    _recorded.append(root)
+    _recorded[root] = argument
     try:
         yield
     finally:
-        _recorded.remove(root)
-        if (root / STATE / MANIFEST).is_file():
-            forget(root, [name for name in manifest_names(root) if not (root / name).exists()])
+        del _recorded[root]
+        forget(root, [name for name in manifest_names(root) if not (root / name).exists()])
 
 
 @contextmanager
@@ -136,7 +79,7 @@ def own_file(argument: str, path: Path | None) -> Iterator[None]:
         return
     need_place_for_file(argument, path)
     check_own(argument, path)
-    with recorded(path.parent):
+    with recorded(path.parent, argument):
         yield
 
 
@@ -181,8 +124,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
         >>> path.read_text()
         '0.5'
     """
-    place, path = _place(path), real_path(path)
-    if _is_special(place):
+    place, path = place_of(path), real_path(path)
+    if is_special(place):
         yield path
         return
     with _named(path):
@@ -198,6 +141,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
                 os.fsync(file.fileno())
             temporary.chmod(mode)
             temporary.replace(path)
+            _record_all([place])  # another process that ended meanwhile has removed the name, which had no file
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -237,13 +181,9 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
             for path, target in zip(paths, targets, strict=True):
                 target.parent.mkdir(parents=True, exist_ok=True)
                 path.replace(target)
+            _record_all(targets)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-
-
-def real_path(path: Path) -> Path:
-    """Returns the absolute path of the file that a path names, with symbolic links followed."""
-    return Path(os.path.realpath(path))
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -263,27 +203,26 @@ def _temporary_name() -> str:
     return f"{_PREFIX}{os.getpid()}-{secrets.token_hex(4)}{_SUFFIX}"
 
 
-def _place(path: Path) -> Path:
-    """Returns the absolute path of a file or of a link, with the links of its folder followed."""
-    return real_path(path.parent) / path.name
-
-
-def _is_special(place: Path) -> bool:
-    """Whether a path is a device, a pipe, or a name of an open file such as /dev/stdout."""
-    return place.parts[1:2] in (("dev",), ("proc",)) or (place.exists() and not place.is_file())
-
-
 def _root_of(path: Path) -> Path | None:
     return max((root for root in _recorded if root in path.parents), key=lambda root: len(root.parts), default=None)
 
 
 def _claim(paths: Iterable[Path]) -> None:
     """Refuses files of the user in a folder of [`recorded`]; records all others before they are written."""
+    paths = list(paths)
+    for path in paths:
+        root = _root_of(path)
+        if root is not None and STATE not in path.relative_to(root).parts:
+            check_own(_recorded[root], path)
+    _record_all(paths)
+
+
+def _record_all(paths: Iterable[Path]) -> None:
+    """Records files in their folders of [`recorded`]."""
     names: dict[Path, list[str]] = {}
     for path in paths:
         root = _root_of(path)
         if root is not None and STATE not in path.relative_to(root).parts:
-            check_own("output", path)
             names.setdefault(root, []).append(path.relative_to(root).as_posix())
     for root, of_root in names.items():
         record(root, of_root)

@@ -12,7 +12,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from extrabert_hf.errors import InputError, need_folder
-from extrabert_hf.files import STATE, real_path, recorded, remove_leftovers, write_json
+from extrabert_hf.files import recorded, remove_leftovers, write_json
+from extrabert_hf.manifest import STATE, real_path
 
 logger = logging.getLogger(__name__)
 
@@ -61,9 +62,10 @@ def hold_folder(argument: str, folder: Path) -> Iterator[None]:
             {"pid": os.getpid(), "host": platform.node(), "since": datetime.now().isoformat(" ", "seconds")},
         )
         remove_leftovers(root)
-        with recorded(root):
+        with recorded(root, argument):
             yield
     finally:
+        (root / STATE / HOLDER).unlink(missing_ok=True)
         _held.remove(root)
         lock.release()
 

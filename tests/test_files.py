@@ -4,19 +4,8 @@ import os
 import pytest
 
 from extrabert_hf.errors import InputError
-from extrabert_hf.files import (
-    STATE,
-    atomic_folder,
-    atomic_path,
-    is_own,
-    manifest_names,
-    own_file,
-    recorded,
-    recorded_folder,
-    remove_own,
-    write_json,
-    write_text,
-)
+from extrabert_hf.files import atomic_folder, atomic_path, own_file, recorded, recorded_folder, write_json, write_text
+from extrabert_hf.manifest import STATE, is_own, manifest_names, remove_own
 
 
 def names_in(folder):

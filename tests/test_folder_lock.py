@@ -8,8 +8,8 @@ import pytest
 from filelock import FileLock
 
 from extrabert_hf.errors import InputError
-from extrabert_hf.files import STATE
 from extrabert_hf.folder_lock import HOLDER, LOCK, hold_folder
+from extrabert_hf.manifest import STATE
 
 
 def test_a_second_run_in_one_folder_is_told_who_has_it(tmp_path):

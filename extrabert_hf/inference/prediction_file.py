@@ -18,11 +18,12 @@ from extrabert_hf.data.originals import StreamedFile, stream_sentences
 from extrabert_hf.data.reading import RejectedRow, Row
 from extrabert_hf.data.validation import write_rejected_rows
 from extrabert_hf.errors import InputError
-from extrabert_hf.files import check_own, own_file, record, remove_own
+from extrabert_hf.files import own_file
 from extrabert_hf.inference.prediction_columns import SEPARATORS, PredictedTable
 from extrabert_hf.inference.prediction_parts import PredictionParts
 from extrabert_hf.inference.predictor import Predictor
 from extrabert_hf.machine import join_processes
+from extrabert_hf.manifest import check_own, record, remove_own
 from extrabert_hf.models import ExtraBertPreTrainedModel
 from extrabert_hf.tasks import TaskSpec
 

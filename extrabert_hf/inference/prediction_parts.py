@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from extrabert_hf.errors import InputError, refuse_file
-from extrabert_hf.files import PREFIX, atomic_path, is_own, write_text
+from extrabert_hf.files import atomic_path, write_text
 from extrabert_hf.folder_lock import hold_folder
+from extrabert_hf.manifest import PREFIX, is_own
 
 JOB_FILE = "job.json"
 """Name of the file in `<output>.parts/` that describes which predictions the parts hold."""

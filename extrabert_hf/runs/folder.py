@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 
 from extrabert_hf.data.reading import RejectedRow
 from extrabert_hf.errors import InputError, one_line, shorten
-from extrabert_hf.files import remove_own, write_json
+from extrabert_hf.files import write_json
+from extrabert_hf.manifest import remove_own
 from extrabert_hf.runs.gradient_conflicts import Conflict, read_conflicts
 from extrabert_hf.runs.records import BestScore, check_types, is_finite_number
 from extrabert_hf.runs.run_metrics import RunMetrics

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from extrabert_hf.errors import InputError
-from extrabert_hf.files import is_own, manifest_names, record
 from extrabert_hf.folder_lock import hold_folder
+from extrabert_hf.manifest import is_own, manifest_names, record
 from extrabert_hf.runs.folder import CHECKPOINT, RunFolder
 
 MODEL_FILES = (

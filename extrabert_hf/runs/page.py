@@ -13,9 +13,10 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from extrabert_hf.evaluation.scores import SplitScores
-from extrabert_hf.files import recorded, remove_own, write_figure, write_text
+from extrabert_hf.files import recorded, write_figure, write_text
 from extrabert_hf.inference.explanation import EXPLAINED
 from extrabert_hf.inference.predictor import Predictions
+from extrabert_hf.manifest import remove_own
 from extrabert_hf.runs.class_figures import (
     CONFUSION_CAPTION,
     LABEL_COUNTS_CAPTION,

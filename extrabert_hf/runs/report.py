@@ -11,9 +11,9 @@ from datasets import Dataset
 from extrabert_hf.data.loading import load_task_data
 from extrabert_hf.errors import InputError, need_place_for_file, printable
 from extrabert_hf.evaluation.scores import baseline_warning
-from extrabert_hf.files import check_own
 from extrabert_hf.inference.explanation import explain_worst_rows
 from extrabert_hf.inference.predictor import Predictor
+from extrabert_hf.manifest import check_own
 from extrabert_hf.pretrained.loading import load_whole_model, models_by_task
 from extrabert_hf.runs.comparison import compare_all, read_sides, split_sides
 from extrabert_hf.runs.error_table import ReportedPredictions

@@ -15,7 +15,8 @@ from safetensors.numpy import save_file
 from extrabert_hf.data.auditing import text_keys
 from extrabert_hf.data.loading import LoadedData
 from extrabert_hf.errors import InputError, one_line
-from extrabert_hf.files import atomic_path, remove_own
+from extrabert_hf.files import atomic_path
+from extrabert_hf.manifest import remove_own
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.tasks import TaskSpec
 

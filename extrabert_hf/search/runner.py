@@ -15,8 +15,9 @@ from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from extrabert_hf.errors import InputError
-from extrabert_hf.files import check_own, is_own, record, recorded
+from extrabert_hf.files import recorded
 from extrabert_hf.folder_lock import hold_folder
+from extrabert_hf.manifest import check_own, is_own, record
 from extrabert_hf.search.arguments import DATABASE, OWN_ARGUMENTS, SearchArguments
 from extrabert_hf.search.results import RESULTS, write_results
 from extrabert_hf.search.space import SearchSpace, flags_of, read_space
@@ -68,7 +69,8 @@ def run_search(arguments: SearchArguments, flags: Sequence[str], argv: Sequence[
         has a score.
     """
     is_shared = arguments.storage is not None  # searches on several machines may share the folder, too
-    with recorded(arguments.folder) if is_shared else hold_folder("output_dir", arguments.folder):
+    folder = arguments.folder
+    with recorded(folder, "output_dir") if is_shared else hold_folder("output_dir", folder):
         check_results(arguments.folder)
         return _run_search(arguments, flags, argv)
 

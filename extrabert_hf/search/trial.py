@@ -58,6 +58,7 @@ def run_next_trial(arguments: SearchArguments, flags: Sequence[str], space: Sear
             The search space.
     """
     study = open_study(arguments)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # the search logs the error of a trial, in one line
     if not any(state_of(trials) is Plan.WAITING for trials in trials_of_plans(study).values()):
         return
 

@@ -10,7 +10,8 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
 from extrabert_hf.errors import InputError, one_line
-from extrabert_hf.files import record, write_text
+from extrabert_hf.files import write_text
+from extrabert_hf.manifest import record
 from extrabert_hf.models.adapter_files_extrabert import CONFIG_FILE, WEIGHTS_FILE
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.ownership import hold_run

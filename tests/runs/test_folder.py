@@ -6,7 +6,8 @@ import pytest
 from extrabert_hf.data.reading import RejectedRow
 from extrabert_hf.data.validation import write_rejected_rows
 from extrabert_hf.errors import InputError
-from extrabert_hf.files import STATE, manifest_names, write_text
+from extrabert_hf.files import write_text
+from extrabert_hf.manifest import STATE, manifest_names
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.ownership import LAYOUT, hold_run
 from extrabert_hf.runs.records import BestScore

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from extrabert_hf.errors import InputError
-from extrabert_hf.files import STATE, is_own, manifest_names, write_text
+from extrabert_hf.files import write_text
+from extrabert_hf.manifest import STATE, is_own, manifest_names
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.ownership import LAYOUT, check_room, hold_run
 

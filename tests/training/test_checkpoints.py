@@ -8,7 +8,8 @@ from safetensors.torch import save_file
 
 from extrabert_hf import ExtraBertConfig, ExtraBertForSentiment
 from extrabert_hf.errors import InputError
-from extrabert_hf.files import STATE, write_text
+from extrabert_hf.files import write_text
+from extrabert_hf.manifest import STATE
 from extrabert_hf.pretrained.lora import with_lora
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.ownership import hold_run
