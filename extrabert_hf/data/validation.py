@@ -244,7 +244,10 @@ def check_rejected_share(
         return
     total = used + len(rejected)
     if not used:
-        message = f"{file} must have a row that can be used, got {total:,} bad, the first {rejected[0]}."
+        often = Counter(row.reason for row in rejected).most_common(1)[0][0]
+        first = next(row for row in rejected if row.reason == often)
+        which = "the first" if len({row.reason for row in rejected}) == 1 else "most of them such as"
+        message = f"{file} must have a row that can be used, got {total:,} bad, {which} {first}."
         raise InputError(f"{message} {advice}".rstrip())
     if strict:
         raise InputError(
