@@ -65,7 +65,9 @@ def fold_name(name: str) -> str:
 def check_task_name(name: str) -> None:
     """Raises [`InputError`] for a name that cannot be a part of file names and of metric prefixes."""
     if not re.fullmatch(r"[\w-]{1,64}", name):
-        raise InputError(f"`name` of a task must be at most 64 letters, digits, '_' or '-', got {name[:80]!r}.")
+        raise InputError(
+            f"`name` of a task (`--task_name`) must be at most 64 letters, digits, '_' or '-', got {name[:80]!r}."
+        )
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,9 @@ def test_typed_labels_are_read_as_their_texts(tmp_path, labels, task, suffix):
     assert load_split(task, write(tmp_path / f"rows{suffix}", labels)).splits["dev"]["label"][:2] == [0, 1]
 
 
-@pytest.mark.parametrize("names", [("US", "us", "them"), ("1", "1.0"), ("a b", "A  B"), ("ß", "ss"), ("1", "1,0"), ("x", "\uff58")])
+@pytest.mark.parametrize(
+    "names", [("US", "us", "them"), ("1", "1.0"), ("a b", "A  B"), ("ß", "ss"), ("1", "1,0"), ("x", "\uff58")]
+)
 def test_names_that_could_be_taken_for_each_other_are_refused(names):
     with pytest.raises(InputError, match="must differ by more than case"):
         TaskSpec(name="own", head="sentiment", class_names=names)
