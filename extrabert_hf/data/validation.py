@@ -110,9 +110,8 @@ def _find_column(role: str, named: str | None, present: Sequence[str], source: s
         if named in present:
             return named
         if required:
-            raise InputError(
-                f"`--{role}_column` must name a column of {source} ({_column_names(present)}), got {named!r}."
-            )
+            there = f"{source} ({_column_names(present)})"
+            raise InputError(f"`--{role}_column` must name a column of {there}, got {named!r}.")
         return None
     by_folded_name = {name.casefold(): name for name in reversed(present)}
     for candidate in WELL_KNOWN_NAMES[role]:

@@ -170,8 +170,8 @@ def calibrate_saved(
             dataset = _without_train_rows(model, spec, dataset)
         if len(dataset) < MIN_ROWS and not spec.is_regression:
             raise InputError(
-                f"`data` must have {MIN_ROWS} labelled rows or more to calibrate, got {len(dataset)}: give a file with "
-                "more rows that the model was not trained on."
+                f"`data` must have {MIN_ROWS} labelled rows or more to calibrate, got {len(dataset)}: give a "
+                "file with more rows that the model was not trained on."
             )
         report = calibrate_model(trained, dataset, progress=True)
         trained.save_pretrained(folder)

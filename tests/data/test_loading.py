@@ -289,7 +289,8 @@ BAD_INPUTS = {
     "no header": (
         *(OWN, lambda tmp: text_file(tmp, "How old is it?,What age is it?,1\n" * 3), {}),
         "rows.csv has no column for `sentence1` and `sentence2` and `label`: there are 'How old is it?', 'What age is "
-        "it?', '1'. Name the columns with `--sentence1_column` and `--sentence2_column` and `--label_column`; the first line of the file must be the names of the columns.",
+        "it?', '1'. Name the columns with `--sentence1_column` and `--sentence2_column` and `--label_column`; "
+        "the first line of the file must be the names of the columns.",
     ),
     "no label column": (
         *(OWN, lambda tmp: write(tmp / "rows.csv", unlabelled(pairs(4))), {}),
