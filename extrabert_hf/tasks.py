@@ -18,7 +18,6 @@ COLUMN_FIELDS = ("sentence1_column", "sentence2_column", "label_column", "id_col
 AUTO_CLASSES = ("auto",)
 """The `class_names` of a task that gets its classes from the labels of its train rows."""
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
-
 DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+")
 THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+")
 """Numbers whose comma can separate thousands: it is never read as a decimal comma without other numbers."""
@@ -29,10 +28,10 @@ def as_number(text: str) -> float | None:
     Reads a number; returns `None` for a text that is no number, `"nan"` and `"inf"` included.
 
     Example:
-        >>> as_number("1"), as_number(" 1.0 "), as_number("1_0"), as_number("nan")
-        (1.0, 1.0, None, None)
+        >>> as_number("1"), as_number(" 1.0 "), as_number("\N{MINUS SIGN}1"), as_number("1_0"), as_number("nan")
+        (1.0, 1.0, -1.0, None, None)
     """
-    text = text.strip()
+    text = text.strip().replace("\N{MINUS SIGN}", "-")
     return float(text) if NUMBER.fullmatch(text) else None
 
 
@@ -44,7 +43,7 @@ def class_number(label: str) -> float | None:
         >>> class_number("1"), class_number("1,0"), class_number("1,000"), class_number("one")
         (1.0, 1.0, None, None)
     """
-    text = label.strip("\ufeff\u200b ")
+    text = label.strip("\ufeff\u200b ").replace("\N{MINUS SIGN}", "-")
     has_comma = DECIMAL_COMMA.fullmatch(text) and not THOUSANDS.fullmatch(text)
     return as_number(text.replace(",", ".") if has_comma else text)
 

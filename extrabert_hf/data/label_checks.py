@@ -201,6 +201,9 @@ def _advice(counts: LabelCounts, task: TaskSpec, column: str | None) -> str:
     numbers = list(map(score_numbers(labels) if task.is_regression else class_number, labels))
     scores = [number for number in numbers if number is not None and math.isfinite(number)]
     if task.is_regression:
+        unread = [label for label, number in zip(labels, numbers, strict=True) if number is None]
+        if any(re.search(r"\d", label) for label in unread):
+            return "Scores must be plain numbers that are all written in one way, such as 2.5."
         if 2 * len(scores) < len(labels):
             return "A score must be a number: recipes/sft_para.py trains on classes of pairs."
         flags = _range_flags(task, min(scores), max(scores))

@@ -39,7 +39,11 @@ REFUSED = [
     *((SST, ["a b", '"two\nlines"'], "--class_names auto"), (STS, [0, 12_345_678], "--label_max 12345678")),
     *((STS, [0, 50, 100], "--label_max 100"), (STS, [-0.9, 0, 0.9], "--label_min -1 --label_max 1")),
     *((STS, [0, 0.3, 1], "--label_max 1"), (STS, [1, 4, 7], "--label_min 1 --label_max 7")),
-    *((STS, ["low", "high"], "recipes/sft_para.py"), (STS, ["10%", "90 %"], "--label_max 100")),
+    *(
+        (STS, ["low", "high"], "recipes/sft_para.py"),
+        (STS, ["10%", "90 %"], "--label_max 100"),
+        *((STS, [label, "0.5", "1"], "all written in one way") for label in ("1,5", "50%", "4/5")),
+    ),
 ]
 
 
@@ -105,6 +109,7 @@ def test_names_that_could_be_taken_for_each_other_are_refused(names):
 
 AUTO_FOUND = [
     *(([3, 1, 2], ("1", "2", "3")), ([10, 9, "-1"], ("-1", "9", "10")), (["b", "a"], ("a", "b"))),
+    *((["\N{MINUS SIGN}1", "0", "1"], ("-1", "0", "1")), (["10 stars", "9 stars"], ("9 stars", "10 stars"))),
     *((["2,0", "1", "1,0", 2], ("1", "2")), (["0,5", "-1,5"], ("-1.5", "0.5"))),
     *((["true", "false"], ("false", "true")), (["same", "not same"], ("not same", "same"))),
 ]
