@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from extrabert_hf.errors import InputError, escape_controls, file_system_error, without_secrets
+from extrabert_hf.errors import InputError, causes, escape_controls, file_system_error, without_secrets
 
 ENDING_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 CLOSED_PIPE = 128 + 13
@@ -66,7 +66,10 @@ def recipe_console(*, is_child: bool = False) -> Iterator[None]:
         if status is None:
             raise
         if line and is_first and not (is_child and received):
-            print(line, file=sys.stderr)  # noqa: T201
+            try:
+                print(line, file=sys.stderr)  # noqa: T201
+            except BrokenPipeError:
+                _silence_closed_outputs()
         sys.exit(status)
     finally:
         warnings.formatwarning = format_before
@@ -81,10 +84,10 @@ def _ending(error: BaseException, received: list[int]) -> tuple[int | None, str]
     if received or isinstance(error, KeyboardInterrupt):
         number = received[0] if received else signal.SIGINT
         return 128 + number, f"interrupted by {signal.Signals(number).name}"
+    if any(isinstance(each, BrokenPipeError) for each in causes(error)) and _silence_closed_outputs():
+        return CLOSED_PIPE, ""
     if isinstance(error, InputError):
         return 2, f"error: {error}"
-    if isinstance(error, BrokenPipeError) and _silence_closed_outputs():
-        return CLOSED_PIPE, ""
     if isinstance(error, Exception) and (line := file_system_error(error)) is not None:
         return 2, f"error: {line}"
     return None, ""

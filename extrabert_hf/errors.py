@@ -5,6 +5,7 @@ import importlib.util
 import os
 import re
 import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
 
 from huggingface_hub.errors import StrictDataclassError
@@ -166,12 +167,16 @@ FILE_SYSTEM_ERRORS = (
 """Errors of the disk, of permissions and of paths. Others, such as a missing file, may be defects of this package."""
 
 
+FULL_DISK = ("database or disk is full", "[enforce fail at inline_container", "basic_ios::clear: iostream error")
+"""Messages on a full disk of SQLite and of `torch.save`, without the number of the error."""
+
+
 def file_system_errno(error: BaseException) -> int | None:
     """Returns the number of an error of [`FILE_SYSTEM_ERRORS`], also of a library that is not written in Python."""
     number = error.errno if isinstance(error, OSError) else None
     if found := re.search(r"\(os error (\d+)\)", str(error)):  # Rust: safetensors, tokenizers
         number = int(found[1])
-    elif "database or disk is full" in str(error) or "[enforce fail at inline_container" in str(error):  # SQLite
+    elif any(text in str(error) for text in FULL_DISK):
         number = errno.ENOSPC
     return number if number in FILE_SYSTEM_ERRORS else None
 
@@ -184,11 +189,17 @@ def file_system_error(error: BaseException) -> str | None:
         >>> file_system_error(OSError(28, "No space left on device", "run/model.safetensors"))
         'No space left on device: run/model.safetensors'
     """
-    cause: BaseException | None = error
-    while cause is not None:
+    for cause in causes(error):
         number = file_system_errno(cause)
         if number is not None:
             name = (cause.filename2 or cause.filename) if isinstance(cause, OSError) else None
             return os.strerror(number) + ("" if name is None else f": {os.fsdecode(name)}")
-        cause = cause.__cause__ or cause.__context__
     return None
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """Yields an exception, then the one that caused it or during whose handling it was raised, and so on."""
+    each: BaseException | None = error
+    while each is not None:
+        yield each
+        each = each.__cause__ or each.__context__

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from extrabert_hf.console import recipe_console
@@ -85,6 +86,7 @@ def test_an_error_while_a_command_is_interrupted_is_no_defect(capsys):
         (OSError(errno.ENAMETOOLONG, "File name too long", "x", None, "y"), "File name too long: y"),
         (Exception("I/O error: No space left on device (os error 28)"), "No space left on device"),
         (sqlite3.OperationalError("database or disk is full"), "No space left on device"),
+        (RuntimeError("basic_ios::clear: iostream error"), "No space left on device"),
     ],
 )
 def test_an_error_of_the_file_system_ends_in_one_line(error, line, capsys):
@@ -113,3 +115,49 @@ def test_a_reader_that_has_gone_ends_a_command_in_silence(stream):
         other = process.stderr if stream == "stdout" else process.stdout
         assert other.read() == b""
     assert process.returncode == 141
+
+
+@pytest.mark.launch
+@pytest.mark.parametrize(("error", "status"), [("InputError('no')", 2), ("KeyboardInterrupt", 130)])
+@pytest.mark.parametrize("is_cause", [False, True])
+def test_the_last_line_of_a_command_whose_reader_has_gone_changes_no_status(error, status, is_cause):
+    program = (
+        "import sys\nfrom extrabert_hf.console import recipe_console\nfrom extrabert_hf.errors import InputError\n"
+    )
+    program += "with recipe_console():\n    sys.stdin.readline()\n    try:\n        "
+    program += "print('x', file=sys.stderr)" if is_cause else "1 / 0"
+    program += f"\n    except Exception as cause:\n        raise {error} from cause"
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stderr.close()
+        process.stdin.write(b"\n")
+        process.stdin.close()
+    assert process.returncode == (141 if is_cause and status == 2 else status)
+
+
+LAUNCHED = """
+import subprocess, sys, time
+if sys.argv[1] == "child":
+    from extrabert_hf.console import recipe_console
+    with recipe_console():
+        print("trains", flush=True)
+        time.sleep(60)
+subprocess.run([sys.executable, __file__, "child"])
+"""
+
+
+@pytest.mark.launch
+@pytest.mark.skipif(sys.platform != "linux", reason="of Linux")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("launcher", ["accelerate", "torchrun", "my_script"])
+def test_a_command_ends_with_its_launcher_and_with_no_other_parent(launcher, number, tmp_path):
+    (tmp_path / launcher).write_text(LAUNCHED)
+    words = [sys.executable, tmp_path / launcher, "launch"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "start_new_session": True}
+    with subprocess.Popen(words, **pipes) as process:
+        process.stdout.readline()
+        (child,) = psutil.Process(process.pid).children()
+        process.send_signal(number)
+        _, alive = psutil.wait_procs([child], timeout=1 if launcher == "my_script" else 20)
+        assert bool(alive) == (launcher == "my_script")
+        if alive:
+            child.kill()

@@ -1,11 +1,13 @@
 import errno
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from extrabert_hf import manifest
 from extrabert_hf.errors import InputError
 from extrabert_hf.files import atomic_folder, atomic_path, own_file, recorded, recorded_folder, write_json, write_text
-from extrabert_hf.manifest import STATE, is_own, manifest_names, remove_own
+from extrabert_hf.manifest import STATE, forget, is_own, manifest_names, record, remove_own
 
 
 def names_in(folder):
@@ -65,8 +67,59 @@ def test_a_manifest_line_that_was_cut_short_names_nothing(tmp_path):
     with recorded(tmp_path):
         write_text(tmp_path / "a.txt", "x")
     with (tmp_path / STATE / "written").open("a") as file:
-        file.write('nonsense\n"b.tx')
+        file.write('nonsense\n"two"lines"\n{"b": 1}\n"b.tx')
     assert manifest_names(tmp_path) == {"a.txt"}
+    with recorded(tmp_path):
+        write_text(tmp_path / "c.txt", "x")
+    assert manifest_names(tmp_path) == {"a.txt", "c.txt"}
+
+
+def test_commands_that_end_while_a_file_is_written_leave_its_name_in_the_manifest(tmp_path):
+    with recorded(tmp_path), atomic_path(tmp_path / "slow.csv") as path:
+        forget(tmp_path, ["slow.csv"])  # another command in the folder has ended: the name has no file yet
+        path.write_text("x")
+    with recorded(tmp_path), atomic_folder(tmp_path / "model") as folder:
+        (folder / "config.json").write_text("{}")
+        forget(tmp_path, ["model/config.json"])
+    assert manifest_names(tmp_path) == {"slow.csv", "model/config.json"}
+
+
+def test_names_that_are_recorded_and_forgotten_at_once_are_kept_apart(tmp_path):
+    def work(number):
+        for each in range(20):
+            record(tmp_path, [f"{number}-{each}", f"gone-{number}-{each}"])
+            forget(tmp_path, [f"gone-{number}-{each}"])
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
+    assert manifest_names(tmp_path) == {f"{number}-{each}" for number in range(4) for each in range(20)}
+
+
+def test_an_empty_file_is_replaced_and_a_link_is_not(tmp_path):
+    (tmp_path / "a.csv").touch()  # of `mktemp`
+    with own_file("output", tmp_path / "a.csv"):
+        write_text(tmp_path / "a.csv", "x")
+    assert is_own(tmp_path / "a.csv")
+    (tmp_path / "link.csv").symlink_to(tmp_path / "elsewhere.csv")
+    with pytest.raises(InputError), own_file("output", tmp_path / "link.csv"):
+        pass
+
+
+def test_the_manifest_of_another_user_costs_a_warning(tmp_path, monkeypatch, caplog):
+    def refuse(path, *args, **kwargs):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(manifest, "FileLock", refuse)
+    with own_file("output", tmp_path / "a.csv"):
+        write_text(tmp_path / "a.csv", "x")
+    assert (tmp_path / "a.csv").read_text() == "x" and not is_own(tmp_path / "a.csv")
+    assert "a later command will not replace a.csv" in caplog.text
+
+
+def test_an_error_names_the_argument_of_the_command(tmp_path):
+    (tmp_path / "a.md").write_text("mine")
+    with recorded(tmp_path, "output_dir"), pytest.raises(InputError, match=r"`output_dir` would replace .*a\.md"):
+        write_text(tmp_path / "a.md", "x")
 
 
 def test_an_unfinished_folder_is_own_and_a_file_of_the_user_in_a_finished_one_is_not(tmp_path):

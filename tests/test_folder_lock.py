@@ -32,6 +32,7 @@ def test_a_folder_is_free_after_each_run_however_it_ended(tmp_path):
     with hold_folder("output_dir", tmp_path), hold_folder("output_dir", tmp_path):  # a run in a trial of a search
         holder = json.loads((tmp_path / STATE / HOLDER).read_text())
         assert (holder["pid"], holder["host"]) == (os.getpid(), platform.node())
+    assert not (tmp_path / STATE / HOLDER).exists()  # a folder that is handed on names no machine
     with pytest.raises(KeyboardInterrupt), hold_folder("output_dir", tmp_path):
         raise KeyboardInterrupt
     with hold_folder("output_dir", tmp_path):
