@@ -139,7 +139,7 @@ def test_every_epoch_has_an_order_of_its_own(make_trainer):
 
 def test_saving_does_not_push(make_trainer, monkeypatch):
     monkeypatch.setattr(ExtraBertTrainer, "init_hf_repo", lambda self: None)
-    monkeypatch.setattr("extrabert_hf.training.trainer.push_folder", None)
+    monkeypatch.setattr("extrabert_hf.training.hub_trainer.push_folder", None)
     trainer = make_trainer(push_to_hub=True)
     trainer.save_model()
     assert (Path(trainer.args.output_dir) / "model.safetensors").is_file()
