@@ -186,6 +186,7 @@ class _RowShape:
         self.recent: deque[Sequence[str]] = deque(maxlen=max(1, min(RECENT_ROWS, MOST_RECENT_FIELDS // width)))
         self._learned_at = -math.inf
         self._kinds: list[set[tuple[bool, bool]]] = []
+        self._is_number: list[bool] = []
         self._values: list[set[str] | None] = []
 
     def is_left_open(self, lines: Sequence[str], fields: int, line: int) -> bool:
@@ -209,8 +210,10 @@ class _RowShape:
         if fields != self.width:
             return starts_as_row or 2 * rows > len(inner)
         # a text of few lines looks like rows by chance if nothing anchors a row
-        if starts_as_row and ends_as_row and (len(lines) > 3 or self._has_anchor or self.separator == "\t"):
-            return 2 * rows >= len(inner)
+        if starts_as_row and ends_as_row:
+            is_anchored = any(self._is_number) or (self._has_values(lines[0]) and self._has_values(lines[-1]))
+            if len(lines) > 3 or is_anchored or self.separator == "\t":
+                return 2 * rows >= len(inner)
         return 2 * rows > len(inner) and rows >= 2
 
     def _learn(self, line: int, first: str) -> None:
@@ -220,12 +223,10 @@ class _RowShape:
         columns = [[field for field in column if field] for column in zip(*rows, strict=True)]
         self._learned_at = line if self.recent else -math.inf
         self._kinds = [set(map(_kind, column)) for column in columns]
+        self._is_number = [
+            len(column) == len(rows) and all(number for number, _ in map(_kind, column)) for column in columns
+        ]
         self._values = [set(column) if FEW_VALUES * len(set(column)) <= len(column) else None for column in columns]
-
-    @property
-    def _has_anchor(self) -> bool:
-        numbers = (bool(kinds) and all(is_number for is_number, _ in kinds) for kinds in self._kinds)
-        return any(numbers) or any(self._values)
 
     def _fits(self, line: str) -> bool:
         if line.count(self.separator) < self.width - 1:
@@ -233,14 +234,14 @@ class _RowShape:
         fields = _fields_of_line(line, self.separator)
         if len(fields) != self.width or len(self._kinds) != self.width:
             return False
+        columns = zip(fields, self._kinds, self._is_number, strict=True)
         return all(
-            not field
-            or (
-                (not kinds or _kind(field) in kinds)
-                and (not values or field in values or as_number(field) is not None)
-            )
-            for field, kinds, values in zip(fields, self._kinds, self._values, strict=True)
+            _kind(field) in kinds or not kinds if field else not is_number for field, kinds, is_number in columns
         )
+
+    def _has_values(self, line: str) -> bool:
+        pairs = list(zip(_fields_of_line(line, self.separator), self._values, strict=True))
+        return any(self._values) and all(field in values for field, values in pairs if values)
 
 
 def _fields_of_line(line: str, separator: str) -> list[str]:
