@@ -9,17 +9,18 @@ Several processes share the work. To continue an interrupted call, repeat the sa
 
 import sys
 
-from transformers.hf_argparser import string_to_bool
-
 from extrabert_hf.console import recipe_console
-from extrabert_hf.inference.prediction_file import predict_file
-from extrabert_hf.inference.predictor import Predictor
-from extrabert_hf.machine import join_processes
-from extrabert_hf.training.arguments import ColumnArguments
-from extrabert_hf.training.recipe_parser import RecipeParser
 
 if __name__ == "__main__":
     with recipe_console():
+        from transformers.hf_argparser import string_to_bool
+
+        from extrabert_hf.inference.prediction_file import predict_file
+        from extrabert_hf.inference.predictor import Predictor
+        from extrabert_hf.machine import join_processes
+        from extrabert_hf.training.arguments import ColumnArguments
+        from extrabert_hf.training.recipe_parser import RecipeParser
+
         parser = RecipeParser(ColumnArguments, description=__doc__, loads_models=True)
         parser.add_argument("model", help="folder or Hub id; several, separated by commas, form an ensemble")
         parser.add_argument("--task", help="task of a multitask model")
