@@ -77,7 +77,7 @@ def recipe_console(*, is_child: bool = False) -> Iterator[None]:
         warnings.formatwarning = format_before
         package.removeHandler(handler)
         package.setLevel(level_before)
-    if received:  # a library took the exception for the end of its work
+    if received:  # a library caught the exception and returned
         sys.exit(128 + received[0])
 
 
@@ -142,7 +142,7 @@ def _end_with_parent() -> None:
 
 
 def _silence_closed_outputs() -> bool:
-    """Redirects outputs without a reader to nowhere, where Python writes the rest at exit; returns whether any is."""
+    """Redirects outputs without a reader to the null device, for Python's last write; returns whether any exist."""
     closed = []
     for stream in (sys.stdout, sys.stderr):
         poll = select.poll()
@@ -172,24 +172,3 @@ def quiet_packages() -> Iterator[None]:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
         root.handlers[:] = handlers  # a call of `logging.info` adds a handler, which would repeat each message
-
-
-def printable(text: str, length: int | None = None) -> str:
-    r"""
-    Returns a text on one line without characters that are invisible or change the direction of the text.
-
-    Args:
-        text (`str`):
-            Any text.
-        length (`int`, *optional*):
-            Maximum number of characters; a text that is cut ends with an ellipsis.
-
-    Example:
-        >>> printable("two\n lines, a bell \x07"), printable("a long name", 6)
-        ('two lines, a bell \\x07', 'a lon…')
-    """
-    limit = None if length is None else 4 * length  # the rest cannot be shown: do not read it
-    words = " ".join(text[:limit].split())
-    shown = "".join(each if each.isprintable() else repr(each)[1:-1] for each in words)
-    is_whole = length is None or (len(shown) <= length and len(text) <= limit)
-    return shown if is_whole else f"{shown[: length - 1]}…"

@@ -1,4 +1,4 @@
-"""The error for wrong input of a user, and functions that format and raise errors."""
+"""The error for wrong input of a user, functions that raise it, and text that is safe to show."""
 
 import errno
 import importlib.util
@@ -60,6 +60,32 @@ def escape_controls(text: str) -> str:
     return "".join(char if is_shown else ascii(char)[1:-1] for char, is_shown in zip(text, shown, strict=True))
 
 
+def shorten(text: str, length: int = 200) -> str:
+    """Cuts a text to `length` characters; a text that is cut ends with an ellipsis."""
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def printable(text: str, length: int | None = None) -> str:
+    r"""
+    Returns a text on one line without characters that are invisible or change the direction of the text.
+
+    Args:
+        text (`str`):
+            Any text.
+        length (`int`, *optional*):
+            Maximum number of characters; a text that is cut ends with an ellipsis.
+
+    Example:
+        >>> printable("two\n lines, a bell \x07"), printable("a long name", 6)
+        ('two lines, a bell \\x07', 'a lon…')
+    """
+    limit = None if length is None else 4 * length  # the rest cannot be shown: do not read it
+    words = " ".join(text[:limit].split())
+    shown = "".join(each if each.isprintable() else repr(each)[1:-1] for each in words)
+    is_whole = length is None or (len(shown) <= length and len(text) <= limit)
+    return shown if is_whole else f"{shown[: length - 1]}…"
+
+
 def one_line(error: BaseException) -> str:
     r"""
     Returns the message of an exception on one line.
@@ -95,10 +121,18 @@ def missing_package(what: str, extra: str, package: str) -> InputError:
     return InputError(f"{what} needs {package.replace('_', '-')}: pip install 'extrabert_hf[{extra}]'")
 
 
+def is_installed(module: str) -> bool:
+    """Whether a module, also one in a package, can be imported."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # its package is missing
+        return False
+
+
 def need_packages(what: str, extra: str, *packages: str) -> None:
     """Raises [`missing_package`] for the first of `packages` that is not installed."""
     for package in packages:
-        if importlib.util.find_spec(package) is None:
+        if not is_installed(package):
             raise missing_package(what, extra, package)
 
 

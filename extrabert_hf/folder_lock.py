@@ -50,7 +50,9 @@ def hold_folder(argument: str, folder: Path) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout:
-        raise InputError(f"`{argument}` {folder} is in use by {_holder(root)}: wait, or name another.") from None
+        raise InputError(
+            f"`{argument}` {folder} is in use by {_holder(root)}: wait, or name another folder."
+        ) from None
     except NotImplementedError:
         logger.warning("%s: this file system has no locks, so two runs at a time are not refused", folder)
     _held.add(root)

@@ -1,5 +1,6 @@
 """The description of a task: labels, columns and metric. The three tasks of the paper."""
 
+import math
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,9 @@ COLUMN_FIELDS = ("sentence1_column", "sentence2_column", "label_column", "id_col
 AUTO_CLASSES = ("auto",)
 """The `class_names` of a task that gets its classes from the labels of its train rows."""
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
+DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+")
+THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+")
+"""Numbers whose comma can separate thousands: it is never read as a decimal comma without other numbers."""
 
 
 def as_number(text: str) -> float | None:
@@ -24,11 +28,24 @@ def as_number(text: str) -> float | None:
     Reads a number; returns `None` for a text that is no number, `"nan"` and `"inf"` included.
 
     Example:
-        >>> as_number("1"), as_number(" 1.0 "), as_number("1_0"), as_number("nan")
+        >>> as_number("1"), as_number(" 1.0 "), as_number("\N{MINUS SIGN}1"), as_number("1_0"), as_number("nan")
+        (1.0, 1.0, -1.0, None, None)
+    """
+    text = text.strip().replace("\N{MINUS SIGN}", "-")
+    return float(text) if NUMBER.fullmatch(text) else None
+
+
+def class_number(label: str) -> float | None:
+    """
+    Reads a class name or a class id that is a number, also with a decimal comma; returns `None` for other names.
+
+    Example:
+        >>> class_number("1"), class_number("1,0"), class_number("1,000"), class_number("one")
         (1.0, 1.0, None, None)
     """
-    text = text.strip()
-    return float(text) if NUMBER.fullmatch(text) else None
+    text = label.strip("\ufeff\u200b ").replace("\N{MINUS SIGN}", "-")
+    has_comma = DECIMAL_COMMA.fullmatch(text) and not THOUSANDS.fullmatch(text)
+    return as_number(text.replace(",", ".") if has_comma else text)
 
 
 def fold_name(name: str) -> str:
@@ -36,18 +53,20 @@ def fold_name(name: str) -> str:
     Returns the form of a class name that is the same for other case, spaces, Unicode forms and number formats.
 
     Example:
-        >>> fold_name(" Very  GOOD"), fold_name("1.0"), fold_name("1")
-        ('very good', '1', '1')
+        >>> fold_name(" Very  GOOD"), fold_name("1.0"), fold_name("1,0"), fold_name("1,000")
+        ('very good', '1', '1', '1,000')
     """
     folded = " ".join(unicodedata.normalize("NFKC", name).strip("\ufeff\u200b").casefold().split())
-    number = as_number(folded)
-    return folded if number is None else f"{number:.15g}"
+    number = class_number(folded)
+    return folded if number is None or math.isinf(number) else f"{number:.15g}"
 
 
 def check_task_name(name: str) -> None:
     """Raises [`InputError`] for a name that cannot be a part of file names and of metric prefixes."""
     if not re.fullmatch(r"[\w-]{1,64}", name):
-        raise InputError(f"`name` of a task must be at most 64 letters, digits, '_' or '-', got {name[:80]!r}.")
+        raise InputError(
+            f"`name` of a task (`--task_name`) must be at most 64 letters, digits, '_' or '-', got {name[:80]!r}."
+        )
 
 
 @dataclass(frozen=True)

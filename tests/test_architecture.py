@@ -34,7 +34,6 @@ HUB_BOUND = {"torch", "transformers", "huggingface_hub", "safetensors"}
 MOST_LINES = 350
 FEWEST_LINES = 60
 SMALL = {
-    "extrabert_hf/models/cross_encoding_extrabert.py": "a part of models/, which repositories on the Hub carry",
     "extrabert_hf/sharing/attention_pooling.py": "exported folders carry this file alone",
 }
 """Modules with fewer than 60 lines and one importer, and why each of them is a module."""

@@ -227,7 +227,9 @@ def workspace(request, tmp_path_factory, tiny_encoder):
     (folder / "recipes").symlink_to(ROOT / "recipes")
     data = folder / "path" / "to" / "cs224n" / "data"
     shutil.copytree(ROOT / "extrabert_hf" / "data" / "samples", data)
-    shutil.copy(data / "quora-train.csv", data / "quora-dev.csv")  # a calibration needs 100 rows
+    header, *rows = (data / "quora-train.csv").read_text("utf-8").splitlines(keepends=True)
+    others = [row.replace("?", " now?") for row in rows]  # a calibration needs 100 rows that are not train rows
+    (data / "quora-dev.csv").write_text(header + "".join(others), "utf-8")
     with (folder / "reviews.csv").open("w", newline="") as file:
         reviews = [("Dull.", "bad"), ("It passes the time.", "fair"), ("A warm and funny film.", "good")] * 20
         csv.writer(file).writerows(

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from extrabert_hf.console import printable
+from extrabert_hf.errors import printable
 from extrabert_hf.files import write_json
 
 MAX_TOKENIZED = 50_000

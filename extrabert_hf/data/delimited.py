@@ -6,8 +6,9 @@ again one by one, so that only the row with the quote is lost.
 """
 
 import csv
+import math
 import re
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain
@@ -21,6 +22,11 @@ FIELD_LIMIT = 2**24
 MOST_LINES_OF_ONE_COLUMN = 100
 """Maximum number of lines of a quoted field in a file of one column, in which every line looks like a row."""
 MOST_LINES_OF_HEADER = 20
+RECENT_ROWS = 200
+"""Number of rows from which the form of a row is learned."""
+MOST_RECENT_FIELDS = 20_000
+FEW_VALUES = 3
+"""Number of rows for each different value, from which a column has few values."""
 
 
 def parse_csv(lines: Iterator[str], name: str, separator: str | None) -> Rows:
@@ -46,7 +52,8 @@ def parse_csv(lines: Iterator[str], name: str, separator: str | None) -> Rows:
     records = csv.reader(feed, delimiter=separator, strict=True)
     header = _csv_header(records, record, name)
     row_of = partial(_row_of, name=name, header=header)
-    width, earlier = len(header), None
+    width, shape = len(header), _RowShape(len(header), separator)
+    recent = shape.recent
     while True:
         line += len(record)
         record.clear()
@@ -57,14 +64,14 @@ def parse_csv(lines: Iterator[str], name: str, separator: str | None) -> Rows:
             return
         except csv.Error as caught:
             fields, error = [], str(caught).replace("\t", "\\t")
-        if error is None and (len(record) == 1 or not _is_left_open(record, len(fields), width, separator, earlier)):
+        if error is None and (len(record) == 1 or not shape.is_left_open(record, len(fields), line)):
             if len(record) > 1 and separator == "\t" and any("\t" in field and "\n" in field for field in fields):
                 reason = "a quoted field holds tabs and line ends"
                 yield RejectedRow.of(
                     name, line, reason, separator.join(fields), f"until line {line + len(record) - 1}"
                 )
             elif len(fields) == width:
-                earlier = fields
+                recent.append(fields)
                 yield line, dict(zip(header, fields, strict=True))
             elif fields:
                 yield row_of(line, fields, separator)
@@ -73,11 +80,15 @@ def parse_csv(lines: Iterator[str], name: str, separator: str | None) -> Rows:
             reason, value = "a quote is left open", f"the quoted field ends on line {line + len(record) - 1}"
         else:
             reason, value = "not valid CSV", error or ""
-        yield RejectedRow.of(name, line, reason, record[0].rstrip("\r\n"), value)
+        text = record[0].rstrip("\r\n")
+        yield _unquoted_row(text, line, header, separator) or RejectedRow.of(name, line, reason, text, value)
         if len(record) > 1 and feed.gi_frame is not None:  # the last line may open a quote of its own
             again.append(record.pop())
         for number, text in enumerate(record[1:], start=line + 1):
-            yield from _parse_line(text, number, row_of, separator)
+            for row in _parse_line(text, number, row_of, separator):
+                if not isinstance(row, RejectedRow) and len(row[1]) == width:
+                    recent.append(list(row[1].values()))
+                yield row
 
 
 def parse_text(lines: Iterable[str], name: str, columns: Sequence[str]) -> Rows:
@@ -135,60 +146,101 @@ def _wrong_width(name: str, line: int, fields: Sequence[str], width: int, separa
 
 
 def _parse_line(text: str, line: int, row_of: partial, separator: str) -> Rows:
-    """Parses one line by itself: no field goes on in the next line."""
+    """Parses one line by itself: no field continues in the next line."""
     try:
         fields = next(csv.reader([text], delimiter=separator, strict=True))
     except csv.Error as error:
-        name = row_of.keywords["name"]
-        yield RejectedRow.of(name, line, "not valid CSV", text.rstrip("\r\n"), str(error).replace("\t", "\\t"))
+        name, text = row_of.keywords["name"], text.rstrip("\r\n")
+        yield _unquoted_row(text, line, row_of.keywords["header"], separator) or RejectedRow.of(
+            name, line, "not valid CSV", text, str(error).replace("\t", "\\t")
+        )
         return
     if fields:
         yield row_of(line, fields, separator)
 
 
-def _is_left_open(
-    lines: Sequence[str], fields: int, width: int, separator: str, earlier: Sequence[str] | None
-) -> bool:
+def _unquoted_row(text: str, line: int, header: Sequence[str], separator: str) -> ReadRow | None:
+    """Reads a line whose quotes do not match; in a tsv with the right number of tabs, its quotes are characters."""
+    fields = text.split("\t")
+    if separator != "\t" or len(fields) != len(header):
+        return None
+    return line, dict(zip(header, fields, strict=True))
+
+
+class _RowShape:
     """
-    Returns whether a record of several lines is one row with an open quote, and the rows after it.
+    The form of the rows of a file, learned from recent rows, to tell a row from a line of a text.
+
+    A column of numbers, and a column of few values such as class names, anchors a row: a line of a text hardly has
+    the same form there.
 
     Args:
-        lines (`Sequence[str]`):
-            The lines of the record.
-        fields (`int`):
-            Number of its fields.
         width (`int`):
             Number of columns.
         separator (`str`):
             The separator.
-        earlier (`Sequence[str]`, *optional*):
-            The fields of an earlier row. A line looks like a row if its fields are numbers where those of the
-            earlier row are, and start with a space where they do.
     """
-    if width == 1:
-        return len(lines) > MOST_LINES_OF_ONE_COLUMN
-    if earlier is None:
-        earlier = _fields_of_line(lines[0], separator)
-    looks_like_row = partial(_looks_like_row, width=width, separator=separator, earlier=earlier)
-    inner = [line for line in lines[1:-1] if line.strip()]
-    rows = sum(map(looks_like_row, inner))
-    starts_as_row, ends_as_row = looks_like_row(lines[0]), looks_like_row(lines[-1])
-    if fields != width:
-        return starts_as_row or 2 * rows > len(inner)
-    # a text of few lines looks like rows by chance if the columns on both sides of the text are texts, too
-    has_numbers = any(as_number(earlier[column]) is not None for column in (0, -1))
-    if starts_as_row and ends_as_row and (len(lines) > 3 or has_numbers or separator == "\t"):
-        return 2 * rows >= len(inner)
-    return 2 * rows > len(inner) and rows >= 2
 
+    def __init__(self, width: int, separator: str) -> None:
+        self.width, self.separator = width, separator
+        self.recent: deque[Sequence[str]] = deque(maxlen=max(1, min(RECENT_ROWS, MOST_RECENT_FIELDS // width)))
+        self._learned_at = -math.inf
+        self._kinds: list[set[tuple[bool, bool]]] = []
+        self._values: list[set[str] | None] = []
 
-def _looks_like_row(line: str, width: int, separator: str, earlier: Sequence[str]) -> bool:
-    if line.count(separator) < width - 1:
-        return False
-    fields = _fields_of_line(line, separator)
-    if len(fields) != width or len(earlier) != width:
-        return False
-    return all(_kind(field) == _kind(other) for field, other in zip(fields, earlier, strict=True) if field and other)
+    def is_left_open(self, lines: Sequence[str], fields: int, line: int) -> bool:
+        """
+        Returns whether a record of several lines is one row with an open quote, and the rows after it.
+
+        Args:
+            lines (`Sequence[str]`):
+                The lines of the record.
+            fields (`int`):
+                Number of its fields.
+            line (`int`):
+                Number of its first line.
+        """
+        if self.width == 1:
+            return len(lines) > MOST_LINES_OF_ONE_COLUMN
+        self._learn(line, lines[0])
+        inner = [text for text in lines[1:-1] if text.strip()]
+        rows = sum(map(self._fits, inner))
+        starts_as_row, ends_as_row = self._fits(lines[0]), self._fits(lines[-1])
+        if fields != self.width:
+            return starts_as_row or 2 * rows > len(inner)
+        # a text of few lines looks like rows by chance if nothing anchors a row
+        if starts_as_row and ends_as_row and (len(lines) > 3 or self._has_anchor or self.separator == "\t"):
+            return 2 * rows >= len(inner)
+        return 2 * rows > len(inner) and rows >= 2
+
+    def _learn(self, line: int, first: str) -> None:
+        if line - self._learned_at < len(self.recent) / 2:
+            return
+        rows = list(self.recent) or [_fields_of_line(first, self.separator)]
+        columns = [[field for field in column if field] for column in zip(*rows, strict=True)]
+        self._learned_at = line if self.recent else -math.inf
+        self._kinds = [set(map(_kind, column)) for column in columns]
+        self._values = [set(column) if FEW_VALUES * len(set(column)) <= len(column) else None for column in columns]
+
+    @property
+    def _has_anchor(self) -> bool:
+        numbers = (bool(kinds) and all(is_number for is_number, _ in kinds) for kinds in self._kinds)
+        return any(numbers) or any(self._values)
+
+    def _fits(self, line: str) -> bool:
+        if line.count(self.separator) < self.width - 1:
+            return False
+        fields = _fields_of_line(line, self.separator)
+        if len(fields) != self.width or len(self._kinds) != self.width:
+            return False
+        return all(
+            not field
+            or (
+                (not kinds or _kind(field) in kinds)
+                and (not values or field in values or as_number(field) is not None)
+            )
+            for field, kinds, values in zip(fields, self._kinds, self._values, strict=True)
+        )
 
 
 def _fields_of_line(line: str, separator: str) -> list[str]:

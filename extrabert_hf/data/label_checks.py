@@ -1,6 +1,7 @@
 """Checks all labels of a split before a row is used: how they are written, and whether the task has such labels."""
 
 import math
+import re
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,13 +13,14 @@ from extrabert_hf.data.labels import (
     BadValueError,
     Label,
     label_reader,
+    score_numbers,
     without_negation,
     words_of,
 )
-from extrabert_hf.data.rejected_rows import RejectedRow, shorten
+from extrabert_hf.data.rejected_rows import RejectedRow
 from extrabert_hf.data.validation import Columns
-from extrabert_hf.errors import InputError
-from extrabert_hf.tasks import PAPER_TASKS, TaskSpec, as_number, fold_name
+from extrabert_hf.errors import InputError, shorten
+from extrabert_hf.tasks import PAPER_TASKS, TaskSpec, class_number, fold_name
 
 LabelUse = Literal["required", "optional"]
 LabelCounts = Mapping[str | None, int]
@@ -102,7 +104,8 @@ class SplitLabels:
 
     def lost(self, rejected: Sequence[RejectedRow], column: str | None) -> dict[str, int]:
         """
-        Counts the rows of each label, or of each class, of which every row is rejected. A label of one row is a slip.
+        Counts the rows of each label, or of each class, of which every row is rejected. A label of one row is a slip,
+        and a text among scores is no label.
 
         Args:
             rejected (`Sequence[RejectedRow]`):
@@ -110,7 +113,10 @@ class SplitLabels:
             column (`str`, *optional*):
                 Name of the label column.
         """
-        lost = Counter({label: self.counts[label] for label in self.read if label in self.unread})
+        lost = Counter({label: self.counts[label] for label in self.unread})
+        if self.task.is_regression:
+            as_score = score_numbers(self.counts)
+            lost = Counter({label: lost[label] for label in lost if label and as_score(label) is not None})
         if not self.task.is_regression:
             read_label, used = label_reader(self.task, self.counts), set(self.read.values())
             for row in rejected:
@@ -176,8 +182,8 @@ def find_classes(counts: LabelCounts, file: str, column: str | None) -> tuple[st
     by_folded: dict[str, str] = {}
     for label in labels:
         folded = fold_name(label)
-        other = by_folded.setdefault(folded, folded if as_number(label) is not None else label)
-        if other != label and as_number(label) is None:
+        other = by_folded.setdefault(folded, _as_name(label))
+        if other != _as_name(label):
             raise InputError(
                 f"{file} has the labels {other!r} and {label!r}: with `--class_names auto`, labels must differ by "
                 "more than case or spaces. If these are one class, list the classes, each once, after `--class_names`."
@@ -192,9 +198,12 @@ def find_classes(counts: LabelCounts, file: str, column: str | None) -> tuple[st
 def _advice(counts: LabelCounts, task: TaskSpec, column: str | None) -> str:
     """Returns what to type for the labels of train rows, some of which cannot be read."""
     labels = [label for label in counts if label is not None]
-    numbers = [as_number(label.replace(",", ".")) for label in labels]
+    numbers = list(map(score_numbers(labels) if task.is_regression else class_number, labels))
     scores = [number for number in numbers if number is not None and math.isfinite(number)]
     if task.is_regression:
+        unread = [label for label, number in zip(labels, numbers, strict=True) if number is None]
+        if any(re.search(r"\d", label) for label in unread):
+            return "Scores must be plain numbers that are all written in one way, such as 2.5."
         if 2 * len(scores) < len(labels):
             return "A score must be a number: recipes/sft_para.py trains on classes of pairs."
         flags = _range_flags(task, min(scores), max(scores))
@@ -203,7 +212,7 @@ def _advice(counts: LabelCounts, task: TaskSpec, column: str | None) -> str:
         return "A class must not be a fraction: recipes/sft_sts.py trains on scores of pairs."
     if _are_many(counts) or len(labels) > MOST_CLASSES:
         return f"There are {_many_labels(counts, column)}."
-    names = shlex.join(_in_order({fold_name(label): label for label in labels}.values()))
+    names = shlex.join(_in_order({fold_name(label): _as_name(label) for label in labels}.values()))
     if not names.isprintable() or len(names) > 500:
         return "If the labels are the classes, write `--class_names auto`."
     return f"If the labels are the classes, write `--class_names {names}` or `--class_names auto`."
@@ -215,12 +224,12 @@ def _check_classes(used: Mapping[str, int], task: TaskSpec, file: str, is_train:
     missing = [index for index in range(len(task.class_names)) if index not in used.values()]
     if not missing:
         return warnings
-    are_ids = not any(as_number(label) is None for label in used)
-    are_ids = are_ids and all(as_number(name) is None for name in task.class_names)
+    are_ids = not any(class_number(label) is None for label in used)
+    are_ids = are_ids and all(class_number(name) is None for name in task.class_names)
     names = ", ".join(repr(task.class_names[index]) for index in missing[:MOST_CLASSES])
     missed = f"no row of {file} has the class{'es' if len(missing) > 1 else ''} {names}"
     if is_train and are_ids and _is_of_paper(task) and {0, len(task.class_names) - 1} & set(missing):
-        labels = _in_order(used)
+        labels = _in_order(dict.fromkeys(map(_as_name, used)))
         raise InputError(
             f"{missed}: its labels are {', '.join(labels)}, class ids are 0 to {len(task.class_names) - 1}. "
             f"Write `--class_names {shlex.join(labels)}`, or name these classes in this order."
@@ -251,7 +260,7 @@ def _merged_names(used: Mapping[str, int]) -> list[list[str]]:
     """Returns the labels, other than numbers, that are read as one class though they differ."""
     by_class: dict[int, list[str]] = {}
     for label, index in used.items():
-        if as_number(label) is None:
+        if class_number(label) is None:
             by_class.setdefault(index, []).append(label)
     return [names for names in by_class.values() if len(names) > 1]
 
@@ -267,15 +276,24 @@ def _range_flags(task: TaskSpec, least: float, most: float) -> str:
 
 
 def _in_order(labels: Iterable[str]) -> list[str]:
-    """Sorts labels: numbers, then names; a negation and a word for false come before the other class."""
+    """
+    Sorts labels: numbers, then names, with numbers in names by their size; a negation and a word for false come
+    before the other class.
+    """
 
-    def key(label: str) -> tuple[float, str, int, str]:
-        number, positive, words = as_number(label), without_negation(label), words_of(label)
+    def key(label: str) -> tuple[float, list[tuple[float, str]], int, str]:
+        number, positive, words = class_number(label), without_negation(label), words_of(label)
         if words in TRUTH_WORDS:
-            return math.inf, "", TRUTH_WORDS[words], label
-        return math.inf if number is None else number, positive or words, int(positive is None), label
+            return math.inf, [], TRUTH_WORDS[words], label
+        parts = [(float(part or "inf"), text) for part, text in re.findall(r"(\d{1,9})|(\D+|\d)", positive or words)]
+        return math.inf if number is None else number, parts, int(positive is None), label
 
     return sorted(labels, key=key)
+
+
+def _as_name(label: str) -> str:
+    """Returns a label as a class name; a number has the same name in all its forms."""
+    return label if class_number(label) is None else fold_name(label)
 
 
 def _are_many(counts: LabelCounts) -> bool:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Collection
 from decimal import Decimal
 from typing import Any
 
-from extrabert_hf.data.rejected_rows import shorten
-from extrabert_hf.tasks import TaskSpec, as_number, fold_name
+from extrabert_hf.errors import shorten
+from extrabert_hf.tasks import DECIMAL_COMMA, THOUSANDS, TaskSpec, as_number, class_number, fold_name
 
 Label = int | float
 TRUTH_WORDS = {"false": 0, "no": 0, "f": 0, "n": 0, "true": 1, "yes": 1, "t": 1, "y": 1}
@@ -70,8 +70,8 @@ def label_reader(task: TaskSpec, labels: Collection[str | None] = ()) -> Callabl
         task (`TaskSpec`):
             The task that the labels belong to.
         labels (`Collection[str]`, *optional*):
-            All labels of the split. If all numbers among them have a decimal comma or none, `2,5` is read as 2.5. For
-            two classes of which one negates the other, such as "not paraphrase" and "paraphrase", a label and its
+            All labels of the split: they decide how scores are written, see [`score_numbers`]. For two classes of
+            which one negates the other, such as "not paraphrase" and "paraphrase", a label and its
             negation ("duplicate" and "not_duplicate") or the words true and false, yes and no are read, too.
 
     Example:
@@ -80,16 +80,45 @@ def label_reader(task: TaskSpec, labels: Collection[str | None] = ()) -> Callabl
         >>> read_label("3.0"), read_label("very positive")
         (3, 4)
     """
-    has_comma = any("," in label for label in labels if label) and not any("." in label for label in labels if label)
+    as_score = score_numbers(labels) if task.is_regression else class_number
     read = _score_reader(task) if task.is_regression else _class_reader(task.class_names, labels)
 
     def read_label(raw: Any) -> Label:
         text = label_text(raw)
         if text is None:
             raise BadValueError("no label")
-        return read(text, as_number(text.strip("\ufeff\u200b").replace(",", ".") if has_comma else text))
+        return read(text, as_score(text))
 
     return read_label
+
+
+def score_numbers(labels: Collection[str | None]) -> Callable[[str], float | None]:
+    """
+    Returns the function that reads the scores of a split, which are all written in one way.
+
+    `2,5` is 2.5 if no number of the split has a decimal point, and `85 %` is 85 if every number has a percent sign.
+    `1,234` is no number if each comma of the split can separate thousands.
+
+    Example:
+        >>> score_numbers(["0,125", "2,5", "n.a."])("0,125"), score_numbers(["1,234", "9"])("1,234")
+        (0.125, None)
+        >>> score_numbers(["85 %", "7%"])("85 %"), score_numbers(["85 %", "0.9"])("85 %")
+        (85.0, None)
+    """
+    texts = [label.strip("\ufeff\u200b ") for label in labels if label]
+    plain = [text for text in texts if not text.endswith("%")]
+    has_percent = len(plain) < len(texts) and all(as_number(text.replace(",", ".")) is None for text in plain)
+    numbers = [text.removesuffix("%").rstrip() for text in texts] if has_percent else texts
+    commas = [text for text in numbers if DECIMAL_COMMA.fullmatch(text)]
+    has_point = any("." in text and as_number(text) is not None for text in numbers)
+    has_comma = not has_point and not all(map(THOUSANDS.fullmatch, commas))
+
+    def read(text: str) -> float | None:
+        text = text.strip("\ufeff\u200b ")
+        text = text.removesuffix("%") if has_percent else text
+        return as_number(text.replace(",", ".") if has_comma else text)
+
+    return read
 
 
 def _score_reader(task: TaskSpec) -> Callable[[str, float | None], float]:
@@ -111,7 +140,7 @@ def _class_reader(names: tuple[str, ...], labels: Collection[str | None]) -> Cal
     by_words = {words_of(name): index for index, name in enumerate(names)}
     if len(by_words) < len(names):
         by_words = {}
-    by_number = {number: index for index, name in enumerate(names) if (number := as_number(name)) is not None}
+    by_number = {number: index for index, name in enumerate(names) if (number := class_number(name)) is not None}
     by_number = by_number or {float(index): index for index in range(len(names))}
     of_two_classes = _words_of_two_classes(names, labels)
 
@@ -132,7 +161,7 @@ def _class_reader(names: tuple[str, ...], labels: Collection[str | None]) -> Cal
 
 def words_of(name: str) -> str:
     """Returns the words of a label in lower case: "very negative" for "Very_Negative"."""
-    if as_number(name) is not None:
+    if class_number(name) is not None:
         return name  # the sign of a number is no hyphen
     return " ".join(fold_name(name).replace("_", " ").replace("-", " ").split())
 

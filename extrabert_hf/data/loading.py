@@ -1,6 +1,5 @@
 """
-Loads a task's splits from any source: a `DatasetDict` with the columns sentence1, sentence2, label, id and
-line.
+Loads a task's splits from any source: a `DatasetDict` with the columns sentence1, sentence2, label, id and line.
 
 [`read_split`] reads all rows of a split, separates good rows from rejected rows, and counts both.
 """
@@ -20,7 +19,7 @@ from extrabert_hf.data.reading import peek_columns
 from extrabert_hf.data.rejected_rows import RejectedRow, Rows
 from extrabert_hf.data.sources import SPLIT_NAMES, Source, file_source, find_sources
 from extrabert_hf.data.validation import Columns, check_rejected_share, find_columns, rejection_notice, valid_rows
-from extrabert_hf.errors import InputError
+from extrabert_hf.errors import InputError, shorten
 from extrabert_hf.tasks import TaskSpec
 
 logger = logging.getLogger(__name__)
@@ -219,8 +218,10 @@ def read_split(
         values["line"].append(row[0])
         for name, value in row[1].items():
             values[name].append(value)
+    found = []
     if task.has_auto_classes:
         task = replace(task, class_names=find_classes(Counter(values["label"]), source.name, columns.label))
+        found = [f"classes of {source.name}: {shorten(', '.join(map(repr, task.class_names)))}"]
     split_labels = SplitLabels.of(values["label"], task, labels)
     lost = split_labels.lost(rejected, columns.label)
     rejected += split_labels.take_unread(values, columns, source.name)
@@ -238,7 +239,7 @@ def read_split(
     warnings = [rejection_notice(rejected, good + len(rejected), source.name)] if rejected else []
     warnings += split_labels.check_coverage(source.name, is_train=is_train)
     values["label"] = [split_labels.read[label] for label in values["label"]]
-    notices = _drop_missing_labels(values, source.name) + _repeated_ids(values["id"], source.name)
+    notices = found + _drop_missing_labels(values, source.name) + _repeated_ids(values["id"], source.name)
     return LoadedSplit(source.name, columns, task, _to_dataset(values, task), rejected, notices, warnings)
 
 

@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from extrabert_hf.data.delimited import parse_csv, parse_text, refuse_repeated_columns
-from extrabert_hf.data.rejected_rows import ReadRow, RejectedRow, Row, Rows, Unreadable, shorten
-from extrabert_hf.errors import InputError, one_line
+from extrabert_hf.data.rejected_rows import ReadRow, RejectedRow, Row, Rows, Unreadable
+from extrabert_hf.errors import InputError, one_line, shorten
 
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".txt")
 STANDARD_INPUT = "-"

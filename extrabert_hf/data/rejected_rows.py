@@ -4,10 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-
-def shorten(text: str, length: int = 200) -> str:
-    """Cuts a text to `length` characters; a text that is cut ends with an ellipsis."""
-    return text if len(text) <= length else text[: length - 1] + "…"
+from extrabert_hf.errors import shorten
 
 
 @dataclass(frozen=True)

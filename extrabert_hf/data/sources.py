@@ -23,8 +23,8 @@ from huggingface_hub import constants
 from huggingface_hub.errors import HfHubHTTPError
 
 from extrabert_hf.data.labels import without_negation
-from extrabert_hf.data.reading import BATCH_SIZE, STANDARD_INPUT, SUFFIXES, Rows, read_rows, rows_of_batches, shorten
-from extrabert_hf.errors import InputError, one_line
+from extrabert_hf.data.reading import BATCH_SIZE, STANDARD_INPUT, SUFFIXES, Rows, read_rows, rows_of_batches
+from extrabert_hf.errors import InputError, one_line, shorten
 from extrabert_hf.tasks import PAPER_TASKS, TaskSpec, fold_name
 
 logger = logging.getLogger(__name__)

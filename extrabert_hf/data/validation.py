@@ -80,12 +80,21 @@ def find_columns(present: Sequence[str], task: TaskSpec, source: str, *, label_r
         sentence1 = 'question1', sentence2 = 'question2', label = 'Label', id = 'id'
     """
     task = task.without_missing_columns(present)
-    columns = Columns(
-        sentence1=_find_column("sentence1", task.sentence1_column, present, source),
-        sentence2=_find_column("sentence2", task.sentence2_column, present, source) if task.is_pair else None,
-        label=_find_column("label", task.label_column, present, source, required=label_required),
-        id=_find_column("id", task.id_column, present, source, required=task.id_column is not None),
-    )
+    needed = {"sentence1": True, "sentence2": task.is_pair, "label": label_required, "id": task.id_column is not None}
+    found = {
+        role: _find_column(role, getattr(task, f"{role}_column"), present, source, required=is_needed)
+        for role, is_needed in needed.items()
+        if role != "sentence2" or task.is_pair
+    }
+    if missing := [role for role, name in found.items() if name is None and needed[role]]:
+        roles = " and ".join(f"`{role}`" for role in missing)
+        names = f"looked for {', '.join(WELL_KNOWN_NAMES[missing[0]])}; " if len(missing) == 1 else ""
+        flags = " and ".join(f"`--{role}_column`" for role in missing)
+        raise InputError(
+            f"{source} has no column for {roles}: {names}there are {_column_names(present)}. "
+            f"Name the column{'s' if len(missing) > 1 else ''} with {flags}{_header_hint(source)}."
+        )
+    columns = Columns(**found)
     roles: dict[str, str] = {}
     for role, name in vars(columns).items():
         if name in roles:
@@ -96,28 +105,24 @@ def find_columns(present: Sequence[str], task: TaskSpec, source: str, *, label_r
     return columns
 
 
-def _find_column(
-    role: str, named: str | None, present: Sequence[str], source: str, required: bool = True
-) -> str | None:
-    names = ", ".join(repr(name[:40]) for name in present[:COLUMNS_SHOWN] if name)
-    names += f" and {len(present) - COLUMNS_SHOWN:,} others" if len(present) > COLUMNS_SHOWN else ""
+def _find_column(role: str, named: str | None, present: Sequence[str], source: str, required: bool) -> str | None:
     if named is not None:
         if named in present:
             return named
         if required:
-            raise InputError(f"`--{role}_column` must name a column of {source} ({names}), got {named!r}.")
+            there = f"{source} ({_column_names(present)})"
+            raise InputError(f"`--{role}_column` must name a column of {there}, got {named!r}.")
         return None
     by_folded_name = {name.casefold(): name for name in reversed(present)}
     for candidate in WELL_KNOWN_NAMES[role]:
         if candidate in by_folded_name:
             return by_folded_name[candidate]
-    if required:
-        candidates = ", ".join(WELL_KNOWN_NAMES[role])
-        raise InputError(
-            f"{source} has no column for `{role}`: looked for {candidates}; there are {names}. "
-            f"Name the column with `--{role}_column`{_header_hint(source)}."
-        )
     return None
+
+
+def _column_names(present: Sequence[str]) -> str:
+    names = ", ".join(repr(name[:40]) for name in present[:COLUMNS_SHOWN] if name)
+    return names + (f" and {len(present) - COLUMNS_SHOWN:,} others" if len(present) > COLUMNS_SHOWN else "")
 
 
 def _header_hint(source: str) -> str:
@@ -244,7 +249,10 @@ def check_rejected_share(
         return
     total = used + len(rejected)
     if not used:
-        message = f"{file} must have a row that can be used, got {total:,} bad, the first {rejected[0]}."
+        often = Counter(row.reason for row in rejected).most_common(1)[0][0]
+        first = next(row for row in rejected if row.reason == often)
+        which = "the first" if len({row.reason for row in rejected}) == 1 else "most of them such as"
+        message = f"{file} must have a row that can be used, got {total:,} bad, {which} {first}."
         raise InputError(f"{message} {advice}".rstrip())
     if strict:
         raise InputError(

@@ -157,10 +157,12 @@ def summarize(title: str, scores: SplitScores, task: TaskSpec | None = None) -> 
           accuracy                      0.500   [0.200, 0.800]    0.250
     """
     baseline = scores.majority_baseline or {}
-    lines = [f"{title}, {scores.rows:,} rows".ljust(32) + "score   95 % interval     majority"]
+    table = [(f"{title}, {scores.rows:,} rows", "score", "95 % interval", "majority")]
     for name, value in scores.metrics.items():
         low, high = scores.intervals[name]
         majority = f"{baseline[name]:.3f}" if name in baseline else "-"
-        lines.append(f"  {name:<30}{value:<8.3f}{f'[{low:.3f}, {high:.3f}]':<18}{majority}")
+        table.append((f"  {name}", f"{value:.3f}", f"[{low:.3f}, {high:.3f}]", majority))
+    widths = [max(least, *(len(row[column]) + 2 for row in table)) for column, least in enumerate((32, 8, 18, 0))]
+    lines = ["".join(map(str.ljust, row, widths)).rstrip() for row in table]
     warning = None if task is None else baseline_warning(title, task, scores)
     return "\n".join(lines if warning is None else [*lines, f"warning: {warning}"])

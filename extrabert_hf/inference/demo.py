@@ -133,7 +133,7 @@ class OnlyThePage:
         self.app = app
 
     async def __call__(self, scope: dict[str, Any], receive: Callable, send: Callable) -> None:
-        """Passes a request on, or answers it."""
+        """Passes a request to the application, or refuses it."""
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         length = dict(scope["headers"]).get(b"content-length", b"0" if scope["method"] in ("GET", "HEAD") else b"")

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from extrabert_hf.console import printable
-from extrabert_hf.errors import InputError
+from extrabert_hf.errors import InputError, printable
 from extrabert_hf.inference.predictor import Predictions, in_evaluation_mode
 from extrabert_hf.models.heads_extrabert import LinearSimilarityHead, ParaphraseHead
 from extrabert_hf.pretrained.loading import TrainedModel

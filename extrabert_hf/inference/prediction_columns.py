@@ -11,7 +11,8 @@ from functools import cached_property
 from typing import Any
 
 from extrabert_hf.data.originals import cell_text
-from extrabert_hf.data.reading import Row, shorten
+from extrabert_hf.data.reading import Row
+from extrabert_hf.errors import shorten
 from extrabert_hf.inference.predictor import Predictions
 from extrabert_hf.tasks import TaskSpec
 

@@ -84,9 +84,7 @@ def predict_file(
     rejected = _RejectedRows(Path("standard_output" if output == "-" else output), state.is_main_process)
     if source != "-" and Path(source).resolve() in (Path(output).resolve(), rejected.path.resolve()):
         raise InputError(f"`output` {output!r} would take the place of the input {source!r}: name another.")
-    if output == "-":
-        return _predict_rows(predictor, task, source, output, rejected, state, csv_safe)
-    with own_file("output", Path(output)):
+    with own_file("output", None if output == "-" else Path(output)):
         return _predict_rows(predictor, task, source, output, rejected, state, csv_safe)
 
 
@@ -193,32 +191,22 @@ def _share_parts(
 ) -> int:
     """Reads the whole file in each process; each process predicts every n-th part, unless the part exists already."""
     with written_parts.held() if state.is_main_process else nullcontext():
-        return _share_held_parts(parts, predicted, written_parts, head, bar, state)
-
-
-def _share_held_parts(
-    parts: Iterator[list[PartRow]],
-    predicted: Callable[[Sequence[PartRow]], str],
-    written_parts: PredictionParts,
-    head: str,
-    bar: tqdm,
-    state: PartialState,
-) -> int:
-    if state.is_main_process and (found := written_parts.begin()):
-        logger.info("continuing after %s parts of %s rows in %s", found, f"{ROWS_AT_A_TIME:,}", written_parts.folder)
-    state.wait_for_everyone()
-    written_parts.check_shared()
-    written = count = 0
-    for index, part in enumerate(parts):
-        if index % state.num_processes == state.process_index and index not in written_parts:
-            written_parts.write(index, predicted(part))
-        written += len(part)
-        count += 1
-        bar.update(len(part))
-    state.wait_for_everyone()
-    if state.is_main_process:
-        written_parts.join(head, count)
-    state.wait_for_everyone()
+        if state.is_main_process and (found := written_parts.begin()):
+            size, folder = f"{ROWS_AT_A_TIME:,}", written_parts.folder
+            logger.info("continuing after %s parts of %s rows in %s", found, size, folder)
+        state.wait_for_everyone()
+        written_parts.check_shared()
+        written = count = 0
+        for index, part in enumerate(parts):
+            if index % state.num_processes == state.process_index and index not in written_parts:
+                written_parts.write(index, predicted(part))
+            written += len(part)
+            count += 1
+            bar.update(len(part))
+        state.wait_for_everyone()
+        if state.is_main_process:
+            written_parts.join(head, count)
+        state.wait_for_everyone()
     return written
 
 

@@ -46,7 +46,7 @@ class PredictionParts:
         refuse_file("output", self.folder)
         if self._files() and not self._has_job():
             raise InputError(
-                f"`output` needs {self.folder} for unfinished parts, which has other files: name another."
+                f"`output` needs {self.folder} for unfinished parts, which has other files: name another output."
             )
         with hold_folder("output", self.folder):
             yield

@@ -11,11 +11,10 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
-from transformers.dynamic_module_utils import custom_object_save
-from transformers.utils import TRANSFORMERS_DYNAMIC_MODULE_NAME
 
 from .adapter_files_extrabert import HUB_ARGUMENTS, AdapterFiles
 from .configuration_extrabert import ExtraBertConfig
+from .encoder_code_extrabert import name_code, save_code
 from .forward_extrabert import ForwardPass
 from .pipelines_extrabert import PIPELINE_FOR_HEAD, custom_pipelines
 from .pooling_extrabert import MultiplicativeAttentionPooling
@@ -219,9 +218,6 @@ class ExtraBertPreTrainedModel(ForwardPass, PreTrainedModel):
                 f"{pretrained_model_name_or_path!r} must hold every weight of its encoder, "
                 f"{len(missing_encoder)} are missing, the first {missing_encoder[0]!r}."
             )
-        if _is_own_code(backbone) and not _is_own_code(backbone.config):
-            raise ValueError("the encoder's code must have a config class of its own, named in `auto_map`.")
-        _name_no_code(backbone)
         config = ExtraBertConfig(backbone_config=backbone.config, **config_fields)
         if missing and "pooler" in config.poolings:
             logger.warning("%s has no pooler weights: the pooler is newly initialized.", pretrained_model_name_or_path)
@@ -235,11 +231,11 @@ class ExtraBertPreTrainedModel(ForwardPass, PreTrainedModel):
     def save_pretrained(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> None:
         """As in transformers. Also copies the code of an encoder that was loaded with `trust_remote_code=True`."""
         super().save_pretrained(save_directory, *args, **kwargs)
-        if _is_own_code(self.backbone):
-            custom_object_save(self.backbone, save_directory)
+        save_code(self.backbone, save_directory)
 
     def _set_encoder(self, backbone: PreTrainedModel) -> None:
         self.backbone = backbone
+        name_code(backbone)
         backbone.config.return_dict = True  # also if an encoder was saved with False
         self.config.backbone_config = backbone.config  # a resized vocabulary is in both
 
@@ -272,7 +268,7 @@ class ExtraBertPreTrainedModel(ForwardPass, PreTrainedModel):
 
     @classmethod
     def is_custom_code(cls) -> bool:
-        """Returns `False`: transformers would not set those buffers of an encoder that are not in the checkpoint."""
+        """Returns `False`: for custom code, transformers leaves out buffers of the encoder that no checkpoint has."""
         return False
 
     @torch.no_grad()
@@ -282,11 +278,6 @@ class ExtraBertPreTrainedModel(ForwardPass, PreTrainedModel):
             init.zeros_(module.query)
             if module.weight is not None:
                 init.eye_(module.weight)
-
-
-def _is_own_code(loaded: PreTrainedModel | PreTrainedConfig) -> bool:
-    """Whether the class is from a repository's code, which `trust_remote_code=True` runs."""
-    return type(loaded).__module__.startswith(f"{TRANSFORMERS_DYNAMIC_MODULE_NAME}.")
 
 
 def _check_shapes_of_weights(mismatched: Iterable[tuple[str, Any, Any]], source: str) -> None:
@@ -313,12 +304,6 @@ def _warn_of_unused_layers(backbone: PreTrainedModel, unexpected: Iterable[str],
             len(unused),
             unused[0],
         )
-
-
-def _name_no_code(backbone: PreTrainedModel) -> None:
-    """Removes `auto_map` from the config of an installed encoder: no saved config names code that was not run."""
-    if not _is_own_code(backbone):
-        vars(backbone.config).pop("auto_map", None)
 
 
 def drop_pooler(backbone: PreTrainedModel) -> None:

@@ -13,13 +13,8 @@ from torch import nn
 from transformers import AutoConfig
 from transformers.configuration_utils import PreTrainedConfig, SubConfigSpec
 
-from .labels_extrabert import (
-    LABEL_FIELDS,
-    names_of,
-    tasks_with_labels,
-    with_fields,
-    with_labels,
-)
+from .encoder_code_extrabert import check_fields, is_own_code, run_code
+from .labels_extrabert import LABEL_FIELDS, names_of, tasks_with_labels, with_fields, with_labels
 
 PoolingName = Literal["pooler", "cls", "mean", "dot", "multiplicative"]
 HeadKind = Literal["sentiment", "paraphrase", "similarity"]
@@ -150,13 +145,7 @@ class ExtraBertConfig(PreTrainedConfig):
     multiplicative_weight: bool = True
     feed_forward_depth: int = 3
     feed_forward_residual: bool = False
-    pair_features: list[str] | tuple[str, ...] = (
-        "u",
-        "v",
-        "sum_squared",
-        "difference_squared",
-        "cosine",
-    )
+    pair_features: list[str] | tuple[str, ...] = ("u", "v", "sum_squared", "difference_squared", "cosine")
     similarity: Literal["cosine", "linear"] = "cosine"
     similarity_bounds: Literal["none", "clamp", "scale"] = "none"
     score_range: list[float] | tuple[float, ...] = (0.0, 5.0)
@@ -173,8 +162,8 @@ class ExtraBertConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         self._check_unknown(kwargs)
-        if isinstance(self.backbone_config, dict) and "model_type" not in self.backbone_config:
-            raise ValueError("`backbone_config` must have a `model_type` ('bert', 'roberta', ...), got none.")
+        if isinstance(self.backbone_config, dict):
+            check_fields(self.backbone_config)
         names = names_of({field: kwargs.get(field, getattr(self, field)) for field in LABEL_FIELDS})
         tasks, self.tasks = self.tasks, None  # transformers sets labels of its own
         super().__post_init__(**kwargs)
@@ -205,6 +194,15 @@ class ExtraBertConfig(PreTrainedConfig):
         super().__setattr__("class_names", names)
         super().__setattr__("id2label", dict(enumerate(names)))
         super().__setattr__("label2id", {name: index for index, name in enumerate(names)})
+
+    @classmethod
+    def get_config_dict(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> tuple[dict, dict]:
+        """As in transformers. A class that was loaded from trusted code also runs the encoder's code."""
+        config_dict, unused = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
+        if is_own_code(cls) and isinstance(config_dict.get("backbone_config"), dict):
+            encoder = run_code(config_dict["backbone_config"], pretrained_model_name_or_path, **kwargs)
+            config_dict = config_dict | {"backbone_config": encoder}
+        return config_dict, unused
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> "ExtraBertConfig":

@@ -11,8 +11,7 @@ from extrabert_hf.folder_lock import hold_folder
 from extrabert_hf.inference.predictor import Predictor
 from extrabert_hf.machine import PRECISIONS
 from extrabert_hf.manifest import check_own, record
-from extrabert_hf.paper.results import run_folder
-from extrabert_hf.paper.rows import TABLE1, TABLE2, PaperRow
+from extrabert_hf.paper.rows import TABLE1, TABLE2, PaperRow, run_folder
 from extrabert_hf.paper.table1 import TABLES, write_tables
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.ownership import hold_run

@@ -8,8 +8,7 @@ from typing import Any, Literal
 from extrabert_hf.evaluation.metrics import aggregate_scores
 from extrabert_hf.evaluation.significance import holm_adjusted
 from extrabert_hf.files import write_text
-from extrabert_hf.paper.results import RowResults, row_results
-from extrabert_hf.paper.rows import TABLE1, PaperRow
+from extrabert_hf.paper.rows import TABLE1, PaperRow, RowResults, row_results
 from extrabert_hf.runs.comparison import Verdict, compare, second_p, verdict
 from extrabert_hf.runs.tables import number_cell, p_cell, score_cell, to_csv, to_latex, to_markdown
 from extrabert_hf.tasks import PAPER_TASKS

@@ -11,7 +11,7 @@ from extrabert_hf.models import MODEL_FOR_HEAD, ExtraBertConfig, ExtraBertForMul
 from extrabert_hf.models.adapter_files_extrabert import CONFIG_FILE, WEIGHTS_FILE, AdapterFiles
 from extrabert_hf.pretrained.model_files import damaged_file, refuse_lfs_pointers
 from extrabert_hf.pretrained.names import find_encoder
-from extrabert_hf.pretrained.remote_code import check_code
+from extrabert_hf.pretrained.remote_code import check_code, saved_config_with_code
 
 ONE_TASK = tuple(MODEL_FOR_HEAD.values())
 """The models of one task."""
@@ -51,6 +51,20 @@ def holds_adapter(folder: str | Path) -> bool:
     return (Path(folder) / CONFIG_FILE).is_file()
 
 
+def read_config(folder: str | Path) -> ExtraBertConfig:
+    """
+    Reads the config beside an adapter; runs the encoder's code if it is trusted.
+
+    Raises:
+        [`InputError`]: if the config can't be read, or needs code that is not trusted.
+    """
+    check_code(str(folder))
+    try:
+        return saved_config_with_code(str(folder)) or AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:  # files of others
+        raise InputError(f"`folder` must hold the config.json of an adapter: {one_line(error)}") from error
+
+
 def read_adapter(folder: str | Path, argument: str = "folder") -> AdapterFiles:
     """
     Reads the adapter in a folder.
@@ -79,6 +93,7 @@ def read_adapter(folder: str | Path, argument: str = "folder") -> AdapterFiles:
 def load_adapter(
     folder: str | Path,
     *,
+    config: ExtraBertConfig | None = None,
     resolve: Callable[[str], str] | None = None,
     attn_implementation: str | None = None,
     trust_remote_code: bool = False,
@@ -89,6 +104,8 @@ def load_adapter(
     Args:
         folder (`str` or `Path`):
             Folder of the adapter.
+        config ([`ExtraBertConfig`], *optional*):
+            Config of the model; by default that in the folder.
         resolve (`Callable[[str], str]`, *optional*):
             Turns the name of the encoder into the folder or Hub id to load it from; by default [`find_encoder`].
         attn_implementation (`str`, *optional*):
@@ -103,7 +120,7 @@ def load_adapter(
         [`InputError`]: if `folder` holds no adapter of this package, or the encoder or the adapter lacks a weight.
     """
     adapter = read_adapter(folder)
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    config = config or read_config(folder)
     model_class = saved_model_class(config, folder, "`folder` must hold an adapter of")
     encoder = find_encoder(adapter.encoder, folder) if resolve is None else resolve(adapter.encoder)
     check_code(encoder)

@@ -36,7 +36,7 @@ def check_config(config: PreTrainedConfig, path: str) -> None:
         raise InputError(
             f"`model_name_or_path` must be an encoder that `AutoModel` loads, got {kind}: {one_line(error)}"
         ) from error
-    # the class too: the config of an encoder that was saved alone says False
+    # the class is checked too: the config of an encoder that was saved alone has False
     if config.is_encoder_decoder or getattr(type(config), "is_encoder_decoder", False):
         raise InputError(
             f"`model_name_or_path` must be an encoder, got {kind}, an encoder and a decoder: "
@@ -65,7 +65,7 @@ def prepare_tokenizer(
     Checks the ids of a tokenizer against the embeddings of the encoder, and gives it a padding token if it has none.
 
     The padding token is the token of the encoder's `pad_token_id`, or else the first special token that exists. Any
-    does: no encoder attends to padding.
+    token can be used, because the attention mask hides padding.
 
     Raises:
         [`InputError`]: if the tokenizer is empty, has ids that the embeddings lack, or has no special token.
@@ -95,7 +95,7 @@ def prepare_tokenizer(
             raise InputError(f'the tokenizer in {path} must have a padding token: add "pad_token" to its config.')
         tokenizer.pad_token = padding
         logger.warning(
-            "the tokenizer in %s has no padding token: %r is used, which is never attended to.", path, padding
+            "the tokenizer in %s has no padding token: %r is used, which the attention mask hides.", path, padding
         )
     return tokenizer
 

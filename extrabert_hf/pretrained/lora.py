@@ -11,6 +11,7 @@ from torch import nn
 from extrabert_hf.errors import InputError
 from extrabert_hf.models import ExtraBertForMultiTask, ExtraBertPreTrainedModel
 from extrabert_hf.models.adapter_files_extrabert import PRINT, WEIGHTS_FILE, weights_print
+from extrabert_hf.models.encoder_code_extrabert import save_code
 
 ADAPTER = "default"
 """peft's name for the only adapter of a model."""
@@ -122,6 +123,7 @@ def save_adapter(model: PeftModel, folder: str | Path, *, encoder: str) -> None:
     config.backbone_config.name_or_path = encoder  # not the path of the encoder on this machine
     del config.auto_map  # `auto_map` names code files, which an adapter's folder does not have
     config.to_json_file(folder / "config.json")
+    save_code(plain.backbone, folder)
     lora_config = copy.copy(model.peft_config[ADAPTER])
     lora_config.base_model_name_or_path = encoder
     lora_config.inference_mode = True

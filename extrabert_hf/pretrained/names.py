@@ -5,12 +5,16 @@ import importlib.util
 from pathlib import Path
 
 from extrabert_hf.errors import InputError, missing_package
+from extrabert_hf.files import write_text
+from extrabert_hf.manifest import STATE
 from extrabert_hf.pretrained.model_files import refuse_lfs_pointers
 
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 """SHA-256 of `model.safetensors` of the published all-MiniLM-L6-v2."""
 MINILM_HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
 """Hub id of all-MiniLM-L6-v2."""
+ENCODER = "encoder"
+"""Name of the file in [`STATE`] of a run's folder with the absolute path of the encoder. It is never pushed."""
 
 
 def resolve_model_name(name: str) -> str:
@@ -63,6 +67,12 @@ def public_model_name(name: str) -> str:
     return path.as_posix() if is_inside else path.expanduser().resolve().name
 
 
+def remember_encoder(name: str, run: Path) -> None:
+    """Writes the folder of a run's encoder, for [`find_encoder`] on this machine; a Hub id needs no such file."""
+    if name != "minilm" and _is_path(name):
+        write_text(run / STATE / ENCODER, str(Path(name).expanduser().resolve()))
+
+
 def find_encoder(name: str, folder: str | Path) -> str:
     """
     Returns the folder or Hub id of an adapter's encoder.
@@ -71,11 +81,16 @@ def find_encoder(name: str, folder: str | Path) -> str:
         name (`str`):
             The name in the adapter's files, from [`public_model_name`].
         folder (`str` or `Path`):
-            Folder of the adapter. The encoder's folder is searched in it and in the four folders above it.
+            Folder of the adapter. The encoder's folder is searched in it and in the four folders above it, then where
+            the adapter's run found it, see [`remember_encoder`].
     """
     folder = Path(folder).resolve()
-    near = [place / name for place in (folder, *folder.parents[:4]) if name != "minilm" and (place / name).is_dir()]
-    return str(near[0]) if near else resolve_model_name(name)
+    places = (folder, *folder.parents[:4])
+    found = [place / name for place in places if name != "minilm"]
+    notes = [note for place in places if (note := place / STATE / ENCODER).is_file()]
+    remembered = [Path(note.read_text(encoding="utf-8")) for note in notes]
+    found += [path for path in remembered if path.name == Path(name).name]
+    return next((str(path) for path in found if path.is_dir()), None) or resolve_model_name(name)
 
 
 def _is_path(name: str) -> bool:

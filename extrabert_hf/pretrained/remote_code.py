@@ -6,12 +6,12 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from transformers import CONFIG_MAPPING, MODEL_MAPPING, AutoModel, PreTrainedConfig
-from transformers.dynamic_module_utils import get_class_from_dynamic_module
+from transformers import CONFIG_MAPPING, MODEL_MAPPING, PreTrainedConfig
 from transformers.models.auto.tokenization_auto import get_tokenizer_config, tokenizer_class_from_name
 
 from extrabert_hf.errors import InputError
 from extrabert_hf.models import ExtraBertConfig
+from extrabert_hf.models.encoder_code_extrabert import run_code
 
 _TRUSTED: ContextVar[bool] = ContextVar("trust_remote_code", default=False)
 
@@ -62,11 +62,16 @@ def check_code(path: str) -> None:
         return
     if not isinstance(config, Mapping) or not isinstance(tokenizer, Mapping):
         return
-    if code := [*_code_of(config), *_code_of_tokenizer(tokenizer)]:
+    if code := code_references(config, tokenizer):
         raise InputError(
             f"the model {path!r} needs Python code of its own files ({code[0]}), which is not run: read the code and "
             "add --trust_remote_code true, or choose another model."
         )
+
+
+def code_references(config: Mapping[str, Any], tokenizer: Mapping[str, Any]) -> list[str]:
+    """Returns the code that the two configs need, as `module.Class` or `repository--module.Class`."""
+    return [*_code_of(config), *_code_of_tokenizer(tokenizer)]
 
 
 def saved_config_with_code(path: str) -> ExtraBertConfig | None:
@@ -89,11 +94,7 @@ def saved_config_with_code(path: str) -> ExtraBertConfig | None:
     encoder = config.get("backbone_config") or {}
     if config.get("model_type") != ExtraBertConfig.model_type or not [*_code_of(encoder)]:
         return None
-    config_class, model_class = (
-        get_class_from_dynamic_module(encoder["auto_map"][name], path) for name in ("AutoConfig", "AutoModel")
-    )
-    AutoModel.register(config_class, model_class, exist_ok=True)
-    return ExtraBertConfig.from_dict(config | {"backbone_config": config_class.from_dict(encoder)})
+    return ExtraBertConfig.from_dict(config | {"backbone_config": run_code(encoder, path)})
 
 
 @contextmanager

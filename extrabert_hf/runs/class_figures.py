@@ -7,9 +7,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from extrabert_hf.console import printable
+from extrabert_hf.errors import printable
 from extrabert_hf.inference.predictor import Predictions
 from extrabert_hf.runs.figure_text import figure_text, is_drawn_whole
+
+CONFUSION_CAPTION, LABEL_COUNTS_CAPTION = "Confusion matrix", "Label distribution"
 
 MOST_CLASSES = 30
 """Maximum number of classes in a figure: those with the most wrong predictions."""

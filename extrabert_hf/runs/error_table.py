@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from extrabert_hf.data.reading import shorten
+from extrabert_hf.errors import shorten
 from extrabert_hf.inference.explanation import Explanation, opacity
 from extrabert_hf.inference.predictor import Predictions, worst_rows
 

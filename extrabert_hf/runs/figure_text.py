@@ -4,7 +4,7 @@ from functools import cache
 
 from matplotlib.font_manager import FontProperties, findfont, get_font
 
-from extrabert_hf.console import printable
+from extrabert_hf.errors import printable
 
 MAX_LENGTH = 28
 """Maximum number of characters of a name in a figure."""

@@ -1,4 +1,4 @@
-"""Figures of runs: scores, calibration, training curves, gradient conflicts and differences. Each has a fixed size."""
+"""Figures of runs: scores, calibration, training curves, gradient conflicts, differences. Each has a limited size."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -34,10 +34,8 @@ MOST_DIFFERENCES = 60
 
 CURVES_CAPTION = "Training loss and dev score"
 CONFLICTS_CAPTION = "Cosine similarity of the tasks' encoder gradients"
-CONFUSION_CAPTION = "Confusion matrix"  # of class_figures.py
 SCORES_CAPTION = "Predicted and actual scores"
 RELIABILITY_CAPTION = "Reliability diagram"
-LABEL_COUNTS_CAPTION = "Label distribution"  # of class_figures.py
 
 
 def plot_conflicts(rows: Sequence[Conflict]) -> Figure:

@@ -2,20 +2,18 @@
 
 import json
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from extrabert_hf.data.reading import RejectedRow, shorten
-from extrabert_hf.errors import InputError, one_line
+from extrabert_hf.data.reading import RejectedRow
+from extrabert_hf.errors import InputError, one_line, shorten
 from extrabert_hf.files import write_json
 from extrabert_hf.manifest import remove_own
 from extrabert_hf.runs.gradient_conflicts import Conflict, read_conflicts
-from extrabert_hf.runs.record_checks import check_types
-from extrabert_hf.runs.records import BestScore
+from extrabert_hf.runs.records import BestScore, check_types, is_finite_number
 from extrabert_hf.runs.run_metrics import RunMetrics
 
 CHECKPOINT = r"checkpoint-\d+"
@@ -40,6 +38,7 @@ class RunFolder:
     TRAINER_STATE: ClassVar[str] = "trainer_state.json"
     ADAPTER: ClassVar[str] = "adapter"
     COMPLETE: ClassVar[str] = "complete"
+    RUN_RECORD: ClassVar[str] = "run_record.json"
 
     @property
     def metrics_file(self) -> Path:
@@ -226,7 +225,7 @@ class RunFolder:
         """Reads the `log_history` of training; empty without the file. Values that are not numbers are left out."""
         with one_line_errors(self.trainer_state_file, "the state of a `Trainer`"):
             history = _read_json(self.trainer_state_file, {"log_history": []})["log_history"]
-            entries = [{name: value for name, value in entry.items() if _is_number(value)} for entry in history]
+            entries = [{name: value for name, value in entry.items() if is_finite_number(value)} for entry in history]
         return [entry for entry in entries if "step" in entry]
 
     def read_rejected_rows(self) -> list[RejectedRow]:
@@ -301,10 +300,6 @@ def one_line_errors(file: Path, content: str) -> Iterator[None]:
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         reason = shorten(f"{type(error).__name__}: {one_line(error)}")
         raise InputError(f"{file} must hold {content}, got {reason}.") from error
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _read_json(path: Path, default: Any) -> Any:

@@ -15,7 +15,7 @@ from extrabert_hf.errors import InputError
 from extrabert_hf.evaluation.scores import summarize
 from extrabert_hf.files import atomic_folder, own_file, write_json
 from extrabert_hf.folder_lock import hold_folder
-from extrabert_hf.inference.calibration import CalibrationReport, calibrate_model
+from extrabert_hf.inference.calibration import MIN_ROWS, CalibrationReport, calibrate_model
 from extrabert_hf.inference.predictor import Predictor, model_names
 from extrabert_hf.pretrained.loading import load_model
 from extrabert_hf.runs.folder import RunFolder
@@ -168,6 +168,11 @@ def calibrate_saved(
             logger.info(notice)
         if not allow_train_rows:
             dataset = _without_train_rows(model, spec, dataset)
+        if len(dataset) < MIN_ROWS and not spec.is_regression:
+            raise InputError(
+                f"`data` must have {MIN_ROWS} labelled rows or more to calibrate, got {len(dataset)}: give a "
+                "file with more rows that the model was not trained on."
+            )
         report = calibrate_model(trained, dataset, progress=True)
         trained.save_pretrained(folder)
         copy_train_rows([model], RunFolder(output_dir))

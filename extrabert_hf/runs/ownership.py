@@ -18,25 +18,27 @@ MODEL_FILES = (
 )
 """Names of the files of a saved model and its tokenizer."""
 
-CHECKPOINT_FILES = (
-    rf"{MODEL_FILES}|(optimizer|scheduler|scaler)\.pt|rng_state(_\d+)?\.pth|trainer_state\.json|run_record\.json|"
-    r"complete|README\.md"
+_RUN = RunFolder(Path())
+RESULT_FILES = (
+    *(_RUN.metrics_file, _RUN.report_file, _RUN.audit_file, _RUN.rejected_rows_file, _RUN.trainer_state_file),
+    *(_RUN.conflicts_file, _RUN.train_rows_file, _RUN.flags_file, _RUN.words_file),
 )
+RUN_FILES = "|".join([MODEL_FILES, *(re.escape(path.name) for path in RESULT_FILES)])
+"""Names of the files that a run writes to its folder itself."""
 
+STATE_FILES = r"(optimizer|scheduler|scaler)\.pt|rng_state(_\d+)?\.pth|README\.md|" + "|".join(
+    map(re.escape, (RunFolder.TRAINER_STATE, RunFolder.RUN_RECORD, RunFolder.COMPLETE))
+)
 FOLDERS = {
-    r"predictions|scored|splits": r"[^/]+-(train|dev|test)\.csv",
-    r"figures": r"(training|gradient_conflicts|[^/]+-(train|dev|test))\.png",
-    r"report_figures": r"[^/]+\.(png|svg)",
-    r"adapter": MODEL_FILES,
-    r"best/[^/]+": rf"{MODEL_FILES}|best\.json",
-    CHECKPOINT: CHECKPOINT_FILES,
+    f"{_RUN.predictions}|{_RUN.scored}|{_RUN.splits}": r"[^/]+-(train|dev|test)\.csv",
+    f"{_RUN.figures}": r"(training|gradient_conflicts|[^/]+-(train|dev|test))\.png",
+    f"{_RUN.report_file.stem}_figures": r"[^/]+\.(png|svg)",
+    f"{_RUN.adapter}": MODEL_FILES,
+    f"{_RUN.best}/[^/]+": f"{MODEL_FILES}|{re.escape(_RUN.best_score_file('').name)}",
+    CHECKPOINT: f"{MODEL_FILES}|{STATE_FILES}",
 }
 """By the name of a folder in a run's folder, the names of the files that a run writes to it."""
 
-RUN_FILES = (
-    rf"{MODEL_FILES}|metrics\.json|report\.html|data_audit\.json|rejected_rows\.jsonl|trainer_state\.json|"
-    r"gradient_conflicts\.csv|train_rows\.safetensors|flags\.json|words\.json"
-)
 LAYOUT = re.compile("|".join([RUN_FILES, *(f"({folder})/({files})" for folder, files in FOLDERS.items())]))
 """Matches the path, relative to a run's folder, of each file that a run may write."""
 

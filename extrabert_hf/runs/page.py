@@ -17,14 +17,19 @@ from extrabert_hf.files import recorded, write_figure, write_text
 from extrabert_hf.inference.explanation import EXPLAINED
 from extrabert_hf.inference.predictor import Predictions
 from extrabert_hf.manifest import remove_own
-from extrabert_hf.runs.class_figures import class_table, classes_caption, plot_confusion, plot_label_counts
+from extrabert_hf.runs.class_figures import (
+    CONFUSION_CAPTION,
+    LABEL_COUNTS_CAPTION,
+    class_table,
+    classes_caption,
+    plot_confusion,
+    plot_label_counts,
+)
 from extrabert_hf.runs.comparison import CAPTION, Comparison, comparison_cells
 from extrabert_hf.runs.error_table import ReportedPredictions, error_table
 from extrabert_hf.runs.figures import (
     CONFLICTS_CAPTION,
-    CONFUSION_CAPTION,
     CURVES_CAPTION,
-    LABEL_COUNTS_CAPTION,
     RELIABILITY_CAPTION,
     SCORES_CAPTION,
     by_label_caption,

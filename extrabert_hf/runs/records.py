@@ -1,10 +1,12 @@
-"""Parts of the metrics of a run, with their JSON forms: model, data, training, best score."""
+"""Parts of the metrics of a run: model, data, training, best score; their JSON forms and the check of their types."""
 
+import sys
+import types
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from extrabert_hf.runs.record_checks import check_types
+from extrabert_hf.errors import InputError, printable
 
 
 @dataclass(frozen=True)
@@ -171,3 +173,90 @@ def _with_rest(kind: type, record: Mapping[str, Any], rest: str) -> dict[str, An
     names = [entry.name for entry in fields(kind) if entry.name != rest]
     known = {name: record[name] for name in names if name in record}
     return known | {rest: {name: value for name, value in record.items() if name not in names}}
+
+
+# The types of a record, whose JSON file can hold anything
+
+FORMS = {
+    int: "a whole number",
+    float: "a finite number",
+    str: "a text",
+    bool: "true or false",
+    type(None): "null",
+}
+
+
+def check_types(value: Any, kind: Any, where: str) -> None:
+    """
+    Raises an [`InputError`] for the first value without the type of its annotation.
+
+    Args:
+        value (`Any`):
+            A dataclass, or a value of one of its fields.
+        kind (`Any`):
+            The annotation: a dataclass, `int`, `float`, `str`, `bool`, `None`, `Any`, `Literal`, a union, `dict`,
+            `list` or `tuple`. An `int` is a valid `float`, a `bool` is not a valid `int`.
+        where (`str`):
+            The name of the value in the message.
+
+    Example:
+        >>> check_types({"dev": 9, "test": "many"}, dict[str, int], "rows")
+        Traceback (most recent call last):
+        ...
+        extrabert_hf.errors.InputError: `rows.test` must be a whole number, got 'many'
+    """
+    origin, arguments = get_origin(kind) or kind, get_args(kind)
+    if kind is Any:
+        return
+    if origin in (Union, types.UnionType):
+        _check_union(value, arguments, where)
+    elif is_dataclass(kind):
+        _need(isinstance(value, kind), value, kind.__name__, where)
+        hints = get_type_hints(kind)
+        for field in fields(kind):
+            check_types(getattr(value, field.name), hints[field.name], f"{where}.{field.name}".lstrip("."))
+    elif origin is Literal:
+        _need(value in arguments, value, f"one of {', '.join(map(repr, arguments))}", where)
+    elif origin is dict:
+        _need(isinstance(value, dict), value, "an object", where)
+        for name, each in value.items():
+            check_types(name, arguments[0], f"a name in {where}")
+            check_types(each, arguments[1], f"{where}.{printable(name, 40)}")
+    elif origin in (list, tuple):
+        _check_sequence(value, origin, arguments, where)
+    elif kind is float:
+        _need(is_finite_number(value), value, FORMS[float], where)
+    else:
+        _need(isinstance(value, kind) and (kind is bool or not isinstance(value, bool)), value, FORMS[kind], where)
+
+
+def is_finite_number(value: Any) -> bool:
+    """Whether a value of a JSON file is a number that a `float` can hold."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+
+
+def _check_union(value: Any, kinds: tuple[Any, ...], where: str) -> None:
+    for kind in kinds:
+        try:
+            check_types(value, kind, where)
+        except InputError:
+            continue  # the next kind may fit
+        break
+    else:
+        check_types(value, kinds[0], where)  # raises the error of the first kind
+
+
+def _check_sequence(value: Any, origin: type, kinds: tuple[Any, ...], where: str) -> None:
+    _need(isinstance(value, origin), value, "a list", where)
+    if origin is tuple and kinds[-1] is not Ellipsis:
+        _need(len(value) == len(kinds), value, f"a list of {len(kinds)}", where)
+        for each, kind in zip(value, kinds, strict=True):
+            check_types(each, kind, where)
+    else:
+        for each in value:
+            check_types(each, kinds[0], where)
+
+
+def _need(is_right: bool, value: Any, form: str, where: str) -> None:
+    if not is_right:
+        raise InputError(f"`{where}` must be {form}, got {printable(repr(value), 80)}")

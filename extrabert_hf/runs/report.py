@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 from datasets import Dataset
 
-from extrabert_hf.console import printable
 from extrabert_hf.data.loading import load_task_data
-from extrabert_hf.errors import InputError, need_place_for_file
+from extrabert_hf.errors import InputError, need_place_for_file, printable
 from extrabert_hf.evaluation.scores import baseline_warning
 from extrabert_hf.inference.explanation import explain_worst_rows
 from extrabert_hf.inference.predictor import Predictor

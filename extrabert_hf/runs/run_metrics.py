@@ -4,16 +4,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-from extrabert_hf.console import printable
 from extrabert_hf.data.sources import SourceDescription
-from extrabert_hf.errors import InputError
+from extrabert_hf.errors import InputError, printable
 from extrabert_hf.evaluation.metrics import metric_names
 from extrabert_hf.evaluation.scores import SplitScores
 from extrabert_hf.inference.calibration import CalibrationReport, CalibrationScores
 from extrabert_hf.models.configuration_extrabert import FORMER_PAIR_ENCODINGS
 from extrabert_hf.runs.gradient_conflicts import ConflictSummary
-from extrabert_hf.runs.record_checks import check_types
-from extrabert_hf.runs.records import BestScore, DataRecord, ModelRecord, TrainingRecord
+from extrabert_hf.runs.records import BestScore, DataRecord, ModelRecord, TrainingRecord, check_types
 from extrabert_hf.tasks import TaskSpec
 
 VERSION = 1

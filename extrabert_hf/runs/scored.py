@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from extrabert_hf.data.delimited import FIELD_LIMIT
-from extrabert_hf.data.reading import shorten
-from extrabert_hf.errors import InputError, one_line
+from extrabert_hf.errors import InputError, one_line, shorten
 from extrabert_hf.evaluation.bootstrap import mean_interval
 from extrabert_hf.evaluation.formulas import Formula
 from extrabert_hf.evaluation.metrics import FORMULAS, allowed_labels, checked_rows

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from math import isnan
 from typing import Any
 
-from extrabert_hf.console import printable
+from extrabert_hf.errors import printable
 
 LATEX_ESCAPES = str.maketrans(
     {char: f"\\{char}" for char in "&%$#_{}"}

@@ -13,7 +13,7 @@ from extrabert_hf.files import atomic_folder
 from extrabert_hf.models import ExtraBertConfig, ExtraBertForMultiTask
 from extrabert_hf.models.adapter_files_extrabert import AdapterFiles
 from extrabert_hf.models.configuration_extrabert import TASK_FIELDS
-from extrabert_hf.pretrained.adapters import ONE_TASK, read_adapter, saved_model_class
+from extrabert_hf.pretrained.adapters import ONE_TASK, read_adapter, read_config, saved_model_class
 from extrabert_hf.pretrained.loading import load_tokenizer
 from extrabert_hf.pretrained.names import find_encoder
 from extrabert_hf.pretrained.remote_code import check_code, is_code_trusted
@@ -191,7 +191,7 @@ def _read_part(folder: Path) -> TaskPart:
     in_run = RunFolder(folder).adapter
     folder = in_run if in_run.is_dir() else folder
     adapter = read_adapter(folder, "folders")
-    config = ExtraBertConfig.from_pretrained(folder)
+    config = read_config(folder)
     model_class = saved_model_class(config, folder, "`folders` must hold adapters of", ONE_TASK)
     return TaskPart(adapter, config, model_class.head_kind)
 

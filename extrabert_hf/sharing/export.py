@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 import torch
 from datasets import Dataset
-from transformers import AutoModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from extrabert_hf.data.loading import load_split
 from extrabert_hf.errors import InputError, refuse_file
@@ -18,7 +18,6 @@ from extrabert_hf.machine import describe_machine
 from extrabert_hf.models import ExtraBertForMultiTask, ExtraBertPreTrainedModel
 from extrabert_hf.pretrained.loading import load_model, load_whole_model, models_by_task
 from extrabert_hf.pretrained.names import resolve_model_name
-from extrabert_hf.pretrained.remote_code import is_code_trusted
 from extrabert_hf.sharing.onnx_export import export_onnx, open_session, quantize_onnx
 from extrabert_hf.sharing.parity import (
     Variant,
@@ -185,7 +184,7 @@ def _safetensors(
     with atomic_folder(folder) as temporary:
         model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
-    loaded = AutoModel.from_pretrained(folder, dtype=torch.float32, trust_remote_code=is_code_trusted())
+    loaded, _ = load_whole_model(str(folder))
     weights, saved = model.state_dict(), loaded.state_dict()
     if weights.keys() != saved.keys() or not all(torch.equal(weight, saved[key]) for key, weight in weights.items()):
         raise InputError(f"`output` must hold the model's weights after saving, those in {folder} differ.")

@@ -73,6 +73,9 @@ def push_folder(
     words = ["python", "recipes/push_to_hub.py", str(folder), "--hub_model_id", name, *" ".join(flags).split()]
     again = again or shlex.join(words)
     api = HfApi()
+    if run.own_code:
+        names = ", ".join(file.name for file in run.own_code)
+        logger.warning("the push includes the Python code of the encoder or the tokenizer: %s", names)
     with hub_errors_in_one_line(name, again):
         repo_id = name if claimed else claim_repository(name, sharing, run)
     files |= described(run, repo_id, sharing, hub_encoder(run) if adapter_only else None)

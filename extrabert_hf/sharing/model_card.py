@@ -9,8 +9,9 @@ from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from extrabert_hf.data.reading import shorten
+from extrabert_hf.errors import shorten
 from extrabert_hf.evaluation.scores import baseline_warning
+from extrabert_hf.runs.class_figures import MOST_CLASSES
 from extrabert_hf.runs.run_metrics import TaskMetrics
 from extrabert_hf.runs.tables import markdown_text, number_cell
 from extrabert_hf.sharing.shared_run import SharedRun
@@ -43,8 +44,6 @@ class HubArguments:
 TEMPLATES = [folder / "hub_cards" for folder in Path(__file__).parents[1:3]]
 """Folder of the templates: in the package of an installed wheel, beside the package in a checkout."""
 MARK = "<!-- Written by extrabert_hf from the run's files. Without this line a push leaves the card as it is. -->"
-MOST_CLASSES = 30
-"""Maximum number of class names in a card."""
 
 HUB_TASKS = {
     "sentiment": "text-classification",

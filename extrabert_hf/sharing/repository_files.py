@@ -69,6 +69,7 @@ def files_to_push(run: SharedRun, *, adapter_only: bool = False) -> dict[str, Pa
     """
     patterns = CODE_AND_TOKENIZER if adapter_only else (*CODE_AND_TOKENIZER, *WEIGHTS)
     files: dict[str, Path | bytes] = {p.name: p for pattern in patterns for p in run.path.glob(pattern) if p.is_file()}
+    files |= {file.name: file for file in run.own_code}
     if not adapter_only:
         if not any(path.endswith(".safetensors") for path in files):
             raise InputError(f"`folder` must hold {run.folder.weights_file.name}, got {run.path} with none.")

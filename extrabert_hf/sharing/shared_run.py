@@ -8,11 +8,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from transformers import PreTrainedConfig
+from transformers.dynamic_module_utils import get_relative_import_files
+
 from extrabert_hf.data.audit_report import findings, read_audit
 from extrabert_hf.errors import InputError
 from extrabert_hf.files import write_figure
 from extrabert_hf.models import ExtraBertConfig
+from extrabert_hf.models.encoder_code_extrabert import needed_code
 from extrabert_hf.pretrained.adapters import ONE_TASK, saved_model_class
+from extrabert_hf.pretrained.remote_code import code_references
 from extrabert_hf.runs.class_figures import classes_caption, plot_confusion
 from extrabert_hf.runs.figures import (
     CONFLICTS_CAPTION,
@@ -74,8 +79,27 @@ class SharedRun:
 
     @cached_property
     def model_config(self) -> ExtraBertConfig:
-        """The model's configuration with the present names of values."""
-        return ExtraBertConfig.from_dict(self.config)
+        """The model's configuration with the present names of values; code of an encoder is not run."""
+        encoder = self.config.get("backbone_config") or {}
+        if needed_code(encoder) is None:
+            return ExtraBertConfig.from_dict(self.config)
+        return ExtraBertConfig.from_dict(self.config | {"backbone_config": PreTrainedConfig.from_dict(encoder)})
+
+    @property
+    def own_code(self) -> list[Path]:
+        """The Python files that an encoder or a tokenizer with code of its own needs, beside those of this package."""
+        path = self.folder.tokenizer_config_file
+        with one_line_errors(path, "the configuration of a tokenizer"):
+            tokenizer = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        files: dict[Path, None] = {}
+        for reference in code_references(self.config.get("backbone_config") or {}, tokenizer):
+            if "--" in reference:  # code of another repository, which is read from there
+                continue
+            file = self.path / f"{reference.partition('.')[0]}.py"
+            if not file.is_file():
+                raise InputError(f"`folder` must hold the code that its files need ({reference}), {file} is missing.")
+            files |= dict.fromkeys([file, *map(Path, get_relative_import_files(str(file)))])
+        return list(files)
 
     @cached_property
     def metrics(self) -> RunMetrics | None:

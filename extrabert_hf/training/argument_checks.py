@@ -1,6 +1,5 @@
 """Checks of values of training arguments that transformers refuses only after the data is loaded, or never."""
 
-import importlib.util
 import json
 import math
 import multiprocessing
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from huggingface_hub.utils import validate_repo_id
 from transformers.trainer_pt_utils import AcceleratorConfig
 
-from extrabert_hf.errors import InputError, one_line
+from extrabert_hf.errors import InputError, is_installed, one_line
 
 if TYPE_CHECKING:  # the module of the class imports this module
     from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
@@ -221,11 +220,3 @@ def refused_value(*names_and_values: Any) -> Iterator[None]:
         pairs = zip(names_and_values[::2], names_and_values[1::2], strict=True)
         given = ", ".join(f"`{name}` {value!r}" for name, value in pairs if value is not None)
         raise InputError(f"{given}: {one_line(error)}") from error
-
-
-def is_installed(module: str) -> bool:
-    """Whether a module, also one in a package, can be imported."""
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # its package is missing
-        return False

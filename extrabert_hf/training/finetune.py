@@ -32,7 +32,7 @@ from extrabert_hf.inference.calibration import MIN_ROWS, CalibrationReport, cali
 from extrabert_hf.machine import keep_freed_memory
 from extrabert_hf.pretrained.loading import build_model, build_multitask_model, models_by_task
 from extrabert_hf.pretrained.lora import merge_lora, save_adapter, with_lora
-from extrabert_hf.pretrained.names import public_model_name
+from extrabert_hf.pretrained.names import public_model_name, remember_encoder
 from extrabert_hf.pretrained.remote_code import pickles_in_one_line, trusted_code
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.labelled_rows import MOST_LEFT_OUT
@@ -322,6 +322,7 @@ def save_model(run: Run, trainer: ExtraBertTrainer) -> PreTrainedModel:
     merged = merge_lora(trainer.model)
     if trainer.args.should_save:
         output = RunFolder(Path(trainer.args.output_dir))
+        remember_encoder(run.encoder.model_name_or_path, output.path)
         with atomic_folder(output.adapter) as folder:
             save_adapter(trainer.model, folder, encoder=public_model_name(run.encoder.model_name_or_path))
             trainer.processing_class.save_pretrained(folder)

@@ -16,15 +16,13 @@ from datasets import Dataset
 import extrabert_hf
 from extrabert_hf.errors import InputError, one_line
 from extrabert_hf.files import write_json
+from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.sharing.model_card import HubArguments
 from extrabert_hf.training.arguments import MODEL_FIELDS
 from extrabert_hf.training.command_line import Run
 from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
 
 logger = logging.getLogger(__name__)
-
-FILE = "run_record.json"
-"""Name of the record's file in a checkpoint."""
 
 FREE = {
     *("output_dir", "overwrite_output_dir", "resume_from_checkpoint", "ignore_data_skip", "run_name", "project"),
@@ -67,11 +65,11 @@ SCHEDULES_OF_ANY_LENGTH = ("constant", "constant_with_warmup", "inverse_sqrt", "
 @dataclass(frozen=True)
 class RunRecord:
     """
-    What maps the steps of a run to rows, and what owns state, in the form of JSON.
+    The arguments, rows and versions that decide how a run continues, in the form of JSON.
 
     Args:
         arguments (`dict[str, Any]`):
-            The arguments that decide how a run goes on, by name.
+            The compared arguments by name.
         rows (`dict[str, dict[str, Any]]`):
             By task and split (`"sst train"`), the number of rows and a hash of the token ids and labels in order.
         versions (`dict[str, str]`):
@@ -130,17 +128,17 @@ class RunRecord:
         Raises:
             [`InputError`]: if the file holds no record.
         """
-        path = Path(checkpoint) / FILE
+        path = Path(checkpoint) / RunFolder.RUN_RECORD
         if not path.is_file():
             return None
         try:
             return cls(**json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
-            raise InputError(f"{FILE} is damaged ({one_line(error)})") from error
+            raise InputError(f"{path.name} is damaged ({one_line(error)})") from error
 
     def write(self, checkpoint: Path) -> None:
         """Writes the record to a checkpoint."""
-        write_json(checkpoint / FILE, asdict(self))
+        write_json(checkpoint / RunFolder.RUN_RECORD, asdict(self))
 
     def check_arguments(self, given: "RunRecord", checkpoint: str) -> None:
         """

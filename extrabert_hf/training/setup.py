@@ -9,9 +9,9 @@ import torch
 from torch import nn
 from transformers import Trainer, TrainingArguments, get_scheduler
 
-from extrabert_hf.errors import InputError
+from extrabert_hf.errors import InputError, is_installed
 from extrabert_hf.machine import PRECISIONS, check_group, choose_bf16
-from extrabert_hf.training.argument_checks import is_installed, refused_value
+from extrabert_hf.training.argument_checks import refused_value
 from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
 
 logger = logging.getLogger(__name__)

@@ -39,7 +39,11 @@ REFUSED = [
     *((SST, ["a b", '"two\nlines"'], "--class_names auto"), (STS, [0, 12_345_678], "--label_max 12345678")),
     *((STS, [0, 50, 100], "--label_max 100"), (STS, [-0.9, 0, 0.9], "--label_min -1 --label_max 1")),
     *((STS, [0, 0.3, 1], "--label_max 1"), (STS, [1, 4, 7], "--label_min 1 --label_max 7")),
-    *((STS, ["low", "high"], "recipes/sft_para.py"), (STS, ["10%", "90%"], "A score must be a number")),
+    *(
+        (STS, ["low", "high"], "recipes/sft_para.py"),
+        (STS, ["10%", "90 %"], "--label_max 100"),
+        *((STS, [label, "0.5", "1"], "all written in one way") for label in ("1,5", "50%", "4/5")),
+    ),
 ]
 
 
@@ -66,6 +70,9 @@ READ = [
     (PARA, ["duplicate", "not_duplicate"], [1, 0]),
     (PARA, ["Not paraphrase", "Paraphrase"], [0, 1]),
     (STS, ["2,5", "0", "5,0"], [2.5, 0.0, 5.0]),
+    (replace(STS, label_range=(0, 100)), ["7%", "90 %", "12,5\u00a0%"], [7.0, 90.0, 12.5]),
+    (replace(SST, class_names=("1", "2", "3")), ["1,0", "2", "3.0", "2,00"], [0, 1, 2, 1]),
+    (replace(SST, class_names=("1,0", "2,0")), ["1", "2", "2,0"], [0, 1, 1]),
 ]
 
 
@@ -92,7 +99,9 @@ def test_typed_labels_are_read_as_their_texts(tmp_path, labels, task, suffix):
     assert load_split(task, write(tmp_path / f"rows{suffix}", labels)).splits["dev"]["label"][:2] == [0, 1]
 
 
-@pytest.mark.parametrize("names", [("US", "us", "them"), ("1", "1.0"), ("a b", "A  B"), ("ß", "ss"), ("x", "\uff58")])
+@pytest.mark.parametrize(
+    "names", [("US", "us", "them"), ("1", "1.0"), ("a b", "A  B"), ("ß", "ss"), ("1", "1,0"), ("x", "\uff58")]
+)
 def test_names_that_could_be_taken_for_each_other_are_refused(names):
     with pytest.raises(InputError, match="must differ by more than case"):
         TaskSpec(name="own", head="sentiment", class_names=names)
@@ -100,6 +109,8 @@ def test_names_that_could_be_taken_for_each_other_are_refused(names):
 
 AUTO_FOUND = [
     *(([3, 1, 2], ("1", "2", "3")), ([10, 9, "-1"], ("-1", "9", "10")), (["b", "a"], ("a", "b"))),
+    *((["\N{MINUS SIGN}1", "0", "1"], ("-1", "0", "1")), (["10 stars", "9 stars"], ("9 stars", "10 stars"))),
+    *((["2,0", "1", "1,0", 2], ("1", "2")), (["0,5", "-1,5"], ("-1.5", "0.5"))),
     *((["true", "false"], ("false", "true")), (["same", "not same"], ("not same", "same"))),
 ]
 

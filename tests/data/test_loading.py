@@ -288,9 +288,9 @@ BAD_INPUTS = {
     ),
     "no header": (
         *(OWN, lambda tmp: text_file(tmp, "How old is it?,What age is it?,1\n" * 3), {}),
-        "rows.csv has no column for `sentence1`: looked for sentence1, sentence, sentence_1, question1, text, text1, "
-        "text_a, premise, review; there are 'How old is it?', 'What age is it?', '1'. Name the column with "
-        "`--sentence1_column`; the first line of the file must be the names of the columns.",
+        "rows.csv has no column for `sentence1` and `sentence2` and `label`: there are 'How old is it?', 'What age is "
+        "it?', '1'. Name the columns with `--sentence1_column` and `--sentence2_column` and `--label_column`; "
+        "the first line of the file must be the names of the columns.",
     ),
     "no label column": (
         *(OWN, lambda tmp: write(tmp / "rows.csv", unlabelled(pairs(4))), {}),

@@ -99,7 +99,7 @@ BROKEN = {
     "many.tsv": ("a\tb\n1\t2\t3\n1\t2\n", 2, "not 2 fields: 3"),
     "one.csv": ("a,b\nx\n1,2\n", 2, "not 2 fields: 1"),
     "inside.csv": ('a,b\n"x"y,2\n1,2\n', 2, "not valid CSV: ',' expected after '\"'"),
-    "over.tsv": ('a\tb\n"open\t2\nx\ty"\n', 2, "a quote is left open: the quoted field ends on line 3"),
+    "over.csv": ('a,b\n"open,2\nx,y"\n', 2, "a quote is left open: the quoted field ends on line 3"),
     "merged.tsv": (
         'a\tb\n1\t"open \n\t closed"\n1\t2\n',
         2,
@@ -121,6 +121,27 @@ def test_a_broken_row_is_rejected_with_its_line_and_the_next_is_read(tmp_path, n
     assert len(rows) == 1
     assert [(row.file, row.line) for row in rejected] == [(name, line)]
     assert str(rejected[0]) == f"{name}:{line}: {reason}"
+
+
+def test_a_quote_that_does_not_match_is_a_character_of_a_tsv(tmp_path):
+    lines = ['"open\t2', 'x\ty"', '"a" b\t3', '"quoted"\t4', '5" wide\t"']
+    rows, rejected = read_parts(write(tmp_path / "rows.tsv", "\n".join(["a\tb", *lines])))
+    assert rejected == []
+    assert ["\t".join(row.values()) for _, row in rows] == [line.replace('"quoted"', "quoted") for line in lines]
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2), (2, 1, 0), (1, 2, 0)])
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_quotes_that_open_and_close_a_few_rows_later_swallow_no_row(tmp_path, order, separator):
+    rows = [(f"k{i}", f"text {i}", ("bad", "2", "good")[i % 3]) for i in range(300)]
+    for i in range(40, 300):
+        text = '"' * (i % 11 == 0) + rows[i][1] + '"' * (i % 7 == 0)
+        rows[i] = (rows[i][0], text, rows[i][2])
+    lines = [separator.join(row[place] for place in order) for row in [("id", "text", "label"), *rows]]
+    good, rejected = read_parts(write(tmp_path / "rows.csv", "\n".join(lines)))
+    assert len(good) + len(rejected) == len(rows)
+    opened = {row[0] for row in rows if row[1].startswith('"') and (separator != "\t" or row[1].endswith('"'))}
+    assert {row["id"] for _, row in good} >= {row[0] for row in rows} - opened
 
 
 def test_a_quote_left_open_to_the_end_is_rejected_not_swallowed(tmp_path):

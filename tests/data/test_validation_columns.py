@@ -49,6 +49,13 @@ def test_only_an_unneeded_label_and_an_unnamed_id_may_be_missing():
         find_columns(["text"], replace(SINGLE, id_column="key"), "rows.csv", label_required=False)
 
 
+def test_one_error_names_the_flags_of_all_missing_columns():
+    with pytest.raises(
+        InputError, match=r"`sentence1` and `label`: there are 'b'\. .*`--sentence1_column` and `--label_column`"
+    ):
+        find_columns(["b"], replace(PAIR, sentence2_column="b"), "rows.jsonl")
+
+
 @pytest.mark.parametrize("role", ["sentence1", "sentence2", "label"])
 def test_the_error_on_a_missing_column_names_the_flag_and_what_is_there(role):
     present = [name for other, name in PLAIN.items() if other != role] + ["", "extra"]

@@ -1,6 +1,7 @@
 """A saved model is loaded by plain transformers, from the code beside it, where this package can't be imported."""
 
 import json
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -9,7 +10,7 @@ import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer
 
-from extrabert_hf import ExtraBertConfig, ExtraBertForMultiTask
+from extrabert_hf import ExtraBertConfig, ExtraBertForMultiTask, ExtraBertForSentiment
 from extrabert_hf.models import MODEL_FOR_HEAD
 
 CODE = (
@@ -17,7 +18,7 @@ CODE = (
     "base",
     "configuration",
     "heads",
-    "cross_encoding",
+    "encoder_code",
     "encoder_inputs",
     "forward",
     "labels",
@@ -90,6 +91,38 @@ def test_a_saved_model_gives_the_same_logits_without_the_package(kind, tiny_enco
     again = AutoModel.from_pretrained(folder / "again")
     assert type(again) is model_class
     assert all(torch.equal(weight, again.state_dict()[name]) for name, weight in model.state_dict().items())
+
+
+@pytest.mark.launch
+def test_a_model_on_an_encoder_with_own_code_gives_the_same_logits_without_the_package(
+    tiny_encoder, random_batch, tmp_path
+):
+    encoder = shutil.copytree(tiny_encoder, tmp_path / "encoder")
+    (encoder / "own.py").write_text(
+        "from transformers import BertConfig, BertModel\n\nfrom .scale import SCALE\n\n\n"
+        "class OwnConfig(BertConfig):\n    model_type = 'bert'\n\n\n"  # an installed class would be loaded silently
+        "class OwnModel(BertModel):\n    config_class = OwnConfig\n\n"
+        "    def forward(self, *args, **kwargs):\n"
+        "        output = super().forward(*args, **kwargs)\n"
+        "        output.last_hidden_state = SCALE * output.last_hidden_state\n"
+        "        return output\n"
+    )
+    (encoder / "scale.py").write_text("SCALE = 3.0\n")
+    fields = json.loads((encoder / "config.json").read_text())
+    fields["auto_map"] = {"AutoConfig": "own.OwnConfig", "AutoModel": "own.OwnModel"}
+    (encoder / "config.json").write_text(json.dumps(fields))
+    model = ExtraBertForSentiment.from_backbone(str(encoder), trust_remote_code=True, pooling="mean")
+    assert type(model.backbone).__name__ == "OwnModel"
+    folder = tmp_path / "model"
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(tiny_encoder).save_pretrained(folder)
+    batch = random_batch(4, pair=False)
+    torch.save([batch], folder / "batches.pt")
+    load_in_a_clean_process(folder, tmp_path / "hf")
+    for (logits,) in torch.load(folder / "logits.pt"):
+        assert torch.equal(logits, model(**batch).logits)
+    with pytest.raises(ValueError, match=r"needs Python code of the model's files \(own.OwnConfig\)"):
+        AutoModel.from_pretrained(folder / "again", trust_remote_code=True)  # the installed classes run no code
 
 
 def test_a_folder_carries_its_code_and_names_the_classes_of_its_own_model(tiny_bert, tmp_path):

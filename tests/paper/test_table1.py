@@ -9,8 +9,7 @@ from extrabert_hf.errors import InputError
 from extrabert_hf.evaluation.bootstrap import bootstrap_interval, paired_bootstrap
 from extrabert_hf.evaluation.formulas import accuracy, pearson
 from extrabert_hf.evaluation.significance import holm_adjusted, mcnemar_test, williams_test
-from extrabert_hf.paper.results import run_folder
-from extrabert_hf.paper.rows import TABLE1
+from extrabert_hf.paper.rows import TABLE1, run_folder
 from extrabert_hf.paper.table1 import ladder, score_cells, table1, write_tables
 from extrabert_hf.runs.tables import to_latex
 from extrabert_hf.tasks import PAPER_TASKS

@@ -1,4 +1,5 @@
 import contextlib
+import copy
 import io
 import json
 import pickle
@@ -24,8 +25,11 @@ from extrabert_hf.pretrained.loading import (
     load_same_task,
     load_tokenizer,
 )
+from extrabert_hf.pretrained.lora import save_adapter, with_lora
 from extrabert_hf.pretrained.remote_code import is_code_trusted, trusted_code
 from extrabert_hf.sharing.composition import compose_adapters
+from extrabert_hf.sharing.model_card import HubArguments
+from extrabert_hf.sharing.repository_files import preview_push
 from extrabert_hf.tasks import PAPER_TASKS
 from extrabert_hf.training.command_line import parse_run, yaml_of_flags
 from extrabert_hf.training.recipe_parser import RecipeParser
@@ -171,6 +175,27 @@ def test_trusted_code_is_run_and_saved_with_the_model(name, marked, tmp_path, ti
     assert type(loaded.model.backbone).__name__ == type(trained.model.backbone).__name__
     weights = trained.model.state_dict()
     assert all(torch.equal(weight, weights[name]) for name, weight in loaded.model.state_dict().items())
+
+
+def test_an_adapter_and_a_push_have_the_trusted_code_of_the_encoder(marked, tmp_path, tiny_encoder):
+    encoder = marked(tiny_encoder, *ENCODERS["an unknown model_type"])
+    with trusted_code():
+        model, tokenizer = build_model(encoder, SST)
+        with_adapter = with_lora(copy.deepcopy(model), r=2)
+        save_adapter(with_adapter, tmp_path / "adapter", encoder="marked")
+        tokenizer.save_pretrained(tmp_path / "adapter")
+    with pytest.raises(InputError, match="--trust_remote_code true"):
+        load_model(str(tmp_path / "adapter"))
+    with trusted_code():
+        loaded = load_model(str(tmp_path / "adapter")).model
+    assert type(loaded.backbone).__name__ == "MarkedModel"
+    TrainedModel(loaded, tokenizer, SST).save_pretrained(tmp_path / "saved")
+    (tmp_path / "canary").unlink()
+    assert "0.000 MB  marked.py" in preview_push(tmp_path / "saved", "me/a", sharing=HubArguments())
+    assert not (tmp_path / "canary").exists()  # a push runs no code
+    (tmp_path / "saved" / "marked.py").unlink()
+    with pytest.raises(InputError, match=r"code that its files need \(marked.MarkedConfig\), .*marked.py is missing"):
+        preview_push(tmp_path / "saved", "me/a", sharing=HubArguments())
 
 
 @pytest.mark.parametrize("name", ["a model of a known model_type", "code of another repository"])

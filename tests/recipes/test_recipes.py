@@ -178,7 +178,7 @@ def test_rows_are_audited_task_by_task(recipe, tmp_path):
         ),
         (
             ("recipes/pretrain_contrastive.py", "--text", "README.md", "--load_best_model_at_end", "true"),
-            "error: .*load_best_model_at_end requires",
+            "error: .*`load_best_model_at_end` needs",
         ),
         (("recipes/evaluate_model.py", "x", "--data", "sample", "--output", "."), r"error: `output` must be a file"),
         (

@@ -97,7 +97,7 @@ def test_scored_files_are_those_of_the_task(tmp_path):
         ('{"version": "one", "tasks": {}}', "`version` must be a whole number, got 'one'"),
         (
             '{"version": 1, "tasks": {"para": {"task": {"name": "a b", "head": "sentiment"}}}}',
-            "`name` of a task must be at most 64 letters",
+            "`name` of a task (`--task_name`) must be at most 64 letters",
         ),
     ],
 )

@@ -67,7 +67,7 @@ def test_two_runs_stand_side_by_side_with_their_differences(tiny_encoder, tmp_pa
         report_finished(words)
     with pytest.raises(InputError, match=r"`runs` must be one folder each, got b, c"):
         report_finished(["a=b,c"])
-    with pytest.raises(InputError, match=r"`runs` must have names that can be part of a file name, .* got '\.\./a'"):
+    with pytest.raises(InputError, match=r"`runs` must have names that can be part of a file name, got '\.\./a'"):
         report_finished([f"../a={tmp_path / 'first'}"])
     assert "<title>first and other, sts</title>" in text
 

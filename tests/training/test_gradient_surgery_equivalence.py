@@ -16,6 +16,7 @@ from torch.testing import assert_close
 
 from extrabert_hf.data.samplers import mixed_generator
 from extrabert_hf.pretrained.lora import with_lora
+from extrabert_hf.training.callbacks import StopAtNaN
 from extrabert_hf.training.gradient_surgery import combine
 from extrabert_hf.training.multitask_trainer import MultiTaskTrainer
 from tests.training.literal_pcgrad import literal_pcgrad
@@ -268,6 +269,7 @@ class ScaledTrainer(MultiTaskTrainer):
     """A trainer under the loss scale of fp16, which accelerate sets up on a GPU only."""
 
     def create_optimizer(self, model=None):
+        self.remove_callback(StopAtNaN)  # it lets the gradients of float16 overflow, by `args.fp16`
         self.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=SCALE)
         return super().create_optimizer(model)
 

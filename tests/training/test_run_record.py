@@ -5,10 +5,11 @@ import pytest
 from datasets import Dataset
 
 from extrabert_hf.errors import InputError
+from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.training.arguments import DataArguments
 from extrabert_hf.training.command_line import parse_multitask_run, parse_run
 from extrabert_hf.training.multitask_arguments import MultiTaskArguments
-from extrabert_hf.training.run_record import DATA_FIELDS, FILE, FREE, REPORTED, RunRecord, hash_of_rows
+from extrabert_hf.training.run_record import DATA_FIELDS, FREE, REPORTED, RunRecord, hash_of_rows
 from extrabert_hf.training.setup import prepare_process
 from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
 
@@ -142,8 +143,8 @@ def test_a_record_is_read_as_it_was_written(tmp_path):
     assert RunRecord.read(str(tmp_path)) == record
     assert RunRecord.read(str(tmp_path / "none")) is None
     for content in ("", "[]", '{"other": 1}', json.dumps({"arguments": {}, "rows": {}})[:-4]):
-        (tmp_path / FILE).write_text(content)
-        with pytest.raises(InputError, match=f"{FILE} is damaged"):
+        (tmp_path / RunFolder.RUN_RECORD).write_text(content)
+        with pytest.raises(InputError, match=r"run_record\.json is damaged"):
             RunRecord.read(str(tmp_path))
 
 

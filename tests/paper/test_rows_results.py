@@ -4,8 +4,7 @@ import pytest
 from extrabert_hf.errors import InputError
 from extrabert_hf.evaluation.bootstrap import bootstrap_interval
 from extrabert_hf.evaluation.formulas import accuracy
-from extrabert_hf.paper.results import row_results, run_folder
-from extrabert_hf.paper.rows import TABLE1
+from extrabert_hf.paper.rows import TABLE1, row_results, run_folder
 from extrabert_hf.tasks import PAPER_TASKS
 from tests.runs.finished_runs import write_finished_run
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from extrabert_hf import ExtraBertConfig, ExtraBertForMultiTask, ExtraBertForParaphrase, ExtraBertForSimilarity
-from extrabert_hf.models.cross_encoding_extrabert import CrossEncoderInputs
+from extrabert_hf.models.encoder_inputs_extrabert import CrossEncoderInputs
 from tests.conftest import TINY_BACKBONES
 
 CLS, SEP = 2, 3
