@@ -32,9 +32,8 @@ if __name__ == "__main__":
         parser.add_argument("--bf16", action="store_true", help="encode in bfloat16, which is faster on some machines")
         columns, arguments = parser.parse_args_into_dataclasses()
         state = join_processes()  # gives each process its own device before a model is loaded
-        predictor = Predictor.load(
-            arguments.model, arguments.task, batch_size=arguments.batch_size, bf16=arguments.bf16
-        )
+        options = {"batch_size": arguments.batch_size, "bf16": arguments.bf16}
+        predictor = Predictor.load(arguments.model, arguments.task, **options)
         task = columns.apply_to(predictor.task)
         rows = predict_file(predictor, arguments.input, arguments.output, task=task, csv_safe=arguments.csv_safe)
         if state.is_main_process:

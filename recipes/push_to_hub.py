@@ -21,9 +21,7 @@ if __name__ == "__main__":
 
         parser = RecipeParser(HubArguments, description=__doc__)
         parser.add_argument("folders", nargs="+", type=Path, help="output folders of training recipes")
-        parser.add_argument(
-            "--hub_model_id", help="'owner/name' or 'name' of the repository; the default is extrabert-FOLDER"
-        )
+        parser.add_argument("--hub_model_id", help="'owner/name' or 'name'; the default is extrabert-FOLDER")
         parser.add_argument(
             "--adapter_only", action="store_true", help="push only adapter, pooling and head of runs with LoRA"
         )
