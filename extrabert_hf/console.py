@@ -40,6 +40,8 @@ def recipe_console(*, is_child: bool = False) -> Iterator[None]:
     141, without a line, if the reader of the output has gone (`| head`). Other exceptions are defects of this package
     and are shown with the traceback. Only the first process of a machine shows messages.
 
+    Recipes import inside the block: the imports take seconds in which a user may press Ctrl-C.
+
     Args:
         is_child (`bool`, defaults to `False`):
             Whether another recipe has started this process and reports its end.

@@ -6,15 +6,16 @@ Calibrates the probabilities of a trained classifier on labelled rows that it wa
 
 from pathlib import Path
 
-from transformers.hf_argparser import string_to_bool
-
 from extrabert_hf.console import recipe_console
-from extrabert_hf.runs.labelled_rows import LabelledRows, calibrate_saved
-from extrabert_hf.training.arguments import ColumnArguments
-from extrabert_hf.training.recipe_parser import RecipeParser
 
 if __name__ == "__main__":
     with recipe_console():
+        from transformers.hf_argparser import string_to_bool
+
+        from extrabert_hf.runs.labelled_rows import LabelledRows, calibrate_saved
+        from extrabert_hf.training.arguments import ColumnArguments
+        from extrabert_hf.training.recipe_parser import RecipeParser
+
         parser = RecipeParser([LabelledRows, ColumnArguments], description=__doc__, loads_models=True)
         parser.add_argument("model", help="folder or Hub id")
         parser.add_argument("--task", help="task of a multitask model; only the model of this task is written")

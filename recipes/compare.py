@@ -7,11 +7,12 @@ correction.
 """
 
 from extrabert_hf.console import recipe_console
-from extrabert_hf.runs.comparison import SIDE, compare_runs
-from extrabert_hf.training.recipe_parser import RecipeParser
 
 if __name__ == "__main__":
     with recipe_console():
+        from extrabert_hf.runs.comparison import SIDE, compare_runs
+        from extrabert_hf.training.recipe_parser import RecipeParser
+
         parser = RecipeParser([], description=__doc__)
         parser.add_argument("runs", nargs="+", metavar="SIDE", help=SIDE)
         parser.add_argument(

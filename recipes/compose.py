@@ -6,11 +6,12 @@ and a head for each task.
 """
 
 from extrabert_hf.console import recipe_console
-from extrabert_hf.sharing.composition import compose_runs
-from extrabert_hf.training.recipe_parser import RecipeParser
 
 if __name__ == "__main__":
     with recipe_console():
+        from extrabert_hf.sharing.composition import compose_runs
+        from extrabert_hf.training.recipe_parser import RecipeParser
+
         parser = RecipeParser([], description=__doc__, loads_models=True)
         parser.add_argument("folders", nargs="+", help="output folders of training recipes")
         parser.add_argument("--output_dir", required=True, help="folder for the combined model")

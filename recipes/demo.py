@@ -6,11 +6,12 @@ Serves a web page that shows the predictions of models for typed sentences side 
 """
 
 from extrabert_hf.console import recipe_console
-from extrabert_hf.inference.demo import serve_demo
-from extrabert_hf.training.recipe_parser import RecipeParser
 
 if __name__ == "__main__":
     with recipe_console():
+        from extrabert_hf.inference.demo import serve_demo
+        from extrabert_hf.training.recipe_parser import RecipeParser
+
         parser = RecipeParser([], description=__doc__, loads_models=True)
         parser.add_argument("models", nargs="+", metavar="MODEL", help="folder or Hub id of a model, or NAME=MODEL")
         parser.add_argument("--host", default="127.0.0.1", help="address to listen on")

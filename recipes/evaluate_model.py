@@ -7,12 +7,13 @@ Scores a trained model, or an ensemble of several, on a labelled split, with 95 
 from pathlib import Path
 
 from extrabert_hf.console import recipe_console
-from extrabert_hf.runs.labelled_rows import LabelledRows, evaluate_saved
-from extrabert_hf.training.arguments import ColumnArguments
-from extrabert_hf.training.recipe_parser import RecipeParser
 
 if __name__ == "__main__":
     with recipe_console():
+        from extrabert_hf.runs.labelled_rows import LabelledRows, evaluate_saved
+        from extrabert_hf.training.arguments import ColumnArguments
+        from extrabert_hf.training.recipe_parser import RecipeParser
+
         parser = RecipeParser([LabelledRows, ColumnArguments], description=__doc__, loads_models=True)
         parser.add_argument("model", help="folder or Hub id; several, separated by commas, form an ensemble")
         parser.add_argument("--task", help="task of a multitask model")

@@ -9,13 +9,14 @@ import sys
 from pathlib import Path
 
 from extrabert_hf.console import recipe_console
-from extrabert_hf.files import own_file, write_text
-from extrabert_hf.inference.explanation import explain, to_html, to_terminal
-from extrabert_hf.pretrained.loading import load_model
-from extrabert_hf.training.recipe_parser import RecipeParser
 
 if __name__ == "__main__":
     with recipe_console():
+        from extrabert_hf.files import own_file, write_text
+        from extrabert_hf.inference.explanation import explain, to_html, to_terminal
+        from extrabert_hf.pretrained.loading import load_model
+        from extrabert_hf.training.recipe_parser import RecipeParser
+
         parser = RecipeParser([], description=__doc__, loads_models=True)
         parser.add_argument("model", help="folder or Hub id of a model trained with this package")
         parser.add_argument("sentences", nargs="+", help="one sentence, or two for a model of pairs")

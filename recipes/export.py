@@ -6,12 +6,13 @@ compares the export with the model on labelled rows. It needs the extra `export`
 """
 
 from extrabert_hf.console import recipe_console
-from extrabert_hf.sharing.export import ExportArguments, run_export
-from extrabert_hf.training.arguments import ColumnArguments
-from extrabert_hf.training.recipe_parser import RecipeParser
 
 if __name__ == "__main__":
     with recipe_console():
+        from extrabert_hf.sharing.export import ExportArguments, run_export
+        from extrabert_hf.training.arguments import ColumnArguments
+        from extrabert_hf.training.recipe_parser import RecipeParser
+
         parser = RecipeParser([ExportArguments, ColumnArguments], description=__doc__, loads_models=True)
         parser.add_argument("model", help="folder or Hub id of a model trained with this package, or of its adapter")
         export, columns, arguments = parser.parse_args_into_dataclasses()

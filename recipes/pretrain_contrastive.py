@@ -7,12 +7,13 @@ The folder then holds an encoder: use it as `--model_name_or_path` of a training
 """
 
 from extrabert_hf.console import recipe_console
-from extrabert_hf.training.contrastive import ContrastiveArguments, pretrain
-from extrabert_hf.training.recipe_parser import RecipeParser
-from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
 
 if __name__ == "__main__":
     with recipe_console():
+        from extrabert_hf.training.contrastive import ContrastiveArguments, pretrain
+        from extrabert_hf.training.recipe_parser import RecipeParser
+        from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
+
         parser = RecipeParser(
             [ContrastiveArguments, ExtraBertTrainingArguments], description=__doc__, loads_models=True
         )

@@ -11,18 +11,17 @@ import sys
 from pathlib import Path
 
 from extrabert_hf.console import recipe_console
-from extrabert_hf.sharing.hub import add_to_collection, push_folder
-from extrabert_hf.sharing.model_card import HubArguments
-from extrabert_hf.sharing.repository_files import check_names, preview_push
-from extrabert_hf.training.recipe_parser import RecipeParser
 
 if __name__ == "__main__":
     with recipe_console():
+        from extrabert_hf.sharing.hub import add_to_collection, push_folder
+        from extrabert_hf.sharing.model_card import HubArguments
+        from extrabert_hf.sharing.repository_files import check_names, preview_push
+        from extrabert_hf.training.recipe_parser import RecipeParser
+
         parser = RecipeParser(HubArguments, description=__doc__)
         parser.add_argument("folders", nargs="+", type=Path, help="output folders of training recipes")
-        parser.add_argument(
-            "--hub_model_id", help="'owner/name' or 'name' of the repository; the default is extrabert-FOLDER"
-        )
+        parser.add_argument("--hub_model_id", help="'owner/name' or 'name'; the default is extrabert-FOLDER")
         parser.add_argument(
             "--adapter_only", action="store_true", help="push only adapter, pooling and head of runs with LoRA"
         )

@@ -9,11 +9,12 @@ Each training run writes its report to report.html.
 """
 
 from extrabert_hf.console import recipe_console
-from extrabert_hf.runs.report import report_finished
-from extrabert_hf.training.recipe_parser import RecipeParser
 
 if __name__ == "__main__":
     with recipe_console():
+        from extrabert_hf.runs.report import report_finished
+        from extrabert_hf.training.recipe_parser import RecipeParser
+
         parser = RecipeParser([], description=__doc__, loads_models=True)
         parser.add_argument(
             "runs",

@@ -9,11 +9,12 @@ Flags that are not listed here are passed to every run (see `python recipes/sft_
 from pathlib import Path
 
 from extrabert_hf.console import recipe_console
-from extrabert_hf.paper.runner import Table1Arguments, run_table1
-from extrabert_hf.training.recipe_parser import RecipeParser
 
 if __name__ == "__main__":
     with recipe_console():
+        from extrabert_hf.paper.runner import Table1Arguments, run_table1
+        from extrabert_hf.training.recipe_parser import RecipeParser
+
         parser = RecipeParser(Table1Arguments, description=__doc__)
         arguments, flags = parser.parse_args_into_dataclasses(return_remaining_strings=True)
         print(run_table1(arguments, flags, Path(__file__).parent / "configs" / "table1"))

@@ -1,8 +1,8 @@
-"""Callbacks of training: the epoch of the sampler, the best model of each task, the steps of a resumed run."""
+"""Callbacks of training: the start, the epoch of the sampler, the best model of each task, steps of a resumed run."""
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,25 @@ class KeepBestPerTask(TrainerCallback):
                     plain.extract(name).save_pretrained(folder)
                     processing_class.save_pretrained(folder)
                 run.write_best_score(name, BestScore(state.global_step, task.metric, metrics[key]))
+
+
+class BeforeFirstStep(TrainerCallback):
+    """
+    Calls a function once, after the `Trainer` has accepted its rows and its schedule and before the first step.
+
+    Args:
+        begin (`Callable[[], None]`):
+            The function.
+    """
+
+    def __init__(self, begin: Callable[[], None]) -> None:
+        self.begin: Callable[[], None] | None = begin
+
+    def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
+        """Calls the function, unless the `Trainer` begins again with a smaller batch."""
+        if self.begin is not None:
+            self.begin()
+            self.begin = None
 
 
 class ContinueCheckpoint(TrainerCallback):

@@ -23,6 +23,7 @@ from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.ownership import check_room, hold_run
 from extrabert_hf.tasks import PAPER_TASKS
 from extrabert_hf.training.argument_checks import check_number
+from extrabert_hf.training.callbacks import BeforeFirstStep
 from extrabert_hf.training.checkpoints import (
     check_same_model,
     check_same_run,
@@ -212,7 +213,7 @@ def _pretrain(arguments: ContrastiveArguments, training: ExtraBertTrainingArgume
     keep_record(trainer, record, checkpoint)
     folder = Path(training.output_dir)
     if checkpoint is None and trainer.is_world_process_zero():
-        RunFolder(folder).clear_results()
+        trainer.add_callback(BeforeFirstStep(RunFolder(folder).clear_results))
     with pickles_in_one_line("`resume_from_checkpoint`"):
         trainer.train(resume_from_checkpoint=checkpoint)
     check_finite(model, trainer.state.global_step)

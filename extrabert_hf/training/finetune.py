@@ -40,7 +40,7 @@ from extrabert_hf.runs.ownership import check_room, hold_run
 from extrabert_hf.runs.run_metrics import RunMetrics
 from extrabert_hf.runs.train_rows import remember_train_rows
 from extrabert_hf.tasks import TaskSpec
-from extrabert_hf.training.callbacks import KeepBestPerTask
+from extrabert_hf.training.callbacks import BeforeFirstStep, KeepBestPerTask
 from extrabert_hf.training.checkpoints import (
     check_same_model,
     check_same_run,
@@ -177,10 +177,8 @@ def _finetune(run: Run, callbacks: Sequence[TrainerCallback]) -> RunMetrics | No
     keep_record(trainer, record, checkpoint)
     for callback in callbacks:
         trainer.add_callback(callback)
-    if checkpoint is None and trainer.is_world_process_zero():
-        RunFolder(Path(run.training.output_dir)).clear_results()
-    if trainer.is_world_process_zero():
-        record_rows(run, loaded)
+    if trainer.is_world_process_zero():  # an earlier run in the folder stays if the trainer refuses this one
+        trainer.add_callback(BeforeFirstStep(partial(start_folder, run, loaded, is_new=checkpoint is None)))
     log_what_is_trained(trainer)
     train_metrics = trainer.train(resume_from_checkpoint=checkpoint).metrics
     model = save_model(run, trainer)
@@ -211,9 +209,14 @@ def load_rows(run: Run) -> dict[str, LoadedData]:
     return loaded
 
 
-def record_rows(run: Run, loaded: dict[str, LoadedData]) -> None:
-    """Writes the dev rows that were cut off the train rows, and hashes of the train rows, to the run's folder."""
+def start_folder(run: Run, loaded: dict[str, LoadedData], *, is_new: bool) -> None:
+    """
+    Removes the results of an earlier run from the folder of a new run; writes the dev rows that were cut off the train
+    rows, and hashes of the train rows.
+    """
     folder = RunFolder(Path(run.training.output_dir))
+    if is_new:
+        folder.clear_results()
     for name, rows in loaded.items():
         if rows.dev_cut_off is not None:
             with atomic_path(folder.split_file(name, "dev")) as path:

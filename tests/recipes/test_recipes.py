@@ -1,3 +1,4 @@
+import ast
 import json
 import re
 import runpy
@@ -211,3 +212,12 @@ def test_an_error_of_the_users_ends_the_process_with_status_2():
 @pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.py")), ids=lambda path: path.stem)
 def test_a_recipes_docstring_names_its_own_command(path):
     assert f"recipes/{path.name} " in path.read_text(encoding="utf-8").split('"""')[1]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.py")), ids=lambda path: path.stem)
+def test_a_recipe_imports_what_is_slow_inside_its_console_where_ctrl_c_ends_in_one_line(path):
+    body = ast.parse(path.read_text(encoding="utf-8")).body
+    imported = {node.module for node in body if isinstance(node, ast.ImportFrom)}
+    imported |= {name.name for node in body if isinstance(node, ast.Import) for name in node.names}
+    slow = {name for name in imported if name.split(".")[0] not in sys.stdlib_module_names}
+    assert slow <= {"extrabert_hf.console", "extrabert_hf.errors"}

@@ -204,7 +204,13 @@ def test_a_failed_start_leaves_the_earlier_run_alone_and_a_new_one_clears_it(tra
     train("sts")
     with pytest.raises(InputError, match="--sentence1_column"):
         train("sts", "--overwrite_output_dir", "--sentence1_column", "nope")
-    assert list((tmp_path / "run").glob("checkpoint-*"))
+    refused = ("--dataloader_drop_last", "true", "--per_device_train_batch_size", "4096")
+    with pytest.raises(InputError, match="make no batch"):
+        train("sts", "--overwrite_output_dir", *refused)
+    with pytest.raises(InputError, match="warmup_steps"):
+        train("sts", "--overwrite_output_dir", "--warmup_steps", "99999")
+    folder = RunFolder(tmp_path / "run")
+    assert folder.checkpoints and folder.is_finished and folder.scored_files("sts") and folder.train_rows_file.exists()
     train("sts", "--overwrite_output_dir", "--predict_test", "false")
     assert [path.name for path in (tmp_path / "run" / "predictions").iterdir()] == ["sts-dev.csv"]
 
@@ -325,7 +331,8 @@ def test_the_best_model_of_each_task_is_kept_if_asked(train, tmp_path):
 
 
 @pytest.mark.parametrize("task", ["para", "multitask"])
-def test_a_lora_run_leaves_the_merged_model_and_an_adapter_that_gives_the_same(task, train, tmp_path):
+def test_a_lora_run_leaves_the_merged_model_and_an_adapter_that_gives_the_same(task, train, tiny_encoder, tmp_path):
+    (tmp_path / "tiny_encoder").symlink_to(tiny_encoder)  # the adapter's files have the name of the folder alone
     metrics = train(task, "--lora", "true", "--lora_r", "4", "--learning_rate", "0.01")
     for folder in (tmp_path / "run", tmp_path / "run" / "adapter"):
         trained = load_model(str(folder), "para" if task == "multitask" else None)
