@@ -47,9 +47,10 @@ def save_code(encoder: "PreTrainedModel", folder: str | Path) -> None:
 
 def needed_code(fields: Mapping[str, Any]) -> str | None:
     """Returns the config class that the saved config of an encoder needs, as `module.Class`; `None` if installed."""
-    reference, model_type = (fields.get("auto_map") or {}).get("AutoConfig"), fields.get("model_type")
+    auto_map, model_type = fields.get("auto_map"), fields.get("model_type")
+    reference = auto_map.get("AutoConfig") if isinstance(auto_map, Mapping) else None
     installed = CONFIG_MAPPING[model_type].__name__ if model_type in CONFIG_MAPPING else None
-    return None if reference is None or reference.rpartition(".")[2] == installed else reference
+    return None if reference is None or str(reference).rpartition(".")[2] == installed else str(reference)
 
 
 def run_code(fields: Mapping[str, Any], name: str | Path, **kwargs: Any) -> Mapping[str, Any] | PreTrainedConfig:

@@ -88,11 +88,14 @@ class SharedRun:
     @property
     def own_code(self) -> list[Path]:
         """The Python files that an encoder or a tokenizer with code of its own needs, beside those of this package."""
+        with one_line_errors(self.folder.config_file, "the configuration of a model"):
+            references = code_references(self.config.get("backbone_config") or {}, {})
         path = self.folder.tokenizer_config_file
         with one_line_errors(path, "the configuration of a tokenizer"):
-            tokenizer = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+            if path.is_file():
+                references += code_references({}, json.loads(path.read_text(encoding="utf-8")))
         files: dict[Path, None] = {}
-        for reference in code_references(self.config.get("backbone_config") or {}, tokenizer):
+        for reference in references:
             if "--" in reference:  # code of another repository, which is read from there
                 continue
             file = self.path / f"{reference.partition('.')[0]}.py"
