@@ -265,7 +265,8 @@ def check_rejected_share(
     lost = ""
     if lost_labels:
         shown = ", ".join(f"{label!r} ({count:,})" for label, count in list(lost_labels.items())[:REASONS_SHOWN])
-        lost = f", among them every row with the label {shown}" + (", ..." if len(lost_labels) > REASONS_SHOWN else "")
+        lost = f", among them every row with the label {shown}"
+        lost += f" and {others:,} other labels" if (others := len(lost_labels) - REASONS_SHOWN) > 0 else ""
     raise InputError(
         f"{rejection_notice(rejected, total, file)}{lost}. {advice}{' ' if advice else ''}"
         f"`--max_rejected_share {math.ceil(100 * share) / 100:g}` leaves these rows out."

@@ -47,8 +47,8 @@ def csv_record(rng, row, separator):
 def broken_csv_record(rng, separator):
     """A record with a defect that the parser finds without swallowing the next one."""
     broken = ["one field", separator.join("abcde"), '"a" ']
-    fields = 2 if separator == "\t" else 4  # with the right number of tabs, the quotes of a line are characters
-    broken.append(separator.join(['"x"y', "a", "b", "1"][:fields]))
+    if separator != "\t":  # with tabs, a quote that does not match is a character
+        broken.append(f'"x"y{separator}a{separator}b{separator}1')
     broken.append(f'"two{separator}\nlines"{separator}a{separator}b{separator}1' if separator == "\t" else '"x""y"z')
     return rng.choice(broken)
 
