@@ -109,6 +109,7 @@ class ExtraBertPreTrainedModel(ForwardPass, PreTrainedModel):
         trusted = bool(hub_arguments.get("trust_remote_code"))
         others = {key: value for key, value in hub_arguments.items() if key != "trust_remote_code"}
         encoder_config = AutoConfig.from_pretrained(config_name, trust_remote_code=trusted, **others)
+        _refuse_decoder(encoder_config, name)
         config, loading = cls.config_class.from_dict(
             {"backbone_config": encoder_config}, return_unused_kwargs=True, **kwargs
         )
@@ -209,6 +210,7 @@ class ExtraBertPreTrainedModel(ForwardPass, PreTrainedModel):
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # they raise below, with their shapes
         )
+        _refuse_decoder(backbone.config, pretrained_model_name_or_path)
         _check_shapes_of_weights(loading["mismatched_keys"], pretrained_model_name_or_path)
         _warn_of_unused_layers(backbone, loading["unexpected_keys"], pretrained_model_name_or_path)
         missing = sorted(loading["missing_keys"])
@@ -278,6 +280,14 @@ class ExtraBertPreTrainedModel(ForwardPass, PreTrainedModel):
             init.zeros_(module.query)
             if module.weight is not None:
                 init.eye_(module.weight)
+
+
+def _refuse_decoder(config: PreTrainedConfig, source: str) -> None:
+    # the class too: the config of an encoder that was saved alone says False
+    if config.is_encoder_decoder or getattr(type(config), "is_encoder_decoder", False):
+        raise ValueError(
+            f"{source!r} must hold an encoder, got an encoder and a decoder of type {config.model_type!r}."
+        )
 
 
 def _check_shapes_of_weights(mismatched: Iterable[tuple[str, Any, Any]], source: str) -> None:

@@ -20,10 +20,12 @@ LONGEST_REASON = 120
 
 
 def refuse_lfs_pointers(folder: Path) -> None:
-    """Raises [`InputError`] if a file of a model in `folder` is a git-LFS pointer: its content was not downloaded."""
+    """Raises [`InputError`] for a model's file that was not downloaded: a git-LFS pointer, or a link to no file."""
     has_safetensors = any(folder.glob("*.safetensors"))
     for path in sorted(folder.iterdir()):
         is_loaded = path.suffix in LOADED_SUFFIXES or (path.suffix == ".bin" and not has_safetensors)
+        if is_loaded and path.is_symlink() and not path.exists():
+            raise InputError(f"{path} must be a downloaded file, got a link to {path.readlink()}, which is missing.")
         if is_loaded and path.is_file() and path.stat().st_size <= LFS_MOST_BYTES:
             with path.open("rb") as file:
                 if file.read(len(LFS_START)) == LFS_START:
@@ -44,7 +46,7 @@ def damaged_file(folder: Path) -> str | None:
         if path.is_file():
             try:
                 content = json.loads(path.read_bytes())
-            except ValueError as error:  # not JSON, or not UTF-8
+            except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, or nested too deep
                 return f"{path} must hold a JSON object, it can't be read: {one_line(error)}"
             if not isinstance(content, dict):
                 return f"{path} must hold a JSON object, got {json.dumps(content)[:LONGEST_REASON]}"
@@ -52,7 +54,7 @@ def damaged_file(folder: Path) -> str | None:
         try:
             with safe_open(path, framework="pt"):
                 pass
-        except SafetensorError as error:
+        except (SafetensorError, OSError) as error:
             return f"{path} is damaged, download it again ({one_line(error)})"
     for path in sorted(folder.glob("pytorch_model*.bin")):
         import torch

@@ -58,7 +58,7 @@ def check_code(path: str) -> None:
         return
     try:
         config, tokenizer = PreTrainedConfig.get_config_dict(path)[0], get_tokenizer_config(path)
-    except (OSError, TypeError, ValueError):  # no such model, or a broken one: the loader has the message
+    except (OSError, TypeError, ValueError, RecursionError):  # no model, or a broken one: the loader has the message
         return
     if not isinstance(config, Mapping) or not isinstance(tokenizer, Mapping):
         return
@@ -89,7 +89,7 @@ def saved_config_with_code(path: str) -> ExtraBertConfig | None:
         return None
     try:
         config = PreTrainedConfig.get_config_dict(path)[0]
-    except (OSError, TypeError, ValueError):  # no such model, or a broken one: the loader has the message
+    except (OSError, TypeError, ValueError, RecursionError):  # no model, or a broken one: the loader has the message
         return None
     encoder = config.get("backbone_config") or {}
     if config.get("model_type") != ExtraBertConfig.model_type or not [*_code_of(encoder)]:

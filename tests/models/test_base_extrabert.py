@@ -1,7 +1,7 @@
 import pytest
 import torch
 from safetensors.torch import save_file
-from transformers import AutoModel, BertForMaskedLM
+from transformers import AutoModel, BertForMaskedLM, T5Config, T5Model
 
 from extrabert_hf import (
     ExtraBertConfig,
@@ -202,3 +202,11 @@ def test_a_config_of_an_encoder_in_bfloat16_gives_a_model_of_one_type(tiny_bert,
     model = ExtraBertForSimilarity(ExtraBertConfig(backbone_config=tiny_bert | {"dtype": "bfloat16"}))
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     assert model(**random_batch(2)).logits.dtype == torch.float32
+
+
+@pytest.mark.parametrize("load", ["from_pretrained", "from_backbone"])
+def test_an_encoder_with_a_decoder_is_refused(load, tmp_path):
+    sizes = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2}
+    T5Model(T5Config(vocab_size=60, **sizes)).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="must hold an encoder, got an encoder and a decoder of type 't5'"):
+        getattr(ExtraBertForSentiment, load)(str(tmp_path))

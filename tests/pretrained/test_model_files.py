@@ -45,9 +45,20 @@ def test_pointers_of_files_that_are_not_loaded_do_not_matter(name, folder):
     assert resolve_model_name(str(folder)) == str(folder)
 
 
+@pytest.mark.parametrize("name", LFS_FILES)
+def test_a_link_to_a_missing_file_is_named(name, folder):
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).symlink_to(".git/annex/objects/missing")
+    with pytest.raises(
+        InputError, match=f"{name} must be a downloaded file, got a link to .*missing, which is missing"
+    ):
+        build_model(str(folder), PAPER_TASKS["sst"])
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [
+        ("config.json", b'{"model_type": "bert", "deep": ' + b"[" * 9_000 + b"]" * 9_000 + b"}"),
         ("config.json", b"{"),
         ("config.json", b"[1]"),
         ("config.json", b"null"),
