@@ -178,7 +178,8 @@ def _finetune(run: Run, callbacks: Sequence[TrainerCallback]) -> RunMetrics | No
     for callback in callbacks:
         trainer.add_callback(callback)
     if trainer.is_world_process_zero():  # an earlier run in the folder stays if the trainer refuses this one
-        trainer.add_callback(BeforeFirstStep(partial(start_folder, run, loaded, is_new=checkpoint is None)))
+        first = BeforeFirstStep(partial(start_folder, run, loaded, is_new=checkpoint is None))
+        trainer.callback_handler.callbacks.insert(0, first)  # before the callbacks that write to the folder
     log_what_is_trained(trainer)
     train_metrics = trainer.train(resume_from_checkpoint=checkpoint).metrics
     model = save_model(run, trainer)
