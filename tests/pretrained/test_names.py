@@ -8,6 +8,7 @@ from extrabert_hf.pretrained.names import (
     find_encoder,
     hub_model_name,
     public_model_name,
+    remember_encoder,
     resolve_model_name,
 )
 
@@ -58,6 +59,19 @@ def test_a_saved_name_has_no_folder_of_this_machine_and_is_found_again(tmp_path,
     monkeypatch.chdir("/")
     assert find_encoder("models/mine", adapter) == str(folder)
     assert find_encoder("a/b", adapter) == "a/b"
+
+
+def test_an_adapter_finds_the_encoder_where_its_run_did(tmp_path):
+    adapter, encoder = tmp_path / "a" / "b" / "run" / "adapter", tmp_path / "models" / "mine"
+    adapter.mkdir(parents=True)
+    encoder.mkdir(parents=True)
+    assert find_encoder("mine", adapter) == "mine"
+    remember_encoder(str(encoder), adapter.parent)
+    assert find_encoder("mine", adapter) == str(encoder)
+    assert find_encoder("other", adapter) == "other"
+    remember_encoder("google-bert/bert-base-uncased", adapter.parent)  # a Hub id needs no place
+    encoder.rename(tmp_path / "gone")
+    assert find_encoder("mine", adapter) == "mine"
 
 
 def test_a_card_calls_an_encoder_by_its_hub_id_and_a_folder_by_nothing(tmp_path):
