@@ -130,6 +130,8 @@ def _csv_header(records: Iterator[list[str]], record: Sequence[str], name: str) 
             f"{name} must start with a line of column names, got a quoted name of {len(record):,} lines: is a quote "
             "left open?"
         )
+    for index in [index for index, column in enumerate(header) if not column][1:]:
+        header[index] = f"unnamed_{index + 1}"  # so that the values of no column are lost
     refuse_repeated_columns(header, name)
     return header
 

@@ -313,3 +313,11 @@ def test_batches_are_numbered_through():
 def test_a_folder_is_no_file(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         read_rows(Path(tmp_path))
+
+
+def test_the_values_of_every_column_without_a_name_are_read(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text(",text,,label,\n7,a film,seen,1,x\n8,a play,,0,y\n")
+    rows = [row[1] for row in read_rows(path)]
+    assert [list(row.values()) for row in rows] == [["7", "a film", "seen", "1", "x"], ["8", "a play", "", "0", "y"]]
+    assert list(rows[0]) == ["", "text", "unnamed_3", "label", "unnamed_5"]
