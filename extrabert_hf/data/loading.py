@@ -249,7 +249,9 @@ def open_rows(source: Source, task: TaskSpec, *, label_required: bool) -> tuple[
     if not present:
         first = next((row for row in rows if isinstance(row, RejectedRow)), None)
         found = "none" if first is None else f"none that can be read ({first})"
-        raise InputError(f"{source.name} must have rows, got {found}.")
+        is_list = first is not None and source.name.endswith(".jsonl") and first.row.get("text", "").startswith("[")
+        hint = " A file that is one JSON list must end in .json." if is_list else ""
+        raise InputError(f"{source.name} must have rows, got {found}.{hint}")
     return present, find_columns(present, task, source.name, label_required=label_required), rows
 
 

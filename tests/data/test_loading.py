@@ -356,3 +356,11 @@ def test_the_course_data_is_read_whole(task, sizes, rejected):
     assert tuple(len(loaded.splits[name]) for name in ("train", "dev", "test")) == sizes
     assert "label" not in loaded.splits["test"].column_names
     assert len(loaded.rejected) == rejected
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_a_json_list_in_a_jsonl_file_is_named_with_its_suffix(tmp_path, indent):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps([{"text": "a film", "label": 1}], indent=indent))
+    with pytest.raises(InputError, match=r"one JSON list must end in \.json\."):
+        load_split(PAPER_TASKS["sst"], str(path))
