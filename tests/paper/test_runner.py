@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from extrabert_hf.errors import InputError
+from extrabert_hf.manifest import record
 from extrabert_hf.paper.rows import TABLE1
 from extrabert_hf.paper.runner import PlannedRun, Table1Arguments, run_table1
 from extrabert_hf.training.finetune import finetune
@@ -68,6 +69,7 @@ def test_an_interrupted_run_goes_on_from_its_last_complete_checkpoint(run, tmp_p
         for name in ("metrics.json", *([] if complete else ["checkpoint-2/complete", "checkpoint-3/complete"])):
             (folder / name).unlink()
         (folder / "predictions" / "of an earlier run").touch()
+        record(folder, ["predictions/of an earlier run"])  # a file of the user would stay
 
     for complete in (True, False):
         interrupted(complete)
