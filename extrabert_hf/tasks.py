@@ -81,7 +81,7 @@ class TaskSpec:
         head (`str`):
             `"sentiment"` classifies one sentence, `"paraphrase"` classifies a pair, `"similarity"` scores a pair.
         class_names (`tuple[str, ...]`):
-            Class names in the order of their ids; empty for `"similarity"`. [`AUTO_CLASSES`] stands for the classes
+            Class names in the order of their ids; empty for `"similarity"`. [`AUTO_CLASSES`] means the classes
             in the train rows until these are loaded.
         label_range (`tuple[float, float]`):
             Smallest and largest score of `"similarity"`; unused by the other heads.

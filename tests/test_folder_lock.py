@@ -12,7 +12,7 @@ from extrabert_hf.folder_lock import HOLDER, LOCK, hold_folder
 from extrabert_hf.manifest import STATE
 
 
-def test_a_second_run_in_one_folder_is_told_who_has_it(tmp_path):
+def test_a_second_run_in_one_folder_gets_the_process_of_the_first(tmp_path):
     (tmp_path / "run" / STATE).mkdir(parents=True)
     with FileLock(tmp_path / "run" / STATE / LOCK):  # another object: as another process
         holder = {"pid": 7, "host": "there", "since": "2026-01-01 00:00:00"}

@@ -122,7 +122,7 @@ def build_demo(models: dict[str, dict[str, TrainedModel]]) -> "gradio.Blocks":
 
 class OnlyThePage:
     """
-    ASGI middleware that answers with 404 for every path but [`ROUTES`], and with 413 for a body over [`MAX_BODY`].
+    ASGI middleware that returns status 404 for every path but [`ROUTES`], and with 413 for a body over [`MAX_BODY`].
 
     Args:
         app (`Callable`):

@@ -302,7 +302,7 @@ def default_arguments(eval_dataset: Any) -> ExtraBertTrainingArguments:
 
 
 def has_lengths(dataset: Any) -> bool:
-    """Returns whether a data set, of one task or of several, knows the lengths of its rows in tokens."""
+    """Returns whether a data set, of one task or of several, has the lengths of the rows in tokens."""
     return "length" in (getattr(dataset, "column_names", None) or ()) or hasattr(dataset, "lengths")
 
 

@@ -1,8 +1,3 @@
-import csv
-import json
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from extrabert_hf.data.loading import load_split, load_task_data
@@ -11,6 +6,7 @@ from extrabert_hf.data.reading import read_rows
 from extrabert_hf.data.sources import file_source
 from extrabert_hf.errors import InputError
 from extrabert_hf.tasks import PAPER_TASKS
+from tests.table_files import write_rows
 
 TASK = PAPER_TASKS["sst"].with_columns({"sentence1_column": "review; or text;", "label_column": "stars"})
 
@@ -30,16 +26,8 @@ def rows_of(count):
 
 
 def write(path, rows):
-    if path.suffix == ".parquet":
-        pq.write_table(pa.Table.from_pylist([row | {"note": str(row["note"])} for row in rows]), path)
-    elif path.suffix in (".csv", ".tsv"):
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(rows[0]), delimiter="\t" if path.suffix == ".tsv" else ";")
-            writer.writeheader()
-            writer.writerows(rows)
-    else:
-        lines = [json.dumps(row) for row in rows]
-        path.write_text("\n".join(lines) if path.suffix == ".jsonl" else f"[{','.join(lines)}]")
+    as_text = [row | {"note": str(row["note"])} for row in rows]  # a column of parquet has one type
+    write_rows(path, as_text if path.suffix == ".parquet" else rows, separator=";")
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".json", ".jsonl", ".parquet"])

@@ -69,7 +69,7 @@ def load(path):
 
 
 def check(path, rows, total):
-    """Checks a file of `total` rows, of which `rows` are those that can be told apart by their ids."""
+    """Checks a file of `total` rows, of which `rows` are those with ids that differ."""
     used, rejected = load(path)
     clean = {row[1]: row[2] for row in rows if row[0] == "clean"}
     if used is None:

@@ -15,6 +15,7 @@ from extrabert_hf.inference.prediction_file import predict_file
 from extrabert_hf.inference.predictor import Predictions, Predictor
 from extrabert_hf.pretrained.loading import TrainedModel, build_model
 from extrabert_hf.tasks import PAPER_TASKS
+from tests.table_files import write_rows
 
 SST = PAPER_TASKS["sst"]
 ROWS = [
@@ -30,19 +31,6 @@ def predictor(tiny_encoder):
     return Predictor((TrainedModel(*build_model(tiny_encoder, task), task),))
 
 
-def write(path, rows):
-    if path.suffix == ".parquet":
-        pq.write_table(pa.Table.from_pylist(rows), path)
-    elif path.suffix in (".csv", ".tsv"):
-        with path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]), delimiter="\t" if path.suffix == ".tsv" else ",")
-            writer.writeheader()
-            writer.writerows(rows)
-    else:
-        lines = [json.dumps(row) for row in rows]
-        path.write_text("\n".join(lines) if path.suffix == ".jsonl" else f"[{','.join(lines)}]")
-
-
 def read(path):
     if path.suffix == ".jsonl":
         return [json.loads(line) for line in path.read_text().split("\n")[:-1]]
@@ -54,7 +42,7 @@ def read(path):
 @pytest.mark.parametrize("output", ["out.csv", "out.tsv", "out.jsonl"])
 def test_all_columns_of_the_file_are_in_the_output_as_they_were(predictor, tmp_path, suffix, output):
     source = tmp_path / f"in{suffix}"
-    write(source, ROWS)
+    write_rows(source, ROWS)
     task = predictor.task.with_columns({"id_column": "key"})
     assert predict_file(predictor, str(source), str(tmp_path / output), task=task) == 3
     rows = read(tmp_path / output)
@@ -98,7 +86,7 @@ def test_added_names_are_free_and_keep_their_order(taken):
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
 def test_predictions_of_a_file_with_predictions_are_added_under_other_names(predictor, tmp_path, suffix, caplog):
-    write(tmp_path / "in.csv", ROWS)
+    write_rows(tmp_path / "in.csv", ROWS)
     first, second = tmp_path / f"first{suffix}", tmp_path / f"second{suffix}"
     predict_file(predictor, str(tmp_path / "in.csv"), str(first))
     predict_file(predictor, str(first), str(second))
@@ -110,7 +98,7 @@ def test_predictions_of_a_file_with_predictions_are_added_under_other_names(pred
 
 def test_values_of_columns_that_appear_late_are_counted(predictor, tmp_path, caplog):
     rows = [{"text": "A"}] * 1001 + [{"text": "B", "late": 1, "class_id": 7}, {"text": "C", "late": 2}]
-    write(tmp_path / "in.jsonl", rows)
+    write_rows(tmp_path / "in.jsonl", rows)
     predict_file(predictor, str(tmp_path / "in.jsonl"), str(tmp_path / "out.csv"))
     assert "'late'" in caplog.text and "in up to 2 rows" in caplog.text
     caplog.clear()
@@ -145,13 +133,13 @@ def test_formulas_are_counted_and_escaped_on_request(suffix):
 
 
 def test_csv_safe_is_for_tables(predictor, tmp_path):
-    write(tmp_path / "in.csv", ROWS)
+    write_rows(tmp_path / "in.csv", ROWS)
     with pytest.raises(InputError, match=r"`csv_safe` is for an `output` that ends in \.csv or \.tsv, got"):
         predict_file(predictor, str(tmp_path / "in.csv"), str(tmp_path / "out.jsonl"), csv_safe=True)
 
 
 def test_a_row_without_an_id_has_its_line_as_id(predictor, tmp_path):
-    write(tmp_path / "in.csv", [{"text": row["text"]} for row in ROWS])
+    write_rows(tmp_path / "in.csv", [{"text": row["text"]} for row in ROWS])
     for output in ("out.csv", "out.jsonl"):
         predict_file(predictor, str(tmp_path / "in.csv"), str(tmp_path / output))
         rows = read(tmp_path / output)

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 OWN_INPUTS = "the test makes inputs of its own, without `task` or without pairs"
 SKIPPED = {
     "test_problem_types": "the class decides whether a model scores or classifies, see `build_head`",
-    "test_torch_save_load": "the test builds the first class that AutoModel knows: it has no default head",
+    "test_torch_save_load": "the test builds the first class registered with AutoModel, which has no default head",
     "test_load_with_mismatched_shapes": "AutoModel refuses a config without `architectures`: it has no default head",
     "SimilarityTest.test_can_load_ignoring_mismatched_shapes": "a score is one number: `num_labels` is 1",
     "CrossEncoderTest.test_can_load_ignoring_mismatched_shapes": "a score is one number: `num_labels` is 1",
