@@ -107,7 +107,7 @@ def recipe_commands(path):
 
 @pytest.fixture(scope="session")
 def flags_of():
-    """Reads the flags that the `--help` of a recipe lists."""
+    """Reads the flags that the `--help_all` of a recipe lists."""
     known = {}
 
     def read(recipe):
@@ -115,7 +115,7 @@ def flags_of():
             if recipe == "search":
                 pytest.importorskip("optuna", reason="needs the extra `search`")
             output, words = io.StringIO(), sys.argv
-            sys.argv = [f"recipes/{recipe}.py", "--help"]
+            sys.argv = [f"recipes/{recipe}.py", "--help_all"]
             try:
                 with contextlib.redirect_stdout(output), pytest.raises(SystemExit):
                     runpy.run_path(str(ROOT / "recipes" / f"{recipe}.py"), run_name="__main__")

@@ -96,16 +96,16 @@ def help_page(parser: ArgumentParser, *, everything: bool) -> str:
     formatter.add_usage(parser.usage or _usage(parser, formatter), [], [])
     formatter.add_text(parser.description)
     further: list[Action] = []
+    has_further = any(group.title == FURTHER for group in parser._action_groups)
     for group in parser._action_groups:
-        actions = one_a_name(group._group_actions)
+        actions = [each for each in one_a_name(group._group_actions) if has_further or each.dest != "help_all"]
         if group.title == FURTHER and not everything:
             further = actions
         elif actions:
             formatter.add_flags(group.title, actions)
     if further:
-        formatter.add_text(
-            f"{len(further)} further flags of transformers' TrainingArguments: {parser.prog} --help_all"
-        )
+        formatter.add_text(f"{len(further)} further flags of transformers' TrainingArguments:")
+        formatter.add_text(f"    {parser.prog} --help_all")
     return formatter.format_help()
 
 
