@@ -8,8 +8,6 @@ import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
-from huggingface_hub.errors import StrictDataclassError
-
 LONGEST_MESSAGE = 1500
 """Number of characters of the longest message. A longer message loses its middle, which is a value."""
 
@@ -97,6 +95,8 @@ def one_line(error: BaseException) -> str:
         >>> one_line(OSError("no such model:\n  'bert'")), one_line(KeyError())
         ("no such model: 'bert'", 'KeyError')
     """
+    from huggingface_hub.errors import StrictDataclassError  # takes longer to import than this package's commands
+
     if isinstance(error, StrictDataclassError) and error.__cause__ is not None:
         error = error.__cause__
     return " ".join(str(error).split()) or type(error).__name__

@@ -127,7 +127,7 @@ def own_commands(path):
 
 @pytest.fixture(scope="session")
 def flags_of():
-    """Reads the flags that the `--help` of a command lists."""
+    """Reads the flags that the `--help_all` of a command lists."""
     known = {}
 
     def read(command):
@@ -137,10 +137,10 @@ def flags_of():
             output = io.StringIO()
             with contextlib.redirect_stdout(output), pytest.raises(SystemExit):
                 if command == "benchmark":  # not a command of the package
-                    sys.argv[1:] = ["--help"]
+                    sys.argv[1:] = ["--help_all"]
                     runpy.run_path(str(ROOT / "recipes" / "benchmark.py"), run_name="__main__")
                 else:
-                    main([*command.split(), "--help"])
+                    main([*command.split(), "--help_all"])
             known[command] = set(re.findall(r"--(\w+)", output.getvalue()))
         return known[command].union(*(read(other) for other in TRAINING if command in FORWARDS_FLAGS))
 

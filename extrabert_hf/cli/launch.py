@@ -11,6 +11,7 @@ PARALLEL = ("train", "predict", "table1")
 """The commands that share their work among several processes."""
 
 FLAG = "--num_processes"
+SPELLINGS = (FLAG, "--num-processes")
 
 
 def take_num_processes(words: Sequence[str]) -> tuple[int | None, list[str]]:
@@ -29,9 +30,9 @@ def take_num_processes(words: Sequence[str]) -> tuple[int | None, list[str]]:
     """
     kept, number, waits = [], None, False
     for word in words:
-        if waits or word.startswith(f"{FLAG}="):
+        if waits or word.startswith(tuple(f"{flag}=" for flag in SPELLINGS)):
             number, waits = word if waits else word.partition("=")[2], False
-        elif word == FLAG:
+        elif word in SPELLINGS:
             number, waits = "", True
         else:
             kept.append(word)

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from extrabert_hf import __version__
+from extrabert_hf.cli.flags import check_words
 from extrabert_hf.cli.launch import launch_processes, take_num_processes
 from extrabert_hf.console import recipe_console
 from extrabert_hf.errors import InputError, need_packages
@@ -43,7 +44,9 @@ def main(words: Sequence[str] | None = None) -> None:
             The words after `extrabert`. The default is those of this process.
     """
     command, *rest = (sys.argv[1:] if words is None else words) or ["--help"]
-    if command in ("-h", "--help"):
+    if command == "help" and rest:  # `extrabert help train` is `extrabert train --help`
+        command, rest = rest[0], [*rest[1:], "--help"]
+    if command in ("-h", "--help", "help"):
         print(overview())
     elif command == "--version":
         print(f"extrabert_hf {__version__}")
@@ -67,6 +70,7 @@ def run_command(command: str, words: Sequence[str]) -> None:
             hint = f" Did you mean `extrabert {near[0]}`?" if near else " `extrabert --help` lists the commands."
             raise InputError(f"`extrabert` has no command {command!r}.{hint}")
         num_processes, words = take_num_processes(words)
+        check_words(command, words)
         if num_processes is not None:
             launch_processes(command, words, num_processes)
         if command in NEEDS:

@@ -13,11 +13,17 @@ from collections.abc import Sequence
 
 from extrabert_hf.errors import InputError
 from extrabert_hf.tasks import PAPER_TASKS
-from extrabert_hf.training.command_line import Run, parse_multitask_run, parse_run
+from extrabert_hf.training.command_line import Run, parse_multitask_run, parse_run, run_parser
 from extrabert_hf.training.finetune import finetune
 from extrabert_hf.training.packaged_configs import find_config
+from extrabert_hf.training.recipe_parser import RecipeParser
 
 TASKS = (*PAPER_TASKS, "multitask")
+
+
+def make_parser() -> RecipeParser:
+    """Makes the parser of the flags: those of a run of one task, and the group `multitask`."""
+    return run_parser(__doc__)
 
 
 def parse_train(words: Sequence[str]) -> Run:

@@ -140,6 +140,11 @@ def parse_multitask_run(
     return _parse(_RunReader(MULTITASK_BLOCKS, argv, default_config, description, "mean"), None)
 
 
+def run_parser(description: str | None = None) -> RecipeParser:
+    """Makes the parser of the flags of all runs. A separate run of one task does not have the group `multitask`."""
+    return _RunReader(MULTITASK_BLOCKS, [], None, description, None).parser
+
+
 def _parse(reader: "_RunReader", separate_task: str | None) -> Run:
     shared = reader.values(separate_task)  # of a separate run, also what the YAML has for the task alone
     multitask = reader.build(MultiTaskArguments, shared) if separate_task is None else None
@@ -257,9 +262,9 @@ class _RunReader:
         self.own_blocks = [name for name in blocks if blocks is BLOCKS or name in ("task", "data", "model")]
         self.parser = RecipeParser(
             list(blocks.values()),
+            prog="extrabert train",
             description=description,
-            usage="%(prog)s [--config FILE.yaml] [--data SOURCE] [--model_name_or_path MODEL] "
-            "[--output_dir DIR] [...]",
+            usage="%(prog)s TASK [--config NAME] [--data SOURCE] [--model_name_or_path MODEL] [flags]",
         )
         self.parser.add_argument(
             "--config",
@@ -268,7 +273,9 @@ class _RunReader:
         )
         add_trust_flag(self.parser)
         self.parser.set_defaults(metric_for_best_model=metric)
-        config = self.parser.parse_known_args([word for word in argv if word not in ("-h", "--help")])[0].config
+        config = self.parser.parse_known_args([word for word in argv if word not in ("-h", "--help", "--help_all")])[
+            0
+        ].config
         self.config = None if config is None else find_config(config)
 
     def values(self, task_name: str | None = None) -> dict[str, Any]:

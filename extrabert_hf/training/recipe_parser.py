@@ -5,26 +5,50 @@ import inspect
 import json
 import re
 import sys
-from argparse import SUPPRESS, ArgumentDefaultsHelpFormatter, ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from argparse import SUPPRESS, ArgumentParser, Namespace
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from transformers import HfArgumentParser
 from transformers.hf_argparser import string_to_bool
 
-from extrabert_hf.errors import InputError, one_line, without_secrets
+from extrabert_hf.errors import InputError, one_line
 from extrabert_hf.pretrained.remote_code import trust_code
+from extrabert_hf.training.flag_parser import SECRET_FLAG, FlagParser
+from extrabert_hf.training.help_page import FURTHER
 from extrabert_hf.training.yaml_files import read_yaml
 
 BY_TASK = "by_task"
 """The block of a YAML that holds blocks for one task only, under the task's name."""
 
-HUB_TOKENS = ("hub_token", "push_to_hub_token", "token", "hf_token")
-SECRET_FLAG = re.compile(r"(^|_)(token|api_?key|access_key|password|passwd|secret|credentials?)$")
-"""Names of flags with a secret."""
+COMMON = {
+    "output_dir": "Folder of the run. The default is runs/TASK.",
+    "num_train_epochs": "Number of passes over the train rows.",
+    "max_steps": "Number of optimizer steps, instead of --num_train_epochs. -1: no limit.",
+    "gradient_accumulation_steps": "Number of batches whose gradients are added up to one optimizer step.",
+    "lr_scheduler_type": "How the learning rate falls after the warm-up.",
+    "max_grad_norm": "Maximum norm of the gradients; larger gradients are scaled down. 0: no limit.",
+    "label_smoothing_factor": "Share of the labels' probability that is spread over all classes, 0 to 1.",
+    "seed": "Seed of the weights, of the order of the rows and of dropout.",
+    "fp16": "float16 autocast, for GPUs without bfloat16.",
+    "gradient_checkpointing": "Compute activations again in the backward pass: less memory, slower.",
+    "torch_compile": "Compile the model with torch.compile.",
+    "dataloader_num_workers": "Number of processes that load data. 0: the process of the training.",
+    "eval_steps": "Number of steps between two evaluations, with --eval_strategy steps.",
+    "save_steps": "Number of steps between two checkpoints, with --save_strategy steps.",
+    "report_to": "Where the log goes, in addition to the terminal: tensorboard, wandb, trackio, or none.",
+    "run_name": "Name of the run in the log of --report_to.",
+    "push_to_hub": "Push the model to the Hub after training.",
+    "hub_model_id": "Repository to push to, as owner/name or name.",
+}
+"""
+The arguments of transformers' `TrainingArguments` that `--help` shows, with their descriptions: those that recipes for
+encoders of this size set, that select the device's precision and memory, or that name where a run goes. This package
+redefines further arguments, such as `learning_rate`; `--help` shows those, too. `--help_all` shows all the others.
+"""
 
 
 def described_arguments(documented: type) -> dict[str, str]:
@@ -155,24 +179,6 @@ def refused_in_one_line() -> Iterator[None]:
         raise InputError(one_line(error)) from error
 
 
-def refuse_secrets(words: Sequence[str]) -> None:
-    """Raises [`InputError`] for a flag or a value that is a secret: other programs and files can contain the words."""
-    for word in words:
-        name = word.partition("=")[0].lstrip("-").replace("-", "_")
-        if word.startswith("--") and SECRET_FLAG.search(name.lower()):
-            variable = "HF_TOKEN" if name.lower() in HUB_TOKENS else name.upper()
-            login = " (or use `hf auth login`)" if variable == "HF_TOKEN" else ""
-            raise InputError(
-                f"`{name}` can't be a flag or an entry of a file, because others can read them: set the environment "
-                f"variable {variable}{login}."
-            )
-        if without_secrets(word) != word:
-            raise InputError(
-                f"a flag can't have a password or a token as its value, because others can read it, got {word!r}: set "
-                "the environment variable HF_TOKEN for the Hub, or EXTRABERT_STORAGE for the --storage of a search."
-            )
-
-
 def add_trust_flag(parser: ArgumentParser) -> None:
     """Adds the flag `--trust_remote_code` to the parser of a command that loads models. No file can set the flag."""
     parser.add_argument(
@@ -185,13 +191,18 @@ def add_trust_flag(parser: ArgumentParser) -> None:
     )
 
 
-class _HelpFormatter(ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter):
-    """Shows the defaults, and the description with the line breaks of its source."""
+def _is_of_transformers(dataclass_type: type, name: str) -> bool:
+    """Whether a field of a dataclass is inherited from one of transformers' as it is."""
+    declared = dataclass_type.__dataclass_fields__[name]
+    owners = [
+        each for each in dataclass_type.__mro__ if vars(each).get("__dataclass_fields__", {}).get(name) is declared
+    ]
+    return owners[-1].__module__.partition(".")[0] == "transformers"
 
 
-class RecipeParser(HfArgumentParser):
+class RecipeParser(FlagParser, HfArgumentParser):
     """
-    An `HfArgumentParser` that reports errors in one line and does not accept abbreviated flags.
+    An `HfArgumentParser` that reports errors as a [`FlagParser`] does, and shows our arguments first.
 
     Args:
         loads_models (`bool`, defaults to `False`):
@@ -199,30 +210,43 @@ class RecipeParser(HfArgumentParser):
     """
 
     def __init__(self, *args: Any, loads_models: bool = False, **kwargs: Any) -> None:
-        super().__init__(*args, allow_abbrev=False, formatter_class=_HelpFormatter, **kwargs)
+        super().__init__(*args, **kwargs)
         for action in self._actions:
             if SECRET_FLAG.search(action.dest):
                 action.help = SUPPRESS  # a field of transformers that the command line refuses
+        self._set_apart()
         self.loads_models = loads_models
         if loads_models:
             add_trust_flag(self)
 
+    def _set_apart(self) -> None:
+        """Moves the arguments of transformers that are not in [`COMMON`] to a group of their own, the last one."""
+        types = getattr(self, "dataclass_types", [])
+        names = {field.name for each in types for field in fields(each) if _is_of_transformers(each, field.name)}
+        further = self.add_argument_group(FURTHER) if names else None
+        for group in self._action_groups[:-1] if names else []:
+            further._group_actions += [a for a in group._group_actions if a.dest in names - COMMON.keys()]
+            group._group_actions[:] = [a for a in group._group_actions if a.dest not in names - COMMON.keys()]
+        for action in self._actions:
+            if action.dest in names & COMMON.keys():
+                action.help = COMMON[action.dest]
+
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Namespace, list[str]]:
-        """Parses as argparse does; refuses secrets first, so that no message and no file can contain one."""
-        refuse_secrets(sys.argv[1:] if args is None else args)
+        """Parses as a [`FlagParser`] does; `--trust_remote_code` then holds for the process."""
         namespace, rest = super().parse_known_args(args, namespace)
         if self.loads_models:
             trust_code(namespace.trust_remote_code)
         return namespace, rest
 
-    def parse_args_into_dataclasses(self, *args: Any, return_remaining_strings: bool = False, **kwargs: Any) -> tuple:
+    def parse_args_into_dataclasses(
+        self, args: Sequence[str] | None = None, *, return_remaining_strings: bool = False, **kwargs: Any
+    ) -> tuple:
         """Parses as in transformers; unknown words and invalid values of a dataclass are one-line errors."""
+        if not return_remaining_strings:
+            self.refuse_unknown(sys.argv[1:] if args is None else args)
         with refused_in_one_line():
-            *parsed, rest = super().parse_args_into_dataclasses(*args, return_remaining_strings=True, **kwargs)
-        if rest and not return_remaining_strings:
-            self.error(f"unrecognized arguments: {' '.join(rest)}")
-        return (*parsed, rest) if return_remaining_strings else tuple(parsed)
-
-    def error(self, message: str) -> NoReturn:
-        """Raises an [`InputError`] instead of printing the usage."""
-        raise InputError(f"{message} (--help lists every argument)")
+            *parsed, rest = super().parse_args_into_dataclasses(args, return_remaining_strings=True, **kwargs)
+        if return_remaining_strings:
+            return (*parsed, rest)
+        self.refuse_rest(rest)
+        return tuple(parsed)

@@ -72,7 +72,7 @@ class ExtraBertTrainingArguments(ObjectiveArguments, HubArguments, TrainingArgum
     device is set up when `device` or another property that depends on it is first read.
     """
 
-    _argument_group_name: ClassVar[str] = "training (TrainingArguments of transformers and of this package)"
+    _argument_group_name: ClassVar[str] = "training"
 
     head_learning_rate: float | None = field(
         default=1e-3,

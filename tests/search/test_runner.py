@@ -131,7 +131,7 @@ def test_a_hopeless_trial_is_pruned(words, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--learning_rat", "1"], "unrecognized arguments: --learning_rat"),
+        (["--learning_rat", "1"], "`--learning_rat` is not a flag"),
         (["--resume_from_checkpoint", "last"], "`resume_from_checkpoint` can't be set for the runs of a search"),
         (["--push-to-hub", "true"], "`push_to_hub` can't be set for the runs of a search"),
         (["--eval_strategy", "no", "--load_best_model_at_end", "false"], "`eval_strategy` must be 'epoch' or 'steps'"),
