@@ -4,9 +4,11 @@ Fine-tunes an encoder: a model for one task, or several tasks on one encoder wit
     extrabert train sts --config minilm/sts --data sample
     extrabert train multitask --config minilm/multitask --data sample
     extrabert train sst --num_processes 4
+    extrabert train reviews.csv
 
 The first word is the task: sst (sentences with classes), para (pairs with classes), sts (pairs with a score) or
-multitask. Flags override the YAML.
+multitask; or data of your own: a file, a folder or a Hub id, whose columns and labels determine the head. Flags
+override the YAML. --dry_run prints the plan of the run and stops.
 """
 
 from collections.abc import Sequence
@@ -15,10 +17,9 @@ from extrabert_hf.errors import InputError
 from extrabert_hf.tasks import PAPER_TASKS
 from extrabert_hf.training.command_line import Run, parse_multitask_run, parse_run, run_parser
 from extrabert_hf.training.finetune import finetune
+from extrabert_hf.training.own_data import RESERVED, parse_own_run
 from extrabert_hf.training.packaged_configs import find_config
 from extrabert_hf.training.recipe_parser import RecipeParser
-
-TASKS = (*PAPER_TASKS, "multitask")
 
 
 def make_parser() -> RecipeParser:
@@ -31,9 +32,14 @@ def parse_train(words: Sequence[str]) -> Run:
     task, *flags = words or [""]
     if task == "multitask":
         return parse_multitask_run(flags, default_config=find_config("multitask"), description=__doc__)
-    if task not in PAPER_TASKS:
-        raise InputError(f"the first word after `train` must be one of {', '.join(TASKS)}, got {task!r}.")
-    return parse_run(task, flags, default_config=find_config("table1/sft_ma_cs"), description=__doc__)
+    if task in PAPER_TASKS:
+        return parse_run(task, flags, default_config=find_config("table1/sft_ma_cs"), description=__doc__)
+    if not task or task.startswith("-"):
+        raise InputError(
+            f"the first word after `train` must be one of {', '.join(RESERVED)}, or a file, a folder or a Hub id, got "
+            f"{task!r}."
+        )
+    return parse_own_run(task, flags, default_config=find_config("table1/sft_ma_cs"), description=__doc__)
 
 
 def main(words: Sequence[str]) -> None:

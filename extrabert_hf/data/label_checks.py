@@ -265,12 +265,24 @@ def _merged_names(used: Mapping[str, int]) -> list[list[str]]:
     return [names for names in by_class.values() if len(names) > 1]
 
 
-def _range_flags(task: TaskSpec, least: float, most: float) -> str:
-    """Returns the flags for the usual range of scores from `least` to `most`; empty if the task has this range."""
+def usual_range(least: float, most: float) -> tuple[float, float]:
+    """
+    Returns the usual range of scores from `least` to `most`.
+
+    Example:
+        >>> usual_range(0.2, 4.8), usual_range(1, 5), usual_range(0.1, 0.9), usual_range(-0.5, 0.5)
+        ((0, 5), (1, 5), (0, 1), (-1, 1))
+    """
     high = next((end for end in USUAL_ENDS if most <= end), math.ceil(most))
     low = 1 if least == 1 and high in (5, 7, 10) else 0
     if least < 0:
         low = -next((end for end in USUAL_ENDS if -least <= end), math.ceil(-least))
+    return low, high
+
+
+def _range_flags(task: TaskSpec, least: float, most: float) -> str:
+    """Returns the flags for the usual range of scores from `least` to `most`; empty if the task has this range."""
+    low, high = usual_range(least, most)
     flags = [("--label_min", low, task.label_range[0]), ("--label_max", high, task.label_range[1])]
     return " ".join(f"{flag} {end:.15g}" for flag, end, own in flags if end != own)
 

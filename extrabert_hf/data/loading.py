@@ -44,6 +44,8 @@ class LoadedData:
             The task, with the classes of the train rows if its `class_names` were "auto".
         dev_cut_off (`Source`, *optional*):
             The source of the train rows, if the dev split was cut off them.
+        columns (`tuple[Columns, ...]`, *optional*):
+            The different names of columns in the splits; the first notices are about these.
     """
 
     splits: DatasetDict
@@ -51,6 +53,7 @@ class LoadedData:
     notices: list[str]
     task: TaskSpec
     dev_cut_off: Source | None = None
+    columns: tuple[Columns, ...] = ()
 
 
 def load_task_data(
@@ -245,6 +248,12 @@ def read_split(
 
 def open_rows(source: Source, task: TaskSpec, *, label_required: bool) -> tuple[list[str], Columns, Rows]:
     """Starts to read a source: returns the names of its columns, the task's columns among them, and the rows."""
+    present, rows = open_columns(source)
+    return present, find_columns(present, task, source.name, label_required=label_required), rows
+
+
+def open_columns(source: Source) -> tuple[list[str], Rows]:
+    """Starts to read a source: returns the names of its columns, and the rows."""
     present, rows = peek_columns(source.read())
     if not present:
         first = next((row for row in rows if isinstance(row, RejectedRow)), None)
@@ -252,7 +261,7 @@ def open_rows(source: Source, task: TaskSpec, *, label_required: bool) -> tuple[
         is_list = first is not None and source.name.endswith(".jsonl") and first.row.get("text", "").startswith("[")
         hint = " A file that is one JSON list must end in .json." if is_list else ""
         raise InputError(f"{source.name} must have rows, got {found}.{hint}")
-    return present, find_columns(present, task, source.name, label_required=label_required), rows
+    return present, rows
 
 
 def _drop_missing_labels(values: dict[str, list[Any]], file: str) -> list[str]:
@@ -318,9 +327,9 @@ def _gather(splits: dict[str, LoadedSplit], task: TaskSpec) -> LoadedData:
     for split in splits.values():
         for warning in split.warnings:
             logger.warning(warning)
-    sources: dict[str, list[str]] = {}  # by column names
+    sources: dict[Columns, list[str]] = {}
     for split in splits.values():
-        names = sources.setdefault(str(split.columns), [])
+        names = sources.setdefault(split.columns, [])
         if split.source not in names:
             names.append(split.source)
     notices = [f"columns of {', '.join(names)}: {columns}" for columns, names in sources.items()]
@@ -329,4 +338,5 @@ def _gather(splits: dict[str, LoadedSplit], task: TaskSpec) -> LoadedData:
         rejected=[row for split in splits.values() for row in split.rejected],
         notices=notices + [notice for split in splits.values() for notice in split.notices],
         task=task,
+        columns=tuple(sources),
     )

@@ -136,7 +136,10 @@ class TaskArguments(ColumnArguments):
     task_name: str | None = field(default=None, metadata={"help": "Short id of a custom task, used in file names."})
     head: str | None = field(
         default=None,
-        metadata={"help": "Head of a custom task in a multitask run: 'sentiment', 'paraphrase' or 'similarity'."},
+        metadata={
+            "help": "Head of a custom task: 'sentiment' (sentences with classes), 'paraphrase' (pairs with classes) "
+            "or 'similarity' (pairs with scores)."
+        },
     )
     num_labels: int | None = field(
         default=None, metadata={"help": "Number of classes of a custom task; labels are 0, 1, ..."}

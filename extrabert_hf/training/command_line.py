@@ -1,10 +1,11 @@
 """Parses the arguments of a run from a YAML and the command line."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from extrabert_hf.data.inspection import Inspection
 from extrabert_hf.errors import InputError
 from extrabert_hf.evaluation.metrics import AGGREGATES, ERRORS, metric_names
 from extrabert_hf.tasks import AUTO_CLASSES, PAPER_TASKS, TaskSpec
@@ -15,6 +16,7 @@ from extrabert_hf.training.packaged_configs import find_config
 from extrabert_hf.training.recipe_parser import (
     BY_TASK,
     RecipeParser,
+    add_dry_run_flag,
     add_trust_flag,
     blocks_of_tasks,
     flags_from_yaml,
@@ -23,6 +25,7 @@ from extrabert_hf.training.recipe_parser import (
 from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
 
 T = TypeVar("T")
+FindTask = Callable[[Mapping[str, Any]], TaskSpec]
 
 BLOCKS = {
     "task": TaskArguments,
@@ -60,6 +63,10 @@ class Run:
             single task; its model and its metrics still have the form of several tasks.
         trust_remote_code (`bool`, defaults to `False`):
             Whether to run Python code in the files of the encoder and of the teachers.
+        dry_run (`bool`, defaults to `False`):
+            Whether to stop after the plan of the run: nothing is trained or written.
+        inspection ([`Inspection`], *optional*):
+            What was found in the file of a run on one's own data.
     """
 
     tasks: dict[str, TaskRun]
@@ -67,6 +74,8 @@ class Run:
     training: ExtraBertTrainingArguments
     multitask: MultiTaskArguments | None = None
     trust_remote_code: bool = False
+    dry_run: bool = False
+    inspection: Inspection | None = None
 
     @property
     def specs(self) -> dict[str, TaskSpec]:
@@ -96,7 +105,12 @@ class Run:
 
 
 def parse_run(
-    task_name: str, argv: Sequence[str], *, default_config: Path | None = None, description: str | None = None
+    task_name: str,
+    argv: Sequence[str],
+    *,
+    default_config: Path | None = None,
+    description: str | None = None,
+    find_task: FindTask | None = None,
 ) -> Run:
     """
     Parses a separate run of one task from its YAML and the command line, which overrides the YAML.
@@ -110,11 +124,15 @@ def parse_run(
             The YAML without `--config`.
         description (`str`, *optional*):
             First text of `--help`.
+        find_task (`Callable`, *optional*):
+            Returns the task that the block `task` and its flags change, instead of the paper's, from the values of all
+            arguments by name. Then `task_name` is not used.
 
     Raises:
         [`InputError`]: for an unknown key or flag, or an invalid value.
     """
-    return _parse(_RunReader(BLOCKS, argv, default_config, description, PAPER_TASKS[task_name].metric), task_name)
+    metric = PAPER_TASKS[task_name].metric if find_task is None else None
+    return _parse(_RunReader(BLOCKS, argv, default_config, description, metric), task_name, find_task)
 
 
 def parse_multitask_run(
@@ -145,7 +163,7 @@ def run_parser(description: str | None = None) -> RecipeParser:
     return _RunReader(MULTITASK_BLOCKS, [], None, description, None).parser
 
 
-def _parse(reader: "_RunReader", separate_task: str | None) -> Run:
+def _parse(reader: "_RunReader", separate_task: str | None, find_task: FindTask | None = None) -> Run:
     shared = reader.values(separate_task)  # of a separate run, also what the YAML has for the task alone
     multitask = reader.build(MultiTaskArguments, shared) if separate_task is None else None
     names = [separate_task] if multitask is None else multitask.tasks
@@ -153,14 +171,16 @@ def _parse(reader: "_RunReader", separate_task: str | None) -> Run:
     tasks = {}
     for name in names:
         values = reader.values(name)
-        task_run = reader.task_run(_base_task(name, values["head"], is_separate=multitask is None), values)
+        base = find_task(values) if find_task else _base_task(name, values["head"], is_separate=multitask is None)
+        task_run = reader.task_run(base, values)
         _check_task(name, task_run, is_separate=multitask is None)
         tasks[task_run.task.name] = task_run
     if len({(run.model.model_name_or_path, run.model.attn_implementation) for run in tasks.values()}) > 1:
         raise InputError("`model_name_or_path` and `attn_implementation` must be the same for all tasks.")
     if len({run.data.max_length for run in tasks.values()}) > 1:
         raise InputError("`max_length` must be the same for all tasks.")
-    metric = shared["metric_for_best_model"]
+    metric = shared["metric_for_best_model"] or next(iter(tasks.values())).task.metric
+    shared["metric_for_best_model"] = metric
     _check_metric(metric, [run.task for run in tasks.values()], is_separate=multitask is None)
     folder = next(iter(tasks)) if multitask is None else "multitask"
     training = reader.training(
@@ -169,7 +189,8 @@ def _parse(reader: "_RunReader", separate_task: str | None) -> Run:
     scores = [run.task.name for run in tasks.values() if run.task.is_regression]
     if training.label_smoothing_factor and scores:
         raise InputError(f"`label_smoothing_factor` is for classes, but {', '.join(map(repr, scores))} has scores.")
-    return Run(tasks, reader.build(LoraArguments, shared), training, multitask, shared["trust_remote_code"])
+    lora = reader.build(LoraArguments, shared)
+    return Run(tasks, lora, training, multitask, shared["trust_remote_code"], shared["dry_run"])
 
 
 def _check_task(name: str, task_run: TaskRun, *, is_separate: bool) -> None:
@@ -272,6 +293,7 @@ class _RunReader:
             help="YAML of the run: a file, or a name that `extrabert configs` lists. Flags override it.",
         )
         add_trust_flag(self.parser)
+        add_dry_run_flag(self.parser)
         self.parser.set_defaults(metric_for_best_model=metric)
         config = self.parser.parse_known_args([word for word in argv if word not in ("-h", "--help", "--help_all")])[
             0

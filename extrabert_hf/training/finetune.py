@@ -52,6 +52,7 @@ from extrabert_hf.training.command_line import Run
 from extrabert_hf.training.multitask_trainer import MultiTaskTrainer
 from extrabert_hf.training.objectives import prepare_train_rows
 from extrabert_hf.training.results import score_and_write
+from extrabert_hf.training.run_plan import log_plan
 from extrabert_hf.training.run_record import RunRecord
 from extrabert_hf.training.setup import prepare_process
 from extrabert_hf.training.trainer import ExtraBertTrainer, check_finite, plain_model
@@ -131,11 +132,14 @@ def finetune(run: Run, callbacks: Sequence[TrainerCallback] = ()) -> RunMetrics 
             Further callbacks for the trainer.
 
     Returns:
-        [`RunMetrics`]: the metrics of the run; `None` on all processes but the first.
+        [`RunMetrics`]: the metrics of the run; `None` on all processes but the first, and of a run with `dry_run`.
 
     Raises:
         [`InputError`]: for arguments or data that cannot be used.
     """
+    if run.dry_run:
+        log_plan(run, {name: each.data.load(each.task, run.training.seed) for name, each in run.tasks.items()})
+        return None
     keep_freed_memory()
     with (
         trusted_code(run.trust_remote_code),
@@ -200,8 +204,10 @@ def load_rows(run: Run) -> dict[str, LoadedData]:
     loaded = {}
     for name, task_run in run.tasks.items():
         loaded[name] = task_run.data.load(task_run.task, run.training.seed)
-        for notice in loaded[name].notices:
+        for notice in loaded[name].notices if run.inspection is None else []:
             logger.info(notice)
+    if run.inspection is not None:
+        log_plan(run, loaded)
     if run.training.process_index == 0:
         folder = RunFolder(Path(run.training.output_dir))
         rejected = [row for rows in loaded.values() for row in rows.rejected]

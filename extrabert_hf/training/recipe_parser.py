@@ -191,6 +191,18 @@ def add_trust_flag(parser: ArgumentParser) -> None:
     )
 
 
+def add_dry_run_flag(parser: ArgumentParser) -> None:
+    """Adds the flag `--dry_run` to the parser of a command that trains. No file can set the flag."""
+    parser.add_argument(
+        "--dry_run",
+        type=string_to_bool,
+        nargs="?",
+        const=True,
+        default=False,
+        help="Read the rows, print the plan of the run, and stop: nothing is trained or written.",
+    )
+
+
 def _is_of_transformers(dataclass_type: type, name: str) -> bool:
     """Whether a field of a dataclass is inherited from one of transformers' as it is."""
     declared = dataclass_type.__dataclass_fields__[name]

@@ -1,0 +1,119 @@
+"""A run on data of one's own: the rows say which head, columns and classes the run has, see [`inspect_source`]."""
+
+import difflib
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from extrabert_hf.data.column_names import listed
+from extrabert_hf.data.inspection import Inspection, inspect_source
+from extrabert_hf.data.loading import open_columns
+from extrabert_hf.data.sources import SAMPLE, SPLIT_NAMES, Source, file_source, find_sources, paper_tasks_in
+from extrabert_hf.data.validation import find_columns
+from extrabert_hf.errors import InputError
+from extrabert_hf.tasks import AUTO_CLASSES, PAPER_TASKS, TaskSpec
+from extrabert_hf.training.command_line import Run, parse_run
+
+RESERVED = (*PAPER_TASKS, "multitask")
+"""Names of runs that are no task of one's own. `extrabert train` takes such a word for the task, not for a file."""
+
+
+def parse_own_run(
+    data: str, argv: Sequence[str], *, default_config: Path | None = None, description: str | None = None
+) -> Run:
+    """
+    Parses a run on data of one's own: reads the train rows, and finds the columns, the head and the classes.
+
+    Args:
+        data (`str`):
+            A file, a folder with a train file, or the Hub id of a data set, see [`find_sources`].
+        argv (`Sequence[str]`):
+            Further words of the command line, as for [`parse_run`]. The columns, the head, the classes, the range of
+            scores and the name of the task that they set are not searched in the rows.
+        default_config (`Path`, *optional*):
+            The YAML without `--config`.
+        description (`str`, *optional*):
+            First text of `--help`.
+
+    Returns:
+        [`Run`]: with its `inspection`.
+
+    Raises:
+        [`InputError`]: if the rows fit no head, or if several readings are plausible, and for what [`parse_run`]
+            refuses.
+    """
+    inspections: list[Inspection] = []
+
+    def find_task(values: Mapping[str, Any]) -> TaskSpec:
+        if values["data"] != data:
+            raise InputError(f"`data` is {data!r}, the word after `train`: leave out `--data {values['data']}`.")
+        _refuse_paper_data(data)
+        blank = TaskSpec("own", "sentiment", class_names=AUTO_CLASSES)
+        sources = find_sources(blank, data, values["dataset_config"])
+        inspections.append(inspect_source(sources["train"], values))
+        task = inspections[-1].task(name_of_task(data, values["dataset_config"]))
+        for split in ("dev", "test"):
+            if values[f"{split}_data"] is not None:
+                _check_columns(task, file_source(task, values[f"{split}_data"]), sources["train"].name, split)
+            elif split in sources.splits:
+                _check_columns(task, sources[split], sources["train"].name, split)
+        return task
+
+    run = parse_run(
+        "own", ["--data", data, *argv], default_config=default_config, description=description, find_task=find_task
+    )
+    return replace(run, inspection=inspections[-1])
+
+
+def name_of_task(data: str, dataset_config: str | None = None) -> str:
+    """
+    Returns a name for the task of a file, a folder or a data set of the Hub.
+
+    Args:
+        data (`str`):
+            The file, the folder or the Hub id.
+        dataset_config (`str`, *optional*):
+            Configuration of the Hub data set.
+
+    Example:
+        >>> name_of_task("data/My reviews (2).csv"), name_of_task("films/train.csv"), name_of_task("./sst.csv")
+        ('My_reviews_2', 'films', 'sst_data')
+    """
+    path = Path(data).resolve() if Path(data).exists() else Path(data)
+    stem = dataset_config or (path.name if path.is_dir() else path.stem)
+    if stem in (name for names in SPLIT_NAMES.values() for name in names):
+        stem = path.parent.name
+    letters = unicodedata.normalize("NFKD", stem).encode("ascii", "ignore").decode() or stem
+    name = re.sub(r"[^\w-]+", "_", letters).strip("_-")[:60] or "own"
+    return f"{name}_data" if name in RESERVED else name
+
+
+def _check_columns(task: TaskSpec, source: Source, train: str, split: str) -> None:
+    """Raises [`InputError`] if a file of dev or test rows lacks a column that the train rows have."""
+    present, _ = open_columns(source)
+    try:
+        find_columns(present, task, source.name, label_required=split == "dev")
+    except InputError as error:
+        columns = [column for column in (task.sentence1_column, task.sentence2_column, task.label_column) if column]
+        raise InputError(
+            f"{source.name} must have the columns of {train}, {listed(columns)}, got {listed(present)}: rename them."
+        ) from error
+
+
+def _refuse_paper_data(data: str) -> None:
+    if data == SAMPLE or Path(data).is_dir():
+        tasks = paper_tasks_in(data)
+        if tasks:
+            words = " or ".join(tasks)
+            raise InputError(
+                f"{data!r} has rows of the tasks {', '.join(tasks)}: give the task ({words}), such as `extrabert "
+                f"train {tasks[0]} --data {data}`."
+            )
+    if not Path(data).exists() and (near := difflib.get_close_matches(data, RESERVED, n=1)):
+        raise InputError(
+            f"the first word after `train` must be one of {', '.join(RESERVED)}, or a file, a folder or a Hub id, got "
+            f"{data!r}. Did you mean `extrabert train {near[0]}`?"
+        )
