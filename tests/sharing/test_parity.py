@@ -89,7 +89,7 @@ def test_vectors_of_sentence_transformers_are_scored_by_the_models_head(tiny_enc
         @torch.inference_mode()
         def encode(self, sentences, **_):
             batch = tokenizer(sentences, padding=True, truncation=True, return_tensors="pt")
-            return model.embed(batch["input_ids"], batch["attention_mask"])[0]
+            return model.embed(**batch)
 
     columns = columns_of(PAPER_TASKS["sts"], rows_of(PAPER_TASKS["sts"]))
     found = sentence_transformers_variant("st", Loaded(), model, 1).logits(columns)
