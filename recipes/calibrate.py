@@ -13,6 +13,7 @@ if __name__ == "__main__":
         from transformers.hf_argparser import string_to_bool
 
         from extrabert_hf.runs.labelled_rows import LabelledRows, calibrate_saved
+        from extrabert_hf.sharing.repository_files import write_card
         from extrabert_hf.training.arguments import ColumnArguments
         from extrabert_hf.training.recipe_parser import RecipeParser
 
@@ -32,4 +33,5 @@ if __name__ == "__main__":
             adjust_task=columns.apply_to,
             allow_train_rows=arguments.allow_train_rows,
         )
+        write_card(arguments.output_dir)
         print(f"the calibrated model and calibration.json are in {arguments.output_dir}")
