@@ -227,7 +227,7 @@ def _is_bi_encoder(run: SharedRun) -> bool:
 
 
 def _with_vectors(run: SharedRun) -> list[str]:
-    """Returns the tasks whose sentences have vectors; none if the code in the folder is of a version without `embed`."""
+    """Returns the tasks whose sentences have vectors; none if the code in the folder has no `embed`."""
     code = (run.path / f"{pipeline_names_extrabert.__name__.rpartition('.')[2]}.py").is_file()
     return [name for name in run.heads if code and not _is_cross_encoder(run, name)]
 

@@ -12,7 +12,7 @@ from extrabert_hf import ExtraBertForMultiTask, ExtraBertForParaphrase, ExtraBer
 from extrabert_hf.errors import InputError
 from extrabert_hf.sharing import onnx_export
 from extrabert_hf.sharing.onnx_export import (
-    LogitsOfAllTasks,
+    OutputsOfAllTasks,
     export_onnx,
     open_session,
     quantize_onnx,
@@ -75,7 +75,7 @@ def logits_of(model, batch):
 )
 def test_any_batch_and_length_gives_pytorchs_logits(rows, seq, padded, exported):
     model, _, folder = exported
-    batch = random_sentences(LogitsOfAllTasks(model), rows=rows, seq=seq, padded=padded)
+    batch = random_sentences(OutputsOfAllTasks(model), rows=rows, seq=seq, padded=padded)
     assert padded == bool((batch["attention_mask"] == 0).any())
     found, expected = run_session(open_session(folder / "model.onnx"), batch), logits_of(model, batch)
     assert sorted(found) == sorted(expected)
@@ -142,7 +142,7 @@ def test_an_export_leaves_the_mode(tiny_encoder, exported, tmp_path, monkeypatch
 
 def test_int8_is_smaller_and_near(exported):
     model, _, folder = exported
-    batch = random_sentences(LogitsOfAllTasks(model), rows=16, seq=12)
+    batch = random_sentences(OutputsOfAllTasks(model), rows=16, seq=12)
     assert (folder / "model_int8.onnx").stat().st_size < 0.6 * (folder / "model.onnx").stat().st_size
     found, expected = run_session(open_session(folder / "model_int8.onnx"), batch), logits_of(model, batch)
     for name, logits in expected.items():
@@ -199,7 +199,7 @@ def test_a_missing_package_is_named_with_its_extra(package, tiny_encoder, tmp_pa
 def test_a_cross_encoder_is_exported_of_one_task(tiny_encoder, tmp_path):
     model = shaken_model(ExtraBertForSimilarity, tiny_encoder, pair_encoding="cross_encoder").eval()
     path = export_onnx(model, AutoTokenizer.from_pretrained(tiny_encoder), tmp_path)
-    session, graph = open_session(path), LogitsOfAllTasks(model)
+    session, graph = open_session(path), OutputsOfAllTasks(model)
     for rows, seq in ((1, 5), (4, 20)):
         batch = random_sentences(graph, rows=rows, seq=seq)
         with torch.inference_mode():

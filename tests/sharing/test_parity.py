@@ -11,7 +11,7 @@ from extrabert_hf.data.loading import load_split
 from extrabert_hf.errors import InputError
 from extrabert_hf.inference.predictor import Predictor, predict_logits
 from extrabert_hf.pretrained.loading import TrainedModel
-from extrabert_hf.sharing.onnx_export import LogitsOfAllTasks
+from extrabert_hf.sharing.onnx_export import OutputsOfAllTasks
 from extrabert_hf.sharing.parity import (
     Difference,
     Variant,
@@ -30,7 +30,7 @@ class Session:
     """Has the interface of an opened ONNX file and computes with PyTorch."""
 
     def __init__(self, model):
-        self.graph = LogitsOfAllTasks(model.eval())
+        self.graph = OutputsOfAllTasks(model.eval())
 
     def get_outputs(self):
         return [type("Output", (), {"name": name}) for name in self.graph.output_names]
