@@ -128,6 +128,10 @@ class RunFolder:
         return self.card_file.is_file() and CARD_MARK in self.card_file.read_text(encoding="utf-8", errors="replace")
 
     @property
+    def _own_card(self) -> list[Path]:
+        return [self.card_file] if self.has_own_card else []
+
+    @property
     def predictions(self) -> Path:
         """The folder of [`RunFolder.predictions_file`]."""
         return self.path / "predictions"
@@ -291,16 +295,15 @@ class RunFolder:
             remove_own(path)
 
     def remove_weights(self) -> None:
-        """Removes the weights of the models that a run has written, of the adapter too, and the hashes of its rows."""
-        for path in (self.adapter, self.best, self.weights_file, self.train_rows_file):
+        """Removes the weights that a run has written, of the adapter too, the hashes of its rows, and its card."""
+        for path in (self.adapter, self.best, self.weights_file, self.train_rows_file, *self._own_card):
             remove_own(path)
 
     def clear_results(self) -> None:
         """Removes the results of an earlier run that a new run in this folder might not write; other files stay."""
         self.remove_checkpoints()
         folders = (self.predictions, self.scored, self.splits, self.adapter, self.best, self.figures)
-        card = (self.card_file,) if self.has_own_card else ()
-        for path in (self.metrics_file, self.conflicts_file, self.train_rows_file, *card, *folders):
+        for path in (self.metrics_file, self.conflicts_file, self.train_rows_file, *self._own_card, *folders):
             remove_own(path)
 
 

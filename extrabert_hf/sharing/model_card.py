@@ -97,7 +97,9 @@ def render_card(
         model_word=Markup(shlex.quote(printable(model_id))),
         heads=run.heads,
         with_vectors=_with_vectors(run),
-        outputs={name: len(task["class_names"]) for name, task in (run.model_config.tasks or {}).items()},
+        outputs={
+            name: len(task.get("class_names") or ["..."]) for name, task in (run.model_config.tasks or {}).items()
+        },
         tokenizer_has_code=run.tokenizer_has_code,
         width=getattr(run.model_config.backbone_config, "hidden_size", "..."),
         labels=list(run.config.get("id2label", {}).values()),

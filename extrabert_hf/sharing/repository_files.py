@@ -139,6 +139,8 @@ def _described(run: SharedRun, repo_id: str, sharing: HubArguments, adapter_of: 
         logger.warning("%s has no %s: the card has no scores", run.path, RunFolder.METRICS)
     if _write_card(run, repo_id, sharing, figures, adapter_of):
         logger.info("the card states the licence %s: change it with --hub_license", sharing.hub_license)
+    elif f'"{run.path}"' in card.read_text(encoding="utf-8", errors="replace"):
+        logger.warning('%s loads the folder "%s": write "%s" there', card, run.path, repo_id)
     files: dict[str, Path | bytes] = {card.name: card} | {path: run.path / path for path in figures}
     return files if run.metrics is None else files | {RunFolder.METRICS: _json(run.metrics.to_dict())}
 

@@ -118,6 +118,16 @@ def test_a_push_puts_the_repository_into_the_card(run_of):
     assert str(folder) not in pushed and 'model="me/shared"' in pushed and "extrabert predict me/shared" in pushed
 
 
+def test_a_push_warns_of_a_card_by_hand_that_loads_the_folder(run_of, caplog):
+    folder = run_of("sts")
+    write_card(folder)
+    text = (folder / "README.md").read_text().replace(CARD_MARK, "Mine.")
+    (folder / "README.md").write_text(text)
+    described(SharedRun(folder), "me/shared", HubArguments(), None)
+    assert (folder / "README.md").read_text() == text
+    assert f'README.md loads the folder "{folder}": write "me/shared" there' in caplog.text
+
+
 def test_a_card_of_a_folder_with_old_code_names_no_embed(run_of):
     folder = run_of("sts")
     (folder / "pipeline_names_extrabert.py").unlink()
