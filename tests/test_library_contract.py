@@ -51,6 +51,7 @@ from transformers import (
     TrainerCallback,
     TrainingArguments,
     XLMRobertaConfig,
+    pipeline,
 )
 from transformers import initialization as init
 from transformers.configuration_utils import PreTrainedConfig, SubConfigSpec
@@ -766,6 +767,34 @@ def test_the_hooks_of_a_pipeline():
     stream = pipe((drawn.append(value) or value for value in range(1, 100)), batch_size=1)
     assert next(iter(stream)) == 3.0
     assert len(drawn) < 5
+
+
+def test_pipeline_without_a_task_counts_the_custom_pipelines_and_looks_them_up():
+    """For `models.pipeline_names_extrabert.CustomPipelines`, which can look up one that it does not count."""
+    source = inspect.getsource(pipeline)
+    for line in (
+        "len(custom_tasks) == 1",
+        "list(custom_tasks.keys())[0]",
+        "task in custom_tasks",
+        "custom_tasks[task]",
+    ):
+        assert line in source
+
+
+def test_a_tokenizer_beside_a_config_with_code_asks_on_the_terminal_unless_false_is_passed(
+    tiny_encoder, tmp_path, monkeypatch
+):
+    """For `hub_cards/usage_package.md.jinja`, which passes `trust_remote_code=False`; if none asks, leave it out."""
+    folder = shutil.copytree(tiny_encoder, tmp_path / "model")
+    config = {"model_type": "no-known-type", "auto_map": {"AutoConfig": "configuration.Config"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    asked = []
+    monkeypatch.setattr("builtins.input", lambda prompt: asked.append(prompt) or "n")
+    due = AutoTokenizer.from_pretrained(tiny_encoder)("A warm film .").input_ids
+    assert AutoTokenizer.from_pretrained(folder, trust_remote_code=False)("A warm film .").input_ids == due
+    assert asked == []
+    assert AutoTokenizer.from_pretrained(folder)("A warm film .").input_ids == due
+    assert len(asked) == 1
 
 
 # peft

@@ -10,6 +10,7 @@ from pathlib import Path
 from transformers.hf_argparser import string_to_bool
 
 from extrabert_hf.runs.labelled_rows import LabelledRows, calibrate_saved
+from extrabert_hf.sharing.repository_files import write_card
 from extrabert_hf.training.arguments import ColumnArguments
 from extrabert_hf.training.recipe_parser import RecipeParser
 
@@ -39,4 +40,5 @@ def main(words: Sequence[str]) -> None:
         adjust_task=columns.apply_to,
         allow_train_rows=arguments.allow_train_rows,
     )
+    write_card(arguments.output_dir)
     print(f"the calibrated model and calibration.json are in {arguments.output_dir}")

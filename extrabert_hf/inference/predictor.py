@@ -282,7 +282,7 @@ def predict_logits(
             shape = (len(chosen), 2, -1) if is_cross_encoder else (len(chosen), -1)
             batch = {name: tensor.view(shape).to(model.device) for name, tensor in batch.items()}
             with torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
-                vectors, _ = model.embed(**batch)
+                vectors = model.vectors_for_head(**batch)
             if embeddings is None:
                 embeddings = vectors.new_empty(len(by_length), vectors.shape[-1], dtype=model.dtype)
             embeddings[chosen] = vectors.to(model.dtype)

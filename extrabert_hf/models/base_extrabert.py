@@ -16,7 +16,8 @@ from .adapter_files_extrabert import HUB_ARGUMENTS, AdapterFiles
 from .configuration_extrabert import ExtraBertConfig
 from .encoder_code_extrabert import name_code, save_code
 from .forward_extrabert import ForwardPass
-from .pipelines_extrabert import PIPELINE_FOR_HEAD, custom_pipelines
+from .pipeline_names_extrabert import PIPELINE_FOR_HEAD
+from .pipelines_extrabert import custom_pipelines
 from .pooling_extrabert import MultiplicativeAttentionPooling
 from .unpadding_extrabert import UNPADDABLE, UNPADDED, enable_unpadding
 

@@ -15,6 +15,7 @@ from transformers.configuration_utils import PreTrainedConfig, SubConfigSpec
 
 from .encoder_code_extrabert import check_fields, is_own_code, run_code
 from .labels_extrabert import LABEL_FIELDS, names_of, tasks_with_labels, with_fields, with_labels
+from .pipeline_names_extrabert import CustomPipelines
 
 PoolingName = Literal["pooler", "cls", "mean", "dot", "multiplicative"]
 HeadKind = Literal["sentiment", "paraphrase", "similarity"]
@@ -169,13 +170,14 @@ class ExtraBertConfig(PreTrainedConfig):
         super().__post_init__(**kwargs)
         if isinstance(self.backbone_config, PreTrainedConfig):  # the file is handed on: no folder of this machine
             self.backbone_config.name_or_path = _without_folders(self.backbone_config.name_or_path)
-        self.pair_features = list(self.pair_features)  # as after reading config.json
-        self.score_range = list(self.score_range)
+        self.pair_features, self.score_range = list(self.pair_features), list(self.score_range)  # as in config.json
         if tasks:
             tasks = {name: with_labels(task, {}) if isinstance(task, dict) else task for name, task in tasks.items()}
         self.tasks = tasks
         if self.architectures is None:
             self.architectures = ["ExtraBertForMultiTask"] if tasks else []
+        if hasattr(self, "custom_pipelines"):
+            self.custom_pipelines = CustomPipelines(self.custom_pipelines)
         if names is not None:
             self._set_names(names)
         self._labels_follow = True

@@ -1,6 +1,7 @@
 """The forward pass of all models, from token ids to logits, and its output."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +47,73 @@ class ExtraBertOutput(ModelOutput):
 
 class ForwardPass:
     """Mixin of the models: encodes, pools and scores."""
+
+    def embed(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        *,
+        task: str | None = None,
+    ) -> torch.Tensor:
+        """
+        Encodes each sentence into one vector: the vectors that the head reads, as in `output.embeddings` of `forward`.
+
+        The vectors are not normalized; divide them by their norms to compare them by dot products. As `forward`, the
+        method uses dropout in training mode and records gradients outside of `torch.no_grad()`.
+
+        Args:
+            input_ids (`torch.Tensor` of shape `(batch, seq)`, or `(batch, 2, seq)` for the sentences of pairs):
+                Token ids. Every model takes both shapes: the vector of a sentence does not depend on the other one.
+            attention_mask (`torch.Tensor` of the same shape, *optional*):
+                1 for a token, 0 for padding; `None` means no padding.
+            token_type_ids (`torch.Tensor` of the same shape, *optional*):
+                Segment of each token, for encoders that have segments.
+            inputs_embeds (`torch.Tensor` of shape `(batch, seq, d)` or `(batch, 2, seq, d)`, *optional*):
+                Vectors of the tokens, instead of `input_ids`.
+            task (`str`, *optional*):
+                Task of a multitask model, whose pooling and adapter are used; required there, `None` elsewhere.
+
+        Returns:
+            `torch.Tensor` of shape `(batch, d)`, or `(batch, 2, d)` for pairs, in the dtype of the model.
+
+        Raises:
+            `ValueError`: for a cross-encoder, which has no vectors of single sentences, or a wrong `task` or shape.
+
+        Example:
+            >>> from transformers import BertConfig
+            >>> from extrabert_hf import ExtraBertConfig, ExtraBertForSimilarity
+            >>> encoder = BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8)
+            >>> model = ExtraBertForSimilarity(ExtraBertConfig(backbone_config=encoder)).eval()
+            >>> model.embed(torch.ones(3, 5, dtype=torch.long)).shape
+            torch.Size([3, 8])
+            >>> model.embed(torch.ones(3, 2, 5, dtype=torch.long)).shape
+            torch.Size([3, 2, 8])
+        """
+        pooling, head = self._parts_of(task)
+        if head.is_cross_encoder:
+            raise ValueError(
+                "`embed` needs a model with `pair_encoding` 'bi_encoder': a cross-encoder reads both sentences of a "
+                "pair at once and has no vectors of single sentences."
+            )
+        inputs = EncoderInputs.of(input_ids, attention_mask, token_type_ids, inputs_embeds)
+        *rows, seq = inputs.attention_mask.shape
+        if len(rows) not in (1, 2) or rows[1:] not in ([], [2]):
+            raise ValueError(f"`input_ids` must be (batch, seq) or (batch, 2, seq), got {(*rows, seq)}.")
+        inputs = inputs.flat()
+        with self._sequences_of(task, len(inputs.attention_mask)):
+            return self._pool(pooling, inputs)[0].unflatten(0, rows)
+
+    def _parts_of(self, task: str | None) -> tuple[nn.Module | None, nn.Module]:
+        """Returns the pooling, `None` for the encoder's own pooler, and the head of a task."""
+        if task is not None:
+            raise ValueError(f"`task` is for a multitask model, this model has one task, got {task!r}.")
+        return self.pooling, self.head
+
+    def _sequences_of(self, task: str | None, count: int) -> AbstractContextManager:
+        """Selects the adapter of a task for the next `count` sequences of the encoder."""
+        return nullcontext()
 
     def _pool(
         self, pooling: nn.Module | None, inputs: EncoderInputs, **requests: Any

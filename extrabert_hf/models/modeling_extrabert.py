@@ -21,24 +21,9 @@ class ExtraBertForOneTask(ExtraBertPreTrainedModel):
         self.head = build_head(self.head_kind, self.config)
         self.post_init()
 
-    def embed(
-        self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """
-        Encodes each sentence into one vector; a cross-encoder encodes each pair into one vector.
-
-        Args:
-            input_ids (`torch.Tensor` of shape `(rows, seq)`, for pairs of a cross-encoder `(rows, 2, seq)`):
-                Token ids.
-            attention_mask (`torch.Tensor` of the same shape, *optional*):
-                1 for a token, 0 for padding; `None` means no padding.
-
-        Returns:
-            `tuple[torch.Tensor, torch.Tensor | None]`: vectors `(rows, d)`, and the weights of the tokens in the
-            pooling, `None` for the encoder's own pooler.
-        """
-        vectors, weights, _ = self._pool(self.pooling, EncoderInputs.of(input_ids, attention_mask))
-        return vectors, weights
+    def vectors_for_head(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
+        """Sentences `(rows, seq)`, or pairs `(rows, 2, seq)` of a cross-encoder -> vectors `(rows, d)`."""
+        return self._pool(self.pooling, EncoderInputs.of(input_ids, attention_mask))[0]
 
     def forward(
         self,

@@ -3,6 +3,7 @@
 import copy
 import functools
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -129,13 +130,12 @@ class ExtraBertForMultiTask(ExtraBertPreTrainedModel):
                     "hidden states."
                 )
             return self._returned(ExtraBertOutput(logits=self._logits_of_rows(list(task), inputs)), return_dict)
-        self._check_task(task)
+        pooling, head = self._parts_of(task)
         tokens = inputs.attention_mask
-        sequences = len(tokens) if self.heads[task].is_cross_encoder else tokens[..., 0].numel()
-        with sentences_of_tasks([(task, sequences)]):
+        with self._sequences_of(task, len(tokens) if head.is_cross_encoder else tokens[..., 0].numel()):
             return self._score(
-                self.poolings[task],
-                self.heads[task],
+                pooling,
+                head,
                 inputs,
                 labels,
                 output_embeddings=output_embeddings,
@@ -256,6 +256,13 @@ class ExtraBertForMultiTask(ExtraBertPreTrainedModel):
         for task, model in models.items():
             multitask.poolings[task], multitask.heads[task] = model.pooling, model.head
         return multitask.train(source.training)
+
+    def _parts_of(self, task: str | None) -> tuple[nn.Module | None, nn.Module]:
+        self._check_task(task)
+        return self.poolings[task], self.heads[task]
+
+    def _sequences_of(self, task: str | None, count: int) -> AbstractContextManager:
+        return sentences_of_tasks([(task, count)])
 
     def _check_task(self, task: str | None) -> None:
         if task not in self.config.tasks:

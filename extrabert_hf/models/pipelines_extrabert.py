@@ -6,23 +6,18 @@ from typing import Any
 import torch
 from transformers import Pipeline
 
+from .pipeline_names_extrabert import CustomPipelines, pipeline_entry
+
 TEXT_KEYS = ("text", "sentence", "sentence1")
 PAIR_KEYS = (("text", "text_pair"), ("sentence1", "sentence2"), ("question1", "question2"))
 BATCH_SIZE = 64
 DEFAULT_MAX_LENGTH = 512
 """Longest sentence in tokens if neither the tokenizer nor the encoder has a limit."""
 
-PIPELINE_FOR_HEAD = {
-    "sentiment": "text-classification",
-    "paraphrase": "text-classification",
-    "similarity": "sentence-similarity",
-}
-"""Name of the `pipeline()` task for a model of one task; a multitask model has a pipeline for each of its tasks."""
 
-
-def custom_pipelines(names: Iterable[str]) -> dict[str, dict[str, Any]]:
+def custom_pipelines(names: Iterable[str]) -> CustomPipelines:
     """Returns the config entry with which `pipeline(model=..., trust_remote_code=True)` finds this file."""
-    return {name: {"impl": "pipelines_extrabert.ExtraBertPipeline", "pt": ["AutoModel"]} for name in names}
+    return CustomPipelines({name: pipeline_entry("ExtraBertPipeline") for name in names})
 
 
 class ExtraBertPipeline(Pipeline):
@@ -74,7 +69,7 @@ class ExtraBertPipeline(Pipeline):
             `ValueError`: if a row has none of these forms, or `head` is not a task of the model.
         """
         size = batch_size or self._batch_size or BATCH_SIZE
-        is_pair = self._kind(kwargs.get("head", self._forward_params.get("head")))[0] != "sentiment"
+        is_pair = self._takes_pairs(kwargs.get("head", self._forward_params.get("head")))
         if isinstance(inputs, (str, dict)) or (is_pair and _is_two_strings(inputs) and not isinstance(inputs, list)):
             (result,) = super().__call__([[_sentences_of(inputs, is_pair)]], batch_size=1, **kwargs)[0]
             return [result] if isinstance(inputs, str) and isinstance(result, dict) else result
@@ -136,6 +131,9 @@ class ExtraBertPipeline(Pipeline):
         ]
         return [row[0] for row in labelled] if top_k == "" else [row[:top_k] for row in labelled]
 
+    def _takes_pairs(self, head: str | None) -> bool:
+        return self._kind(head)[0] != "sentiment"
+
     def _kind(self, head: str | None) -> tuple[str, Any]:
         """Returns the kind of the head that is used, and the config of the head."""
         config = self.model.config
@@ -147,6 +145,40 @@ class ExtraBertPipeline(Pipeline):
         if name not in config.tasks:
             raise ValueError(f"`head` must be one of {', '.join(map(repr, config.tasks))}, got {name!r}.")
         return config.tasks[name]["head"], config.for_task(name)
+
+
+class ExtraBertFeatureExtractionPipeline(ExtraBertPipeline):
+    """
+    Encodes sentences into vectors, in batches: `model.embed` for texts.
+
+    `pipeline("feature-extraction", model=..., trust_remote_code=True)` creates it. The calls are those of
+    [`ExtraBertPipeline`] for single sentences, of models of pairs too. Each text gets one vector, a `list` of `d`
+    numbers, which is not normalized. For a multitask model `head` selects the task.
+
+    Args:
+        return_tensors (`bool`, *optional*, defaults to `False`):
+            Whether each vector is a `torch.Tensor` of shape `(d,)` instead of a list.
+        head (`str`, *optional*):
+            Task of a multitask model; required there.
+    """
+
+    def _sanitize_parameters(self, return_tensors: bool = False, head: str | None = None) -> tuple[dict, dict, dict]:
+        names = {} if head is None else {"head": head}
+        return names, names, names | {"return_tensors": return_tensors}
+
+    def _forward(self, inputs: dict[str, torch.Tensor], head: str | None = None) -> Any:
+        return {"embeddings": self.model.embed(**inputs, task=head)}
+
+    def postprocess(self, outputs: Any, return_tensors: bool = False, head: str | None = None) -> list[Any]:
+        """Vectors `(rows, d)` -> the vector of each row."""
+        vectors = outputs["embeddings"].float()
+        return list(vectors) if return_tensors else vectors.tolist()
+
+    def _takes_pairs(self, head: str | None) -> bool:
+        tasks = self.model.config.tasks
+        if tasks is not None and head not in tasks:
+            raise ValueError(f"`head` must be one of {', '.join(map(repr, tasks))}, got {head!r}.")
+        return False
 
 
 def _is_two_strings(row: Any) -> bool:

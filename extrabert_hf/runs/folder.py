@@ -19,6 +19,9 @@ from extrabert_hf.runs.run_metrics import RunMetrics
 CHECKPOINT = r"checkpoint-\d+"
 """Pattern of the name of a checkpoint's folder."""
 
+CARD_MARK = "<!-- Written by extrabert_hf from the run's files. Without this line a push leaves the card as it is. -->"
+"""Line of each model card of this package. A card without it was written by hand and is never replaced."""
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -85,6 +88,11 @@ class RunFolder:
         return self.path / "gradient_conflicts.csv"
 
     @property
+    def calibration_file(self) -> Path:
+        """The result of a calibration, in the folder of a model that was calibrated after its run."""
+        return self.path / "calibration.json"
+
+    @property
     def flags_file(self) -> Path:
         """The command-line flags of a run of a table."""
         return self.path / "flags.json"
@@ -111,8 +119,17 @@ class RunFolder:
 
     @property
     def card_file(self) -> Path:
-        """The model card, after a push to the Hub."""
+        """The model card, from this package or from the user, see [`has_own_card`]."""
         return self.path / "README.md"
+
+    @property
+    def has_own_card(self) -> bool:
+        """Whether the folder has a model card of this package, which a run and a push may replace."""
+        return self.card_file.is_file() and CARD_MARK in self.card_file.read_text(encoding="utf-8", errors="replace")
+
+    @property
+    def _own_card(self) -> list[Path]:
+        return [self.card_file] if self.has_own_card else []
 
     @property
     def predictions(self) -> Path:
@@ -278,15 +295,15 @@ class RunFolder:
             remove_own(path)
 
     def remove_weights(self) -> None:
-        """Removes the weights of the models that a run has written, of the adapter too, and the hashes of its rows."""
-        for path in (self.adapter, self.best, self.weights_file, self.train_rows_file):
+        """Removes the weights that a run has written, of the adapter too, the hashes of its rows, and its card."""
+        for path in (self.adapter, self.best, self.weights_file, self.train_rows_file, *self._own_card):
             remove_own(path)
 
     def clear_results(self) -> None:
         """Removes the results of an earlier run that a new run in this folder might not write; other files stay."""
         self.remove_checkpoints()
         folders = (self.predictions, self.scored, self.splits, self.adapter, self.best, self.figures)
-        for path in (self.metrics_file, self.conflicts_file, self.train_rows_file, *folders):
+        for path in (self.metrics_file, self.conflicts_file, self.train_rows_file, *self._own_card, *folders):
             remove_own(path)
 
 

@@ -176,7 +176,7 @@ def calibrate_saved(
         report = calibrate_model(trained, dataset, progress=True)
         trained.save_pretrained(folder)
         copy_train_rows([model], RunFolder(output_dir))
-        write_json(folder / "calibration.json", asdict(report))
+        write_json(RunFolder(folder).calibration_file, asdict(report))
         return report
 
 

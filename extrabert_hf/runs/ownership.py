@@ -21,7 +21,7 @@ MODEL_FILES = (
 _RUN = RunFolder(Path())
 RESULT_FILES = (
     *(_RUN.metrics_file, _RUN.report_file, _RUN.audit_file, _RUN.rejected_rows_file, _RUN.trainer_state_file),
-    *(_RUN.conflicts_file, _RUN.train_rows_file, _RUN.flags_file, _RUN.words_file),
+    *(_RUN.conflicts_file, _RUN.train_rows_file, _RUN.flags_file, _RUN.words_file, _RUN.card_file),
 )
 RUN_FILES = "|".join([MODEL_FILES, *(re.escape(path.name) for path in RESULT_FILES)])
 """Names of the files that a run writes to its folder itself."""
@@ -79,10 +79,16 @@ def check_room(argument: str, folder: Path) -> None:
 
 
 def layout_files(folder: Path) -> list[str]:
-    """Returns the files in a folder that have the name of a file of a run, as relative paths."""
+    """
+    Returns the files in a folder that have the name of a file of a run, as relative paths.
+
+    A README.md that the user wrote is none of them: a run leaves it as it is.
+    """
     folders = [folder, *folder.glob("best/*"), *(path for path in folder.glob("*") if path.name != "best")]
     paths = [path for each in folders if each.is_dir() for path in each.iterdir() if not path.is_dir()]
     names = dict.fromkeys(path.relative_to(folder).as_posix() for path in paths)
+    if not RunFolder(folder).has_own_card:
+        names.pop(_RUN.card_file.name, None)
     return [name for name in names if LAYOUT.fullmatch(name)]
 
 

@@ -106,7 +106,7 @@ class TaskMetrics:
             rejected_rows=record["rejected_rows"],
             model=ModelRecord.from_dict(record["model"]),
             dataset=SourceDescription(**record["dataset"]),
-            calibration=_calibration_from_dict(record.get("calibration")),
+            calibration=calibration_from_dict(record.get("calibration")),
             data=None if record.get("data") is None else DataRecord.from_dict(record["data"]),
         )
         check_types(metrics, cls, "")
@@ -288,7 +288,8 @@ class RunMetrics:
         return replace(self, tasks=tasks, arguments=arguments)
 
 
-def _calibration_from_dict(record: Mapping[str, Any] | None) -> CalibrationReport | None:
+def calibration_from_dict(record: Mapping[str, Any] | None) -> CalibrationReport | None:
+    """Reads the JSON form of a calibration."""
     if record is None:
         return None
     scores = {name: CalibrationScores(**record[name]) for name in ("before", "after")}

@@ -21,6 +21,7 @@ from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.ownership import check_room, hold_run
 from extrabert_hf.runs.run_metrics import RunMetrics, TaskMetrics
 from extrabert_hf.runs.train_rows import copy_train_rows
+from extrabert_hf.sharing.repository_files import write_card
 
 
 @dataclass(frozen=True)
@@ -164,6 +165,7 @@ def compose_runs(folders: Sequence[str | Path], output_dir: str | Path) -> str:
                     shutil.copyfile(table, staged.scored / table.name)
             copy_train_rows([run.path for run in runs.values()], staged)
             staged.write_metrics(joined_metrics(metrics))
+        write_card(output.path)
     sizes = {task: run.weights_file.stat().st_size for task, run in runs.items()}
     joined = output.weights_file.stat().st_size
     lines = [f"| {task}, separate model | {size / 1e6:.1f} |" for task, size in sizes.items()]

@@ -17,7 +17,7 @@ from extrabert_hf.folder_lock import hold_folder
 from extrabert_hf.machine import describe_machine
 from extrabert_hf.models import ExtraBertForMultiTask, ExtraBertPreTrainedModel
 from extrabert_hf.pretrained.loading import load_model, load_whole_model, models_by_task
-from extrabert_hf.pretrained.names import resolve_model_name
+from extrabert_hf.pretrained.names import public_model_name, resolve_model_name
 from extrabert_hf.sharing.onnx_export import export_onnx, open_session, quantize_onnx
 from extrabert_hf.sharing.parity import (
     Variant,
@@ -27,6 +27,7 @@ from extrabert_hf.sharing.parity import (
     pytorch_variant,
     sentence_transformers_variant,
 )
+from extrabert_hf.sharing.repository_files import write_card
 from extrabert_hf.sharing.sentence_transformers_export import export_sentence_transformers, load_sentence_transformer
 from extrabert_hf.tasks import TaskSpec
 
@@ -117,7 +118,7 @@ def run_export(
     if arguments.data:
         rows = {task_name: _rows(adjust_task(trained.task), arguments) for task_name, trained in by_task.items()}
     with hold_folder("output", folder):
-        variants = EXPORTERS[arguments.format](model, tokenizer, folder, arguments)
+        variants = EXPORTERS[arguments.format](model, tokenizer, folder, arguments, public_model_name(name))
         if not rows:
             logger.info("parity was not measured on data: --data names labelled rows to measure it on")
             return None
@@ -143,10 +144,14 @@ Variants = Callable[[str], list[Variant]]
 
 
 def _onnx(
-    model: ExtraBertPreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, arguments: ExportArguments
+    model: ExtraBertPreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    arguments: ExportArguments,
+    source: str,
 ) -> Variants:
     with atomic_folder(folder) as temporary:
-        files = {"onnx fp32": export_onnx(model, tokenizer, temporary)}
+        files = {"onnx fp32": export_onnx(model, tokenizer, temporary, source=source)}
         if arguments.int8:
             files["onnx int8"] = quantize_onnx(files["onnx fp32"])
     files = {kind: folder / path.name for kind, path in files.items()}
@@ -162,10 +167,14 @@ def _onnx(
 
 
 def _sentence_transformers(
-    model: ExtraBertPreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, arguments: ExportArguments
+    model: ExtraBertPreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    arguments: ExportArguments,
+    source: str,
 ) -> Variants:
     with atomic_folder(folder) as temporary:
-        needs_code = export_sentence_transformers(model, tokenizer, temporary)
+        needs_code = export_sentence_transformers(model, tokenizer, temporary, source=source)
     more = ", trust_remote_code=True" if needs_code else ""
     logger.info("wrote %s: SentenceTransformer(%r%s) loads it", folder, str(folder), more)
     size = sum(path.stat().st_size for path in folder.rglob("*.safetensors"))
@@ -178,7 +187,11 @@ def _sentence_transformers(
 
 
 def _safetensors(
-    model: ExtraBertPreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, arguments: ExportArguments
+    model: ExtraBertPreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    arguments: ExportArguments,
+    source: str,
 ) -> Variants:
     model.config.backbone_config.name_or_path = ""  # the path of a local folder must not be published
     with atomic_folder(folder) as temporary:
@@ -189,6 +202,7 @@ def _safetensors(
     if weights.keys() != saved.keys() or not all(torch.equal(weight, saved[key]) for key, weight in weights.items()):
         raise InputError(f"`output` must hold the model's weights after saving, those in {folder} differ.")
     size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    write_card(folder, model_id=".")  # to be run in the folder: its path on this machine is not handed on
     logger.info("wrote %s, %.1f MB: AutoModel loads it", folder, size / 1e6)
     return lambda task: [pytorch_variant("safetensors", models_by_task(loaded, tokenizer)[task])]
 

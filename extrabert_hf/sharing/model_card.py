@@ -1,17 +1,22 @@
 """The model card, rendered from the files of a run: every number in the card comes from a file."""
 
+import json
+import shlex
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from extrabert_hf.errors import shorten
+from extrabert_hf.errors import printable, shorten
 from extrabert_hf.evaluation.scores import baseline_warning
+from extrabert_hf.inference.calibration import CalibrationReport
+from extrabert_hf.models import pipeline_names_extrabert
 from extrabert_hf.runs.class_figures import MOST_CLASSES
+from extrabert_hf.runs.folder import CARD_MARK
 from extrabert_hf.runs.run_metrics import TaskMetrics
 from extrabert_hf.runs.tables import markdown_text, number_cell
 from extrabert_hf.sharing.shared_run import SharedRun
@@ -43,7 +48,6 @@ class HubArguments:
 
 TEMPLATES = [folder / "hub_cards" for folder in Path(__file__).parents[1:3]]
 """Folder of the templates: in the package of an installed wheel, beside the package in a checkout."""
-MARK = "<!-- Written by extrabert_hf from the run's files. Without this line a push leaves the card as it is. -->"
 
 HUB_TASKS = {
     "sentiment": "text-classification",
@@ -74,7 +78,7 @@ def render_card(
         run ([`SharedRun`]):
             The trained model.
         model_id (`str`):
-            The name that the card's examples load: `"owner/name"` on the Hub.
+            The name that the card's examples load: `"owner/name"` on the Hub, or the path of the folder.
         sharing ([`HubArguments`]):
             Licence and language.
         figures (`dict[str, str]`):
@@ -85,6 +89,43 @@ def render_card(
     Returns:
         `str`: the card with metadata. The `model-index` of the metadata has an entry for each task.
     """
+    title = Path(model_id).name or run.path.resolve().name
+    body = card_template("model_card.md.jinja").render(
+        mark=Markup(CARD_MARK),
+        title=title,
+        model_id=python_string(model_id),
+        model_word=Markup(shlex.quote(printable(model_id))),
+        heads=run.heads,
+        with_vectors=_with_vectors(run),
+        outputs={
+            name: len(task.get("class_names") or ["..."]) for name, task in (run.model_config.tasks or {}).items()
+        },
+        tokenizer_has_code=run.tokenizer_has_code,
+        width=getattr(run.model_config.backbone_config, "hidden_size", "..."),
+        labels=list(run.config.get("id2label", {}).values()),
+        most_classes=MOST_CLASSES,
+        has_adapters=any("adapter" in task for task in (run.config.get("tasks") or {}).values()),
+        metrics=run.metrics,
+        tasks=run.tasks,
+        metric_names=METRIC_NAMES,
+        calibrations={name: _calibration_text(report) for name, report in run.calibrations.items()},
+        fields_of={name: _fields_of_head(entry) for name, entry in run.tasks.items()},
+        is_bi_encoder=_is_bi_encoder(run),
+        is_cross_encoder=any(_is_cross_encoder(run, name) for name in run.heads),
+        max_length=run.max_length,
+        rejected=run.rejected,
+        warnings=_warnings(run),
+        findings=run.findings,
+        figures=figures,
+        has_report=run.folder.report_file.is_file(),
+        adapter_of=adapter_of,
+        licence=sharing.hub_license,
+    )
+    return f"---\n{card_data(run, title, sharing, adapter_of).to_yaml()}\n---\n\n{body}"
+
+
+def card_template(name: str) -> Template:
+    """Returns a template of `hub_cards/`; the texts that it gets are escaped for Markdown, see [`card_text`]."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         undefined=StrictUndefined,
@@ -95,28 +136,12 @@ def render_card(
         finalize=card_text,
     )
     environment.filters["score"] = number_cell
-    body = environment.get_template("model_card.md.jinja").render(
-        mark=Markup(MARK),
-        model_id=model_id,
-        heads=run.heads,
-        labels=list(run.config.get("id2label", {}).values()),
-        most_classes=MOST_CLASSES,
-        has_adapters=any("adapter" in task for task in (run.config.get("tasks") or {}).values()),
-        metrics=run.metrics,
-        tasks=run.tasks,
-        metric_names=METRIC_NAMES,
-        calibrations={name: _calibration_text(entry) for name, entry in run.tasks.items() if entry.calibration},
-        fields_of={name: _fields_of_head(entry) for name, entry in run.tasks.items()},
-        is_bi_encoder=_is_bi_encoder(run),
-        max_length=run.max_length,
-        rejected=run.rejected,
-        warnings=_warnings(run),
-        findings=run.findings,
-        figures=figures,
-        adapter_of=adapter_of,
-        licence=sharing.hub_license,
-    )
-    return f"---\n{card_data(run, model_id, sharing, adapter_of).to_yaml()}\n---\n\n{body}"
+    return environment.get_template(name)
+
+
+def python_string(text: str) -> Markup:
+    """Returns a string of Python code with a text."""
+    return Markup(json.dumps(text, ensure_ascii=not text.isprintable()))
 
 
 def card_text(value: Any) -> Any:
@@ -137,7 +162,7 @@ def _warnings(run: SharedRun) -> list[str]:
     return [warning for warning in found if warning is not None]
 
 
-def card_data(run: SharedRun, model_id: str, sharing: HubArguments, adapter_of: str | None = None) -> ModelCardData:
+def card_data(run: SharedRun, title: str, sharing: HubArguments, adapter_of: str | None = None) -> ModelCardData:
     """Returns the metadata of the card, which the Hub uses to filter, link and list models."""
     heads = set(run.heads.values())
     results = eval_results(run)
@@ -152,7 +177,7 @@ def card_data(run: SharedRun, model_id: str, sharing: HubArguments, adapter_of: 
         base_model_relation="adapter" if adapter_of else ("finetune" if run.tasks else None),
         datasets=sorted({entry.dataset.hub_id for entry in run.tasks.values()} - {None}) or None,
         metrics=sorted({result.metric_type for result in results}) or None,
-        model_name=model_id.rpartition("/")[2] if results else None,
+        model_name=title if results else None,
         eval_results=results or None,
     )
 
@@ -186,9 +211,8 @@ def eval_results(run: SharedRun) -> list[EvalResult]:
     return results
 
 
-def _calibration_text(entry: TaskMetrics) -> str:
+def _calibration_text(calibration: CalibrationReport) -> str:
     """Returns the parameters of a calibration, and each score before and after it."""
-    calibration = entry.calibration
     bias = f", bias {calibration.bias:.2f}" if calibration.bias else ""
     after = asdict(calibration.after)
     names = {"nll": "mean negative log-likelihood", "expected_calibration_error": "expected calibration error"}
@@ -201,12 +225,20 @@ def _calibration_text(entry: TaskMetrics) -> str:
 
 def _is_bi_encoder(run: SharedRun) -> bool:
     """Returns whether some task encodes the two sentences of a pair separately."""
+    return any(head != "sentiment" and not _is_cross_encoder(run, name) for name, head in run.heads.items())
+
+
+def _with_vectors(run: SharedRun) -> list[str]:
+    """Returns the tasks whose sentences have vectors; none if the code in the folder has no `embed`."""
+    code = (run.path / f"{pipeline_names_extrabert.__name__.rpartition('.')[2]}.py").is_file()
+    return [name for name in run.heads if code and not _is_cross_encoder(run, name)]
+
+
+def _is_cross_encoder(run: SharedRun, task: str) -> bool:
+    """Returns whether a task encodes the two sentences of a pair together, so that no sentence has a vector."""
     config = run.model_config
-    tasks = config.tasks or {}
-    return any(
-        head != "sentiment" and tasks.get(name, {}).get("pair_encoding", config.pair_encoding) == "bi_encoder"
-        for name, head in run.heads.items()
-    )
+    encoding = (config.tasks or {}).get(task, {}).get("pair_encoding", config.pair_encoding)
+    return run.heads[task] != "sentiment" and encoding == "cross_encoder"
 
 
 def _fields_of_head(entry: TaskMetrics) -> list[str]:

@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from extrabert_hf.console import quiet_packages
 from extrabert_hf.errors import InputError, need_packages
 from extrabert_hf.models import ExtraBertForMultiTask, ExtraBertForOneTask, ExtraBertPreTrainedModel
+from extrabert_hf.sharing.export_readme import ExportedModel
 
 logger = logging.getLogger(__name__)
 
@@ -20,14 +21,16 @@ OPSET = 20
 """The first opset with a GELU operator."""
 
 TOLERANCE = 1e-3
-"""Largest accepted difference of a logit; exported float32 graphs usually differ by 1e-5 or less."""
+"""Largest accepted difference of a logit or a vector; exported float32 graphs usually differ by 1e-5 or less."""
 
 MODEL_FILE, INT8_FILE = "model.onnx", "model_int8.onnx"
 
 
-class LogitsOfAllTasks(nn.Module):
+class OutputsOfAllTasks(nn.Module):
     """
-    The exported graph: pairs of sentences -> the logits of each task, with one pass of the encoder.
+    The exported graph: pairs of sentences -> logits and sentence vectors of each task, with one pass of the encoder.
+
+    A cross-encoder has no sentence vectors.
 
     Args:
         model ([`ExtraBertPreTrainedModel`]):
@@ -39,10 +42,10 @@ class LogitsOfAllTasks(nn.Module):
         self.model = model
         if isinstance(model, ExtraBertForOneTask):
             self.is_pair = model.head.sentences_per_row == 2
-            self.output_names = ["logits"]
+            self.output_names = ["logits"] if model.head.is_cross_encoder else ["logits", "embeddings"]
         else:
             self.is_pair = True
-            self.output_names = [f"logits_{task}" for task in model.heads]
+            self.output_names = [f"{kind}_{task}" for kind in ("logits", "embeddings") for task in model.heads]
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """
@@ -55,28 +58,38 @@ class LogitsOfAllTasks(nn.Module):
                 1 for a token, 0 for padding.
 
         Returns:
-            `tuple[torch.Tensor, ...]`: logits of each task, `(batch, C)`; in a multitask model `(batch, 2, C)` for a
-            task of single sentences.
+            `tuple[torch.Tensor, ...]`: first the logits of each task, `(batch, C)`; in a multitask model `(batch, 2,
+            C)` for a task of single sentences. Then the sentence vectors of each task, as of [`embed`]: `(batch, d)`,
+            for pairs `(batch, 2, d)`.
         """
         if isinstance(self.model, ExtraBertForOneTask):
-            return (self.model(input_ids, attention_mask).logits,)
+            output = self.model(input_ids, attention_mask, output_embeddings=True)
+            return (output.logits, output.embeddings)[: len(self.output_names)]
         batch, _, seq = input_ids.shape
         mask = attention_mask.reshape(-1, seq)  # (2B, T)
         encoded = self.model.backbone(input_ids=input_ids.reshape(-1, seq), attention_mask=mask)
-        logits = []
+        logits, embeddings = [], []
         for task, head in self.model.heads.items():
             pooling = self.model.poolings[task]
             vectors = encoded.pooler_output if pooling is None else pooling(encoded.last_hidden_state, mask)[0]
-            logits.append(head(vectors.view(batch, 2, -1)))  # (B, C), single sentences (B, 2, C)
-        return tuple(logits)
+            embeddings.append(vectors.view(batch, 2, -1))  # (B, 2, d)
+            logits.append(head(embeddings[-1]))  # (B, C), single sentences (B, 2, C)
+        return (*logits, *embeddings)
 
 
-def export_onnx(model: ExtraBertPreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> Path:
+def export_onnx(
+    model: ExtraBertPreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: str | Path,
+    *,
+    source: str | None = None,
+) -> Path:
     """
-    Writes and checks `model.onnx`, for any batch size and length, with the tokenizer and `config.json`.
+    Writes and checks `model.onnx`, for any batch size and length, with tokenizer, `config.json` and `README.md`.
 
-    Inputs are `input_ids` and `attention_mask`, int64, as in [`LogitsOfAllTasks`]; the output is `logits`, or
-    `logits_TASK` for each task of a multitask model.
+    Inputs are `input_ids` and `attention_mask`, int64, as in [`OutputsOfAllTasks`]; outputs are `logits` and, except
+    for a cross-encoder, `embeddings`, or `logits_TASK` and `embeddings_TASK` for each task of a multitask model. The
+    metadata of the file are those of [`ExportedModel`].
 
     Args:
         model ([`ExtraBertPreTrainedModel`]):
@@ -85,6 +98,8 @@ def export_onnx(model: ExtraBertPreTrainedModel, tokenizer: PreTrainedTokenizerB
             Tokenizer of the model.
         folder (`str` or `Path`):
             Folder to write to.
+        source (`str`, *optional*):
+            Name of the model for `README.md` and the metadata; it should name no folder of this machine.
 
     Returns:
         `Path`: the file.
@@ -102,7 +117,7 @@ def export_onnx(model: ExtraBertPreTrainedModel, tokenizer: PreTrainedTokenizerB
         raise InputError("`task` must be given to export a model with an adapter for each task: one task at a time.")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    graph = LogitsOfAllTasks(copy.deepcopy(model).float().cpu()).eval()
+    graph = OutputsOfAllTasks(copy.deepcopy(model).float().cpu()).eval()
     sample = random_sentences(graph, rows=3, seq=8)
     batch, seq = torch.export.Dim("batch"), torch.export.Dim("seq")
     dynamic = {0: batch, sample["input_ids"].dim() - 1: seq}
@@ -121,14 +136,16 @@ def export_onnx(model: ExtraBertPreTrainedModel, tokenizer: PreTrainedTokenizerB
             dynamic_shapes={name: dynamic for name in sample},
             verbose=False,
         )
-    _remove_source_paths(folder / MODEL_FILE)
+    exported = ExportedModel(model, tokenizer, source)
+    _replace_metadata(folder / MODEL_FILE, exported.metadata())
     onnx.checker.check_model(folder / MODEL_FILE, full_check=True)
     tokenizer.save_pretrained(folder)
     save_config(model, folder)
+    exported.write_onnx_readme(folder, graph.output_names)
     difference = largest_difference(graph, folder / MODEL_FILE)
     if not difference <= TOLERANCE:
         raise InputError(
-            f"{MODEL_FILE} must give PyTorch's logits to {TOLERANCE}, it differs by {difference:.2g} on "
+            f"{MODEL_FILE} must give PyTorch's outputs to {TOLERANCE}, it differs by {difference:.2g} on "
             "random sentences: this encoder can't be exported with these versions of torch and onnxscript."
         )
     logger.info("%s agrees with PyTorch on random sentences to %.1e", MODEL_FILE, difference)
@@ -186,13 +203,13 @@ def open_session(path: str | Path, threads: int = 0) -> Any:
 
 
 def run_session(session: Any, batch: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
-    """Returns the logits of a batch by output name, with the shapes of [`LogitsOfAllTasks`]."""
+    """Returns the outputs for a batch by output name, with the shapes of [`OutputsOfAllTasks`]."""
     names = [output.name for output in session.get_outputs()]
     feed = {name: tensor.numpy() for name, tensor in batch.items()}
     return dict(zip(names, session.run(names, feed), strict=True))
 
 
-def random_sentences(graph: LogitsOfAllTasks, *, rows: int, seq: int, padded: bool = True) -> dict[str, torch.Tensor]:
+def random_sentences(graph: OutputsOfAllTasks, *, rows: int, seq: int, padded: bool = True) -> dict[str, torch.Tensor]:
     """Draws token ids as inputs of a graph, with a fixed seed; the last sentence has one token."""
     generator = torch.Generator().manual_seed(rows * 1000 + seq)
     shape = (rows, 2, seq) if graph.is_pair else (rows, seq)
@@ -204,25 +221,26 @@ def random_sentences(graph: LogitsOfAllTasks, *, rows: int, seq: int, padded: bo
 
 
 @torch.inference_mode()
-def largest_difference(graph: LogitsOfAllTasks, path: str | Path) -> float:
-    """Returns the largest difference of a logit between a graph and its file, for batches of 1, 4 and 5 rows."""
+def largest_difference(graph: OutputsOfAllTasks, path: str | Path) -> float:
+    """Returns the largest difference of an output between a graph and its file, for batches of 1, 4 and 5 rows."""
     session = open_session(path)
     differences = []
     for rows, seq, padded in ((1, 5, False), (4, 8, False), (5, 13, True)):
         batch = random_sentences(graph, rows=rows, seq=seq, padded=padded)
         expected = dict(zip(graph.output_names, graph(**batch), strict=True))
-        for name, logits in run_session(session, batch).items():
-            differences.append(np.abs(logits - expected[name].numpy()).max())
+        for name, output in run_session(session, batch).items():
+            differences.append(np.abs(output - expected[name].numpy()).max())
     return float(np.max(differences))  # nan if any difference is nan
 
 
-def _remove_source_paths(path: Path) -> None:
-    """Removes the exporter's metadata, which holds paths of this machine, from a graph."""
+def _replace_metadata(path: Path, metadata: dict[str, str]) -> None:
+    """Replaces the exporter's metadata, which holds paths of this machine, by that of the model."""
     import onnx
 
     model = onnx.load(path)
     for entry in (*model.graph.node, *model.graph.value_info, *model.graph.initializer):
         del entry.metadata_props[:]
+    onnx.helper.set_model_props(model, metadata)
     onnx.save(model, path)
 
 

@@ -27,6 +27,22 @@ Columns = Sequence[Sequence[str]]
 
 
 @dataclass(frozen=True)
+class Outputs:
+    """
+    The outputs of a model for N rows.
+
+    Args:
+        logits (`np.ndarray` of shape `(N, C)`):
+            The logits.
+        embeddings (`np.ndarray` of shape `(N, d)` or `(N, 2, d)`, *optional*):
+            The sentence vectors, see [`embed`]; `None` for a cross-encoder, or if they have another length.
+    """
+
+    logits: np.ndarray
+    embeddings: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
 class Variant:
     """
     One form of a model.
@@ -34,14 +50,14 @@ class Variant:
     Args:
         name (`str`):
             Such as `"onnx int8"`.
-        logits (`Callable`):
-            Maps the columns of N rows to their logits of shape `(N, C)`.
+        predict (`Callable`):
+            Maps the columns of N rows to their [`Outputs`].
         size (`int`):
             Size of the weights in bytes.
     """
 
     name: str
-    logits: Callable[[Columns], np.ndarray]
+    predict: Callable[[Columns], Outputs]
     size: int
 
 
@@ -77,6 +93,8 @@ class ParityEntry:
             Difference from the logits of the first variant; `None` for the first variant.
         prediction_difference ([`Difference`], *optional*):
             The same for the predicted class ids or scores.
+        embedding_difference ([`Difference`], *optional*):
+            The same for the numbers of the sentence vectors; `None` also without such vectors.
         same_class (`float`, *optional*):
             Share of rows with the same predicted class, 0 to 1; `None` for scores and for the first variant.
         scores ([`SplitScores`]):
@@ -92,6 +110,7 @@ class ParityEntry:
     rows: int
     logit_difference: Difference | None
     prediction_difference: Difference | None
+    embedding_difference: Difference | None
     same_class: float | None
     scores: SplitScores
     rows_per_second: float
@@ -102,11 +121,17 @@ def pytorch_variant(name: str, trained: TrainedModel) -> Variant:
     """Makes the variant of a PyTorch model, which is moved to the CPU."""
     model = trained.model.cpu().eval()
 
-    @torch.inference_mode()
-    def logits(columns: Columns) -> np.ndarray:
-        return _in_row_order(columns, trained.tokenizer, lambda batch: model(**batch).logits.float().numpy())
+    has_vectors = not model.head.is_cross_encoder
 
-    return Variant(name, logits, sum(weight.nbytes for weight in model.state_dict().values()))
+    def outputs(batch: dict[str, torch.Tensor]) -> Outputs:
+        found = model(**batch, output_embeddings=has_vectors)
+        return Outputs(found.logits.float().numpy(), found.embeddings.float().numpy() if has_vectors else None)
+
+    @torch.inference_mode()
+    def predict(columns: Columns) -> Outputs:
+        return _in_row_order(columns, trained.tokenizer, outputs)
+
+    return Variant(name, predict, sum(weight.nbytes for weight in model.state_dict().values()))
 
 
 def onnx_variant(name: str, session: Any, size: int, tokenizer: PreTrainedTokenizerBase, task: str | None) -> Variant:
@@ -126,33 +151,36 @@ def onnx_variant(name: str, session: Any, size: int, tokenizer: PreTrainedTokeni
             The task to predict, for the file of a multitask model; such a file reads single sentences in groups of
             two.
     """
-    if task is None:
-        return Variant(
-            name, lambda columns: _in_row_order(columns, tokenizer, lambda b: run_session(session, b)["logits"]), size
-        )
 
-    def logits(batch: dict[str, torch.Tensor]) -> np.ndarray:
+    def of_one_task(batch: dict[str, torch.Tensor]) -> Outputs:
+        found = run_session(session, batch)
+        return Outputs(found["logits"], found.get("embeddings"))
+
+    def of_several(batch: dict[str, torch.Tensor]) -> Outputs:
         rows, is_pair = len(batch["input_ids"]), batch["input_ids"].dim() == 3
         if not is_pair:
             even = torch.arange(rows + rows % 2).clamp(max=rows - 1)  # repeats the last row of an odd number
             batch = {key: tensor[even].view(len(even) // 2, 2, -1) for key, tensor in batch.items()}
-        found = run_session(session, batch)[f"logits_{task}"]  # (B, C), single sentences (B / 2, 2, C)
-        return found if is_pair else found.reshape(-1, found.shape[-1])[:rows]
+        outputs = run_session(session, batch)
+        found = outputs[f"logits_{task}"], outputs[f"embeddings_{task}"]  # (B, ...), single sentences (B / 2, 2, ...)
+        return Outputs(*(found if is_pair else (each.reshape(-1, each.shape[-1])[:rows] for each in found)))
 
-    return Variant(name, lambda columns: _in_row_order(columns, tokenizer, logits), size)
+    outputs = of_one_task if task is None else of_several
+    return Variant(name, lambda columns: _in_row_order(columns, tokenizer, outputs), size)
 
 
 def sentence_transformers_variant(name: str, loaded: Any, model: ExtraBertForSimilarity, size: int) -> Variant:
     """Makes the variant of a loaded `SentenceTransformer`. The head of `model` computes scores from the vectors."""
 
-    def logits(columns: Columns) -> np.ndarray:
+    def predict(columns: Columns) -> Outputs:
         vectors = [
             loaded.encode(list(column), batch_size=BATCH_SIZE, convert_to_tensor=True, show_progress_bar=False)
             for column in columns
         ]
-        return model.head(torch.stack(vectors, dim=1).cpu()).numpy()  # (N, 2, d) -> (N, 1)
+        # (N, 2, d) -> (N, 1); the vectors can be normalized, unlike those of the model
+        return Outputs(model.head(torch.stack(vectors, dim=1).cpu()).numpy())
 
-    return Variant(name, logits, size)
+    return Variant(name, predict, size)
 
 
 def measure_parity(
@@ -184,22 +212,24 @@ def measure_parity(
     columns = [split[name][:] for name in task.sentence_columns]
     labels = np.asarray(split["label"][:])
     entries: list[ParityEntry] = []
-    expected: np.ndarray | None = None
+    expected: Outputs | None = None
     threads_before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         for variant in (before, *after):
-            variant.logits([column[:BATCH_SIZE] for column in columns])  # warm-up: the first call takes longer
+            variant.predict([column[:BATCH_SIZE] for column in columns])  # warm-up: the first call takes longer
             start = time.perf_counter()
-            logits = variant.logits(columns)
+            outputs = variant.predict(columns)
             seconds = time.perf_counter() - start
-            predictions = predictions_from_logits(task, logits)
-            logit_difference = prediction_difference = same_class = None
+            predictions = predictions_from_logits(task, outputs.logits)
+            logit_difference = prediction_difference = embedding_difference = same_class = None
             if expected is None:
-                expected = logits
+                expected = outputs
             else:
-                predictions_before = predictions_from_logits(task, expected)
-                logit_difference = _difference(logits.astype(np.float64), expected)
+                predictions_before = predictions_from_logits(task, expected.logits)
+                logit_difference = _difference(outputs.logits.astype(np.float64), expected.logits)
+                if outputs.embeddings is not None and expected.embeddings is not None:
+                    embedding_difference = _difference(outputs.embeddings, expected.embeddings)
                 prediction_difference = _difference(predictions, predictions_before)
                 same_class = None if task.is_regression else float((predictions == predictions_before).mean())
             entries.append(
@@ -209,6 +239,7 @@ def measure_parity(
                     rows=len(labels),
                     logit_difference=logit_difference,
                     prediction_difference=prediction_difference,
+                    embedding_difference=embedding_difference,
                     same_class=same_class,
                     scores=score(task, predictions, labels),
                     rows_per_second=len(labels) / seconds,
@@ -236,9 +267,9 @@ def parity_table(entries: Sequence[ParityEntry], metrics: Mapping[str, str]) -> 
             Name of the metric to show for each task, by the task's name.
     """
     lines = [
-        "| variant | task | rows | logits differ, max / mean | prediction differs, max / mean | same class "
-        "| score [95 %] | rows/s, one thread | MB |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| variant | task | rows | logits differ, max / mean | prediction differs, max / mean "
+        "| embeddings differ, max / mean | same class | score [95 %] | rows/s, one thread | MB |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for entry in entries:
         metric = metrics[entry.task]
@@ -249,6 +280,7 @@ def parity_table(entries: Sequence[ParityEntry], metrics: Mapping[str, str]) -> 
             f"{entry.rows:,}",
             _difference_cell(entry.logit_difference),
             _difference_cell(entry.prediction_difference),
+            _difference_cell(entry.embedding_difference),
             "-" if entry.same_class is None else f"{100 * entry.same_class:.1f} %",
             f"{metric} {entry.scores.metrics[metric]:.4f} [{low:.3f}, {high:.3f}]",
             f"{entry.rows_per_second:,.0f}",
@@ -263,16 +295,17 @@ def _difference_cell(difference: Difference | None) -> str:
 
 
 def _in_row_order(
-    columns: Columns, tokenizer: PreTrainedTokenizerBase, predict: Callable[[dict[str, torch.Tensor]], np.ndarray]
-) -> np.ndarray:
-    """Predicts batches of rows of similar length, and returns the logits in the order of the rows."""
-    logits: np.ndarray | None = None
+    columns: Columns, tokenizer: PreTrainedTokenizerBase, predict: Callable[[dict[str, torch.Tensor]], Outputs]
+) -> Outputs:
+    """Predicts batches of rows of similar length, and returns the outputs in the order of the rows."""
+    arrays: dict[str, np.ndarray] = {}
     for chosen, batch in _batches(columns, tokenizer):
-        part = predict(batch)  # (B, C)
-        if logits is None:
-            logits = np.empty((len(columns[0]), part.shape[-1]), dtype=np.float32)
-        logits[chosen] = part
-    return logits
+        for name, part in vars(predict(batch)).items():  # (B, ...)
+            if part is not None and name not in arrays:
+                arrays[name] = np.empty((len(columns[0]), *part.shape[1:]), dtype=np.float32)
+            if part is not None:
+                arrays[name][chosen] = part
+    return Outputs(**arrays)
 
 
 def _batches(

@@ -15,7 +15,7 @@ from extrabert_hf.manifest import record
 from extrabert_hf.models.adapter_files_extrabert import CONFIG_FILE, WEIGHTS_FILE
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.ownership import hold_run
-from extrabert_hf.sharing.model_card import MARK, HubArguments, render_card
+from extrabert_hf.sharing.model_card import HubArguments, render_card
 from extrabert_hf.sharing.shared_run import SharedRun
 
 logger = logging.getLogger(__name__)
@@ -101,6 +101,26 @@ def refuse_links(run: SharedRun, files: dict[str, Path | bytes]) -> None:
             )
 
 
+def write_card(folder: str | Path, sharing: HubArguments | None = None, *, model_id: str | None = None) -> None:
+    """
+    Writes the model card of a folder, without figures; a README.md that was written by hand stays as it is.
+
+    Args:
+        folder (`str` or `Path`):
+            Output folder of a run, or any folder with a saved model of this package.
+        sharing ([`HubArguments`], *optional*):
+            Licence and language.
+        model_id (`str`, *optional*):
+            The name that the card's examples load; by default the path of the folder.
+
+    Raises:
+        [`InputError`]: if the folder has no model of this package, or a file in it cannot be read.
+    """
+    run = SharedRun(Path(folder))
+    with hold_run("folder", run.path):
+        _write_card(run, model_id or str(folder), sharing or HubArguments(), {}, None)
+
+
 def described(run: SharedRun, repo_id: str, sharing: HubArguments, adapter_of: str | None) -> dict[str, Path | bytes]:
     """
     Draws the figures and renders the card into the folder; a card that was written by hand stays as it is.
@@ -114,18 +134,30 @@ def described(run: SharedRun, repo_id: str, sharing: HubArguments, adapter_of: s
 
 def _described(run: SharedRun, repo_id: str, sharing: HubArguments, adapter_of: str | None) -> dict[str, Path | bytes]:
     card = run.folder.card_file
-    if card.is_file() and MARK in card.read_text(encoding="utf-8"):
-        record(run.path, [card.name])  # rendered by a version without a manifest
     figures = run.draw_figures()
     if not run.tasks:
         logger.warning("%s has no %s: the card has no scores", run.path, RunFolder.METRICS)
-    if card.is_file() and MARK not in card.read_text(encoding="utf-8"):
-        logger.info("%s was written by hand and is pushed unchanged", card)
-    else:
+    if _write_card(run, repo_id, sharing, figures, adapter_of):
         logger.info("the card states the licence %s: change it with --hub_license", sharing.hub_license)
-        write_text(card, render_card(run, repo_id, sharing, figures, adapter_of=adapter_of))
+    elif f'"{run.path}"' in card.read_text(encoding="utf-8", errors="replace"):
+        logger.warning('%s loads the folder "%s": write "%s" there', card, run.path, repo_id)
     files: dict[str, Path | bytes] = {card.name: card} | {path: run.path / path for path in figures}
     return files if run.metrics is None else files | {RunFolder.METRICS: _json(run.metrics.to_dict())}
+
+
+def _write_card(
+    run: SharedRun, model_id: str, sharing: HubArguments, figures: dict[str, str], adapter_of: str | None
+) -> bool:
+    """Renders the card and returns `True`; returns `False` and logs why if the folder has a card of the user."""
+    card = run.folder.card_file
+    if card.exists() and not run.folder.has_own_card:
+        logger.info("%s was written by hand and stays as it is", card)
+        return False
+    text = render_card(run, model_id, sharing, figures, adapter_of=adapter_of)
+    if card.exists():
+        record(run.path, [card.name])  # rendered by a version without a manifest
+    write_text(card, text)
+    return True
 
 
 def hub_encoder(run: SharedRun) -> str:

@@ -20,6 +20,7 @@ from extrabert_hf.models import ExtraBertForSimilarity, ExtraBertPreTrainedModel
 from extrabert_hf.models.heads_extrabert import CosineSimilarityHead
 from extrabert_hf.sharing import attention_pooling
 from extrabert_hf.sharing.attention_pooling import AttentionPooling
+from extrabert_hf.sharing.export_readme import ExportedModel
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +42,11 @@ PROBES = (
 
 
 def export_sentence_transformers(
-    model: ExtraBertPreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: str | Path
+    model: ExtraBertPreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: str | Path,
+    *,
+    source: str | None = None,
 ) -> bool:
     r"""
     Writes a folder that `SentenceTransformer(folder)` loads, and checks its cosines.
@@ -59,6 +64,8 @@ def export_sentence_transformers(
             Tokenizer of the model.
         folder (`str` or `Path`):
             Folder to write to.
+        source (`str`, *optional*):
+            Name of the model for `README.md`; it should name no folder of this machine.
 
     Returns:
         `bool`: whether loading needs `trust_remote_code=True`.
@@ -101,6 +108,7 @@ def export_sentence_transformers(
         folder / "config_sentence_transformers.json",
         {"similarity_fn_name": "cosine", "prompts": {}, "default_prompt_name": None},
     )
+    ExportedModel(model, tokenizer, source).write_sentence_transformers_readme(folder, needs_code=needs_code)
     _check_cosines(model, tokenizer, folder, trust_remote_code=needs_code)
     return needs_code
 
@@ -191,7 +199,7 @@ def _check_cosines(
     expected = []
     for side in sides:
         batch = tokenizer(side, padding=True, truncation=True, return_tensors="pt")
-        expected.append(model.embed(batch["input_ids"], batch["attention_mask"])[0])
+        expected.append(model.embed(**batch))
     cosines = loaded.similarity_pairwise(*(loaded.encode(side, show_progress_bar=False) for side in sides))
     difference = float((cosines - torch.cosine_similarity(*expected)).abs().max())
     if not difference <= TOLERANCE:

@@ -14,6 +14,7 @@ from transformers.dynamic_module_utils import get_relative_import_files
 from extrabert_hf.data.audit_report import findings, read_audit
 from extrabert_hf.errors import InputError
 from extrabert_hf.files import write_figure
+from extrabert_hf.inference.calibration import CalibrationReport
 from extrabert_hf.models import ExtraBertConfig
 from extrabert_hf.models.encoder_code_extrabert import needed_code
 from extrabert_hf.pretrained.adapters import ONE_TASK, saved_model_class
@@ -27,7 +28,7 @@ from extrabert_hf.runs.figures import (
     plot_scores,
 )
 from extrabert_hf.runs.folder import RunFolder, one_line_errors
-from extrabert_hf.runs.run_metrics import RunMetrics, TaskMetrics
+from extrabert_hf.runs.run_metrics import RunMetrics, TaskMetrics, calibration_from_dict
 from extrabert_hf.runs.scored import read_run
 from extrabert_hf.tasks import PAPER_TASKS, check_task_name
 
@@ -90,10 +91,8 @@ class SharedRun:
         """The Python files that an encoder or a tokenizer with code of its own needs, beside those of this package."""
         with one_line_errors(self.folder.config_file, "the configuration of a model"):
             references = code_references(self.config.get("backbone_config") or {}, {})
-        path = self.folder.tokenizer_config_file
-        with one_line_errors(path, "the configuration of a tokenizer"):
-            if path.is_file():
-                references += code_references({}, json.loads(path.read_text(encoding="utf-8")))
+        with one_line_errors(self.folder.tokenizer_config_file, "the configuration of a tokenizer"):
+            references += code_references({}, self.tokenizer_config)
         files: dict[Path, None] = {}
         for reference in references:
             if "--" in reference:  # code of another repository, which is read from there
@@ -126,13 +125,21 @@ class SharedRun:
         return {self.model_config.task_name or paper_task: head}
 
     @cached_property
+    def tokenizer_config(self) -> dict[str, Any]:
+        """The configuration of the tokenizer; empty without a tokenizer."""
+        path = self.folder.tokenizer_config_file
+        with one_line_errors(path, "the configuration of a tokenizer"):
+            return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+
+    @property
     def max_length(self) -> int | None:
         """Maximum number of tokens of a sentence; `None` without a tokenizer."""
-        path = self.folder.tokenizer_config_file
-        if not path.is_file():
-            return None
-        with one_line_errors(path, "the configuration of a tokenizer"):
-            return json.loads(path.read_text(encoding="utf-8")).get("model_max_length")
+        return self.tokenizer_config.get("model_max_length")
+
+    @property
+    def tokenizer_has_code(self) -> bool:
+        """Whether the tokenizer needs Python code of its own."""
+        return "auto_map" in self.tokenizer_config
 
     @cached_property
     def rejected(self) -> dict[str, int]:
@@ -152,6 +159,15 @@ class SharedRun:
         with one_line_errors(path, "the audit of each task"):
             reports = read_audit(path) if path.is_file() else {}
             return [finding for report in reports.values() for finding in findings(report)]
+
+    @cached_property
+    def calibrations(self) -> dict[str, CalibrationReport]:
+        """The calibration of each calibrated task by the task's name."""
+        path = self.folder.calibration_file
+        if self.tasks or not path.is_file():
+            return {name: entry.calibration for name, entry in self.tasks.items() if entry.calibration}
+        with one_line_errors(path, "the result of a calibration"):
+            return dict.fromkeys(self.heads, calibration_from_dict(json.loads(path.read_text(encoding="utf-8"))))
 
     def draw_figures(self) -> dict[str, str]:
         """Draws the model card's figures; returns the caption of each figure by its path relative to the folder."""

@@ -194,6 +194,7 @@ def _finetune(run: Run, callbacks: Sequence[TrainerCallback]) -> RunMetrics | No
         return None
     calibrations = calibrate_run(run, model, tokenizer, loaded) if run.training.calibrate else {}
     metrics = score_and_write(run, trainer, model, loaded, train_metrics, calibrations)
+    trainer.write_card()
     if run.training.push_to_hub:
         trainer.push_output_dir()
     return metrics

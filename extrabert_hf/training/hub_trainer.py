@@ -9,7 +9,7 @@ from transformers import Trainer
 from extrabert_hf.errors import InputError
 from extrabert_hf.sharing.hub import claim_repository, hub_errors_in_one_line, push_folder
 from extrabert_hf.sharing.model_card import HubArguments
-from extrabert_hf.sharing.repository_files import default_name
+from extrabert_hf.sharing.repository_files import default_name, write_card
 
 
 class HubTrainer(Trainer):
@@ -71,6 +71,10 @@ class HubTrainer(Trainer):
             message=commit_message or "Upload of extrabert_hf",
             claimed=self.hub_model_id is not None,
         )
+
+    def write_card(self) -> None:
+        """Writes the model card into the output folder, see [`write_card`]; to be called on the first process only."""
+        write_card(self.args.output_dir, self._sharing(None))
 
     def _sharing(self, private: bool | None) -> HubArguments:
         values = {field.name: getattr(self.args, field.name) for field in fields(HubArguments)}

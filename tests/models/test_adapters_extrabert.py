@@ -48,6 +48,17 @@ def test_a_tasks_logits_are_those_of_its_merged_model(task, model, random_batch)
     torch.testing.assert_close(model(task=task, **batch).logits, extracted(**batch).logits, atol=1e-6, rtol=1e-5)
 
 
+@pytest.mark.parametrize("task", TASKS)
+def test_embed_uses_the_pooling_and_the_adapter_of_the_task(task, model, random_batch):
+    batch = random_batch(5)
+    vectors = model.embed(**batch, task=task)
+    torch.testing.assert_close(vectors, model.extract(task).embed(**batch), atol=1e-6, rtol=1e-5)
+    others = [model.embed(**batch, task=other) for other in TASKS if other != task]
+    assert all((vectors - other).abs().max() > 1e-2 for other in others)
+    with pytest.raises(ValueError, match="`task` must be one of 'sst', 'para', 'sts', got None"):
+        model.embed(**batch)
+
+
 def test_the_tasks_differ_by_their_adapters(model, random_batch):
     batch = random_batch(3, pair=False)
     plain, adapted = (merge_adapters(model.backbone, task)(**batch).last_hidden_state for task in ("sts", "sst"))

@@ -110,11 +110,40 @@ def test_every_parameter_gets_a_gradient(model_class, backbone, random_batch):
     assert not without
 
 
+@pytest.mark.parametrize("model_class", MODELS)
+@pytest.mark.parametrize("pooling", ["pooler", "mean", "multiplicative"])
+def test_embed_gives_the_vectors_that_the_head_reads(model_class, pooling, tiny_bert, random_batch):
+    model = shaken(model_class(ExtraBertConfig(backbone_config=tiny_bert, pooling=pooling))).eval()
+    batch = batch_for(model, random_batch)
+    output, vectors = model(**batch, output_embeddings=True), model.embed(**batch)
+    assert torch.equal(vectors, output.embeddings)
+    assert torch.equal(model.head(vectors), output.logits)
+    with pytest.raises(ValueError, match="`task` is for a multitask model, this model has one task, got 'sst'"):
+        model.embed(**batch, task="sst")
+
+
+def test_embed_takes_sentences_and_pairs_and_no_other_shape(tiny_bert, random_batch):
+    sentiment = shaken(ExtraBertForSentiment(ExtraBertConfig(backbone_config=tiny_bert))).eval()
+    batch = random_batch(3)
+    pairs, sentences = sentiment.embed(**batch), sentiment.embed(*(batch[name].flatten(0, 1) for name in batch))
+    assert pairs.shape == (3, 2, 16) and sentences.shape == (6, 16)
+    torch.testing.assert_close(pairs.flatten(0, 1), sentences)
+    for shape in ((7,), (3, 3, 7), (1, 3, 2, 7)):
+        with pytest.raises(ValueError, match=r"must be \(batch, seq\) or \(batch, 2, seq\), got \("):
+            sentiment.embed(torch.ones(shape, dtype=torch.long))
+
+
+def test_a_cross_encoder_has_no_vectors_of_sentences(tiny_bert, random_batch):
+    model = ExtraBertForParaphrase(ExtraBertConfig(backbone_config=tiny_bert, pair_encoding="cross_encoder"))
+    for pair in (True, False):
+        with pytest.raises(ValueError, match="`embed` needs a model with `pair_encoding` 'bi_encoder'"):
+            model.embed(**random_batch(3, pair=pair))
+
+
 def test_a_pair_is_scored_like_its_two_sentences(tiny_bert, random_batch):
     model = shaken(ExtraBertForSimilarity(ExtraBertConfig(backbone_config=tiny_bert)))
     batch = random_batch(3)
-    u, _ = model.embed(batch["input_ids"][:, 0], batch["attention_mask"][:, 0])
-    v, _ = model.embed(batch["input_ids"][:, 1], batch["attention_mask"][:, 1])
+    u, v = (model.embed(batch["input_ids"][:, side], batch["attention_mask"][:, side]) for side in (0, 1))
     output = model(**batch, output_embeddings=True)
     torch.testing.assert_close(output.embeddings, torch.stack([u, v], dim=1))
     torch.testing.assert_close(output.logits[:, 0], 5 * torch.cosine_similarity(u, v))

@@ -24,6 +24,7 @@ CODE = (
     "labels",
     "modeling",
     "unpadding",
+    "pipeline_names",
     "pipelines",
     "pooling",
 )

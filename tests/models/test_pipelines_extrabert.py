@@ -136,6 +136,46 @@ def test_a_model_of_several_tasks_does_the_one_that_is_named(tiny_encoder):
         pipe(PAIRS, head="nil")
 
 
+def embedded(model, tokenizer, texts, **task):
+    batch = tokenizer(texts, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        return model.embed(**batch, **task)
+
+
+@pytest.mark.parametrize("kind", ["sentiment", "paraphrase", "similarity"])
+def test_feature_extraction_gives_each_text_the_vector_that_the_head_reads(kind, tiny_encoder, tmp_path):
+    saved = made(MODEL_FOR_HEAD[kind].from_backbone(tiny_encoder), tiny_encoder)
+    saved.save_pretrained(tmp_path)
+    pipe = pipeline("feature-extraction", model=str(tmp_path), trust_remote_code=True)
+    due = embedded(saved.model, saved.tokenizer, SENTENCES)
+    assert torch.tensor(pipe(SENTENCES, batch_size=3)).sub(due).abs().max() < 1e-5
+    assert torch.tensor(pipe(SENTENCES[0])).shape == (16,)
+    assert torch.stack(pipe(SENTENCES, return_tensors=True)).shape == (4, 16)
+    assert len(list(pipe(iter(SENTENCES)))) == 4 and pipe({"text": SENTENCES[0]}) == pipe(SENTENCES[0])
+    with pytest.raises(ValueError, match="a row must be a string"):
+        pipe(PAIRS)
+    assert list(saved.model.config.custom_pipelines) == [pipeline(model=str(tmp_path), trust_remote_code=True).task]
+
+
+def test_feature_extraction_of_a_model_of_several_tasks_needs_the_task(tiny_encoder, tmp_path):
+    saved = made(ExtraBertForMultiTask.from_backbone(tiny_encoder), tiny_encoder, task="sts")
+    saved.save_pretrained(tmp_path)
+    pipe = pipeline("feature-extraction", model=str(tmp_path), trust_remote_code=True, head="sst")
+    for name, vectors in (("sst", pipe(SENTENCES)), ("sts", pipe(SENTENCES, head="sts"))):
+        due = embedded(saved.model, saved.tokenizer, SENTENCES, task=name)
+        assert torch.tensor(vectors).sub(due).abs().max() < 1e-5
+    with pytest.raises(ValueError, match="`head` must be one of 'para', 'sst', 'sts', got None"):
+        pipeline("feature-extraction", model=str(tmp_path), trust_remote_code=True)(SENTENCES)
+
+
+def test_a_cross_encoder_has_no_features(tiny_encoder, tmp_path):
+    made(
+        MODEL_FOR_HEAD["paraphrase"].from_backbone(tiny_encoder, pair_encoding="cross_encoder"), tiny_encoder
+    ).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="a cross-encoder reads both sentences of a pair at once"):
+        pipeline("feature-extraction", model=str(tmp_path), trust_remote_code=True)(SENTENCES)
+
+
 def test_a_saved_folder_leads_pipeline_to_it(tiny_encoder, tmp_path):
     for kind, task in (("paraphrase", "text-classification"), ("similarity", "sentence-similarity")):
         model = MODEL_FOR_HEAD[kind].from_backbone(tiny_encoder)

@@ -122,7 +122,7 @@ def test_every_name_is_what_a_run_leaves(tiny_encoder, tmp_path):
     metrics = finetune(parse_multitask_run(tiny_run(tiny_encoder, run.path, *flags)))
     left = [run.metrics_file, run.report_file, run.audit_file, run.rejected_rows_file, run.trainer_state_file]
     left += [run.train_rows_file, run.conflicts_file, run.config_file, run.weights_file, run.tokenizer_config_file]
-    left += [run.last_checkpoint / RunFolder.TRAINER_STATE]
+    left += [run.last_checkpoint / RunFolder.TRAINER_STATE, run.card_file]
     for task in ("sst", "sts"):
         left += [run.scored_file(task, "dev"), run.best_score_file(task), RunFolder(run.best_of(task)).weights_file]
         left += [run.predictions_file(task, split) for split in ("dev", "test")]

@@ -4,7 +4,8 @@ import re
 import pytest
 from huggingface_hub import EvalResult, ModelCard
 
-from extrabert_hf.sharing.model_card import HUB_METRICS, HUB_TASKS, MARK, HubArguments, render_card
+from extrabert_hf.runs.folder import CARD_MARK
+from extrabert_hf.sharing.model_card import HUB_METRICS, HUB_TASKS, HubArguments, render_card
 from extrabert_hf.sharing.shared_run import SharedRun
 
 pytestmark = pytest.mark.filterwarnings("ignore::extrabert_hf.evaluation.metrics.ConstantInputWarning")
@@ -70,7 +71,7 @@ def test_an_encoder_and_a_data_set_of_the_hub_are_linked(run_of):
 @pytest.mark.parametrize("task", ["sst", "para", "sts", "multitask"])
 def test_a_card_is_whole_markdown(task, run_of):
     text = card_of(run_of(task))
-    assert MARK in text and text.count("```") % 2 == 0 and "{{" not in text and "{%" not in text
+    assert CARD_MARK in text and text.count("```") % 2 == 0 and "{{" not in text and "{%" not in text
     assert "\n\n\n" not in text
     tables = [line for line in text.splitlines() if line.startswith("|")]
     assert all(line.endswith("|") for line in tables)
@@ -86,7 +87,7 @@ def test_the_examples_of_a_card_run(task, run_of):
     folder = run_of(task)
     text = card_of(folder)
     blocks = re.findall(r"```python\n(.+?)```", text, flags=re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 5
     for block in blocks:
         exec(compile(block.replace("me/the-model", str(folder)), "card", "exec"), {})
 

@@ -36,7 +36,7 @@ def test_a_wheel_has_every_module_and_renders_the_card_as_a_checkout_does(run_of
     files = [path for pattern in ("*.py", "*.jinja", "*.csv") for path in (ROOT / "extrabert_hf").rglob(pattern)]
     assert {path.relative_to(ROOT).as_posix() for path in files} <= names
     templates = {f"extrabert_hf/hub_cards/{path.name}" for path in (ROOT / "hub_cards").glob("*.jinja")}
-    assert len(templates) == 3 and templates <= names and not [name for name in names if name.startswith("hub_cards")]
+    assert len(templates) == 6 and templates <= names and not [name for name in names if name.startswith("hub_cards")]
     run, cards = run_of("sts"), []
     for place in (installed, ROOT):
         card = tmp_path / f"{place.name}.md"

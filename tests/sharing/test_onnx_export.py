@@ -1,4 +1,7 @@
+import contextlib
+import io
 import json
+import re
 import shutil
 import sys
 
@@ -8,17 +11,24 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoTokenizer
 
-from extrabert_hf import ExtraBertForMultiTask, ExtraBertForParaphrase, ExtraBertForSentiment, ExtraBertForSimilarity
+from extrabert_hf import (
+    ExtraBertForMultiTask,
+    ExtraBertForParaphrase,
+    ExtraBertForSentiment,
+    ExtraBertForSimilarity,
+    __version__,
+)
 from extrabert_hf.errors import InputError
 from extrabert_hf.sharing import onnx_export
 from extrabert_hf.sharing.onnx_export import (
-    LogitsOfAllTasks,
+    OutputsOfAllTasks,
     export_onnx,
     open_session,
     quantize_onnx,
     random_sentences,
     run_session,
 )
+from tests.sharing.snippets import assert_prints_its_comments, python_blocks
 
 MODELS = [ExtraBertForSentiment, ExtraBertForParaphrase, ExtraBertForSimilarity, ExtraBertForMultiTask]
 TASKS = {
@@ -47,19 +57,19 @@ def exported(request, tiny_encoder, tmp_path_factory):
     model = shaken_model(request.param, tiny_encoder).train()
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
     folder = tmp_path_factory.mktemp("onnx")
-    path = export_onnx(model, AutoTokenizer.from_pretrained(tiny_encoder), folder)
+    path = export_onnx(model, AutoTokenizer.from_pretrained(tiny_encoder), folder, source="me/model")
     quantize_onnx(path)
     assert path == folder / "model.onnx"
     return model, before, folder
 
 
 def logits_of(model, batch):
-    """What a model's own `forward` says, by the names of the outputs."""
+    """What a model's own `forward` and `embed` say, by the names of the outputs."""
     model.eval()
     with torch.inference_mode():
         if not isinstance(model, ExtraBertForMultiTask):
-            return {"logits": model(**batch).logits.numpy()}
-        logits = {}
+            return {"logits": model(**batch).logits.numpy(), "embeddings": model.embed(**batch).numpy()}
+        logits = {f"embeddings_{task}": model.embed(task=task, **batch).numpy() for task in TASKS}
         for task, fields in TASKS.items():
             if fields["head"] == "sentiment":  # each sentence of a pair for itself
                 sides = [{key: tensor[:, side] for key, tensor in batch.items()} for side in (0, 1)]
@@ -75,7 +85,7 @@ def logits_of(model, batch):
 )
 def test_any_batch_and_length_gives_pytorchs_logits(rows, seq, padded, exported):
     model, _, folder = exported
-    batch = random_sentences(LogitsOfAllTasks(model), rows=rows, seq=seq, padded=padded)
+    batch = random_sentences(OutputsOfAllTasks(model), rows=rows, seq=seq, padded=padded)
     assert padded == bool((batch["attention_mask"] == 0).any())
     found, expected = run_session(open_session(folder / "model.onnx"), batch), logits_of(model, batch)
     assert sorted(found) == sorted(expected)
@@ -94,13 +104,15 @@ def test_batch_and_length_are_open_and_the_rest_is_named(exported):
         ("attention_mask", shape, "tensor(int64)"),
     ]
     classes = {ExtraBertForSentiment: 5, ExtraBertForParaphrase: 2, ExtraBertForSimilarity: 1}
-    shapes = {"logits": ["batch", classes.get(type(model))]}
+    vectors = ["batch", 2, 16] if is_pair else ["batch", 16]
+    shapes = {"logits": ["batch", classes.get(type(model))], "embeddings": vectors}
     if isinstance(model, ExtraBertForMultiTask):
         shapes = {
             "logits_sst": ["batch", 2, 5],
             "logits_para": ["batch", 2],
             "logits_sts": ["batch", 1],
             "logits_mood": ["batch", 2, 3],
+            **{f"embeddings_{task}": vectors for task in TASKS},
         }
     assert {tensor.name: tensor.shape for tensor in session.get_outputs()} == shapes
 
@@ -115,7 +127,9 @@ def test_all_heads_share_one_pass_of_the_encoder(exported):
 def test_the_folder_holds_one_file_of_weights_the_tokenizer_and_a_config_without_code(exported, tiny_encoder):
     model, _, folder = exported
     names = {path.name for path in folder.iterdir()}
-    assert names == {"model.onnx", "model_int8.onnx", "config.json", "tokenizer.json", "tokenizer_config.json"}
+    assert names == {
+        *("model.onnx", "model_int8.onnx", "config.json", "tokenizer.json", "tokenizer_config.json", "README.md")
+    }
     config = json.loads((folder / "config.json").read_text())
     assert config["architectures"] == [type(model).__name__]
     assert not {"auto_map", "custom_pipelines"} & config.keys()
@@ -124,6 +138,45 @@ def test_the_folder_holds_one_file_of_weights_the_tokenizer_and_a_config_without
     assert AutoTokenizer.from_pretrained(folder)(text) == AutoTokenizer.from_pretrained(tiny_encoder)(text)
     content = b"".join(path.read_bytes() for path in folder.iterdir())
     assert not [path for path in (tiny_encoder, str(folder), *sys.path[1:]) if path and path.encode() in content]
+
+
+def assert_the_readme_runs(folder, monkeypatch):
+    (block,) = python_blocks((folder / "README.md").read_text())
+    assert not re.search("torch|transformers|extrabert", block)
+    monkeypatch.chdir(folder)
+    for name in ("model.onnx", "model_int8.onnx"):
+        if (folder / name).exists():
+            with contextlib.redirect_stdout(io.StringIO()) as printed:
+                exec(compile(block.replace("model.onnx", name), "README.md", "exec"), {})
+            assert_prints_its_comments(block, printed.getvalue())
+
+
+def test_the_readme_runs_as_it_stands(exported, monkeypatch):
+    _, _, folder = exported
+    assert_the_readme_runs(folder, monkeypatch)
+    text = (folder / "README.md").read_text()
+    for output in open_session(folder / "model.onnx").get_outputs():
+        assert f"| `{output.name}` | ({', '.join(map(str, output.shape))}) |" in text
+
+
+def test_the_metadata_tell_the_task_the_labels_and_the_source(exported):
+    model, _, folder = exported
+    for name in ("model.onnx", "model_int8.onnx"):
+        found = {entry.key: entry.value for entry in onnx.load(folder / name).metadata_props}
+        assert (found["source"], found["max_length"]) == ("me/model", "48")
+        assert found["version"] == f"extrabert_hf {__version__}"
+        several = isinstance(model, ExtraBertForMultiTask)
+        if several:
+            assert json.loads(found["task"]) == list(TASKS)
+            assert json.loads(found["score_range"]) == {"sts": [0.0, 5.0]}
+        elif isinstance(model, ExtraBertForSimilarity):
+            assert (found["task"], found["head"], found["score_range"]) == ("sts", "similarity", "[0.0, 5.0]")
+            assert "labels" not in found
+        if not isinstance(model, ExtraBertForSimilarity):
+            labels = json.loads(found["labels"])
+            assert (labels["mood"] if several else labels) == (
+                TASKS["mood"]["class_names"] if several else list(model.config.id2label.values())
+            )
 
 
 def test_an_export_leaves_the_model_as_it_was(exported):
@@ -142,7 +195,7 @@ def test_an_export_leaves_the_mode(tiny_encoder, exported, tmp_path, monkeypatch
 
 def test_int8_is_smaller_and_near(exported):
     model, _, folder = exported
-    batch = random_sentences(LogitsOfAllTasks(model), rows=16, seq=12)
+    batch = random_sentences(OutputsOfAllTasks(model), rows=16, seq=12)
     assert (folder / "model_int8.onnx").stat().st_size < 0.6 * (folder / "model.onnx").stat().st_size
     found, expected = run_session(open_session(folder / "model_int8.onnx"), batch), logits_of(model, batch)
     for name, logits in expected.items():
@@ -168,7 +221,7 @@ def test_a_graph_of_other_weights_is_refused(exported, tiny_encoder, tmp_path, m
     with torch.no_grad():
         for parameter in other.parameters():
             parameter.add_(torch.randn_like(parameter))
-    with pytest.raises(InputError, match=r"must give PyTorch's logits to 0.001, it differs by \d"):
+    with pytest.raises(InputError, match=r"must give PyTorch's outputs to 0.001, it differs by \d"):
         export_onnx(other, AutoTokenizer.from_pretrained(tiny_encoder), tmp_path)
 
 
@@ -196,10 +249,13 @@ def test_a_missing_package_is_named_with_its_extra(package, tiny_encoder, tmp_pa
         export_onnx(shaken_model(ExtraBertForSentiment, tiny_encoder), None, tmp_path)
 
 
-def test_a_cross_encoder_is_exported_of_one_task(tiny_encoder, tmp_path):
+def test_a_cross_encoder_is_exported_of_one_task(tiny_encoder, tmp_path, monkeypatch):
     model = shaken_model(ExtraBertForSimilarity, tiny_encoder, pair_encoding="cross_encoder").eval()
     path = export_onnx(model, AutoTokenizer.from_pretrained(tiny_encoder), tmp_path)
-    session, graph = open_session(path), LogitsOfAllTasks(model)
+    session, graph = open_session(path), OutputsOfAllTasks(model)
+    assert [output.name for output in session.get_outputs()] == ["logits"]  # no vectors of single sentences
+    assert "embeddings" not in (tmp_path / "README.md").read_text()
+    assert_the_readme_runs(tmp_path, monkeypatch)
     for rows, seq in ((1, 5), (4, 20)):
         batch = random_sentences(graph, rows=rows, seq=seq)
         with torch.inference_mode():

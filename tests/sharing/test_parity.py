@@ -11,9 +11,10 @@ from extrabert_hf.data.loading import load_split
 from extrabert_hf.errors import InputError
 from extrabert_hf.inference.predictor import Predictor, predict_logits
 from extrabert_hf.pretrained.loading import TrainedModel
-from extrabert_hf.sharing.onnx_export import LogitsOfAllTasks
+from extrabert_hf.sharing.onnx_export import OutputsOfAllTasks
 from extrabert_hf.sharing.parity import (
     Difference,
+    Outputs,
     Variant,
     measure_parity,
     onnx_variant,
@@ -30,7 +31,7 @@ class Session:
     """Has the interface of an opened ONNX file and computes with PyTorch."""
 
     def __init__(self, model):
-        self.graph = LogitsOfAllTasks(model.eval())
+        self.graph = OutputsOfAllTasks(model.eval())
 
     def get_outputs(self):
         return [type("Output", (), {"name": name}) for name in self.graph.output_names]
@@ -64,7 +65,7 @@ def columns_of(task, rows):
 
 
 def constant(name, logits):
-    return Variant(name, lambda columns: np.asarray(logits, dtype=np.float32)[: len(columns[0])], 2_000_000)
+    return Variant(name, lambda columns: Outputs(np.asarray(logits, dtype=np.float32)[: len(columns[0])]), 2_000_000)
 
 
 @pytest.mark.parametrize("task", PAPER_TASKS.values(), ids=PAPER_TASKS)
@@ -79,7 +80,11 @@ def test_rows_are_predicted_in_their_order_by_one_task_and_by_all(task, multitas
         onnx_variant("onnx of all", Session(multitask), 1, tokenizer, task.name),
     ]
     for variant in variants:
-        np.testing.assert_allclose(variant.logits(columns), expected, rtol=0, atol=1e-5)
+        outputs = variant.predict(columns)
+        np.testing.assert_allclose(outputs.logits, expected, rtol=0, atol=1e-5)
+        assert outputs.embeddings.shape == (37, *([2] if task.is_pair else []), 16)
+        scored = model.head(torch.from_numpy(outputs.embeddings)).detach()  # each row has its own vectors
+        np.testing.assert_allclose(scored.numpy(), expected, rtol=0, atol=1e-5)
 
 
 def test_vectors_of_sentence_transformers_are_scored_by_the_models_head(tiny_encoder, tokenizer):
@@ -89,10 +94,10 @@ def test_vectors_of_sentence_transformers_are_scored_by_the_models_head(tiny_enc
         @torch.inference_mode()
         def encode(self, sentences, **_):
             batch = tokenizer(sentences, padding=True, truncation=True, return_tensors="pt")
-            return model.embed(batch["input_ids"], batch["attention_mask"])[0]
+            return model.embed(**batch)
 
     columns = columns_of(PAPER_TASKS["sts"], rows_of(PAPER_TASKS["sts"]))
-    found = sentence_transformers_variant("st", Loaded(), model, 1).logits(columns)
+    found = sentence_transformers_variant("st", Loaded(), model, 1).predict(columns).logits
     np.testing.assert_allclose(found, predict_logits(model, tokenizer, *columns), rtol=0, atol=1e-5)
 
 
@@ -104,8 +109,9 @@ def test_a_model_does_not_differ_from_itself_and_scores_as_it_is_evaluated(task,
     variant = pytorch_variant("PyTorch", trained)
     first, second = measure_parity(task, rows, variant, [pytorch_variant("again", trained)])
     nothing = Difference(max=0.0, mean=0.0)
-    assert [first.logit_difference, first.prediction_difference, first.same_class] == [None] * 3
-    assert (second.logit_difference, second.prediction_difference) == (nothing, nothing)
+    assert [first.logit_difference, first.prediction_difference, first.embedding_difference] == [None] * 3
+    assert first.same_class is None
+    assert [second.logit_difference, second.prediction_difference, second.embedding_difference] == [nothing] * 3
     assert second.same_class == (None if task.is_regression else 1.0)
     expected = Predictor((trained,)).predict(rows).score()
     assert second.scores == first.scores
@@ -150,7 +156,12 @@ def test_scores_that_move_are_predictions_that_move():
 
 def test_threads_are_set_and_then_restored():
     seen = []
-    spy = Variant("spy", lambda columns: seen.append(torch.get_num_threads()) or np.eye(5)[: len(columns[0])], 1)
+
+    def predict(columns):
+        seen.append(torch.get_num_threads())
+        return Outputs(np.eye(5)[: len(columns[0])])
+
+    spy = Variant("spy", predict, 1)
     before = torch.get_num_threads()
     measure_parity(PAPER_TASKS["sst"], Dataset.from_dict(FOUR), spy, [], threads=2)
     assert set(seen) == {2}
@@ -171,6 +182,6 @@ def test_the_table_shows_a_row_for_each_variant():
         entry.scores.intervals["accuracy"] = (0.25, 1.0)
     entries = [dataclasses.replace(entry, rows_per_second=1234.4) for entry in entries]
     assert parity_table(entries, {"sst": "accuracy"}).splitlines()[2:] == [
-        "| PyTorch | sst | 4 | - | - | - | accuracy 1.0000 [0.250, 1.000] | 1,234 | 2.0 |",
-        "| onnx int8 | sst | 4 | 1 / 0.1 | 1 / 0.25 | 75.0 % | accuracy 0.7500 [0.250, 1.000] | 1,234 | 2.0 |",
+        "| PyTorch | sst | 4 | - | - | - | - | accuracy 1.0000 [0.250, 1.000] | 1,234 | 2.0 |",
+        "| onnx int8 | sst | 4 | 1 / 0.1 | 1 / 0.25 | - | 75.0 % | accuracy 0.7500 [0.250, 1.000] | 1,234 | 2.0 |",
     ]

@@ -6,8 +6,9 @@ import torch
 from safetensors.torch import load_file
 
 from extrabert_hf.errors import InputError
+from extrabert_hf.runs.folder import CARD_MARK
 from extrabert_hf.sharing.hub import push_folder
-from extrabert_hf.sharing.model_card import MARK, HubArguments
+from extrabert_hf.sharing.model_card import HubArguments
 from extrabert_hf.sharing.repository_files import check_names, described, files_to_push, preview_push
 from extrabert_hf.sharing.shared_run import SharedRun
 
@@ -102,10 +103,10 @@ def test_a_folder_without_weights_is_refused(run_of):
 def test_a_card_of_ones_own_stays_as_it_is(run_of):
     run = SharedRun(run_of("sts"))
     described(run, "me/a", HubArguments(), None)
-    assert MARK in (run.path / "README.md").read_text()
+    assert CARD_MARK in (run.path / "README.md").read_text()
     described(run, "me/b", HubArguments(), None)
     assert "me/b" in (run.path / "README.md").read_text()
-    own = (run.path / "README.md").read_text().replace(MARK, "") + "\nMy words.\n"
+    own = (run.path / "README.md").read_text().replace(CARD_MARK, "") + "\nMy words.\n"
     (run.path / "README.md").write_text(own)
     described(run, "me/c", HubArguments(), None)
     assert (run.path / "README.md").read_text() == own

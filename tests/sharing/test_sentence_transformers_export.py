@@ -1,3 +1,5 @@
+import contextlib
+import io
 import json
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from extrabert_hf.errors import InputError
 from extrabert_hf.inference.predictor import predict_logits
 from extrabert_hf.sharing import sentence_transformers_export
 from extrabert_hf.sharing.sentence_transformers_export import export_sentence_transformers, load_sentence_transformer
+from tests.sharing.snippets import assert_prints_its_comments, python_blocks
 
 POOLINGS = ["pooler", "cls", "mean", "dot", "multiplicative"]
 FIRST = ["A man is playing a guitar.", "A warm film .", "how " * 60 + "?", "a", "The woman is slicing a tomato."]
@@ -67,7 +70,9 @@ def cosines_of(loaded):
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)
-def test_the_models_score_is_five_times_the_folders_cosine(pooling, similarity_model, tokenizer, tmp_path):
+def test_the_models_score_is_five_times_the_folders_cosine(
+    pooling, similarity_model, tokenizer, tmp_path, monkeypatch
+):
     model = similarity_model(pooling)
     needs_code = export_sentence_transformers(model, tokenizer, tmp_path)
     assert needs_code == (pooling == "dot")
@@ -78,6 +83,11 @@ def test_the_models_score_is_five_times_the_folders_cosine(pooling, similarity_m
     assert loaded.similarity_fn_name == "cosine"
     assert loaded.get_embedding_dimension() == 16
     assert loaded.max_seq_length == tokenizer.model_max_length == 48
+    (block,) = python_blocks((tmp_path / "README.md").read_text())
+    monkeypatch.chdir(tmp_path)
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(compile(block, "README.md", "exec"), {})
+    assert_prints_its_comments(block, printed.getvalue())
 
 
 @pytest.mark.launch
