@@ -118,7 +118,14 @@ def _register_models(module: ModuleType) -> None:
     module.AutoModelForSequenceClassification.register(config_class, model_classes)
 
 
+def _resolve_names(module: ModuleType) -> None:
+    names = importlib.import_module(f"{__name__}.pretrained.names")
+    module.ExtraBertPreTrainedModel.resolve_name = staticmethod(names.resolve_model_name)
+
+
 # wrapt calls a hook at once if the module is imported already. The hooks import the config only: they can run in the
 # middle of an import of transformers, when most of what the models import does not exist yet.
 register_post_import_hook(_register_config, "transformers.models.auto.configuration_auto")
 register_post_import_hook(_register_models, "transformers.models.auto.modeling_auto")
+# the files of models/ are copied to the Hub, where `minilm` is no name: here their `from_backbone` takes it
+register_post_import_hook(_resolve_names, f"{__name__}.models.base_extrabert")

@@ -140,14 +140,21 @@ class Predictor:
 
     @classmethod
     def load(
-        cls, names: str, task: str | None = None, *, batch_size: int = 64, bf16: bool = False, progress: bool = False
+        cls,
+        names: str | Path | Sequence[str | Path],
+        task: str | None = None,
+        *,
+        batch_size: int = 64,
+        bf16: bool = False,
+        progress: bool = False,
     ) -> "Predictor":
         """
         Loads one model, or several models of the same task.
 
         Args:
-            names (`str`):
-                A folder or Hub id, or several separated by commas. The name of an existing folder may contain a comma.
+            names (`str`, `Path`, or a list of these):
+                A folder or Hub id, or several: in a list, or separated by commas. The name of an existing folder may
+                contain a comma.
             task (`str`, *optional*):
                 The task to predict, for multitask models.
             batch_size (`int`, defaults to 64):
@@ -217,12 +224,15 @@ class Predictor:
         )
 
 
-def model_names(names: str) -> list[str]:
-    """Splits the names of models at the commas, as [`Predictor.load`] does."""
-    split = [names] if Path(names).is_dir() else names.split(",")
-    if not all(split):
-        raise InputError(f"the model must be one name, or several separated by commas, got {names!r}.")
-    return split
+def model_names(names: str | Path | Sequence[str | Path]) -> list[str]:
+    """Returns the names of models one by one: those of a list, or of a text with commas, see [`Predictor.load`]."""
+    if isinstance(names, str):
+        split = [names] if Path(names).is_dir() else names.split(",")
+    else:
+        split = [names] if isinstance(names, Path) else names if isinstance(names, list | tuple) else []
+    if not split or not all(isinstance(name, str | Path) and str(name) for name in split):
+        raise InputError(f"the model must be one name, or several in a list or separated by commas, got {names!r}.")
+    return list(map(str, split))
 
 
 @torch.inference_mode()
