@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from extrabert_hf.data.collators import DataCollatorForSentences
+from extrabert_hf.data.in_memory import rows_to_predict
 from extrabert_hf.data.tokenization import tokenize_sentences
 from extrabert_hf.errors import InputError
 from extrabert_hf.evaluation.metrics import predictions_from_logits
@@ -204,15 +205,25 @@ class Predictor:
         ]
         return by_member[0] if len(by_member) == 1 else ensemble_logits(by_member)
 
-    def predict(self, rows: Dataset) -> Predictions:
+    def predict(self, rows: Dataset | Sequence[str] | Sequence[tuple[str, str]]) -> Predictions:
         """
-        Predicts the rows of a data set.
+        Predicts rows: a data set, or a list.
 
         Args:
-            rows (`Dataset`):
-                Rows with `sentence1` and, for a task of pairs, `sentence2`; `label`, `id` and `line` may be missing.
-                A row without an id gets its index as id.
+            rows (`Dataset`, or a list of `str` or of `tuple[str, str]`):
+                A data set with `sentence1` and, for a task of pairs, `sentence2`; `label`, `id` and `line` may be
+                missing. Or a list: of sentences, for a task of pairs of pairs. A row without an id gets its index as
+                id.
+
+        Raises:
+            [`InputError`]: for other rows.
+
+        Example:
+            >>> predictor = Predictor.load("runs/sst")  # doctest: +SKIP
+            >>> predictor.predict(["A warm, funny film."]).names  # doctest: +SKIP
+            ['positive']
         """
+        rows = rows_to_predict(rows, self.task)
         columns = [rows[name][:] for name in self.task.sentence_columns]
         return Predictions(
             task=self.task,
@@ -231,7 +242,7 @@ def model_names(names: str | Path | Sequence[str | Path]) -> list[str]:
     else:
         split = [names] if isinstance(names, Path) else names if isinstance(names, list | tuple) else []
     if not split or not all(isinstance(name, str | Path) and str(name) for name in split):
-        raise InputError(f"the model must be one name, or several in a list or separated by commas, got {names!r}.")
+        raise InputError(f"the model must be one name, or several separated by commas, got {names!r}.")
     return list(map(str, split))
 
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from extrabert_hf.errors import InputError
+from extrabert_hf.data.sources import Sources
+from extrabert_hf.errors import InputError, shorten
 from extrabert_hf.evaluation.metrics import AGGREGATES, ERRORS, metric_names
 from extrabert_hf.tasks import AUTO_CLASSES, PAPER_TASKS, TaskSpec
 from extrabert_hf.training.argument_checks import check_fixed
@@ -60,6 +61,8 @@ class Run:
             single task; its model and its metrics still have the form of several tasks.
         trust_remote_code (`bool`, defaults to `False`):
             Whether to run Python code in the files of the encoder and of the teachers.
+        rows ([`Sources`], *optional*):
+            Rows in memory. The run writes them to the folder that its `data` names, before it reads them.
     """
 
     tasks: dict[str, TaskRun]
@@ -67,6 +70,7 @@ class Run:
     training: ExtraBertTrainingArguments
     multitask: MultiTaskArguments | None = None
     trust_remote_code: bool = False
+    rows: Sources | None = None
 
     @property
     def specs(self) -> dict[str, TaskSpec]:
@@ -114,6 +118,13 @@ def parse_run(
     Raises:
         [`InputError`]: for an unknown key or flag, or an invalid value.
     """
+    if task_name not in PAPER_TASKS:
+        names = ", ".join(map(repr, PAPER_TASKS))
+        raise InputError(
+            f"`task_name` must be one of {names}, got {shorten(repr(task_name))}: a task of your own starts from the "
+            "one with its head (a sentence with classes, a pair with classes, a pair with a score)."
+        )
+    check_words(argv)
     return _parse(_RunReader(BLOCKS, argv, default_config, description, PAPER_TASKS[task_name].metric), task_name)
 
 
@@ -137,7 +148,16 @@ def parse_multitask_run(
     Raises:
         [`InputError`]: as for [`parse_run`], and if the tasks have different encoders.
     """
+    check_words(argv)
     return _parse(_RunReader(MULTITASK_BLOCKS, argv, default_config, description, "mean"), None)
+
+
+def check_words(argv: Any) -> None:
+    """Raises [`InputError`] for anything but the words of a command line in a list."""
+    if not isinstance(argv, list | tuple) or not all(isinstance(word, str) for word in argv):
+        raise InputError(
+            f"`argv` must be a list of words, such as ['--num_train_epochs', '3'], got {shorten(repr(argv))}."
+        )
 
 
 def _parse(reader: "_RunReader", separate_task: str | None) -> Run:
