@@ -29,7 +29,7 @@ from transformers import (
 )
 
 from extrabert_hf.training.command_line import parse_multitask_run, parse_run
-from extrabert_hf.training.finetune import finetune
+from extrabert_hf.training.finetune import run_finetuning
 
 torch.set_num_threads(1)  # tiny matrices: more threads, or one set of them per test worker, only wait for each other
 
@@ -223,9 +223,9 @@ def finished_run(tiny_encoder, made_once):
     def train(task, folder):
         flags = ["--num_train_epochs", "2", "--learning_rate", "1e-3", "--logging_steps", "5"]
         if task == "multitask":
-            finetune(parse_multitask_run(tiny_run(tiny_encoder, folder, *flags)))
+            run_finetuning(parse_multitask_run(tiny_run(tiny_encoder, folder, *flags)))
         else:
-            finetune(parse_run(task, tiny_run(tiny_encoder, folder, *flags, "--lora", "true", "--lora_r", "4")))
+            run_finetuning(parse_run(task, tiny_run(tiny_encoder, folder, *flags, "--lora", "true", "--lora_r", "4")))
 
     return lambda task: made_once(task, partial(train, task))
 

@@ -144,6 +144,7 @@ WRITERS |= {"save_file", "save_pretrained", "touch", "copyfile", "copy2", "copyt
 WHOLE = {"atomic_path", "atomic_folder", "recorded_folder"}
 """Context managers of extrabert_hf/files.py: what they hold is moved into place once it is whole, or recorded."""
 WRITES = {
+    "extrabert_hf/data/in_memory.py:write_rows": "the caller gives a temporary path",
     "extrabert_hf/data/originals.py:copy_rows": "the caller gives a temporary path",
     "extrabert_hf/data/validation.py:write_rejected_rows": "the caller gives a temporary path, or a list that grows",
     "extrabert_hf/folder_lock.py:hold_folder": "removes the description of the process that had the lock",

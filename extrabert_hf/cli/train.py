@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from extrabert_hf.errors import InputError
 from extrabert_hf.tasks import PAPER_TASKS
 from extrabert_hf.training.command_line import Run, parse_multitask_run, parse_run, run_parser
-from extrabert_hf.training.finetune import finetune
+from extrabert_hf.training.finetune import run_finetuning
 from extrabert_hf.training.own_data import RESERVED, parse_own_run
 from extrabert_hf.training.packaged_configs import find_config
 from extrabert_hf.training.recipe_parser import RecipeParser
@@ -44,4 +44,4 @@ def parse_train(words: Sequence[str]) -> Run:
 
 def main(words: Sequence[str]) -> None:
     """Runs the command."""
-    finetune(parse_train(words))
+    run_finetuning(parse_train(words))

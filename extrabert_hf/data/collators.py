@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from extrabert_hf.errors import InputError
+from extrabert_hf.errors import InputError, shorten
 
 EXTRA_COLUMNS = ("weights", "teacher_logits")
 """Optional columns of a training row: the weight of its loss, and the logits of its teachers."""
@@ -33,6 +33,13 @@ class DataCollatorForSentences:
 
     pad_token_id: int
     pad_to_multiple_of: int | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.pad_token_id, int):
+            raise InputError(
+                "`pad_token_id` must be the `pad_token_id` of the tokenizer, a whole number, got "
+                f"{shorten(repr(self.pad_token_id))}."
+            )
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """Collates rows with `input_ids` and optional `labels` and [`EXTRA_COLUMNS`] into tensors by column."""

@@ -7,12 +7,14 @@ Loads a task's splits from any source: a `DatasetDict` with the columns sentence
 import logging
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from datasets import Dataset, DatasetDict, Features, Value
 
+from extrabert_hf.data.in_memory import is_in_memory, memory_sources
 from extrabert_hf.data.label_checks import LabelUse, SplitLabels, find_classes
 from extrabert_hf.data.labels import label_text
 from extrabert_hf.data.reading import peek_columns
@@ -58,10 +60,10 @@ class LoadedData:
 
 def load_task_data(
     task: TaskSpec,
-    data: str | None,
+    data: Any,
     *,
-    dev_data: str | None = None,
-    test_data: str | None = None,
+    dev_data: str | Path | None = None,
+    test_data: str | Path | None = None,
     dev_fraction: float = 0.1,
     dataset_config: str | None = None,
     seed: int = 42,
@@ -76,11 +78,12 @@ def load_task_data(
     Args:
         task (`TaskSpec`):
             The task.
-        data (`str`, *optional*):
-            `"sample"`, a folder, a file, a Hub id, or `None` for the task's own data set on the Hub.
-        dev_data (`str`, *optional*):
+        data (`str`, `Path`, `Dataset`, `DataFrame`, list of dicts, `DatasetDict` or dict, *optional*):
+            `"sample"`, a folder, a file, a Hub id, rows in memory (see [`memory_sources`]), or `None` for the task's
+            own data set on the Hub.
+        dev_data (`str` or `Path`, *optional*):
             A file used as dev split instead of the dev split of `data`.
-        test_data (`str`, *optional*):
+        test_data (`str` or `Path`, *optional*):
             A file used as test split instead of the test split of `data`.
         dev_fraction (`float`, *optional*, defaults to 0.1):
             Share of the train rows, above 0 and below 1, that replaces a missing dev split.
@@ -93,15 +96,20 @@ def load_task_data(
         max_rejected_share (`float`, *optional*):
             Share of the rows of a split, 0 to 1, that may be rejected, see [`check_rejected_share`].
 
+    Raises:
+        [`InputError`]: for rows that cannot be found or read, and if too many rows are rejected.
+
     Example:
         >>> from extrabert_hf.tasks import PAPER_TASKS
         >>> loaded = load_task_data(PAPER_TASKS["sts"], "sample")
         >>> {split: len(rows) for split, rows in loaded.splits.items()}
         {'train': 260, 'dev': 90, 'test': 40}
     """
-    if not 0 < dev_fraction < 1:
-        raise InputError(f"`dev_fraction` must be above 0 and below 1, got {dev_fraction}.")
-    found = find_sources(task, data, dataset_config)
+    if not isinstance(task, TaskSpec):
+        raise InputError(f"`task` must be a TaskSpec, such as PAPER_TASKS['sts'], got {shorten(repr(task))}.")
+    if not isinstance(dev_fraction, float) or not 0 < dev_fraction < 1:
+        raise InputError(f"`dev_fraction` must be above 0 and below 1, got {dev_fraction!r}.")
+    found = memory_sources(data, task) if is_in_memory(data) else find_sources(task, data, dataset_config)
     given = {"dev": dev_data, "test": test_data}
     files = {split: file_source(task, path) for split, path in given.items() if path is not None}
     found = replace(found, splits=found.splits | files)

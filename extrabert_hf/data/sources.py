@@ -79,7 +79,7 @@ class Sources:
 
 
 def find_sources(
-    task: TaskSpec, data: str | None, dataset_config: str | None = None, file_split: str = "train"
+    task: TaskSpec, data: str | Path | None, dataset_config: str | None = None, file_split: str = "train"
 ) -> Sources:
     """
     Finds the splits of `data`.
@@ -87,7 +87,7 @@ def find_sources(
     Args:
         task (`TaskSpec`):
             The task: its `course_stem` names the files of a CS224N folder, its `hub_dataset` replaces `None`.
-        data (`str`, *optional*):
+        data (`str` or `Path`, *optional*):
             `"sample"`, a folder, a file, a Hub id, or `None` for the task's own data set on the Hub.
         dataset_config (`str`, *optional*):
             Configuration of the Hub data set, such as `"qqp"` of `nyu-mll/glue`.
@@ -102,7 +102,7 @@ def find_sources(
         return _hub_sources(task, task.hub_dataset, dataset_config)
     if data == SAMPLE:
         return _sample_sources(task)
-    path = Path(data)
+    path, data = Path(data), str(data)
     if path.is_dir():
         return _folder_sources(task, path)
     if path.is_file():

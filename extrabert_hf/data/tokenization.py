@@ -2,13 +2,16 @@
 
 import sys
 from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from extrabert_hf.errors import InputError, one_line
 from extrabert_hf.tasks import SENTENCE_COLUMNS
+
+D = TypeVar("D", Dataset, DatasetDict)
 
 DEFAULT_MAX_LENGTH = 128
 """Maximum number of tokens of a sentence in training, unless the encoder has fewer positions."""
@@ -33,20 +36,31 @@ def tokenize_sentences(tokenizer: PreTrainedTokenizerBase, sentences: Sequence[s
     return [ids or nothing for ids in encoded["input_ids"]]
 
 
-def tokenize_dataset(dataset: Dataset, tokenizer: PreTrainedTokenizerBase) -> Dataset:
+def tokenize_dataset(dataset: D, tokenizer: PreTrainedTokenizerBase) -> D:
     """
-    Tokenizes a split for the data collator.
+    Tokenizes a split, or each split of a `DatasetDict`, for the data collator.
 
     Args:
-        dataset (`Dataset`):
-            A split with the columns `sentence1`, `sentence2` of pairs, and `label` unless it is unlabelled.
+        dataset (`Dataset` or `DatasetDict`):
+            Rows with the columns `sentence1`, `sentence2` of pairs, and `label` unless they are unlabelled, as
+            [`load_task_data`] returns them.
         tokenizer (`PreTrainedTokenizerBase`):
             The encoder's tokenizer.
 
+    Raises:
+        [`InputError`]: for anything but such rows.
+
     Returns:
-        `Dataset`: `input_ids` (a list of ids, for pairs a list of two such lists), `labels`, and `length`, the
-        number of tokens of the row's longest sentence.
+        `Dataset` or `DatasetDict`: `input_ids` (a list of ids, for pairs a list of two such lists), `labels`, and
+        `length`, the number of tokens of the row's longest sentence.
     """
+    if isinstance(dataset, DatasetDict):
+        return DatasetDict({split: tokenize_dataset(rows, tokenizer) for split, rows in dataset.items()})
+    if not isinstance(dataset, Dataset) or SENTENCE_COLUMNS[0] not in dataset.column_names:
+        got = f"the columns {dataset.column_names}" if isinstance(dataset, Dataset) else f"a {type(dataset).__name__}"
+        raise InputError(
+            "`dataset` must be a `Dataset` with the column sentence1, as in `load_task_data(...).splits`, got " + got
+        )
     columns = [name for name in SENTENCE_COLUMNS if name in dataset.column_names]
 
     def tokenize(rows: dict[str, list]) -> dict[str, list]:

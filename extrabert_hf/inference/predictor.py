@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from extrabert_hf.data.collators import DataCollatorForSentences
+from extrabert_hf.data.in_memory import rows_to_predict
 from extrabert_hf.data.tokenization import tokenize_sentences
 from extrabert_hf.errors import InputError
 from extrabert_hf.evaluation.metrics import predictions_from_logits
@@ -140,14 +141,21 @@ class Predictor:
 
     @classmethod
     def load(
-        cls, names: str, task: str | None = None, *, batch_size: int = 64, bf16: bool = False, progress: bool = False
+        cls,
+        names: str | Path | Sequence[str | Path],
+        task: str | None = None,
+        *,
+        batch_size: int = 64,
+        bf16: bool = False,
+        progress: bool = False,
     ) -> "Predictor":
         """
         Loads one model, or several models of the same task.
 
         Args:
-            names (`str`):
-                A folder or Hub id, or several separated by commas. The name of an existing folder may contain a comma.
+            names (`str`, `Path`, or a list of these):
+                A folder or Hub id, or several: in a list, or separated by commas. The name of an existing folder may
+                contain a comma.
             task (`str`, *optional*):
                 The task to predict, for multitask models.
             batch_size (`int`, defaults to 64):
@@ -197,15 +205,25 @@ class Predictor:
         ]
         return by_member[0] if len(by_member) == 1 else ensemble_logits(by_member)
 
-    def predict(self, rows: Dataset) -> Predictions:
+    def predict(self, rows: Dataset | Sequence[str] | Sequence[tuple[str, str]]) -> Predictions:
         """
-        Predicts the rows of a data set.
+        Predicts rows: a data set, or a list.
 
         Args:
-            rows (`Dataset`):
-                Rows with `sentence1` and, for a task of pairs, `sentence2`; `label`, `id` and `line` may be missing.
-                A row without an id gets its index as id.
+            rows (`Dataset`, or a list of `str` or of `tuple[str, str]`):
+                A data set with `sentence1` and, for a task of pairs, `sentence2`; `label`, `id` and `line` may be
+                missing. Or a list: of sentences, for a task of pairs of pairs. A row without an id gets its index as
+                id.
+
+        Raises:
+            [`InputError`]: for other rows.
+
+        Example:
+            >>> predictor = Predictor.load("runs/sst")  # doctest: +SKIP
+            >>> predictor.predict(["A warm, funny film."]).names  # doctest: +SKIP
+            ['positive']
         """
+        rows = rows_to_predict(rows, self.task)
         columns = [rows[name][:] for name in self.task.sentence_columns]
         return Predictions(
             task=self.task,
@@ -217,12 +235,15 @@ class Predictor:
         )
 
 
-def model_names(names: str) -> list[str]:
-    """Splits the names of models at the commas, as [`Predictor.load`] does."""
-    split = [names] if Path(names).is_dir() else names.split(",")
-    if not all(split):
+def model_names(names: str | Path | Sequence[str | Path]) -> list[str]:
+    """Returns the names of models one by one: those of a list, or of a text with commas, see [`Predictor.load`]."""
+    if isinstance(names, str):
+        split = [names] if Path(names).is_dir() else names.split(",")
+    else:
+        split = [names] if isinstance(names, Path) else names if isinstance(names, list | tuple) else []
+    if not split or not all(isinstance(name, str | Path) and str(name) for name in split):
         raise InputError(f"the model must be one name, or several separated by commas, got {names!r}.")
-    return split
+    return list(map(str, split))
 
 
 @torch.inference_mode()

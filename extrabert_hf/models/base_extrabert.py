@@ -34,6 +34,7 @@ class ExtraBertPreTrainedModel(ForwardPass, PreTrainedModel):
     """
 
     unpad = True
+    resolve_name = staticmethod(str)  # extrabert_hf, where installed, replaces it: names such as "minilm" work too
     head_kind: str  # "sentiment", "paraphrase" or "similarity"; only models of one task have it
     config_class = ExtraBertConfig
     base_model_prefix = "backbone"
@@ -79,6 +80,7 @@ class ExtraBertPreTrainedModel(ForwardPass, PreTrainedModel):
         """
         if pretrained_model_name_or_path is None:
             return super().from_pretrained(None, *model_args, config=config, **kwargs)
+        pretrained_model_name_or_path = cls.resolve_name(pretrained_model_name_or_path)
         hub_arguments = {name: kwargs[name] for name in HUB_ARGUMENTS if name in kwargs}
         saved = config
         if not isinstance(config, PreTrainedConfig):  # not `ExtraBertConfig`: remote code may define a second one
@@ -188,8 +190,8 @@ class ExtraBertPreTrainedModel(ForwardPass, PreTrainedModel):
         Builds a model in evaluation mode on a pretrained encoder; pooling and head are newly initialized.
 
         Args:
-            pretrained_model_name_or_path (`str`):
-                Hub id or folder of any encoder that `AutoModel` loads.
+            pretrained_model_name_or_path (`str` or `Path`):
+                Hub id or folder of any encoder that `AutoModel` loads; with extrabert_hf also `"minilm"`.
             dtype (`torch.dtype` or `str`, *optional*):
                 dtype of all weights; `None` is float32.
             attn_implementation (`str`, *optional*):
@@ -203,6 +205,7 @@ class ExtraBertPreTrainedModel(ForwardPass, PreTrainedModel):
             `ValueError`: if the checkpoint lacks weights of the encoder or has them in other shapes than its config
             says, or if a field is not valid.
         """
+        pretrained_model_name_or_path = cls.resolve_name(pretrained_model_name_or_path)
         backbone, loading = AutoModel.from_pretrained(
             pretrained_model_name_or_path,
             dtype=dtype or torch.float32,

@@ -18,7 +18,7 @@ from extrabert_hf.runs.ownership import hold_run
 from extrabert_hf.runs.scored import write_submission
 from extrabert_hf.tasks import PAPER_TASKS
 from extrabert_hf.training.command_line import Run, parse_multitask_run, parse_run
-from extrabert_hf.training.finetune import finetune, load_rows
+from extrabert_hf.training.finetune import load_rows, run_finetuning
 from extrabert_hf.training.setup import prepare_process
 
 logger = logging.getLogger(__name__)
@@ -109,7 +109,7 @@ def _run_table1(arguments: Table1Arguments, flags: Sequence[str]) -> str:
         with hold_run("output_dir", plan.folder):
             if training.process_index == 0:
                 plan.run.write_flags(flags)
-            finetune(plan.parse([*flags, *start]))
+            run_finetuning(plan.parse([*flags, *start]))
             if training.process_index == 0:
                 plan.run.remove_checkpoints()
     if training.process_index != 0:

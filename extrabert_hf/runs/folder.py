@@ -64,6 +64,15 @@ class RunFolder:
         return self.path / "rejected_rows.jsonl"
 
     @property
+    def rows(self) -> Path:
+        """The folder of [`RunFolder.rows_file`]."""
+        return self.path / "rows"
+
+    def rows_file(self, split: str) -> Path:
+        """Returns the path of a split's rows that a user passed in memory, one JSON object per line."""
+        return self.rows / f"{split}.jsonl"
+
+    @property
     def train_rows_file(self) -> Path:
         """Hashes of the train rows, see [`TrainRows`]."""
         return self.path / "train_rows.safetensors"

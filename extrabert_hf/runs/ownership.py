@@ -31,6 +31,7 @@ STATE_FILES = r"(optimizer|scheduler|scaler)\.pt|rng_state(_\d+)?\.pth|README\.m
 )
 FOLDERS = {
     f"{_RUN.predictions}|{_RUN.scored}|{_RUN.splits}": r"[^/]+-(train|dev|test)\.csv",
+    f"{_RUN.rows}": r"(train|dev|test)\.jsonl",
     f"{_RUN.figures}": r"(training|gradient_conflicts|[^/]+-(train|dev|test))\.png",
     f"{_RUN.report_file.stem}_figures": r"[^/]+\.(png|svg)",
     f"{_RUN.adapter}": MODEL_FILES,

@@ -30,7 +30,7 @@ from extrabert_hf.search.study import (
     trials_of_plans,
 )
 from extrabert_hf.training.command_line import Run, parse_multitask_run, parse_run, yaml_of_flags
-from extrabert_hf.training.finetune import finetune
+from extrabert_hf.training.finetune import run_finetuning
 from extrabert_hf.training.recipe_parser import RecipeParser
 
 
@@ -102,7 +102,7 @@ def train(arguments: SearchArguments, flags: Sequence[str], trial: Trial, folder
     scores = ScoresOfTrial(trial, f"eval_{run.training.metric_for_best_model}")
     with hold_run("output_dir", folder):
         run_folder.write_words(words)
-        finetune(run, callbacks=[scores])
+        run_finetuning(run, callbacks=[scores])
     if not scores.found:
         raise InputError(
             "the run ended before the first evaluation: `eval_steps` must be at most the number of steps."

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from extrabert_hf.data.inspection import Inspection
-from extrabert_hf.errors import InputError
+from extrabert_hf.data.sources import Sources
+from extrabert_hf.errors import InputError, shorten
 from extrabert_hf.evaluation.metrics import AGGREGATES, ERRORS, metric_names
 from extrabert_hf.tasks import AUTO_CLASSES, PAPER_TASKS, TaskSpec
 from extrabert_hf.training.argument_checks import check_fixed
@@ -67,6 +68,8 @@ class Run:
             Whether to stop after the plan of the run: nothing is trained or written.
         inspection ([`Inspection`], *optional*):
             What was found in the file of a run on one's own data.
+        rows ([`Sources`], *optional*):
+            Rows in memory. The run writes them to the folder that its `data` names, before it reads them.
     """
 
     tasks: dict[str, TaskRun]
@@ -76,6 +79,7 @@ class Run:
     trust_remote_code: bool = False
     dry_run: bool = False
     inspection: Inspection | None = None
+    rows: Sources | None = None
 
     @property
     def specs(self) -> dict[str, TaskSpec]:
@@ -131,6 +135,13 @@ def parse_run(
     Raises:
         [`InputError`]: for an unknown key or flag, or an invalid value.
     """
+    if find_task is None and task_name not in PAPER_TASKS:
+        names = ", ".join(map(repr, PAPER_TASKS))
+        raise InputError(
+            f"`task_name` must be one of {names}, got {shorten(repr(task_name))}: a task of your own starts from the "
+            "one with its head (a sentence with classes, a pair with classes, a pair with a score)."
+        )
+    check_words(argv)
     metric = PAPER_TASKS[task_name].metric if find_task is None else None
     return _parse(_RunReader(BLOCKS, argv, default_config, description, metric), task_name, find_task)
 
@@ -155,12 +166,21 @@ def parse_multitask_run(
     Raises:
         [`InputError`]: as for [`parse_run`], and if the tasks have different encoders.
     """
+    check_words(argv)
     return _parse(_RunReader(MULTITASK_BLOCKS, argv, default_config, description, "mean"), None)
 
 
 def run_parser(description: str | None = None) -> RecipeParser:
     """Makes the parser of the flags of all runs. A separate run of one task does not have the group `multitask`."""
     return _RunReader(MULTITASK_BLOCKS, [], None, description, None).parser
+
+
+def check_words(argv: Any) -> None:
+    """Raises [`InputError`] for anything but the words of a command line in a list."""
+    if not isinstance(argv, list | tuple) or not all(isinstance(word, str) for word in argv):
+        raise InputError(
+            f"`argv` must be a list of words, such as ['--num_train_epochs', '3'], got {shorten(repr(argv))}."
+        )
 
 
 def _parse(reader: "_RunReader", separate_task: str | None, find_task: FindTask | None = None) -> Run:

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 from transformers import (
     EarlyStoppingCallback,
-    EvalPrediction,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     TrainerCallback,
@@ -19,18 +18,19 @@ from transformers import (
 from extrabert_hf.data.audit_report import findings, write_audit
 from extrabert_hf.data.auditing import audit, text_keys
 from extrabert_hf.data.collators import DataCollatorForMultiTask, DataCollatorForSentences
+from extrabert_hf.data.in_memory import write_rows
 from extrabert_hf.data.loading import LoadedData
 from extrabert_hf.data.multitask import MultiTaskDataset
 from extrabert_hf.data.originals import copy_rows
-from extrabert_hf.data.tokenization import limit_length, tokenize_dataset
+from extrabert_hf.data.tokenization import tokenize_dataset
 from extrabert_hf.data.validation import write_rejected_rows
 from extrabert_hf.errors import InputError
-from extrabert_hf.evaluation.metrics import compute_metrics, predictions_from_logits
 from extrabert_hf.evaluation.scores import majority_baseline
 from extrabert_hf.files import atomic_folder, atomic_path
 from extrabert_hf.inference.calibration import MIN_ROWS, CalibrationReport, calibrate_model
 from extrabert_hf.machine import keep_freed_memory
-from extrabert_hf.pretrained.loading import build_model, build_multitask_model, models_by_task
+from extrabert_hf.manifest import remove_own
+from extrabert_hf.pretrained.loading import models_by_task
 from extrabert_hf.pretrained.lora import merge_lora, save_adapter, with_lora
 from extrabert_hf.pretrained.names import public_model_name, remember_encoder
 from extrabert_hf.pretrained.remote_code import pickles_in_one_line, trusted_code
@@ -39,7 +39,6 @@ from extrabert_hf.runs.labelled_rows import MOST_LEFT_OUT
 from extrabert_hf.runs.ownership import check_room, hold_run
 from extrabert_hf.runs.run_metrics import RunMetrics
 from extrabert_hf.runs.train_rows import remember_train_rows
-from extrabert_hf.tasks import TaskSpec
 from extrabert_hf.training.callbacks import BeforeFirstStep, KeepBestPerTask
 from extrabert_hf.training.checkpoints import (
     check_same_model,
@@ -56,6 +55,7 @@ from extrabert_hf.training.run_plan import log_plan
 from extrabert_hf.training.run_record import RunRecord
 from extrabert_hf.training.setup import prepare_process
 from extrabert_hf.training.trainer import ExtraBertTrainer, check_finite, plain_model
+from extrabert_hf.training.trainer_parts import metrics_for, prepare_model
 
 logger = logging.getLogger(__name__)
 
@@ -119,7 +119,7 @@ def calibrate_run(
     return reports
 
 
-def finetune(run: Run, callbacks: Sequence[TrainerCallback] = ()) -> RunMetrics | None:
+def run_finetuning(run: Run, callbacks: Sequence[TrainerCallback] = ()) -> RunMetrics | None:
     """
     Fine-tunes one model and writes the model, its scores and its predictions to `run.training.output_dir`.
 
@@ -137,6 +137,10 @@ def finetune(run: Run, callbacks: Sequence[TrainerCallback] = ()) -> RunMetrics 
     Raises:
         [`InputError`]: for arguments or data that cannot be used.
     """
+    if not isinstance(run, Run):
+        raise InputError(
+            f"`run` must be a Run, as from `parse_run`, got a {type(run).__name__}: `finetune` takes data."
+        )
     if run.dry_run:
         log_plan(run, {name: each.data.load(each.task, run.training.seed) for name, each in run.tasks.items()})
         return None
@@ -146,10 +150,10 @@ def finetune(run: Run, callbacks: Sequence[TrainerCallback] = ()) -> RunMetrics 
         pickles_in_one_line("`resume_from_checkpoint`"),
         hold_run("output_dir", Path(run.training.output_dir)),
     ):
-        return _finetune(run, callbacks)
+        return _run_finetuning(run, callbacks)
 
 
-def _finetune(run: Run, callbacks: Sequence[TrainerCallback]) -> RunMetrics | None:
+def _run_finetuning(run: Run, callbacks: Sequence[TrainerCallback]) -> RunMetrics | None:
     checkpoint = find_checkpoint(run.training)
     run = replace(run, training=prepare_process(with_saved_precision(run.training, checkpoint)))
     record = RunRecord.of_run(run)
@@ -158,13 +162,14 @@ def _finetune(run: Run, callbacks: Sequence[TrainerCallback]) -> RunMetrics | No
     if run.training.process_index == 0:
         check_room("output_dir", Path(run.training.output_dir))
     set_seed(run.training.seed)
+    if run.rows is not None:
+        save_rows(run)
     loaded = load_rows(run)
     run = run.with_specs({name: rows.task for name, rows in loaded.items()})
     check_can_calibrate(run, loaded)
     model, tokenizer = make_model(run)
     if model.config.encode_by_length and run.training.torch_compile:
         raise InputError("`torch_compile` pads sentences, which changes the output of this encoder: pass false.")
-    limit_length(tokenizer, model, run.max_length)
     if run.training.process_index == 0:
         audit_rows(run, tokenizer, loaded)
     if run.lora.lora:
@@ -198,6 +203,17 @@ def _finetune(run: Run, callbacks: Sequence[TrainerCallback]) -> RunMetrics | No
     if run.training.push_to_hub:
         trainer.push_output_dir()
     return metrics
+
+
+def save_rows(run: Run) -> None:
+    """Writes rows that a user passed in memory to the run's folder, where all processes read them."""
+    folder = RunFolder(Path(run.training.output_dir))
+    with run.training.main_process_first(desc="writing the rows"):
+        if run.training.local_process_index == 0:
+            remove_own(folder.rows)
+            for split, source in run.rows.splits.items():
+                with atomic_path(folder.rows_file(split)) as path:
+                    write_rows(source, path)
 
 
 def load_rows(run: Run) -> dict[str, LoadedData]:
@@ -247,13 +263,14 @@ def audit_rows(run: Run, tokenizer: PreTrainedTokenizerBase, loaded: dict[str, L
 
 def make_model(run: Run) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Builds the model of a run and its tokenizer."""
-    name, attention = run.encoder.model_name_or_path, run.encoder.attn_implementation
-    fields = {task: task_run.model.config_fields() for task, task_run in run.tasks.items()}
-    # a separate run saves a model of one task: it has one head, and loads as a plain sequence classifier
-    if run.multitask is not None:
-        return build_multitask_model(name, run.specs, attn_implementation=attention, config_fields=fields)
-    ((task, spec),) = run.specs.items()
-    return build_model(name, spec, attn_implementation=attention, **fields[task])
+    (spec, *_) = run.specs.values()
+    return prepare_model(
+        run.encoder.model_name_or_path,
+        spec if run.multitask is None else run.specs,
+        max_length=run.max_length,
+        attn_implementation=run.encoder.attn_implementation,
+        fields_of={task: task_run.model.config_fields() for task, task_run in run.tasks.items()},
+    )
 
 
 def build_trainer(
@@ -267,7 +284,7 @@ def build_trainer(
     for name in run.tasks:
         rows = tokenize_dataset(loaded[name].splits["dev"], tokenizer)
         dev[name] = rows.select(np.argsort(rows["length"][:])[::-1])  # sorted by length: little padding
-    metrics_of = {name: partial(metrics_of_logits, task) for name, task in run.specs.items()}
+    metrics_of = {name: metrics_for(task) for name, task in run.specs.items()}
     multiple = 8 if run.training.device.type == "cuda" else None  # for tensor cores
     collator = DataCollatorForSentences(tokenizer.pad_token_id, pad_to_multiple_of=multiple)
     callbacks: list[TrainerCallback] = []
@@ -300,11 +317,6 @@ def build_trainer(
         multitask=run.multitask,
         metrics_of=metrics_of,
     )
-
-
-def metrics_of_logits(task: TaskSpec, evaluation: EvalPrediction) -> dict[str, float]:
-    """Computes the metrics of a task from the `Trainer`'s predictions."""
-    return compute_metrics(task, predictions_from_logits(task, evaluation.predictions), evaluation.label_ids)
 
 
 def log_what_is_trained(trainer: ExtraBertTrainer) -> None:

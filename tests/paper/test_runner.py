@@ -6,7 +6,7 @@ from extrabert_hf.errors import InputError
 from extrabert_hf.manifest import record
 from extrabert_hf.paper.rows import TABLE1
 from extrabert_hf.paper.runner import PlannedRun, Table1Arguments, run_table1
-from extrabert_hf.training.finetune import finetune
+from extrabert_hf.training.finetune import run_finetuning
 
 # a random encoder of 16 dimensions often answers one class for every row
 pytestmark = pytest.mark.filterwarnings("ignore::extrabert_hf.evaluation.metrics.ConstantInputWarning")
@@ -62,7 +62,7 @@ def test_an_interrupted_run_goes_on_from_its_last_complete_checkpoint(run, tmp_p
 
     def interrupted(complete):
         (folder / "metrics.json").unlink()
-        finetune(PlannedRun(TABLE1["rr"], 42, None, folder).parse([*run.words, *saving]))
+        run_finetuning(PlannedRun(TABLE1["rr"], 42, None, folder).parse([*run.words, *saving]))
         for name in ("metrics.json", *([] if complete else ["checkpoint-2/complete", "checkpoint-3/complete"])):
             (folder / name).unlink()
         (folder / "predictions" / "of an earlier run").touch()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from extrabert_hf.training.command_line import parse_run
-from extrabert_hf.training.finetune import finetune
+from extrabert_hf.training.finetune import run_finetuning
 from tests.conftest import tiny_run
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -23,7 +23,7 @@ def own_run(tiny_encoder, tmp_path):
         (tmp_path / f"{name}.csv").write_text("\n".join(["review,stars", *lines]) + "\n")
     flags = ["--max_steps", "2", "--task_name", "stars", "--class_names", "1", "2", "3"]
     flags += ["--sentence1_column", "review", "--label_column", "stars"]
-    finetune(parse_run("sst", tiny_run(tiny_encoder, tmp_path / "run", *flags, data=tmp_path / "train.csv")))
+    run_finetuning(parse_run("sst", tiny_run(tiny_encoder, tmp_path / "run", *flags, data=tmp_path / "train.csv")))
     return tmp_path
 
 

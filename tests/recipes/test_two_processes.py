@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from extrabert_hf.training.command_line import parse_multitask_run, parse_run
-from extrabert_hf.training.finetune import finetune
+from extrabert_hf.training.finetune import run_finetuning
 from tests.conftest import tiny_run
 from tests.recipes.processes import ROOT, launch
 
@@ -62,7 +62,7 @@ def test_two_processes_of_eight_train_the_model_of_one_process_of_sixteen(
     name, of_two_processes, tiny_encoder, tmp_path
 ):
     recipe, words = words_of(name, tiny_encoder, tmp_path / "one", rows_a_device=16)
-    finetune(parse_multitask_run(words) if recipe == "multitask" else parse_run("sts", words))
+    run_finetuning(parse_multitask_run(words) if recipe == "multitask" else parse_run("sts", words))
     of_one, one = processes_and_weights(tmp_path / "one")
     of_two, two = processes_and_weights(of_two_processes[name])
     assert (of_one, of_two) == (1, 2)

@@ -14,7 +14,7 @@ from extrabert_hf.runs.records import BestScore
 from extrabert_hf.runs.scored import write_scored
 from extrabert_hf.tasks import PAPER_TASKS
 from extrabert_hf.training.command_line import parse_multitask_run
-from extrabert_hf.training.finetune import finetune
+from extrabert_hf.training.finetune import run_finetuning
 from tests.conftest import tiny_run
 
 from .finished_runs import predictions_of_values, write_finished_run
@@ -119,7 +119,7 @@ def test_every_name_is_what_a_run_leaves(tiny_encoder, tmp_path):
     run = RunFolder(tmp_path / "run")
     flags = ["--tasks", "sst", "sts", "--max_steps", "2", "--keep_best_per_task", "true", "--lora", "true"]
     flags += ["--eval_strategy", "steps", "--eval_steps", "2", "--save_strategy", "steps", "--save_steps", "2"]
-    metrics = finetune(parse_multitask_run(tiny_run(tiny_encoder, run.path, *flags)))
+    metrics = run_finetuning(parse_multitask_run(tiny_run(tiny_encoder, run.path, *flags)))
     left = [run.metrics_file, run.report_file, run.audit_file, run.rejected_rows_file, run.trainer_state_file]
     left += [run.train_rows_file, run.conflicts_file, run.config_file, run.weights_file, run.tokenizer_config_file]
     left += [run.last_checkpoint / RunFolder.TRAINER_STATE, run.card_file]

@@ -8,7 +8,7 @@ from extrabert_hf.errors import InputError
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.labelled_rows import LabelledRows, calibrate_saved, evaluate_saved
 from extrabert_hf.training.command_line import parse_run
-from extrabert_hf.training.finetune import finetune
+from extrabert_hf.training.finetune import run_finetuning
 
 from ..conftest import tiny_run
 
@@ -28,7 +28,7 @@ def stars(tiny_encoder, tmp_path_factory):
         writer.writerows([f"k{n}", "a, b", f"film number {n}", 1 + n % 5] for n in range(400))
     flags = ["--max_steps", "2", "--task_name", "stars", "--class_names", *"12345", "--dev_fraction", "0.3"]
     flags += ["--sentence1_column", "review", "--label_column", "stars", "--id_column", "key"]
-    finetune(parse_run("sst", tiny_run(tiny_encoder, folder / "run", *flags, data=folder / "reviews.csv")))
+    run_finetuning(parse_run("sst", tiny_run(tiny_encoder, folder / "run", *flags, data=folder / "reviews.csv")))
     return folder
 
 
@@ -96,5 +96,5 @@ def test_a_run_in_the_same_folder_with_dev_rows_of_its_own_leaves_no_rows_of_the
     flags += ["--sentence1_column", "review", "--label_column", "stars"]
     for more in ([], ["--dev_data", str(dev)]):
         dev.write_text("review,stars\nother,1\nnew,2\n")
-        finetune(parse_run("sst", tiny_run(tiny_encoder, run.path, *flags, *more, data=stars / "reviews.csv")))
+        run_finetuning(parse_run("sst", tiny_run(tiny_encoder, run.path, *flags, *more, data=stars / "reviews.csv")))
         assert run.split_file("stars", "dev").exists() == (not more)

@@ -7,7 +7,7 @@ from extrabert_hf.errors import InputError
 from extrabert_hf.runs.comparison import compare_all, comparison_cells, read_sides
 from extrabert_hf.runs.report import report_finished
 from extrabert_hf.training.command_line import parse_multitask_run, parse_run
-from extrabert_hf.training.finetune import finetune
+from extrabert_hf.training.finetune import run_finetuning
 from tests.conftest import tiny_run
 
 pytestmark = pytest.mark.filterwarnings("ignore::extrabert_hf.evaluation.metrics.ConstantInputWarning")
@@ -48,7 +48,7 @@ def test_a_run_without_a_seed_is_named(run_of):
 def test_two_runs_stand_side_by_side_with_their_differences(tiny_encoder, tmp_path):
     flags = ["--max_steps", "20", "--learning_rate", "1e-2", "--logging_steps", "5", "--seed"]
     for name, seed in (("first", "1"), ("second", "2")):
-        finetune(parse_run("sts", tiny_run(tiny_encoder, tmp_path / name, *flags, seed)))
+        run_finetuning(parse_run("sts", tiny_run(tiny_encoder, tmp_path / name, *flags, seed)))
     words = [str(tmp_path / "first"), f"other={tmp_path / 'second'}"]
     page = report_finished(words, tmp_path / "pages" / "both.html")
     text = page.read_text()
@@ -74,8 +74,8 @@ def test_two_runs_stand_side_by_side_with_their_differences(tiny_encoder, tmp_pa
 
 def test_runs_whose_tasks_are_not_the_same_say_whose_each_is_and_what_is_not_compared(tiny_encoder, tmp_path):
     steps = ["--max_steps", "4"]
-    finetune(parse_run("sts", tiny_run(tiny_encoder, tmp_path / "one", *steps)))
-    finetune(parse_multitask_run(tiny_run(tiny_encoder, tmp_path / "two", *steps, "--tasks", "sst", "sts")))
+    run_finetuning(parse_run("sts", tiny_run(tiny_encoder, tmp_path / "one", *steps)))
+    run_finetuning(parse_multitask_run(tiny_run(tiny_encoder, tmp_path / "two", *steps, "--tasks", "sst", "sts")))
     page = report_finished([str(tmp_path / "one"), str(tmp_path / "two")], tmp_path / "both.html").read_text()
     assert "Not compared, because at least one run does not have the task: sst." in page
     assert "prediction of two" in re.search(r'<table id="errors-sst">.*?</table>', page, re.DOTALL)[0]
@@ -90,7 +90,7 @@ def test_other_rows_than_the_run_was_scored_on_are_refused(file, tiny_encoder, t
         rows = [f"{n},a man plays {n},a woman plays {n},{n % 6}" for n in range(12)]
         (data / f"sts-{split}.csv").write_text("id,sentence1,sentence2,similarity\n" + "\n".join(rows) + "\n")
     for name in ("one", "two"):
-        finetune(parse_run("sts", tiny_run(tiny_encoder, tmp_path / name, "--max_steps", "2", data=data)))
+        run_finetuning(parse_run("sts", tiny_run(tiny_encoder, tmp_path / name, "--max_steps", "2", data=data)))
     changed = tmp_path / "one" / "scored" / "sts-dev.csv" if file == "a run's" else data / "sts-dev.csv"
     changed.write_text(changed.read_text().replace("\n3,", "\n33,"))
     message = "must have the same ids and labels" if file == "a run's" else "`runs` must have unchanged dev rows"

@@ -11,7 +11,6 @@ As a program it makes the runs of `RUNS_OF_TWO`, each process recording what it 
 
 import dataclasses
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +23,10 @@ from extrabert_hf.data.collators import DataCollatorForMultiTask, DataCollatorFo
 from extrabert_hf.data.multitask import MultiTaskDataset
 from extrabert_hf.errors import InputError
 from extrabert_hf.tasks import PAPER_TASKS
-from extrabert_hf.training.finetune import metrics_of_logits
 from extrabert_hf.training.gradient_surgery import AGGREGATORS, TORCHJD_WEIGHTINGS, get_aggregator
 from extrabert_hf.training.multitask_arguments import MultiTaskArguments
 from extrabert_hf.training.multitask_trainer import MultiTaskTrainer, average_gradients
+from extrabert_hf.training.trainer_parts import metrics_for
 from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
 
 ROWS = 8  # of each task, and of a step
@@ -143,7 +142,7 @@ def make_trainer(
         multitask=multitask,
         train_dataset=MultiTaskDataset({task: train[task] for task in multitask.trained}),
         eval_dataset=make_rows(generator, EVAL_ROWS),
-        metrics_of={task: partial(metrics_of_logits, PAPER_TASKS[task]) for task in TASKS},
+        metrics_of={task: metrics_for(PAPER_TASKS[task]) for task in TASKS},
         data_collator=DataCollatorForMultiTask(DataCollatorForSentences(pad_token_id=0)),
     )
 

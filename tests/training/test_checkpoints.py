@@ -15,7 +15,7 @@ from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.ownership import hold_run
 from extrabert_hf.training.checkpoints import check_same_model, find_checkpoint, with_saved_precision
 from extrabert_hf.training.command_line import parse_run
-from extrabert_hf.training.finetune import finetune
+from extrabert_hf.training.finetune import run_finetuning
 from extrabert_hf.training.run_record import RunRecord
 from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
 from tests.conftest import tiny_run
@@ -224,5 +224,5 @@ def test_a_checkpoint_with_a_pickle_of_more_than_tensors_is_refused(name, finish
     flags = ["--num_train_epochs", "2", "--learning_rate", "1e-3", "--logging_steps", "5", "--lora", "true"]
     flags += ["--lora_r", "4", "--resume_from_checkpoint", str(checkpoint)]
     with pytest.raises(InputError, match=r"`resume_from_checkpoint` holds a pickle file .* never loaded") as error:
-        finetune(parse_run("sts", tiny_run(tiny_encoder, folder, *flags)))
+        run_finetuning(parse_run("sts", tiny_run(tiny_encoder, folder, *flags)))
     assert not (tmp_path / "canary").exists() and len(str(error.value).splitlines()) == 1

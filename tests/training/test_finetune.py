@@ -17,7 +17,7 @@ from extrabert_hf.pretrained.loading import build_model, load_model
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.tasks import PAPER_TASKS
 from extrabert_hf.training.command_line import parse_multitask_run, parse_run
-from extrabert_hf.training.finetune import finetune
+from extrabert_hf.training.finetune import run_finetuning
 from tests.conftest import tiny_run
 
 # a random encoder of 16 dimensions often predicts one class for every row
@@ -36,7 +36,7 @@ def plain_run(tiny_encoder, tmp_path_factory):
     @cache
     def run(task):
         folder = tmp_path_factory.mktemp(task) / "run"
-        return finetune(parse_run(task, tiny_run(tiny_encoder, folder, *FLAGS))), folder
+        return run_finetuning(parse_run(task, tiny_run(tiny_encoder, folder, *FLAGS))), folder
 
     return run
 
@@ -46,7 +46,7 @@ def train(tiny_encoder, tmp_path):
     def run(task, *argv, output="run", data="sample"):
         flags = [*FLAGS, *argv]
         argv = tiny_run(tiny_encoder, tmp_path / output, *flags, data=data)
-        return finetune(parse_multitask_run(argv) if task == "multitask" else parse_run(task, argv))
+        return run_finetuning(parse_multitask_run(argv) if task == "multitask" else parse_run(task, argv))
 
     return run
 

@@ -10,7 +10,7 @@ from extrabert_hf.inference.calibration import Calibration
 from extrabert_hf.inference.predictor import Predictor
 from extrabert_hf.pretrained.loading import load_model
 from extrabert_hf.training.command_line import parse_multitask_run, parse_run
-from extrabert_hf.training.finetune import finetune
+from extrabert_hf.training.finetune import run_finetuning
 
 from ..conftest import SAMPLES, tiny_run
 
@@ -25,7 +25,7 @@ def train(tiny_encoder, tmp_path):
     def run(task, *argv, output="run"):
         flags = ["--max_steps", "20", "--learning_rate", "1e-3", *argv]
         argv = tiny_run(tiny_encoder, tmp_path / output, *flags)
-        finetune(parse_multitask_run(argv) if task == "multitask" else parse_run(task, argv))
+        run_finetuning(parse_multitask_run(argv) if task == "multitask" else parse_run(task, argv))
         return tmp_path / output
 
     return run
