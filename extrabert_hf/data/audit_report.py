@@ -181,13 +181,21 @@ class Audit:
         return fields
 
 
-def findings(report: Audit) -> list[str]:
-    """Returns a line for each defect that a user should know about before training."""
+def findings(report: Audit, *, severe: bool = False) -> list[str]:
+    """
+    Returns a line for each defect that a user should know about before training.
+
+    Args:
+        report ([`Audit`]):
+            The audit of a task's rows.
+        severe (`bool`, defaults to `False`):
+            Whether to return only leaks and cut off sentences, which an argument of the run can remove.
+    """
     lines = []
     for name, split in report.splits.items():
-        if split.duplicates.rows:
+        if split.duplicates.rows and not severe:
             lines.append(f"{split.duplicates.rows:,} of {split.rows:,} {name} rows have the text of an earlier row")
-        if split.contradictions is not None and split.contradictions.texts:
+        if split.contradictions is not None and split.contradictions.texts and not severe:
             lines.append(f"texts of {name} with several labels: {split.contradictions.texts:,}")
         if split.tokens is not None and split.tokens.cut_off:
             lines.append(f"{100 * split.tokens.cut_off:.1f} % of the sentences of {name} are cut off")

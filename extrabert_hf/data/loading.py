@@ -44,6 +44,8 @@ class LoadedData:
             The task, with the classes of the train rows if its `class_names` were "auto".
         dev_cut_off (`Source`, *optional*):
             The source of the train rows, if the dev split was cut off them.
+        columns (`tuple[Columns, ...]`, *optional*):
+            The different names of columns in the splits; the first notices are about these.
     """
 
     splits: DatasetDict
@@ -51,6 +53,7 @@ class LoadedData:
     notices: list[str]
     task: TaskSpec
     dev_cut_off: Source | None = None
+    columns: tuple[Columns, ...] = ()
 
 
 def load_task_data(
@@ -262,7 +265,7 @@ def _drop_missing_labels(values: dict[str, list[Any]], file: str) -> list[str]:
     labelled = len(values["label"]) - missing
     values["label"] = []
     if not labelled:
-        return [f"{file} has no labels"]
+        return []
     return [f"{labelled:,} rows of {file} have a label and {missing:,} have none: the split is used without labels"]
 
 
@@ -318,15 +321,20 @@ def _gather(splits: dict[str, LoadedSplit], task: TaskSpec) -> LoadedData:
     for split in splits.values():
         for warning in split.warnings:
             logger.warning(warning)
-    sources: dict[str, list[str]] = {}  # by column names
+    sources: dict[Columns, list[str]] = {}
     for split in splits.values():
-        names = sources.setdefault(str(split.columns), [])
-        if split.source not in names:
-            names.append(split.source)
+        has_labels = "label" in split.dataset.column_names
+        # columns without a label are those of an earlier split that has one
+        known = next((each for each in sources if replace(each, label=split.columns.label) == split.columns), None)
+        same = split.columns if has_labels or known is None else known
+        name = split.source if has_labels else f"{split.source} (no labels)"
+        if name not in sources.setdefault(same, []):
+            sources[same].append(name)
     notices = [f"columns of {', '.join(names)}: {columns}" for columns, names in sources.items()]
     return LoadedData(
         splits=DatasetDict({name: split.dataset for name, split in splits.items()}),
         rejected=[row for split in splits.values() for row in split.rejected],
         notices=notices + [notice for split in splits.values() for notice in split.notices],
         task=task,
+        columns=tuple(sources),
     )

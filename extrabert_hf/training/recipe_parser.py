@@ -5,7 +5,14 @@ import inspect
 import json
 import re
 import sys
-from argparse import SUPPRESS, ArgumentDefaultsHelpFormatter, ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from argparse import (
+    SUPPRESS,
+    Action,
+    ArgumentDefaultsHelpFormatter,
+    ArgumentParser,
+    Namespace,
+    RawDescriptionHelpFormatter,
+)
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
@@ -185,6 +192,13 @@ def add_trust_flag(parser: ArgumentParser) -> None:
     )
 
 
+class _Verbose(Action):
+    """The flag `--verbose`, which [`recipe_console`] has read before the parser: it leaves no value."""
+
+    def __call__(self, *args: Any) -> None:
+        pass
+
+
 class _HelpFormatter(ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter):
     """Shows the defaults, and the description with the line breaks of its source."""
 
@@ -203,6 +217,8 @@ class RecipeParser(HfArgumentParser):
         for action in self._actions:
             if SECRET_FLAG.search(action.dest):
                 action.help = SUPPRESS  # a field of transformers that the command line refuses
+        text = "Show details: the log of the trainer, the audit, and what libraries write."
+        self.add_argument("-v", "--verbose", action=_Verbose, nargs=0, dest=SUPPRESS, default=SUPPRESS, help=text)
         self.loads_models = loads_models
         if loads_models:
             add_trust_flag(self)
