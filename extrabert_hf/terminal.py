@@ -70,6 +70,21 @@ def in_columns(rows: Iterable[Sequence[str]], *, right: Sequence[bool] = (), lea
     ]
 
 
+def markdown_rows(rows: Iterable[Sequence[str]]) -> list[str]:
+    """
+    Returns the lines of a Markdown table, the first row as its header, with cells of one width in each column.
+
+    Example:
+        >>> markdown_rows([["task", "rows"], ["sst", "90"]])
+        ['| task | rows |', '| ---- | ---- |', '| sst  | 90   |']
+    """
+    header, *body = rows
+    columns = list(zip(header, *body, strict=True))
+    widths = [max(3, *map(display_width, column)) for column in columns]
+    lines = [header, ["-" * width for width in widths], *body]
+    return [f"| {' | '.join(map(pad, line, widths))} |" for line in lines]
+
+
 class LineProgress:
     """
     The progress of a loop as lines of a log, one for each tenth of the work: for outputs that are no terminal.
