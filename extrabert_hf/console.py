@@ -8,12 +8,13 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from extrabert_hf.errors import InputError, causes, escape_controls, file_system_error, without_secrets
+from extrabert_hf.library_output import hidden_library_output
 
 ENDING_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 CLOSED_PIPE = 128 + 13
@@ -31,8 +32,27 @@ class _MessageFormatter(logging.Formatter):
         return escape_controls(without_secrets(super().format(record)))
 
 
+class _MessageHandler(logging.StreamHandler):
+    """Writes a message above the progress bar of `tqdm` that the terminal may show."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm = sys.modules.get("tqdm")  # takes time to import, and no bar exists before
+        with nullcontext() if tqdm is None else tqdm.tqdm.external_write_mode(file=self.stream):
+            super().emit(record)
+
+
+def asks_for_details(words: Sequence[str]) -> bool:
+    """Whether the words of a command line contain `-v` or `--verbose`, which every command has."""
+    return any(word in ("-v", "--verbose") for word in words)
+
+
+def shows_details() -> bool:
+    """Whether the package's log has details: in a command with `--verbose`, or if a program sets the level `DEBUG`."""
+    return logging.getLogger("extrabert_hf").isEnabledFor(logging.DEBUG)
+
+
 @contextmanager
-def recipe_console(*, is_child: bool = False) -> Iterator[None]:
+def recipe_console(*, is_child: bool = False, verbose: bool = False) -> Iterator[None]:
     """
     Shows the package's log on stderr while a recipe runs, and ends the recipe with one line and an exit status.
 
@@ -40,25 +60,32 @@ def recipe_console(*, is_child: bool = False) -> Iterator[None]:
     141, without a line, if the reader of the output has gone (`| head`). Other exceptions are defects of this package
     and are shown with the traceback. Only the first process of a machine shows messages.
 
+    [`hidden_library_output`] names the messages of libraries that are hidden.
+
     Recipes import inside the block: the imports take seconds in which a user may press Ctrl-C.
 
     Args:
         is_child (`bool`, defaults to `False`):
-            Whether another recipe has started this process and reports its end.
+            Whether another recipe has started this process and reports its end. Then only warnings are shown.
+        verbose (`bool`, defaults to `False`):
+            Whether to show the details of the package's log, and all that libraries write; also with `-v` or
+            `--verbose` among the words of the command line.
     """
+    verbose = verbose or asks_for_details(sys.argv[1:])
     if is_child or _is_launched():
         _end_with_parent()
     is_first = os.environ.get("LOCAL_RANK", "0") == "0"
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _MessageHandler(sys.stderr)
     handler.setFormatter(_MessageFormatter("%(message)s"))
     package = logging.getLogger("extrabert_hf")
     level_before = package.level
     package.addHandler(handler)
-    package.setLevel(logging.INFO if is_first else logging.ERROR)
+    level = logging.DEBUG if verbose else logging.WARNING if is_child else logging.INFO
+    package.setLevel(level if is_first else logging.ERROR)
     format_before = warnings.formatwarning
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
     try:
-        with _signals() as received:
+        with nullcontext() if verbose else hidden_library_output(is_first=is_first), _signals() as received:
             try:
                 yield
             finally:
@@ -158,7 +185,14 @@ NOISY = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir", "sentence_transf
 
 @contextmanager
 def quiet_packages() -> Iterator[None]:
-    """Hides warnings of [`NOISY`] packages, which a user cannot act on, and restores the root logger afterwards."""
+    """
+    Hides warnings of [`NOISY`] packages, which a user cannot act on, and restores the root logger afterwards.
+
+    With [`shows_details`] nothing is hidden.
+    """
+    if shows_details():
+        yield
+        return
     root = logging.getLogger()
     handlers, loggers = list(root.handlers), [logging.getLogger(name) for name in NOISY]
     levels = [logger.level for logger in loggers]

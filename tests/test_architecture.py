@@ -14,6 +14,8 @@ ORDER = [
     "manifest",
     "files",
     "folder_lock",
+    "terminal",
+    "library_output",
     "console",
     "tasks",
     "machine",

@@ -12,6 +12,7 @@ from typing import Any
 
 from extrabert_hf.errors import printable
 from extrabert_hf.files import write_json
+from extrabert_hf.terminal import in_columns
 
 MAX_TOKENIZED = 50_000
 """Maximum number of sentences of a split that are tokenized; a larger split is represented by a random sample."""
@@ -19,6 +20,8 @@ MAX_EXAMPLES = 5
 """Maximum number of ids that are listed for a defect."""
 MOST_LINES = 30
 """Maximum number of classes, and of reasons for rejected rows, in the page of text."""
+AUDIT_WIDTHS = (34, 12, 12, 12)
+"""Least widths of the columns in the page of text, so that the tables of most tasks have the same."""
 BASELINE_METRICS = ("accuracy", "mse")
 """The metrics of the majority baseline in an audit: accuracy of classes, mean squared error of scores."""
 
@@ -181,13 +184,21 @@ class Audit:
         return fields
 
 
-def findings(report: Audit) -> list[str]:
-    """Returns a line for each defect that a user should know about before training."""
+def findings(report: Audit, *, severe: bool = False) -> list[str]:
+    """
+    Returns a line for each defect that a user should know about before training.
+
+    Args:
+        report ([`Audit`]):
+            The audit of a task's rows.
+        severe (`bool`, defaults to `False`):
+            Whether to return only leaks and cut off sentences, which an argument of the run can remove.
+    """
     lines = []
     for name, split in report.splits.items():
-        if split.duplicates.rows:
+        if split.duplicates.rows and not severe:
             lines.append(f"{split.duplicates.rows:,} of {split.rows:,} {name} rows have the text of an earlier row")
-        if split.contradictions is not None and split.contradictions.texts:
+        if split.contradictions is not None and split.contradictions.texts and not severe:
             lines.append(f"texts of {name} with several labels: {split.contradictions.texts:,}")
         if split.tokens is not None and split.tokens.cut_off:
             lines.append(f"{100 * split.tokens.cut_off:.1f} % of the sentences of {name} are cut off")
@@ -214,10 +225,10 @@ def audit_page(report: Audit) -> str:
     splits = report.splits
     labelled = {name: split for name, split in splits.items() if split.labels is not None}
     tokenized = {name: split.tokens for name, split in splits.items() if split.tokens is not None}
-    lines = [report.task.ljust(34) + "".join(name.rjust(16) for name in splits)]
+    rows = [[printable(report.task, 40), *splits]]
 
     def line(title: str, cells: Mapping[str, str]) -> None:
-        lines.append(f"  {title:<32}" + "".join(cells.get(name, "-").rjust(16) for name in splits))
+        rows.append([f"  {title}", *(cells.get(name, "-") for name in splits)])
 
     line("rows", {name: f"{split.rows:,}" for name, split in splits.items()})
     words = {name: f"{split.words.median:g} / {split.words.max}" for name, split in splits.items()}
@@ -229,9 +240,9 @@ def audit_page(report: Audit) -> str:
     frequent = sorted(labels, key=labels.__getitem__, reverse=True)[:MOST_LINES]
     for label in [label for label in labels if label in frequent]:
         shares = {name: 100 * split.labels[label] / max(split.rows, 1) for name, split in labelled.items()}
-        line(f"label {printable(label, 60)}", {name: f"{share:.1f} %" for name, share in shares.items()})
+        line(f"label {printable(label, 40)}", {name: f"{share:.1f} %" for name, share in shares.items()})
     if len(labels) > MOST_LINES:
-        lines.append(f"  and {len(labels) - MOST_LINES:,} classes with fewer rows")
+        rows.append([f"  and {len(labels) - MOST_LINES:,} classes with fewer rows", *("" for _ in splits)])
     for metric in BASELINE_METRICS:
         scores = {name: f"{score[metric]:.3f}" for name, score in report.majority_baseline.items() if metric in score}
         if scores:
@@ -239,6 +250,7 @@ def audit_page(report: Audit) -> str:
     line("rows with an earlier row's text", {name: f"{split.duplicates.rows:,}" for name, split in splits.items()})
     line("rows whose text is in train", {name: f"{leak.rows:,}" for name, leak in report.leaks.items()})
     line("texts with several labels", {name: f"{split.contradictions.texts:,}" for name, split in labelled.items()})
+    lines = in_columns(rows, right=[False, *(True for _ in splits)], least=AUDIT_WIDTHS)
     lines.append(f"  rows that can't be used: {sum(report.rejected.values()):,}")
     reasons = list(report.rejected.items())
     lines += [f"    {count:,} {printable(reason, 200)}" for reason, count in reasons[:MOST_LINES]]

@@ -279,7 +279,7 @@ def _drop_missing_labels(values: dict[str, list[Any]], file: str) -> list[str]:
     labelled = len(values["label"]) - missing
     values["label"] = []
     if not labelled:
-        return [f"{file} has no labels"]
+        return []
     return [f"{labelled:,} rows of {file} have a label and {missing:,} have none: the split is used without labels"]
 
 
@@ -337,9 +337,13 @@ def _gather(splits: dict[str, LoadedSplit], task: TaskSpec) -> LoadedData:
             logger.warning(warning)
     sources: dict[Columns, list[str]] = {}
     for split in splits.values():
-        names = sources.setdefault(split.columns, [])
-        if split.source not in names:
-            names.append(split.source)
+        has_labels = "label" in split.dataset.column_names
+        # columns without a label are those of an earlier split that has one
+        known = next((each for each in sources if replace(each, label=split.columns.label) == split.columns), None)
+        same = split.columns if has_labels or known is None else known
+        name = split.source if has_labels else f"{split.source} (no labels)"
+        if name not in sources.setdefault(same, []):
+            sources[same].append(name)
     notices = [f"columns of {', '.join(names)}: {columns}" for columns, names in sources.items()]
     return LoadedData(
         splits=DatasetDict({name: split.dataset for name, split in splits.items()}),

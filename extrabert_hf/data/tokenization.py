@@ -1,5 +1,6 @@
 """Tokenizes the sentences of rows, up to the maximum length of the tokenizer and the encoder."""
 
+import logging
 import sys
 from collections.abc import Sequence
 from typing import TypeVar
@@ -13,6 +14,10 @@ from extrabert_hf.tasks import SENTENCE_COLUMNS
 
 D = TypeVar("D", Dataset, DatasetDict)
 
+logger = logging.getLogger(__name__)
+
+MANY_ROWS = 50_000
+"""Number of rows from which on tokenization takes so long that it is logged."""
 DEFAULT_MAX_LENGTH = 128
 """Maximum number of tokens of a sentence in training, unless the encoder has fewer positions."""
 
@@ -73,6 +78,8 @@ def tokenize_dataset(dataset: D, tokenizer: PreTrainedTokenizerBase) -> D:
             features["labels"] = rows["label"]
         return features
 
+    if len(dataset) > MANY_ROWS:
+        logger.info("tokenizing %s rows, this takes some seconds", f"{len(dataset):,}")
     return dataset.map(tokenize, batched=True, remove_columns=dataset.column_names, desc="tokenizing")
 
 

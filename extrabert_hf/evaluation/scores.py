@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from extrabert_hf.errors import printable
 from extrabert_hf.evaluation.bootstrap import bootstrap_intervals
 from extrabert_hf.evaluation.metrics import (
     CORRELATIONS,
@@ -18,6 +19,10 @@ from extrabert_hf.evaluation.metrics import (
     metric_names,
 )
 from extrabert_hf.tasks import TaskSpec
+from extrabert_hf.terminal import in_columns
+
+SCORE_WIDTHS = (30, 6, 16)
+"""Least widths of the first columns of [`score_table`], so that most tables of a run have the same."""
 
 
 @dataclass(frozen=True)
@@ -156,13 +161,20 @@ def summarize(title: str, scores: SplitScores, task: TaskSpec | None = None) -> 
         sst dev, 9 rows                 score   95 % interval     majority
           accuracy                      0.500   [0.200, 0.800]    0.250
     """
-    baseline = scores.majority_baseline or {}
-    table = [(f"{title}, {scores.rows:,} rows", "score", "95 % interval", "majority")]
-    for name, value in scores.metrics.items():
-        low, high = scores.intervals[name]
-        majority = f"{baseline[name]:.3f}" if name in baseline else "-"
-        table.append((f"  {name}", f"{value:.3f}", f"[{low:.3f}, {high:.3f}]", majority))
-    widths = [max(least, *(len(row[column]) + 2 for row in table)) for column, least in enumerate((32, 8, 18, 0))]
-    lines = ["".join(map(str.ljust, row, widths)).rstrip() for row in table]
+    table = score_table({title: scores})
     warning = None if task is None else baseline_warning(title, task, scores)
-    return "\n".join(lines if warning is None else [*lines, f"warning: {warning}"])
+    return table if warning is None else f"{table}\nwarning: {warning}"
+
+
+def score_table(scores: Mapping[str, SplitScores]) -> str:
+    """Formats the scores of several splits, by title, as [`summarize`] does, in the same columns."""
+    rows = [("", "score", "95 % interval", "majority")]
+    for title, of_split in scores.items():
+        rows.append((f"{printable(title)}, {of_split.rows:,} rows", "", "", ""))
+        baseline = of_split.majority_baseline or {}
+        for name, value in of_split.metrics.items():
+            low, high = of_split.intervals[name]
+            majority = f"{baseline[name]:.3f}" if name in baseline else "-"
+            rows.append((f"  {name}", f"{value:.3f}", f"[{low:.3f}, {high:.3f}]", majority))
+    rows[:2] = [(rows[1][0], *rows[0][1:])]  # the headings are in the line of the first title
+    return "\n".join(in_columns(rows, least=SCORE_WIDTHS))

@@ -10,6 +10,7 @@ from extrabert_hf.errors import InputError, printable
 from extrabert_hf.inference.predictor import Predictions, in_evaluation_mode
 from extrabert_hf.models.heads_extrabert import LinearSimilarityHead, ParaphraseHead
 from extrabert_hf.pretrained.loading import TrainedModel
+from extrabert_hf.terminal import in_columns
 
 EXPLAINED = 40
 """Number of rows that [`explain_worst_rows`] explains."""
@@ -178,10 +179,10 @@ def to_terminal(explanation: Explanation, *, colour: bool = True) -> str:
         lines.append(" ".join(words) if colour else ", ".join(words))
     if explanation.weights is None:
         lines.append(NO_WEIGHTS)
-    width = max(map(len, explanation.parts), default=0)
-    lines += [f"  {name:<{width}} {value:+.3f}" for name, value in explanation.parts.items()]
+    parts = [(f"  {name}", f"{value:+.3f}") for name, value in explanation.parts.items()]
     if explanation.parts:
-        lines.append(f"  {'sum':<{width}} {sum(explanation.parts.values()):+.3f}")
+        parts.append(("  sum", f"{sum(explanation.parts.values()):+.3f}"))
+    lines += in_columns(parts, right=[False, True])
     return "\n".join(lines)
 
 

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from datasets import Dataset
-from tqdm.auto import tqdm
 
 from extrabert_hf.data.originals import StreamedFile, stream_sentences
 from extrabert_hf.data.reading import RejectedRow, Row
@@ -26,6 +25,7 @@ from extrabert_hf.machine import join_processes
 from extrabert_hf.manifest import check_own, record, remove_own
 from extrabert_hf.models import ExtraBertPreTrainedModel
 from extrabert_hf.tasks import TaskSpec
+from extrabert_hf.terminal import progress_bar
 
 ROWS_AT_A_TIME = 2_000
 """Number of rows of a part: large enough to sort rows by length, small enough that all processes get parts."""
@@ -109,7 +109,7 @@ def _predict_rows(
         predictions = predictor.predict(Dataset.from_dict(sentences))
         return table.lines(((row["id"], original) for row, original in part), predictions)
 
-    with tqdm(desc="rows", unit=" rows", disable=not state.is_main_process) as bar:
+    with progress_bar(desc="predicting", units="rows", disable=not state.is_main_process) as bar:
         if output == "-":
             written = _print_parts(parts, predicted, bar)
         else:
@@ -172,7 +172,7 @@ def _parts(rows: StreamedFile, rejected: _RejectedRows, table: PredictedTable) -
         yield part
 
 
-def _print_parts(parts: Iterator[list[PartRow]], predicted: Callable[[Sequence[PartRow]], str], bar: tqdm) -> int:
+def _print_parts(parts: Iterator[list[PartRow]], predicted: Callable[[Sequence[PartRow]], str], bar: Any) -> int:
     written = 0
     for part in parts:
         sys.stdout.write(predicted(part))
@@ -186,7 +186,7 @@ def _share_parts(
     predicted: Callable[[Sequence[PartRow]], str],
     written_parts: PredictionParts,
     head: str,
-    bar: tqdm,
+    bar: Any,
     state: PartialState,
 ) -> int:
     """Reads the whole file in each process; each process predicts every n-th part, unless the part exists already."""

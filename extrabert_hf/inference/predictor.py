@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from datasets import Dataset
 from scipy.special import log_softmax, logsumexp, softmax
-from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from extrabert_hf.data.collators import DataCollatorForSentences
@@ -22,6 +21,7 @@ from extrabert_hf.evaluation.scores import SplitScores, score
 from extrabert_hf.models import ExtraBertForOneTask
 from extrabert_hf.pretrained.loading import TrainedModel, load_model, load_same_task
 from extrabert_hf.tasks import TaskSpec
+from extrabert_hf.terminal import with_progress
 
 PAIRS_PER_HEAD_CALL = 8192
 """Number of rows that the head scores at a time; it limits the memory of the pair features."""
@@ -297,7 +297,7 @@ def predict_logits(
     embeddings: torch.Tensor | None = None  # (inputs, d), allocated after the first batch, which determines d
     starts = range(0, len(by_length), batch_size)
     with in_evaluation_mode(model):
-        for start in tqdm(starts, desc="encoding", unit="batch", disable=not progress, leave=False):
+        for start in with_progress(starts, desc="encoding", units="batches", disable=not progress):
             chosen = by_length[start : start + batch_size]
             batch = pad([token_ids[index] for position in chosen for index in inputs[position]])
             shape = (len(chosen), 2, -1) if is_cross_encoder else (len(chosen), -1)

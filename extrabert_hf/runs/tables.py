@@ -8,6 +8,7 @@ from math import isnan
 from typing import Any
 
 from extrabert_hf.errors import printable
+from extrabert_hf.terminal import markdown_rows
 
 LATEX_ESCAPES = str.maketrans(
     {char: f"\\{char}" for char in "&%$#_{}"}
@@ -29,9 +30,8 @@ def to_csv(lines: list[dict[str, Any]]) -> str:
 
 def to_markdown(cells: list[dict[str, str]], caption: str, notes: Iterable[str]) -> str:
     """Formats one or more rows, each from column heading to text, as a Markdown table with a caption and notes."""
-    header, *body = (map(markdown_text, row) for row in (cells[0], *(row.values() for row in cells)))
-    rows = [header, ["---"] * len(cells[0]), *body]
-    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    rows = (list(map(markdown_text, row)) for row in (cells[0], *(row.values() for row in cells)))
+    table = "\n".join(markdown_rows(rows))
     return "\n\n".join([caption, table, *notes]) + "\n"
 
 

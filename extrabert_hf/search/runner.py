@@ -34,6 +34,7 @@ from extrabert_hf.search.study import (
     trials_of_plans,
 )
 from extrabert_hf.search.trial import parse_trial
+from extrabert_hf.terminal import progress_bar
 from extrabert_hf.training.command_line import yaml_of_flags
 from extrabert_hf.training.setup import choose_precision
 from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
@@ -102,11 +103,14 @@ def _run_search(arguments: SearchArguments, flags: Sequence[str], argv: Sequence
     log = TrialLog(n_trials, len(finished_trials(study)))
     workers: list[subprocess.Popen | None] = [None] * arguments.workers
     deaths = 0
+    bar = progress_bar(n_trials, desc="search", units="trials", disable=not sys.stderr.isatty())  # beside the log
     try:
         while True:
             renew_lost(study)
             if log.log_finished(study):
                 deaths = 0
+            bar.n = log.count
+            bar.refresh()
             for slot, process in enumerate(workers):
                 if process is not None and process.poll() is not None:
                     workers[slot] = None
@@ -119,6 +123,7 @@ def _run_search(arguments: SearchArguments, flags: Sequence[str], argv: Sequence
             start_where_needed(workers, list(plans), argv)
             time.sleep(PAUSE)
     finally:
+        bar.close()
         end_processes([process for process in workers if process is not None])
 
 

@@ -12,7 +12,7 @@ from optuna import Trial
 from optuna.trial import FrozenTrial, TrialState
 from transformers import TrainerCallback
 
-from extrabert_hf.console import recipe_console
+from extrabert_hf.console import recipe_console, shows_details
 from extrabert_hf.errors import InputError, one_line
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.ownership import hold_run
@@ -98,7 +98,8 @@ def train(arguments: SearchArguments, flags: Sequence[str], trial: Trial, folder
     words = [trial.study.study_name, yaml_of_flags(flags, multitask=arguments.task == "multitask")]
     resumes = run_folder.read_words() == words and run_folder.last_checkpoint is not None
     start = "--resume_from_checkpoint=last" if resumes else "--overwrite_output_dir=true"
-    run = parse_trial(arguments, [*flags, "--output_dir", str(folder), "--predict_test=false", start])
+    quiet = [] if shows_details() else ["--disable_tqdm=true"]  # the search shows the progress
+    run = parse_trial(arguments, [*flags, "--output_dir", str(folder), "--predict_test=false", start, *quiet])
     scores = ScoresOfTrial(trial, f"eval_{run.training.metric_for_best_model}")
     with hold_run("output_dir", folder):
         run_folder.write_words(words)

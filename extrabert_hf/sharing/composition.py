@@ -22,6 +22,7 @@ from extrabert_hf.runs.ownership import check_room, hold_run
 from extrabert_hf.runs.run_metrics import RunMetrics, TaskMetrics
 from extrabert_hf.runs.train_rows import copy_train_rows
 from extrabert_hf.sharing.repository_files import write_card
+from extrabert_hf.terminal import markdown_rows
 
 
 @dataclass(frozen=True)
@@ -168,9 +169,10 @@ def compose_runs(folders: Sequence[str | Path], output_dir: str | Path) -> str:
         write_card(output.path)
     sizes = {task: run.weights_file.stat().st_size for task, run in runs.items()}
     joined = output.weights_file.stat().st_size
-    lines = [f"| {task}, separate model | {size / 1e6:.1f} |" for task, size in sizes.items()]
-    lines += [f"| the {len(runs)} together | {sum(sizes.values()) / 1e6:.1f} |", f"| joined | {joined / 1e6:.1f} |"]
-    return "\n".join(["| model | weights, MB |", "| --- | --- |", *lines])
+    sizes = {f"{task}, separate model": size for task, size in sizes.items()}
+    sizes |= {f"the {len(runs)} together": sum(sizes.values()), "joined": joined}
+    rows = [(name, f"{size / 1e6:.1f}") for name, size in sizes.items()]
+    return "\n".join(markdown_rows([("model", "weights, MB"), *rows]))
 
 
 def joined_metrics(metrics: Sequence[RunMetrics]) -> RunMetrics:

@@ -19,6 +19,7 @@ from extrabert_hf.models import ExtraBertForSimilarity
 from extrabert_hf.pretrained.loading import TrainedModel
 from extrabert_hf.sharing.onnx_export import run_session
 from extrabert_hf.tasks import TaskSpec
+from extrabert_hf.terminal import markdown_rows
 
 BATCH_SIZE = 32
 
@@ -266,11 +267,8 @@ def parity_table(entries: Sequence[ParityEntry], metrics: Mapping[str, str]) -> 
         metrics (`Mapping[str, str]`):
             Name of the metric to show for each task, by the task's name.
     """
-    lines = [
-        "| variant | task | rows | logits differ, max / mean | prediction differs, max / mean "
-        "| embeddings differ, max / mean | same class | score [95 %] | rows/s, one thread | MB |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
+    differ = [f"{what}, max / mean" for what in ("logits differ", "prediction differs", "embeddings differ")]
+    rows = [["variant", "task", "rows", *differ, "same class", "score [95 %]", "rows/s, one thread", "MB"]]
     for entry in entries:
         metric = metrics[entry.task]
         low, high = entry.scores.intervals[metric]
@@ -286,8 +284,8 @@ def parity_table(entries: Sequence[ParityEntry], metrics: Mapping[str, str]) -> 
             f"{entry.rows_per_second:,.0f}",
             f"{entry.megabytes:.1f}",
         ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        rows.append(cells)
+    return "\n".join(markdown_rows(rows))
 
 
 def _difference_cell(difference: Difference | None) -> str:

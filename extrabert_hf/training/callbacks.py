@@ -67,21 +67,21 @@ class KeepBestPerTask(TrainerCallback):
 
 class BeforeFirstStep(TrainerCallback):
     """
-    Calls a function once, after the `Trainer` has accepted its rows and its schedule and before the first step.
+    Calls functions once, after the `Trainer` has accepted its rows and its schedule and before the first step.
 
     Args:
         begin (`Callable[[], None]`):
-            The function.
+            The functions.
     """
 
-    def __init__(self, begin: Callable[[], None]) -> None:
-        self.begin: Callable[[], None] | None = begin
+    def __init__(self, *begin: Callable[[], None]) -> None:
+        self.begin = begin
 
     def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
-        """Calls the function, unless the `Trainer` begins again with a smaller batch."""
-        if self.begin is not None:
-            self.begin()
-            self.begin = None
+        """Calls the functions, unless the `Trainer` begins again with a smaller batch."""
+        for begin in self.begin:
+            begin()
+        self.begin = ()
 
 
 class ContinueCheckpoint(TrainerCallback):

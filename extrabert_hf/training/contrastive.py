@@ -31,6 +31,7 @@ from extrabert_hf.training.checkpoints import (
     keep_record,
     with_saved_precision,
 )
+from extrabert_hf.training.run_output import one_bar
 from extrabert_hf.training.run_record import RunRecord
 from extrabert_hf.training.setup import prepare_process
 from extrabert_hf.training.trainer import ExtraBertTrainer, check_finite
@@ -214,7 +215,7 @@ def _pretrain(arguments: ContrastiveArguments, training: ExtraBertTrainingArgume
     folder = Path(training.output_dir)
     if checkpoint is None and trainer.is_world_process_zero():
         trainer.add_callback(BeforeFirstStep(RunFolder(folder).clear_results))
-    with pickles_in_one_line("`resume_from_checkpoint`"):
+    with pickles_in_one_line("`resume_from_checkpoint`"), one_bar(trainer):
         trainer.train(resume_from_checkpoint=checkpoint)
     check_finite(model, trainer.state.global_step)
     if trainer.is_world_process_zero():

@@ -51,10 +51,11 @@ from extrabert_hf.training.command_line import Run
 from extrabert_hf.training.multitask_trainer import MultiTaskTrainer
 from extrabert_hf.training.objectives import prepare_train_rows
 from extrabert_hf.training.results import score_and_write
+from extrabert_hf.training.run_output import log_rows, log_what_is_trained, one_bar
 from extrabert_hf.training.run_plan import log_plan
 from extrabert_hf.training.run_record import RunRecord
 from extrabert_hf.training.setup import prepare_process
-from extrabert_hf.training.trainer import ExtraBertTrainer, check_finite, plain_model
+from extrabert_hf.training.trainer import ExtraBertTrainer, check_finite
 from extrabert_hf.training.trainer_parts import metrics_for, prepare_model
 
 logger = logging.getLogger(__name__)
@@ -187,10 +188,11 @@ def _run_finetuning(run: Run, callbacks: Sequence[TrainerCallback]) -> RunMetric
     for callback in callbacks:
         trainer.add_callback(callback)
     if trainer.is_world_process_zero():  # an earlier run in the folder stays if the trainer refuses this one
-        first = BeforeFirstStep(partial(start_folder, run, loaded, is_new=checkpoint is None))
+        plan = partial(log_what_is_trained, run, trainer)
+        first = BeforeFirstStep(partial(start_folder, run, loaded, is_new=checkpoint is None), plan)
         trainer.callback_handler.callbacks.insert(0, first)  # before the callbacks that write to the folder
-    log_what_is_trained(trainer)
-    train_metrics = trainer.train(resume_from_checkpoint=checkpoint).metrics
+    with one_bar(trainer):
+        train_metrics = trainer.train(resume_from_checkpoint=checkpoint).metrics
     model = save_model(run, trainer)
     if trainer.state.best_model_checkpoint is not None:  # without the folders of this machine
         trainer.state.best_model_checkpoint = Path(trainer.state.best_model_checkpoint).name
@@ -217,14 +219,14 @@ def save_rows(run: Run) -> None:
 
 
 def load_rows(run: Run) -> dict[str, LoadedData]:
-    """Loads the splits of each task, logs the notices about them, and writes the rejected rows to a file."""
+    """Loads the splits of each task, logs what they are, and writes the rejected rows to a file."""
     loaded = {}
     for name, task_run in run.tasks.items():
         loaded[name] = task_run.data.load(task_run.task, run.training.seed)
-        for notice in loaded[name].notices if run.inspection is None else []:
-            logger.info(notice)
     if run.inspection is not None:
         log_plan(run, loaded)
+    else:
+        log_rows(loaded)
     if run.training.process_index == 0:
         folder = RunFolder(Path(run.training.output_dir))
         rejected = [row for rows in loaded.values() for row in rows.rejected]
@@ -256,8 +258,9 @@ def audit_rows(run: Run, tokenizer: PreTrainedTokenizerBase, loaded: dict[str, L
         for name, rows in loaded.items()
     }
     for report in reports.values():
+        severe = findings(report, severe=True)
         for finding in findings(report):
-            logger.info(finding)
+            logger.log(logging.INFO if finding in severe else logging.DEBUG, finding)
     write_audit(RunFolder(Path(run.training.output_dir)).audit_file, reports)
 
 
@@ -316,20 +319,6 @@ def build_trainer(
         tasks=run.specs,
         multitask=run.multitask,
         metrics_of=metrics_of,
-    )
-
-
-def log_what_is_trained(trainer: ExtraBertTrainer) -> None:
-    """Logs the model, the device, the number of rows and whether sequences are padded, in one line."""
-    model = trainer.model
-    logger.info(
-        "training %s on %s: %.1f of %.1f M parameters, %s rows, %s",
-        type(plain_model(model)).__name__,
-        trainer.args.device,
-        sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad) / 1e6,
-        sum(parameter.numel() for parameter in model.parameters()) / 1e6,
-        f"{len(trainer.train_dataset):,}",
-        "without padding" if (reason := trainer.why_padded()) is None else f"padded ({reason})",
     )
 
 

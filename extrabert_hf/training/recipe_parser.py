@@ -5,7 +5,7 @@ import inspect
 import json
 import re
 import sys
-from argparse import SUPPRESS, ArgumentParser, Namespace
+from argparse import SUPPRESS, Action, ArgumentParser, Namespace
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
@@ -203,6 +203,13 @@ def add_dry_run_flag(parser: ArgumentParser) -> None:
     )
 
 
+class _Verbose(Action):
+    """The flag `--verbose`, which [`recipe_console`] has read before the parser: it leaves no value."""
+
+    def __call__(self, *args: Any) -> None:
+        pass
+
+
 def _is_of_transformers(dataclass_type: type, name: str) -> bool:
     """Whether a field of a dataclass is inherited from one of transformers' as it is."""
     declared = dataclass_type.__dataclass_fields__[name]
@@ -226,6 +233,8 @@ class RecipeParser(FlagParser, HfArgumentParser):
         for action in self._actions:
             if SECRET_FLAG.search(action.dest):
                 action.help = SUPPRESS  # a field of transformers that the command line refuses
+        text = "Show details: the log of the trainer, the audit, and what libraries write."
+        self.add_argument("-v", "--verbose", action=_Verbose, nargs=0, dest=SUPPRESS, default=SUPPRESS, help=text)
         self._set_apart()
         self.loads_models = loads_models
         if loads_models:

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from extrabert_hf.data.loading import LoadedData
 from extrabert_hf.data.sources import describe_source
 from extrabert_hf.evaluation.metrics import aggregate_scores
-from extrabert_hf.evaluation.scores import SplitScores, baseline_warning, summarize
+from extrabert_hf.evaluation.scores import SplitScores
 from extrabert_hf.inference.calibration import CalibrationReport
 from extrabert_hf.inference.explanation import explain_worst_rows
 from extrabert_hf.inference.predictor import Predictor
@@ -31,6 +31,7 @@ from extrabert_hf.runs.run_metrics import RunMetrics, TaskMetrics
 from extrabert_hf.runs.scored import write_scored, write_submission
 from extrabert_hf.training.command_line import Run
 from extrabert_hf.training.multitask_trainer import MultiTaskTrainer
+from extrabert_hf.training.run_output import log_results, log_scores
 from extrabert_hf.training.trainer import ExtraBertTrainer
 
 logger = logging.getLogger(__name__)
@@ -70,6 +71,7 @@ def score_and_write(
     for name, trained in models_by_task(model, trainer.processing_class, run.specs).items():
         scores, reported[name] = _score_task(run, name, trained, loaded[name])
         tasks[name] = _task_metrics(run, name, trained.model, loaded[name], scores, calibrations.get(name))
+    log_scores(tasks)
     metrics = RunMetrics(
         tasks=tasks,
         aggregate=None if run.multitask is None else _aggregate(run, tasks),
@@ -92,7 +94,7 @@ def score_and_write(
     )
     folder.write_metrics(metrics)
     report_run(folder, reported, metrics)
-    logger.info("\nmodel, %s, predictions and %s are in %s", folder.METRICS, folder.REPORT, folder.path)
+    log_results(folder)
     return metrics
 
 
@@ -125,7 +127,7 @@ def _task_metrics(
 
 def _aggregate(run: Run, tasks: dict[str, TaskMetrics]) -> dict[str, float]:
     aggregate = aggregate_scores(run.specs, {name: entry.scores["dev"].metrics for name, entry in tasks.items()})
-    logger.info("\nall tasks: %s", ", ".join(f"{name} {value:.3f}" for name, value in aggregate.items()))
+    logger.info("all tasks: %s", ", ".join(f"{name} {value:.3f}" for name, value in aggregate.items()))
     return aggregate
 
 
@@ -137,7 +139,7 @@ def _conflicts(trainer: MultiTaskTrainer) -> ConflictSummary:
     summary = summarize_conflicts(trainer.conflicts.rows)
     for pair, entry in summary.pairs.items():
         share = 100 * entry.conflicting_steps
-        logger.info("gradients %s: mean cosine %.2f, below 0 at %.0f %% of the steps", pair, entry.mean_cosine, share)
+        logger.debug("gradients %s: mean cosine %.2f, below 0 at %.0f %% of the steps", pair, entry.mean_cosine, share)
     return summary
 
 
@@ -155,7 +157,4 @@ def _score_task(
         if predictions.labels is not None:
             scores[split] = predictions.score(train_labels)
             write_scored(folder.scored_file(name, split), predictions)
-            logger.info("\n%s", summarize(f"{name} {split}", scores[split]))
-            if (warning := baseline_warning(f"{name} {split}", task, scores[split])) is not None:
-                logger.warning("warning: %s", warning)
     return scores, ReportedPredictions(predicted["dev"], explain_worst_rows(trained, predicted["dev"]))

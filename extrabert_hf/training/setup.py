@@ -79,7 +79,7 @@ def prepare_process(args: TrainingArguments) -> ExtraBertTrainingArguments:
             raise InputError(
                 "The processes measured differently whether bfloat16 is faster: use --bf16 true or false."
             )
-    logger.info("precision: %s (%s)", PRECISIONS[prepared.mixed_precision], reason)
+    logger.debug("precision: %s (%s)", PRECISIONS[prepared.mixed_precision], reason)
     return prepared
 
 

@@ -67,9 +67,8 @@ def test_a_course_folder_is_read_with_its_quirks(tmp_path, ending):
     assert loaded.splits["dev"][3] == {"sentence1": "Film 3 .", "label": 3, "id": "sdev3", "line": 5}
     assert loaded.splits["test"][2] == {"sentence1": "Film 2 .", "id": "stest2", "line": 4}
     assert loaded.notices == [
-        "columns of ids-sst-train.csv, ids-sst-dev.csv: sentence1 = 'sentence', label = 'sentiment', id = 'id'",
-        "columns of ids-sst-test-student.csv: sentence1 = 'sentence', id = 'id'",
-        "ids-sst-test-student.csv has no labels",
+        "columns of ids-sst-train.csv, ids-sst-dev.csv, ids-sst-test-student.csv (no labels): "
+        "sentence1 = 'sentence', label = 'sentiment', id = 'id'",
     ]
 
 
@@ -135,7 +134,7 @@ def test_a_test_split_whose_labels_are_all_withheld_is_unlabelled(tmp_path, hidd
     write(tmp_path / "test.csv", [{**row, "label": hidden} for row in pairs(3)])
     loaded = load_task_data(OWN, str(tmp_path))
     assert loaded.splits["test"].column_names == ["sentence1", "sentence2", "id", "line"]
-    assert "test.csv has no labels" in loaded.notices
+    assert "test.csv (no labels): " in loaded.notices[0]
     assert loaded.rejected == []
 
 

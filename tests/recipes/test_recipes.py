@@ -41,6 +41,7 @@ def trained(recipe, tiny_encoder, tmp_path_factory):
     outputs = {}
     for task in ("sst", "para", "sts"):
         words = tiny_run(tiny_encoder, folder / task, *EPOCHS, "--per_device_train_batch_size", "16")
+        words += ["--disable_tqdm", str(task == "para").lower()]
         outputs[task] = launch("recipes/sft_sst.py", *words) if task == "sst" else recipe(f"sft_{task}", *words)
     return folder, outputs
 
@@ -52,8 +53,25 @@ def test_each_recipe_trains_and_logs_its_score(task, trained):
     metrics = json.loads((folder / task / "metrics.json").read_text())
     name, value = next(iter(metrics["tasks"][task]["scores"]["dev"]["metrics"].items()))
     assert re.search(rf"{name} +{value:.3f} +\[", outputs[task].stderr)
-    assert "precision: float32 (set by --bf16)\n" in outputs[task].stderr
+    assert re.search(r"steps of 16 rows \(epochs: \d+\), float32, ", outputs[task].stderr)
     assert re.search(r"training ExtraBertFor\w+ on cpu: ", outputs[task].stderr)
+
+
+@pytest.mark.launch
+@pytest.mark.parametrize("task", ["para", "sts"])
+def test_a_run_prints_its_plan_its_progress_and_its_scores_and_nothing_of_libraries(task, trained):
+    lines = trained[1][task].stderr.splitlines()
+    columns, rows, model, steps, *others = lines
+    assert columns.startswith("rows") and rows.startswith(f"{task} ")
+    assert re.fullmatch(r"training ExtraBertFor\w+ on cpu: [\d.]+ of [\d.]+ M parameters of \S+", model)
+    assert re.fullmatch(r"\d+ steps of 16 rows \(epochs: 2\), float32, \w.*", steps)
+    progress = [line for line in others if re.match(r"training +\d+ %, \d+ of ", line)]
+    table = [line for line in others if re.match(r"  \w+ +-?\d\.\d{3} +\[", line)]
+    rest = [line for line in others if line and line not in progress + table]
+    assert len(progress) == (0 if task == "para" else 10) and 2 <= len(table) <= 4
+    assert rest[0].startswith(f"{task} dev, 90 rows") and rest[-1].startswith("the model is in ")
+    assert len(rest) == 2 or rest[1].startswith("warning: ")  # the score of a tiny model may be chance
+    assert trained[1][task].stdout == ""
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,5 @@
 import csv
+import re
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +73,7 @@ def test_tables_and_figure_are_written(run, tmp_path):
     folder = tmp_path / "compared"
     markdown = compare_runs([run("worse", 0.5), run("better", 0.8), run("same", 0.8)], folder, against="worse")
     assert (folder / "comparison.md").read_text() == markdown
-    assert "| para (accuracy) | worse | better | .500 | .800 | +.300 [" in markdown
+    assert "| para (accuracy) | worse | better | .500 | .800 | +.300 [" in re.sub(" +", " ", markdown)
     assert markdown.count("| up |") == 2 and "for all 2 comparisons" in markdown
     with (folder / "comparison.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))

@@ -14,7 +14,7 @@ on_cpu = pytest.mark.skipif(torch.accelerator.is_available(), reason="about mach
 
 @on_cpu
 def test_the_precision_is_measured_and_its_reason_logged(tmp_path, caplog):
-    with caplog.at_level("INFO"):
+    with caplog.at_level("DEBUG"):
         prepared = prepare_process(ExtraBertTrainingArguments(output_dir=str(tmp_path)))
     assert isinstance(prepared.bf16, bool)
     assert "on this CPU" in prepared.precision_reason

@@ -1,0 +1,106 @@
+"""What libraries write on the terminal and a user of a command can't act on: messages by their beginning, and bars."""
+
+import logging
+import os
+import re
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import ModuleType
+
+from wrapt import register_post_import_hook
+
+HIDDEN_MESSAGES = {
+    "transformers.trainer_utils": r"The tokenizer has new PAD/BOS/EOS tokens",
+    # heads of the pretraining, which an encoder for fine-tuning has no use for
+    "transformers.modeling_utils": r"(?s)(?!.*\b(MISSING|MISMATCH|CONVERSION)\b).*LOAD REPORT",
+    "huggingface_hub.utils._http": r".*You are sending unauthenticated requests",
+}
+"""By logger, the beginning of messages that are hidden (a regular expression)."""
+
+HIDDEN_WARNINGS = (
+    r"barrier\(\): using the device under current context",
+    r"No device id is provided via `init_process_group` or `barrier",
+    r"Detected call of `lr_scheduler\.step\(\)` before `optimizer\.step\(\)`",  # after a step that float16 skips
+    r"Was asked to gather along dimension 0, but all input tensors were scalars",
+)
+"""The beginning of warnings that are hidden (regular expressions)."""
+
+LIBRARIES = r"(transformers|peft|datasets|accelerate|torch|huggingface_hub)\b"
+"""Libraries whose warnings of a future version are hidden: a user of a command calls none of their functions."""
+
+ENVIRONMENT = {"TORCH_CPP_LOG_LEVEL": "ERROR"}
+"""What is set, unless the user has: torch's C++ code has no finer switch for its hints, each from every process."""
+
+
+class _Hide(logging.Filter):
+    def __init__(self, pattern: str) -> None:
+        super().__init__()
+        self.pattern = re.compile(pattern)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.levelno > logging.WARNING or not self.pattern.match(record.getMessage())
+
+
+@contextmanager
+def hidden_library_output(*, is_first: bool = True) -> Iterator[None]:
+    """
+    Hides [`HIDDEN_MESSAGES`], [`HIDDEN_WARNINGS`] and the bars of transformers and datasets in a `with` block.
+
+    Errors and all other warnings are shown. The bars of downloads stay in a terminal. Libraries are not imported: a
+    switch is set when a library is imported.
+
+    Args:
+        is_first (`bool`, defaults to `True`):
+            Whether the process is the first of its machine. The warnings of others are those of the first.
+    """
+    filters = [(logging.getLogger(name), _Hide(pattern)) for name, pattern in HIDDEN_MESSAGES.items()]
+    for logger, hide in filters:
+        logger.addFilter(hide)
+    added = {name: value for name, value in ENVIRONMENT.items() if name not in os.environ}
+    os.environ.update(added)
+    undo: list[Callable[[], None]] = []
+    is_active = True
+
+    def once_imported(module_name: str, hide: Callable[[ModuleType], Callable[[], None] | None]) -> None:
+        def hook(module: ModuleType) -> None:
+            if is_active and (restore := hide(module)) is not None:
+                undo.append(restore)
+
+        register_post_import_hook(hook, module_name)  # called at once for a module that is imported already
+
+    once_imported("transformers.utils.logging", _hide_bars_of_transformers)
+    once_imported("datasets.utils.tqdm", _hide_bars_of_datasets)
+    try:
+        with warnings.catch_warnings():
+            for pattern in HIDDEN_WARNINGS if is_first else [""]:
+                warnings.filterwarnings("ignore", message=pattern)
+            warnings.filterwarnings("ignore", category=FutureWarning, module=LIBRARIES)
+            yield
+    finally:
+        is_active = False
+        for restore in undo:
+            restore()
+        for name in added:
+            os.environ.pop(name, None)
+        for logger, hide in filters:
+            logger.removeFilter(hide)
+
+
+def _hide_bars_of_transformers(module: ModuleType) -> Callable[[], None] | None:
+    if not module.is_progress_bar_enabled():
+        return None
+    module.disable_progress_bar()  # also those of huggingface_hub
+    if sys.stderr.isatty() and "HF_HUB_DISABLE_PROGRESS_BARS" not in os.environ:
+        from huggingface_hub.utils import enable_progress_bars  # imported by transformers
+
+        enable_progress_bars()
+    return module.enable_progress_bar
+
+
+def _hide_bars_of_datasets(module: ModuleType) -> Callable[[], None] | None:
+    if "HF_DATASETS_DISABLE_PROGRESS_BARS" in os.environ or module.are_progress_bars_disabled():
+        return None
+    module.disable_progress_bars()
+    return module.enable_progress_bars
