@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from extrabert_hf.errors import shorten
-from extrabert_hf.evaluation.scores import baseline_warning
+from extrabert_hf.evaluation.scores import baseline_warning, interval_text
 from extrabert_hf.runs.class_figures import MOST_CLASSES
 from extrabert_hf.runs.run_metrics import TaskMetrics
 from extrabert_hf.runs.tables import markdown_text, number_cell
@@ -95,6 +95,7 @@ def render_card(
         finalize=card_text,
     )
     environment.filters["score"] = number_cell
+    environment.filters["interval"] = lambda interval: interval_text(*interval, number_cell)
     body = environment.get_template("model_card.md.jinja").render(
         mark=Markup(MARK),
         model_id=model_id,
