@@ -76,7 +76,7 @@ def check_group(size: int) -> None:
     if size != started:
         raise InputError(
             f"The launcher started {started} processes, but they make a group of {size}: "
-            "see recipes/configs/accelerate for launch configs that work."
+            "`extrabert configs accelerate/multi_gpu` prints a launch config that works."
         )
     if size > 1:
         atexit.register(leave_group)

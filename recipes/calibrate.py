@@ -4,32 +4,9 @@ Calibrates the probabilities of a trained classifier on labelled rows that it wa
     python recipes/calibrate.py runs/para --data path/to/cs224n/data --output_dir runs/para_calibrated
 """
 
-from pathlib import Path
+import sys
 
-from extrabert_hf.console import recipe_console
+from extrabert_hf.cli.main import run_command
 
 if __name__ == "__main__":
-    with recipe_console():
-        from transformers.hf_argparser import string_to_bool
-
-        from extrabert_hf.runs.labelled_rows import LabelledRows, calibrate_saved
-        from extrabert_hf.training.arguments import ColumnArguments
-        from extrabert_hf.training.recipe_parser import RecipeParser
-
-        parser = RecipeParser([LabelledRows, ColumnArguments], description=__doc__, loads_models=True)
-        parser.add_argument("model", help="folder or Hub id")
-        parser.add_argument("--task", help="task of a multitask model; only the model of this task is written")
-        parser.add_argument("--output_dir", required=True, type=Path, help="folder for the calibrated model")
-        parser.add_argument(
-            "--allow_train_rows", type=string_to_bool, default=False, help="calibrate on rows of the training too"
-        )
-        rows, columns, arguments = parser.parse_args_into_dataclasses()
-        calibrate_saved(
-            arguments.model,
-            rows,
-            arguments.output_dir,
-            task=arguments.task,
-            adjust_task=columns.apply_to,
-            allow_train_rows=arguments.allow_train_rows,
-        )
-        print(f"the calibrated model and calibration.json are in {arguments.output_dir}")
+    run_command("calibrate", sys.argv[1:])

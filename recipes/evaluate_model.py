@@ -4,22 +4,9 @@ Scores a trained model, or an ensemble of several, on a labelled split, with 95 
     python recipes/evaluate_model.py runs/sts --data sample --split dev
 """
 
-from pathlib import Path
+import sys
 
-from extrabert_hf.console import recipe_console
+from extrabert_hf.cli.main import run_command
 
 if __name__ == "__main__":
-    with recipe_console():
-        from extrabert_hf.runs.labelled_rows import LabelledRows, evaluate_saved
-        from extrabert_hf.training.arguments import ColumnArguments
-        from extrabert_hf.training.recipe_parser import RecipeParser
-
-        parser = RecipeParser([LabelledRows, ColumnArguments], description=__doc__, loads_models=True)
-        parser.add_argument("model", help="folder or Hub id; several, separated by commas, form an ensemble")
-        parser.add_argument("--task", help="task of a multitask model")
-        parser.add_argument("--output", type=Path, help="JSON file to write the scores to")
-        rows, columns, arguments = parser.parse_args_into_dataclasses()
-        scores = evaluate_saved(
-            arguments.model, rows, task=arguments.task, adjust_task=columns.apply_to, output=arguments.output
-        )
-        print(scores)
+    run_command("evaluate", sys.argv[1:])

@@ -4,27 +4,9 @@ Explains a prediction: the weight of each token, and the contribution of each fe
     python recipes/explain.py runs/sts "A man is playing a guitar." "Someone plays the guitar." --html why.html
 """
 
-import os
 import sys
-from pathlib import Path
 
-from extrabert_hf.console import recipe_console
+from extrabert_hf.cli.main import run_command
 
 if __name__ == "__main__":
-    with recipe_console():
-        from extrabert_hf.files import own_file, write_text
-        from extrabert_hf.inference.explanation import explain, to_html, to_terminal
-        from extrabert_hf.pretrained.loading import load_model
-        from extrabert_hf.training.recipe_parser import RecipeParser
-
-        parser = RecipeParser([], description=__doc__, loads_models=True)
-        parser.add_argument("model", help="folder or Hub id of a model trained with this package")
-        parser.add_argument("sentences", nargs="+", help="one sentence, or two for a model of pairs")
-        parser.add_argument("--task", help="task of a multitask model")
-        parser.add_argument("--html", type=Path, help="HTML page to write")
-        arguments = parser.parse_args()
-        with own_file("html", arguments.html):
-            explanation = explain(load_model(arguments.model, arguments.task), arguments.sentences)
-            print(to_terminal(explanation, colour=sys.stdout.isatty() and "NO_COLOR" not in os.environ))
-            if arguments.html is not None:
-                write_text(arguments.html, to_html(explanation))
+    run_command("explain", sys.argv[1:])

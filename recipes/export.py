@@ -5,17 +5,9 @@ compares the export with the model on labelled rows. It needs the extra `export`
     python recipes/export.py runs/sts --format onnx --int8 true --data sample --split dev
 """
 
-from extrabert_hf.console import recipe_console
+import sys
+
+from extrabert_hf.cli.main import run_command
 
 if __name__ == "__main__":
-    with recipe_console():
-        from extrabert_hf.sharing.export import ExportArguments, run_export
-        from extrabert_hf.training.arguments import ColumnArguments
-        from extrabert_hf.training.recipe_parser import RecipeParser
-
-        parser = RecipeParser([ExportArguments, ColumnArguments], description=__doc__, loads_models=True)
-        parser.add_argument("model", help="folder or Hub id of a model trained with this package, or of its adapter")
-        export, columns, arguments = parser.parse_args_into_dataclasses()
-        table = run_export(arguments.model, export, adjust_task=columns.apply_to)
-        if table is not None:
-            print(table)
+    run_command("export", sys.argv[1:])

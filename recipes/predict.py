@@ -9,32 +9,7 @@ Several processes share the work. To continue an interrupted call, repeat the sa
 
 import sys
 
-from extrabert_hf.console import recipe_console
+from extrabert_hf.cli.main import run_command
 
 if __name__ == "__main__":
-    with recipe_console():
-        from transformers.hf_argparser import string_to_bool
-
-        from extrabert_hf.inference.prediction_file import predict_file
-        from extrabert_hf.inference.predictor import Predictor
-        from extrabert_hf.machine import join_processes
-        from extrabert_hf.training.arguments import ColumnArguments
-        from extrabert_hf.training.recipe_parser import RecipeParser
-
-        parser = RecipeParser(ColumnArguments, description=__doc__, loads_models=True)
-        parser.add_argument("model", help="folder or Hub id; several, separated by commas, form an ensemble")
-        parser.add_argument("--task", help="task of a multitask model")
-        parser.add_argument("input", help="file of sentences or pairs; - for standard input")
-        parser.add_argument("--output", required=True, help="file to write: .csv, .tsv, .jsonl; - for standard output")
-        safe = "in csv and tsv, put ' before each cell that a spreadsheet program may run as a formula (= + - @)"
-        parser.add_argument("--csv_safe", type=string_to_bool, nargs="?", const=True, default=False, help=safe)
-        parser.add_argument("--batch_size", type=int, default=64, help="number of sentences in a batch")
-        parser.add_argument("--bf16", action="store_true", help="encode in bfloat16, which is faster on some machines")
-        columns, arguments = parser.parse_args_into_dataclasses()
-        state = join_processes()  # gives each process its own device before a model is loaded
-        options = {"batch_size": arguments.batch_size, "bf16": arguments.bf16}
-        predictor = Predictor.load(arguments.model, arguments.task, **options)
-        task = columns.apply_to(predictor.task)
-        rows = predict_file(predictor, arguments.input, arguments.output, task=task, csv_safe=arguments.csv_safe)
-        if state.is_main_process:
-            print(f"{rows:,} predictions in {arguments.output}", file=sys.stderr)
+    run_command("predict", sys.argv[1:])

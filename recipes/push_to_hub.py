@@ -6,34 +6,9 @@ Pushes finished runs to the Hub: model, code, tokenizer, card, figures and score
 The token is from `hf auth login` or HF_TOKEN. A failed push can be repeated.
 """
 
-import shlex
 import sys
-from pathlib import Path
 
-from extrabert_hf.console import recipe_console
+from extrabert_hf.cli.main import run_command
 
 if __name__ == "__main__":
-    with recipe_console():
-        from extrabert_hf.sharing.hub import add_to_collection, push_folder
-        from extrabert_hf.sharing.model_card import HubArguments
-        from extrabert_hf.sharing.repository_files import check_names, preview_push
-        from extrabert_hf.training.recipe_parser import RecipeParser
-
-        parser = RecipeParser(HubArguments, description=__doc__)
-        parser.add_argument("folders", nargs="+", type=Path, help="output folders of training recipes")
-        parser.add_argument("--hub_model_id", help="'owner/name' or 'name'; the default is extrabert-FOLDER")
-        parser.add_argument(
-            "--adapter_only", action="store_true", help="push only adapter, pooling and head of runs with LoRA"
-        )
-        parser.add_argument("--collection", metavar="TITLE", help="collection to add the models to")
-        parser.add_argument("--dry_run", action="store_true", help="write the cards and list the files without a push")
-        sharing, arguments = parser.parse_args_into_dataclasses()
-        check_names(arguments.folders, arguments.hub_model_id)
-        options = {"sharing": sharing, "adapter_only": arguments.adapter_only}
-        if arguments.dry_run:
-            print(*(preview_push(folder, arguments.hub_model_id, **options) for folder in arguments.folders), sep="\n")
-            sys.exit()
-        again = shlex.join(["python", *sys.argv])
-        pushed = [push_folder(folder, arguments.hub_model_id, again=again, **options) for folder in arguments.folders]
-        if arguments.collection is not None:
-            add_to_collection(arguments.collection, pushed, private=bool(sharing.hub_private_repo), again=again)
+    run_command("push", sys.argv[1:])

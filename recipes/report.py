@@ -8,22 +8,9 @@ figures and a table of the worst errors. The figures are also written as PNG and
 Each training run writes its report to report.html.
 """
 
-from extrabert_hf.console import recipe_console
+import sys
+
+from extrabert_hf.cli.main import run_command
 
 if __name__ == "__main__":
-    with recipe_console():
-        from extrabert_hf.runs.report import report_finished
-        from extrabert_hf.training.recipe_parser import RecipeParser
-
-        parser = RecipeParser([], description=__doc__, loads_models=True)
-        parser.add_argument(
-            "runs",
-            nargs="+",
-            metavar="RUN",
-            help="FOLDER or NAME=FOLDER: output folder of a training recipe; its data must be unchanged",
-        )
-        parser.add_argument(
-            "--output", help="page to write; the default for a single run is report.html in its folder"
-        )
-        arguments = parser.parse_args()
-        print(report_finished(arguments.runs, arguments.output))
+    run_command("report", sys.argv[1:])

@@ -9,17 +9,8 @@ best.yaml.
 """
 
 import sys
-from pathlib import Path
 
-from extrabert_hf.console import recipe_console
-from extrabert_hf.errors import need_packages
+from extrabert_hf.cli.main import run_command
 
 if __name__ == "__main__":
-    with recipe_console():
-        need_packages("the search", "search", "optuna")
-        from extrabert_hf.search.runner import run_search
-        from extrabert_hf.search.trial import parse_search
-
-        argv = ["--space", str(Path(__file__).parent / "configs" / "search" / "paper.yaml"), *sys.argv[1:]]
-        arguments, flags = parse_search(argv, description=__doc__)
-        print(*run_search(arguments, flags, argv), sep="\n")
+    run_command("search", sys.argv[1:])

@@ -5,14 +5,8 @@ Fine-tunes an encoder to classify the sentiment of sentences (SST-5): a separate
 """
 
 import sys
-from pathlib import Path
 
-from extrabert_hf.console import recipe_console
+from extrabert_hf.cli.main import run_command
 
 if __name__ == "__main__":
-    default_config = Path(__file__).parent / "configs" / "table1" / "sft_ma_cs.yaml"
-    with recipe_console():
-        from extrabert_hf.training.command_line import parse_run
-        from extrabert_hf.training.finetune import finetune
-
-        finetune(parse_run("sst", sys.argv[1:], default_config=default_config, description=__doc__))
+    run_command("train", ["sst", *sys.argv[1:]])

@@ -6,15 +6,9 @@ Runs the unfinished rows of the paper's Table 1, then writes the table with conf
 Flags that are not listed here are passed to every run (see `python recipes/sft_sts.py --help`).
 """
 
-from pathlib import Path
+import sys
 
-from extrabert_hf.console import recipe_console
+from extrabert_hf.cli.main import run_command
 
 if __name__ == "__main__":
-    with recipe_console():
-        from extrabert_hf.paper.runner import Table1Arguments, run_table1
-        from extrabert_hf.training.recipe_parser import RecipeParser
-
-        parser = RecipeParser(Table1Arguments, description=__doc__)
-        arguments, flags = parser.parse_args_into_dataclasses(return_remaining_strings=True)
-        print(run_table1(arguments, flags, Path(__file__).parent / "configs" / "table1"))
+    run_command("table1", sys.argv[1:])

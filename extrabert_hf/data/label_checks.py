@@ -205,11 +205,11 @@ def _advice(counts: LabelCounts, task: TaskSpec, column: str | None) -> str:
         if any(re.search(r"\d", label) for label in unread):
             return "Scores must be plain numbers that are all written in one way, such as 2.5."
         if 2 * len(scores) < len(labels):
-            return "A score must be a number: recipes/sft_para.py trains on classes of pairs."
+            return "A score must be a number: `extrabert train para` trains on classes of pairs."
         flags = _range_flags(task, min(scores), max(scores))
         return f"The labels go from {min(scores):g} to {max(scores):g}" + (f": write `{flags}`." if flags else ".")
     if len(scores) == len(labels) and not all(map(float.is_integer, scores)):
-        return "A class must not be a fraction: recipes/sft_sts.py trains on scores of pairs."
+        return "A class must not be a fraction: `extrabert train sts` trains on scores of pairs."
     if _are_many(counts) or len(labels) > MOST_CLASSES:
         return f"There are {_many_labels(counts, column)}."
     names = shlex.join(_in_order({fold_name(label): _as_name(label) for label in labels}.values()))

@@ -62,7 +62,7 @@ class Table1Arguments:
                 raise InputError(f"`{name}` must differ from each other, got {values}.")
 
 
-def run_table1(arguments: Table1Arguments, flags: Sequence[str], configs: Path) -> str:
+def run_table1(arguments: Table1Arguments, flags: Sequence[str]) -> str:
     """
     Runs the rows that are not finished, then writes the tables.
 
@@ -73,8 +73,6 @@ def run_table1(arguments: Table1Arguments, flags: Sequence[str], configs: Path) 
             The rows and seeds.
         flags (`Sequence[str]`):
             Flags of every run; they override the row's YAML.
-        configs (`Path`):
-            Folder of the rows' YAMLs.
 
     Returns:
         `str`: the tables in Markdown; empty on all processes but the first.
@@ -83,10 +81,10 @@ def run_table1(arguments: Table1Arguments, flags: Sequence[str], configs: Path) 
         [`InputError`]: if a flag is not valid, or the folder has a run with other flags.
     """
     with hold_folder("output_dir", Path(arguments.output_dir)):
-        return _run_table1(arguments, flags, configs)
+        return _run_table1(arguments, flags)
 
 
-def _run_table1(arguments: Table1Arguments, flags: Sequence[str], configs: Path) -> str:
+def _run_table1(arguments: Table1Arguments, flags: Sequence[str]) -> str:
     root = Path(arguments.output_dir)
     planned = [
         plan for seed in arguments.seeds for name in arguments.rows for plan in plans_of_row(root, TABLE1[name], seed)
@@ -96,7 +94,7 @@ def _run_table1(arguments: Table1Arguments, flags: Sequence[str], configs: Path)
     noted = noted_flags(root)
     check_tables(root, own=bool(noted))
     for plan in planned:  # raises for a wrong flag before the first run starts
-        training = plan.parse(configs, flags).training
+        training = plan.parse(flags).training
     training = prepare_process(training)  # decides the precision of all runs
     flags = with_precision(flags, noted, training.bf16)
     check_same_flags(flags, noted)
@@ -111,14 +109,14 @@ def _run_table1(arguments: Table1Arguments, flags: Sequence[str], configs: Path)
         with hold_run("output_dir", plan.folder):
             if training.process_index == 0:
                 plan.run.write_flags(flags)
-            finetune(plan.parse(configs, [*flags, *start]))
+            finetune(plan.parse([*flags, *start]))
             if training.process_index == 0:
                 plan.run.remove_checkpoints()
     if training.process_index != 0:
         return ""
     markdown = write_tables(root, settings=describe_runs(root))
     for plan in test_plans:
-        predict_test(plan, plan.parse(configs, flags), root / "test")
+        predict_test(plan, plan.parse(flags), root / "test")
     return markdown
 
 
@@ -148,9 +146,9 @@ class PlannedRun:
         """The paths of the files in the folder."""
         return RunFolder(self.folder)
 
-    def parse(self, configs: Path, flags: Sequence[str]) -> Run:
+    def parse(self, flags: Sequence[str]) -> Run:
         """Parses the row's YAML and the flags."""
-        own = ["--config", str(configs / f"{self.row.name}.yaml"), "--seed", str(self.seed)]
+        own = ["--config", f"table1/{self.row.name}", "--seed", str(self.seed)]
         argv = [*own, "--output_dir", str(self.folder), "--predict_test", "false", *flags]
         return parse_multitask_run(argv) if self.task is None else parse_run(self.task, argv)
 

@@ -25,12 +25,11 @@ class SearchArguments:
 
     _argument_group_name: ClassVar[str] = "search"
 
-    task: str = field(default="sst", metadata={"help": "The training recipe: 'sst', 'para', 'sts', or 'multitask'."})
-    space: str | None = field(
-        default=None,
+    task: str = field(default="sst", metadata={"help": "What is trained: 'sst', 'para', 'sts', or 'multitask'."})
+    space: str = field(
+        default="search/paper",
         metadata={
-            "help": "The search space: a sweep file of Weights & Biases. The default is "
-            "recipes/configs/search/paper.yaml."
+            "help": "The search space: a sweep file of Weights & Biases, or a name that `extrabert configs` lists."
         },
     )
     n_trials: int | None = field(

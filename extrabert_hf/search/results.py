@@ -84,7 +84,7 @@ def write_results(study: Study, arguments: SearchArguments, flags: Sequence[str]
     lines.append(
         f"best: trial {plan}, {best.value:.4f}{_interval(RunFolder(arguments.folder_of_trial(plan)))}, {values}"
     )
-    command = ["python", f"recipes/{_recipe(arguments.task)}", "--config", str(folder / BEST), "--seed", "43"]
+    command = ["extrabert", "train", arguments.task, "--config", str(folder / BEST), "--seed", "43"]
     lines.append(f"again, with another seed: {shlex.join([*command, '--output_dir', str(folder / 'seed-43')])}")
     return lines
 
@@ -158,7 +158,3 @@ def _interval(run: RunFolder) -> str:
     ((name, entry),) = tasks.items()
     interval = interval_text(*entry.scores["dev"].intervals[entry.task.metric])
     return f" ({name} {entry.task.metric} {interval})"
-
-
-def _recipe(task: str) -> str:
-    return "multitask.py" if task == "multitask" else f"sft_{task}.py"

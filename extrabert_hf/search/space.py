@@ -9,6 +9,7 @@ from optuna import Trial
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from extrabert_hf.errors import InputError
+from extrabert_hf.training.packaged_configs import find_config
 from extrabert_hf.training.recipe_parser import flag_of
 from extrabert_hf.training.yaml_files import read_yaml
 
@@ -64,12 +65,12 @@ def read_space(path: str | Path) -> SearchSpace:
 
     Args:
         path (`str` or `Path`):
-            A YAML file.
+            A YAML file, or the name of a packaged one, such as `"search/paper"`.
 
     Raises:
         [`InputError`]: if the file cannot be read, or a method or parameter has another form.
     """
-    sweep = read_yaml(path, "space")
+    sweep = read_yaml(find_config(path, "space"), "space")
     parameters = sweep.get("parameters") if isinstance(sweep, dict) else None
     if not isinstance(parameters, dict) or not parameters:
         raise InputError(f"`space` must have `parameters`, a mapping of arguments, got none in {path}.")

@@ -1,4 +1,4 @@
-"""A process with one trial: `python -m extrabert_hf.search.trial`, with the arguments of `recipes/search.py`."""
+"""A process with one trial: `python -m extrabert_hf.search.trial`, with the arguments of `extrabert search`."""
 
 import os
 import sys
@@ -34,9 +34,9 @@ from extrabert_hf.training.finetune import finetune
 from extrabert_hf.training.recipe_parser import RecipeParser
 
 
-def parse_search(argv: Sequence[str], description: str | None = None) -> tuple[SearchArguments, list[str]]:
-    """Parses the command line of `recipes/search.py`: the arguments of the search, and the flags of its runs."""
-    parser = RecipeParser(SearchArguments, description=description)
+def parse_search(argv: Sequence[str]) -> tuple[SearchArguments, list[str]]:
+    """Parses the command line of `extrabert search`: the arguments of the search, and the flags of its runs."""
+    parser = RecipeParser(SearchArguments)
     return parser.parse_args_into_dataclasses(list(argv), return_remaining_strings=True)
 
 

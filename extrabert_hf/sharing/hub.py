@@ -70,7 +70,7 @@ def push_folder(
     values = {field.name: getattr(sharing, field.name) for field in fields(HubArguments)}
     flags = [f"--{field} {value}" for field, value in values.items() if value != getattr(HubArguments, field)]
     flags += ["--adapter_only"] * adapter_only
-    words = ["python", "recipes/push_to_hub.py", str(folder), "--hub_model_id", name, *" ".join(flags).split()]
+    words = ["extrabert", "push", str(folder), "--hub_model_id", name, *" ".join(flags).split()]
     again = again or shlex.join(words)
     api = HfApi()
     if run.own_code:

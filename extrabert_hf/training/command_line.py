@@ -11,6 +11,7 @@ from extrabert_hf.tasks import AUTO_CLASSES, PAPER_TASKS, TaskSpec
 from extrabert_hf.training.argument_checks import check_fixed
 from extrabert_hf.training.arguments import DataArguments, LoraArguments, ModelArguments, TaskArguments
 from extrabert_hf.training.multitask_arguments import MultiTaskArguments
+from extrabert_hf.training.packaged_configs import find_config
 from extrabert_hf.training.recipe_parser import (
     BY_TASK,
     RecipeParser,
@@ -260,11 +261,15 @@ class _RunReader:
             usage="%(prog)s [--config FILE.yaml] [--data SOURCE] [--model_name_or_path MODEL] "
             "[--output_dir DIR] [...]",
         )
-        self.parser.add_argument("--config", default=default_config, help="YAML of the run; flags override it.")
+        self.parser.add_argument(
+            "--config",
+            default=default_config,
+            help="YAML of the run: a file, or a name that `extrabert configs` lists. Flags override it.",
+        )
         add_trust_flag(self.parser)
         self.parser.set_defaults(metric_for_best_model=metric)
         config = self.parser.parse_known_args([word for word in argv if word not in ("-h", "--help")])[0].config
-        self.config = None if config is None else Path(config)
+        self.config = None if config is None else find_config(config)
 
     def values(self, task_name: str | None = None) -> dict[str, Any]:
         """Returns the value of every argument, for one task if `task_name` is given."""

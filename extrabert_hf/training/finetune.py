@@ -64,7 +64,7 @@ def check_can_calibrate(run: Run, loaded: dict[str, LoadedData]) -> None:
     if not run.training.calibrate:
         return
     if run.lora.lora:
-        raise InputError("`calibrate` can't be combined with `lora`: use recipes/calibrate.py on the merged model.")
+        raise InputError("`calibrate` can't be combined with `lora`: use `extrabert calibrate` on the merged model.")
     if run.multitask is not None and run.multitask.keep_best_per_task:
         raise InputError(
             "`calibrate` can't be combined with `keep_best_per_task`: the models in best/ would not be calibrated."

@@ -106,7 +106,7 @@ class MultiTaskTrainer(ExtraBertTrainer):
         if self.is_fsdp_enabled or self.is_deepspeed_enabled or self.args.n_gpu > 1:
             kind = "FSDP" if self.is_fsdp_enabled else "DeepSpeed" if self.is_deepspeed_enabled else "DataParallel"
             raise InputError(
-                f"multitask training runs in one process a device (recipes/configs/accelerate/multi_gpu.yaml), got "
+                f"multitask training runs in one process a device (`extrabert configs accelerate/multi_gpu`), got "
                 f"{kind}: it does not hold whole gradients of each task."
             )
         self.tasks = dict(tasks)

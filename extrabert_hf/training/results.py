@@ -45,7 +45,7 @@ def score_and_write(
     calibrations: dict[str, CalibrationReport],
 ) -> RunMetrics:
     """
-    Scores the dev and test splits in float32, as `recipes/evaluate_model.py` does, and writes all results of a run.
+    Scores the dev and test splits in float32, as `extrabert evaluate` does, and writes all results of a run.
 
     Args:
         run ([`Run`]):

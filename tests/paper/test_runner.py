@@ -1,5 +1,4 @@
 import json
-from pathlib import Path
 
 import pytest
 
@@ -9,8 +8,6 @@ from extrabert_hf.paper.rows import TABLE1
 from extrabert_hf.paper.runner import PlannedRun, Table1Arguments, run_table1
 from extrabert_hf.training.finetune import finetune
 
-CONFIGS = Path(__file__).parents[2] / "recipes" / "configs" / "table1"
-
 # a random encoder of 16 dimensions often answers one class for every row
 pytestmark = pytest.mark.filterwarnings("ignore::extrabert_hf.evaluation.metrics.ConstantInputWarning")
 
@@ -19,7 +16,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::extrabert_hf.evaluation.metrics
 def run(tiny_encoder, tmp_path):
     def call(*rows, seeds=(42,), test=False, flags=()):
         arguments = Table1Arguments(list(rows), list(seeds), str(tmp_path / "table1"), test)
-        return run_table1(arguments, [*call.words, *flags], CONFIGS)
+        return run_table1(arguments, [*call.words, *flags])
 
     few = ["--max_steps", "3", "--bf16", "false", "--disable_tqdm", "true", "--eval_strategy", "no"]
     few += ["--save_strategy", "no", "--load_best_model_at_end", "false", "--max_length", "40"]
@@ -65,7 +62,7 @@ def test_an_interrupted_run_goes_on_from_its_last_complete_checkpoint(run, tmp_p
 
     def interrupted(complete):
         (folder / "metrics.json").unlink()
-        finetune(PlannedRun(TABLE1["rr"], 42, None, folder).parse(CONFIGS, [*run.words, *saving]))
+        finetune(PlannedRun(TABLE1["rr"], 42, None, folder).parse([*run.words, *saving]))
         for name in ("metrics.json", *([] if complete else ["checkpoint-2/complete", "checkpoint-3/complete"])):
             (folder / name).unlink()
         (folder / "predictions" / "of an earlier run").touch()

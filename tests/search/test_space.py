@@ -84,5 +84,5 @@ def test_a_space_that_cannot_be_searched_is_an_error_of_one_line(space, text, me
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(InputError, match="`space` must be a YAML file that can be read"):
+    with pytest.raises(InputError, match="`space` must be a YAML file or a name"):
         read_space(tmp_path / "none.yaml")

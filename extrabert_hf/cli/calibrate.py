@@ -1,0 +1,42 @@
+"""
+Calibrates the probabilities of a trained classifier on labelled rows that it was not trained on.
+
+    extrabert calibrate runs/para --data path/to/cs224n/data --output_dir runs/para_calibrated
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from transformers.hf_argparser import string_to_bool
+
+from extrabert_hf.runs.labelled_rows import LabelledRows, calibrate_saved
+from extrabert_hf.training.arguments import ColumnArguments
+from extrabert_hf.training.recipe_parser import RecipeParser
+
+
+def make_parser() -> RecipeParser:
+    """Makes the parser of the command line."""
+    parser = RecipeParser(
+        [LabelledRows, ColumnArguments], prog="extrabert calibrate", description=__doc__, loads_models=True
+    )
+    parser.add_argument("model", help="folder or Hub id")
+    parser.add_argument("--task", help="task of a multitask model; only the model of this task is written")
+    parser.add_argument("--output_dir", required=True, type=Path, help="folder for the calibrated model")
+    parser.add_argument(
+        "--allow_train_rows", type=string_to_bool, default=False, help="calibrate on rows of the training too"
+    )
+    return parser
+
+
+def main(words: Sequence[str]) -> None:
+    """Runs the command."""
+    rows, columns, arguments = make_parser().parse_args_into_dataclasses(words)
+    calibrate_saved(
+        arguments.model,
+        rows,
+        arguments.output_dir,
+        task=arguments.task,
+        adjust_task=columns.apply_to,
+        allow_train_rows=arguments.allow_train_rows,
+    )
+    print(f"the calibrated model and calibration.json are in {arguments.output_dir}")

@@ -1,0 +1,32 @@
+"""
+Compares finished runs of a task on the same dev rows: differences with intervals, and paired tests with Holm's
+correction.
+
+    extrabert compare runs/sts runs/sts_mean --output_dir runs/compared
+    extrabert compare attention=runs/a1,runs/a2 mean=runs/m1,runs/m2 --output_dir runs/compared
+"""
+
+from collections.abc import Sequence
+
+from extrabert_hf.runs.comparison import SIDE, compare_runs
+from extrabert_hf.training.recipe_parser import RecipeParser
+
+
+def make_parser() -> RecipeParser:
+    """Makes the parser of the command line."""
+    parser = RecipeParser([], prog="extrabert compare", description=__doc__)
+    parser.add_argument("runs", nargs="+", metavar="SIDE", help=SIDE)
+    parser.add_argument("--output_dir", default="runs/compared", help="folder for comparison.md, .csv, .tex and .png")
+    parser.add_argument("--task", help="task to compare; by default all tasks that two sides share")
+    parser.add_argument(
+        "--against",
+        metavar="NAME",
+        help="side to compare all other sides with; by default every two sides are compared",
+    )
+    return parser
+
+
+def main(words: Sequence[str]) -> None:
+    """Runs the command."""
+    arguments = make_parser().parse_args(words)
+    print(compare_runs(arguments.runs, arguments.output_dir, task=arguments.task, against=arguments.against))

@@ -1,0 +1,50 @@
+"""
+Lists the YAML files that come with the package, prints one, or copies one to change it.
+
+    extrabert configs
+    extrabert configs minilm/sts
+    extrabert configs minilm/sts --output sts.yaml
+
+`extrabert train sts --config minilm/sts` uses a file of the list by its name.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from extrabert_hf.errors import InputError, need_place_for_file
+from extrabert_hf.files import write_text
+from extrabert_hf.training.packaged_configs import config_names, find_config
+from extrabert_hf.training.recipe_parser import RecipeParser
+
+
+def make_parser() -> RecipeParser:
+    """Makes the parser of the command line."""
+    parser = RecipeParser([], prog="extrabert configs", description=__doc__)
+    parser.add_argument("name", nargs="?", help="name in the list, such as minilm/sts; without it the list is printed")
+    parser.add_argument("--output", type=Path, help="new file to copy the YAML to")
+    return parser
+
+
+def main(words: Sequence[str]) -> None:
+    """Runs the command."""
+    arguments = make_parser().parse_args(words)
+    if arguments.name is None:
+        if arguments.output is not None:
+            raise InputError("`output` needs the name of a config before it: see `extrabert configs`.")
+        print(*map(_line, config_names()), sep="\n")
+        return
+    text = find_config(arguments.name, "name").read_text(encoding="utf-8")
+    if arguments.output is None:
+        print(text, end="")
+        return
+    if arguments.output.exists():
+        raise InputError(f"`output` must be a new file, {arguments.output} exists.")
+    need_place_for_file("output", arguments.output)
+    write_text(arguments.output, text)
+    print(f"{arguments.name} is in {arguments.output}: use it as --config {arguments.output}")
+
+
+def _line(name: str) -> str:
+    """Returns the name of a config with the comment at the start of its file."""
+    first = find_config(name).read_text(encoding="utf-8").partition("\n")[0]
+    return f"{name:<32} {first.removeprefix('#').strip() if first.startswith('#') else ''}".rstrip()

@@ -1,0 +1,26 @@
+"""
+Serves a web page that shows the predictions of models for typed sentences side by side, with token weights.
+
+    extrabert demo runs/sst runs/para runs/sts
+    extrabert demo runs/multitask attention=runs/sts mean=runs/sts_mean --port 8000
+"""
+
+from collections.abc import Sequence
+
+from extrabert_hf.inference.demo import serve_demo
+from extrabert_hf.training.recipe_parser import RecipeParser
+
+
+def make_parser() -> RecipeParser:
+    """Makes the parser of the command line."""
+    parser = RecipeParser([], prog="extrabert demo", description=__doc__, loads_models=True)
+    parser.add_argument("models", nargs="+", metavar="MODEL", help="folder or Hub id of a model, or NAME=MODEL")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    parser.add_argument("--port", type=int, default=7860, help="0 selects a free port")
+    return parser
+
+
+def main(words: Sequence[str]) -> None:
+    """Runs the command."""
+    arguments = make_parser().parse_args(words)
+    serve_demo(arguments.models, arguments.host, arguments.port)

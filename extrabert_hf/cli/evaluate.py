@@ -1,0 +1,32 @@
+"""
+Scores a trained model, or an ensemble of several, on a labelled split, with 95 % intervals.
+
+    extrabert evaluate runs/sts --data sample --split dev
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from extrabert_hf.runs.labelled_rows import LabelledRows, evaluate_saved
+from extrabert_hf.training.arguments import ColumnArguments
+from extrabert_hf.training.recipe_parser import RecipeParser
+
+
+def make_parser() -> RecipeParser:
+    """Makes the parser of the command line."""
+    parser = RecipeParser(
+        [LabelledRows, ColumnArguments], prog="extrabert evaluate", description=__doc__, loads_models=True
+    )
+    parser.add_argument("model", help="folder or Hub id; several, separated by commas, form an ensemble")
+    parser.add_argument("--task", help="task of a multitask model")
+    parser.add_argument("--output", type=Path, help="JSON file to write the scores to")
+    return parser
+
+
+def main(words: Sequence[str]) -> None:
+    """Runs the command."""
+    rows, columns, arguments = make_parser().parse_args_into_dataclasses(words)
+    scores = evaluate_saved(
+        arguments.model, rows, task=arguments.task, adjust_task=columns.apply_to, output=arguments.output
+    )
+    print(scores)
