@@ -1,4 +1,4 @@
-"""Bootstrap intervals of a score, and of the difference between two models on the same rows."""
+"""Intervals of a score, and of the difference between two models on the same rows."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,12 +6,39 @@ from dataclasses import dataclass
 import numpy as np
 
 from extrabert_hf.errors import InputError
-from extrabert_hf.evaluation.formulas import Formula
-from extrabert_hf.evaluation.metrics import (
-    checked_rows,
-)
+from extrabert_hf.evaluation.formulas import Formula, accuracy, within_1_accuracy
+from extrabert_hf.evaluation.metrics import checked_rows
 
 CHUNK_SIZE = 2**20  # number of weights in memory, 8 MiB; larger chunks are not faster
+
+PROPORTIONS = (accuracy, within_1_accuracy)
+"""Formulas that are a share of the rows. If a bootstrap interval has no width, the interval is [`wilson_interval`]."""
+
+
+def wilson_interval(count: int, rows: int, confidence: float = 0.95) -> tuple[float, float]:
+    """
+    Score interval of a proportion.
+
+    Wilson (1927), Probable Inference, the Law of Succession, and Statistical Inference,
+    https://doi.org/10.1080/01621459.1927.10502953. Unlike a bootstrap interval or a standard error, it has a width for
+    a proportion of 0 or 1, and for a single row.
+
+    Args:
+        count (`int`):
+            Number of rows that have the property, 0 to `rows`.
+        rows (`int`):
+            Number of rows, 1 or more.
+        confidence (`float`, defaults to 0.95):
+            Confidence level of the interval, between 0 and 1.
+
+    Example:
+        >>> [round(bound, 3) for bound in wilson_interval(3, 3)]
+        [0.438, 1.0]
+    """
+    from scipy.stats import binomtest  # slow to import
+
+    interval = binomtest(int(count), int(rows)).proportion_ci(confidence, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def resampled_weights(counts: np.ndarray, resamples: int, seed: int) -> Iterator[np.ndarray]:
@@ -56,7 +83,9 @@ def bootstrap_intervals(
     Percentile bootstrap intervals of several metrics over the same samples of the rows.
 
     Efron and Tibshirani (1993), An Introduction to the Bootstrap, Section 13.3. Equal rows are merged into one row
-    with a weight. This saves time, as class ids have few distinct rows, and does not change the result.
+    with a weight. This saves time, as class ids have few distinct rows, and does not change the result. A share of the
+    rows, such as an accuracy of 1, whose samples all have the same value gets the [`wilson_interval`]. Another metric
+    then has two equal bounds: the rows do not show how uncertain it is.
 
     Args:
         metric_functions (`dict[str, Formula]`):
@@ -82,8 +111,10 @@ def bootstrap_intervals(
     for weights in resampled_weights(counts, resamples, seed):
         for name, metric_function in metric_functions.items():
             values[name].append(metric_function(*distinct, weights))
-    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
-    return {name: tuple(np.quantile(np.concatenate(parts), tails).tolist()) for name, parts in values.items()}
+    return {
+        name: _score_interval(formula, np.concatenate(values[name]), predictions[np.newaxis], labels, confidence)
+        for name, formula in metric_functions.items()
+    }
 
 
 def bootstrap_interval(
@@ -251,7 +282,7 @@ def mean_interval(
     runs = _checked_runs("predictions", predictions, labels)
     distinct, counts = np.unique(np.vstack([runs, labels]), axis=1, return_counts=True)  # (runs + 1, D), (D,)
     (scores,) = _resampled_scores(formula, [distinct[:-1]], distinct[-1], counts, resamples, seed)
-    return _percentile_interval(scores, confidence)
+    return _score_interval(formula, scores, runs, np.asarray(labels), confidence)
 
 
 def _checked_runs(name: str, predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -277,6 +308,16 @@ def _resampled_scores(
         raise InputError(f"`resamples` must be 1 or more, got {resamples}.")
     chunks = resampled_weights(counts, resamples, seed)
     return np.hstack([[_mean_score(formula, runs, labels, weights) for runs in sides] for weights in chunks])
+
+
+def _score_interval(
+    formula: Formula, resampled: np.ndarray, runs: np.ndarray, labels: np.ndarray, confidence: float
+) -> tuple[float, float]:
+    """Interval of the mean score of runs `(runs, N)` from their scores `(resamples,)` on samples of the rows."""
+    low, high = _percentile_interval(resampled, confidence)
+    if low == high and formula in PROPORTIONS:
+        return wilson_interval(round(float(_mean_score(formula, runs, labels)) * len(labels)), len(labels), confidence)
+    return low, high
 
 
 def _percentile_interval(values: np.ndarray, confidence: float) -> tuple[float, float]:

@@ -1,6 +1,6 @@
 """Scores of predictions: metrics, confidence intervals and the majority baseline."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +36,7 @@ class SplitScores:
         metrics (`dict[str, float]`):
             Value of each metric by its name, see [`metric_names`].
         intervals (`dict[str, tuple[float, float]]`):
-            95 % bootstrap interval `(low, high)` of each metric over the rows.
+            95 % interval `(low, high)` of each metric over the rows, see [`bootstrap_intervals`].
         majority_baseline (`dict[str, float]`, *optional*):
             The same metrics of a constant prediction, see [`majority_baseline`]; `None` without training labels.
     """
@@ -107,6 +107,25 @@ def score(
     )
 
 
+def interval_text(low: float, high: float, number: Callable[[float], str] = "{:.3f}".format) -> str:
+    """
+    Formats an interval; equal bounds are `no interval`, because they do not show how uncertain the score is.
+
+    Args:
+        low (`float`):
+            The lower bound.
+        high (`float`):
+            The upper bound.
+        number (`Callable[[float], str]`, *optional*):
+            Formats a bound; by default with three digits.
+
+    Example:
+        >>> interval_text(0.4385, 1.0), interval_text(1.0, 1.0)
+        ('[0.439, 1.000]', 'no interval')
+    """
+    return f"[{number(low)}, {number(high)}]" if low < high else "no interval"
+
+
 def baseline_warning(title: str, task: TaskSpec, scores: SplitScores) -> str | None:
     """
     Returns a warning if the main metric is not above that of a constant prediction, or could be by chance.
@@ -138,7 +157,7 @@ def baseline_warning(title: str, task: TaskSpec, scores: SplitScores) -> str | N
         better = "below" if metric in ERRORS else "above"
         return f"{title}: the {metric} {value:.3f} is not {better} the majority baseline, {named}"
     if not min(sign * low, sign * high) > sign * baseline:
-        interval = f"the interval [{low:.3f}, {high:.3f}] contains the majority baseline, {named}"
+        interval = f"the interval {interval_text(low, high)} contains the majority baseline, {named}"
         return f"{title}: the {metric} {value:.3f} may be chance: {interval}"
     return None
 
@@ -173,8 +192,7 @@ def score_table(scores: Mapping[str, SplitScores]) -> str:
         rows.append((f"{printable(title)}, {of_split.rows:,} rows", "", "", ""))
         baseline = of_split.majority_baseline or {}
         for name, value in of_split.metrics.items():
-            low, high = of_split.intervals[name]
             majority = f"{baseline[name]:.3f}" if name in baseline else "-"
-            rows.append((f"  {name}", f"{value:.3f}", f"[{low:.3f}, {high:.3f}]", majority))
+            rows.append((f"  {name}", f"{value:.3f}", interval_text(*of_split.intervals[name]), majority))
     rows[:2] = [(rows[1][0], *rows[0][1:])]  # the headings are in the line of the first title
     return "\n".join(in_columns(rows, least=SCORE_WIDTHS))

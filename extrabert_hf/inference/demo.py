@@ -103,7 +103,7 @@ def build_demo(models: dict[str, dict[str, TrainedModel]]) -> "gradio.Blocks":
         return [prediction_html(of_task, first, second) for of_task in models.values()]
 
     with gradio.Blocks(title="ExTraBERT", analytics_enabled=False, fill_width=True) as page:
-        gradio.Markdown("# ExTraBERT\nDarker tokens have a larger weight in the pooled vector.")
+        gradio.Markdown("# ExTraBERT\nA token with a stronger colour has a larger weight in the pooled vector.")
         with gradio.Row():
             limit = {"max_length": MAX_CHARACTERS}
             first = gradio.Textbox(label="Sentence", placeholder="first sentence", autofocus=True, **limit)

@@ -115,13 +115,24 @@ def _parts(head: torch.nn.Module, vectors: torch.Tensor) -> dict[str, float]:
 SHADES = (255, 195, 153, 117, 111, 75, 69, 33)
 """Background colours of tokens in a terminal with 256 colours, from white to blue."""
 
+COLOURS = """:root { color-scheme: light dark; --page: #fff; --text: #1f2328; --soft: #59636e; --line: #d0d7de; \
+--link: #0550ae; --alert: #fff1f0; --good: #1a7f37; --bad: #cf222e }
+@media screen and (prefers-color-scheme: dark) {
+  :root { --page: #0d1117; --text: #e6edf3; --soft: #9198a1; --line: #3d444d; --link: #79b8ff; --alert: #2d1214; \
+--good: #3fb950; --bad: #ff7b72 }
+}
+@media print { :root { color-scheme: light } }"""
+"""CSS with the colours of a page, for both colour schemes of the system; a printed page is light."""
+
 STYLE = """
-.words { line-height: 2; margin: .6em 0 }
+.words { line-height: 2; margin: .6em 0; overflow-wrap: anywhere; print-color-adjust: exact; \
+-webkit-print-color-adjust: exact }
 .words span { border-radius: 4px; padding: 2px 3px; margin: 0 1px }
 .bars, .bars tr, .bars td { border: 0 !important }
-.bars td { padding: 2px 12px 2px 0; line-height: 1.4 }
-.bars td.number { text-align: right; font-variant-numeric: tabular-nums }
-.bars i { display: inline-block; height: .8em; border-radius: 2px }
+.bars td { padding: 2px 12px 2px 0; line-height: 1.4; overflow-wrap: anywhere }
+.bars td.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums }
+.bars i { display: inline-block; height: .8em; border-radius: 2px; width: calc(var(--share) * min(10em, 25vw)); \
+print-color-adjust: exact; -webkit-print-color-adjust: exact }
 """
 """CSS of the HTML that [`to_fragment`] returns."""
 
@@ -133,18 +144,28 @@ PARTS_CAPTION = (
     "Contribution of each feature of the pair (u, v) to the difference of the logits (second class minus first "
     "class), or to the score"
 )
-WEIGHTS_CAPTION = "Darker tokens have a larger weight in the pooled vector. Point at a token to see its weight."
+WEIGHTS_CAPTION = (
+    "A token with a stronger colour has a larger weight in the pooled vector. Point at a token to see its weight."
+)
 
 PAGE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
 <title>{prediction}</title>
 <style>
-body {{ font: 18px/2 system-ui, sans-serif; max-width: 50em; margin: 3em auto; padding: 0 1em; color: #1f2328 }}
-small {{ color: #59636e }}
-{style}</style>
+{colours}
+body {{ font: 18px/2 system-ui, sans-serif; max-width: 50em; margin: clamp(1em, 5vw, 3em) auto; padding: 0 1em; \
+color: var(--text); background: var(--page) }}
+h1 {{ line-height: 1.25; overflow-wrap: anywhere }}
+small {{ display: block; line-height: 1.5; color: var(--soft) }}
+{style}@media print {{ body {{ max-width: none; margin: 0; font-size: 11pt }} tr {{ break-inside: avoid }} }}
+</style>
+<main>
 <h1>{prediction}</h1>
 {fragment}
+</main>
 </html>
 """
 
@@ -189,7 +210,7 @@ def to_terminal(explanation: Explanation, *, colour: bool = True) -> str:
 def to_html(explanation: Explanation) -> str:
     """Formats an explanation as an HTML page without external resources."""
     prediction = html.escape(printable(explanation.prediction, 200))
-    return PAGE.format(prediction=prediction, style=STYLE, fragment=to_fragment(explanation))
+    return PAGE.format(prediction=prediction, style=STYLE, colours=COLOURS, fragment=to_fragment(explanation))
 
 
 def to_fragment(explanation: Explanation) -> str:
@@ -197,7 +218,7 @@ def to_fragment(explanation: Explanation) -> str:
     sentences = []
     for index, tokens in enumerate(explanation.tokens):
         if explanation.weights is None:
-            sentences.append(f'<p class="words">{html.escape(printable(" ".join(tokens)))}</p>')
+            sentences.append(f'<p class="words" dir="auto">{html.escape(printable(" ".join(tokens)))}</p>')
             continue
         weights = explanation.weights[index]
         largest = max(weights)
@@ -206,7 +227,7 @@ def to_fragment(explanation: Explanation) -> str:
             f"{html.escape(printable(token))}</span>"
             for token, weight in zip(tokens, weights, strict=True)
         ]
-        sentences.append(f'<p class="words">{" ".join(words)}</p>')
+        sentences.append(f'<p class="words" dir="auto">{" ".join(words)}</p>')
     sentences.append(f"<p><small>{NO_WEIGHTS if explanation.weights is None else WEIGHTS_CAPTION}</small></p>")
     bars = []
     if explanation.probabilities:
@@ -231,7 +252,7 @@ def _bars(
 ) -> str:
     rows = [
         f'<tr><td>{html.escape(printable(name, 200))}<td class="number">{number_format.format(value)}'
-        f'<td><i style="width:{10 * abs(value) / largest:.1f}em;background:{colour if value > 0 else "#cf222e"}"></i>'
+        f'<td><i style="--share:{abs(value) / largest:.3f};background:{colour if value > 0 else "#cf222e"}"></i>'
         for name, value in values.items()
     ]
     if total is not None:

@@ -148,9 +148,9 @@ def compare_all(sides: Mapping[str, Mapping[str, TaskResults]], against: str | N
 
 
 CAPTION = (
-    "The score of b minus the score of a over the same dev rows. "
-    "The 95 % interval and p are from a paired bootstrap over these rows and ignore the variation between seeds. Up, "
-    "down: Holm-corrected p below .05."
+    "The score of b minus the score of a over the same dev rows. The 95 % interval and p are from a paired bootstrap "
+    "over these rows and ignore the variation between seeds. There is no interval if all samples of the rows have the "
+    "same difference. Up, down: Holm-corrected p below .05."
 )
 SIDE = "FOLDER, or NAME=FOLDER,FOLDER,... for several seeds of one setting"
 

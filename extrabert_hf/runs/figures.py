@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from scipy import stats
 
+from extrabert_hf.evaluation.bootstrap import wilson_interval
 from extrabert_hf.inference.calibration import expected_calibration_error, reliability_bins
 from extrabert_hf.inference.predictor import Predictions
 from extrabert_hf.runs.class_figures import class_names_in_figure, name_ticks, shown_classes
@@ -32,6 +34,12 @@ MOST_CURVES = 12
 MOST_DIFFERENCES = 60
 """Maximum number of lines of [`plot_differences`]: those with the smallest p-values."""
 
+INTERVAL = "95 % interval"
+INTERVALS_NOTE = (
+    "Intervals: percentile bootstrap over the rows; Wilson's interval for an accuracy of 0 or 1; no interval for "
+    "another score that is the same for all samples of the rows. Error bars: Wilson's 95 % interval of an accuracy; "
+    "Student's t for a mean absolute error, none for a single row."
+)
 CURVES_CAPTION = "Training loss and dev score"
 CONFLICTS_CAPTION = "Cosine similarity of the tasks' encoder gradients"
 SCORES_CAPTION = "Predicted and actual scores"
@@ -156,7 +164,7 @@ def plot_differences(lines: Sequence["Comparison"]) -> Figure:
 
 
 def plot_reliability(predictions: Predictions) -> Figure:
-    """Draws the accuracy of predictions by confidence; a calibrated model is on the diagonal."""
+    """Draws the accuracy of predictions by confidence with 95 % intervals; a calibrated model is on the diagonal."""
     correct = predictions.values == predictions.labels
     bins = reliability_bins(predictions.confidences, correct)
     error = expected_calibration_error(predictions.confidences, correct)
@@ -164,8 +172,10 @@ def plot_reliability(predictions: Predictions) -> Figure:
     axes, counts = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
     axes.plot([0, 1], [0, 1], color="0.6", linewidth=0.8)
     confidences = [each.confidence for each in bins]
-    axes.plot(confidences, [each.accuracy for each in bins], marker="o")
-    axes.set(ylabel="accuracy", ylim=(0, 1), title=f"Expected calibration error {error:.3f}")
+    accuracies = np.array([each.accuracy for each in bins])
+    intervals = [wilson_interval(round(each.accuracy * each.rows), each.rows) for each in bins]
+    axes.errorbar(confidences, accuracies, yerr=_lengths(accuracies, intervals), marker="o", elinewidth=1, capsize=2)
+    axes.set(ylabel=f"accuracy, {INTERVAL}", ylim=(0, 1), title=f"Expected calibration error {error:.3f}")
     counts.bar(confidences, [each.rows for each in bins], width=0.07, color="0.6")
     counts.set(xlabel="confidence", ylabel="rows", xlim=(0, 1))
     return figure
@@ -177,7 +187,7 @@ def by_length_caption(predictions: Predictions) -> str:
 
 
 def plot_by_length(predictions: Predictions) -> Figure:
-    """Draws the accuracy or the mean absolute error, with its standard error, in groups of rows of similar length."""
+    """Draws the accuracy or the mean absolute error, with its 95 % interval, in groups of rows of similar length."""
     words = predictions.words
     order = np.argsort(words, kind="stable")
     groups = [group for group in np.array_split(order, LENGTH_GROUPS) if len(group)]
@@ -211,18 +221,44 @@ def _measure(predictions: Predictions) -> str:
 
 
 def _bars(predictions: Predictions, groups: Sequence[np.ndarray], names: Sequence[str], xlabel: str) -> Figure:
-    """Draws the mean and the standard error of [`_measure`] in each group of row indices."""
+    """Draws the mean and the 95 % interval of [`_measure`] in each group of row indices."""
     is_regression = predictions.task.is_regression
     of_rows = predictions.errors if is_regression else (predictions.values == predictions.labels).astype(float)  # (N,)
     values = [of_rows[group] for group in groups]
     figure = Figure(figsize=(max(6.5, 0.34 * len(groups)), 3.6), layout="constrained")
     axes = figure.subplots()
-    means = [group.mean() for group in values]
-    standard_errors = [group.std() / np.sqrt(len(group)) for group in values]
-    axes.bar(range(len(values)), means, yerr=standard_errors, color="tab:blue", alpha=0.75, capsize=3)
+    means = np.array([group.mean() for group in values])
+    intervals = [
+        mean_error_interval(group) if is_regression else wilson_interval(group.sum(), len(group)) for group in values
+    ]
+    axes.bar(range(len(values)), means, yerr=_lengths(means, intervals), color="tab:blue", alpha=0.75, capsize=3)
     name_ticks(axes, [f"{name}\n{len(group):,} rows" for name, group in zip(names, values, strict=True)])
-    axes.set(xlabel=xlabel, ylabel=_measure(predictions), ylim=(0, None if is_regression else 1))
+    axes.set(xlabel=xlabel, ylabel=f"{_measure(predictions)}, {INTERVAL}", ylim=(0, None if is_regression else 1))
     return figure
+
+
+def mean_error_interval(errors: np.ndarray) -> tuple[float, float]:
+    """
+    Interval of a mean absolute error from Student's t distribution, not below 0.
+
+    Args:
+        errors (`np.ndarray` of shape `(N,)`):
+            Absolute errors of the rows.
+
+    Returns:
+        `tuple[float, float]`: the bounds; NaN, which a figure does not draw, for a single row and for equal errors.
+    """
+    mean, spread = errors.mean(), errors.std(ddof=1) if len(errors) > 1 else 0.0
+    if not spread:
+        return np.nan, np.nan
+    low, high = stats.t.interval(0.95, len(errors) - 1, mean, spread / np.sqrt(len(errors)))
+    return max(float(low), 0.0), float(high)
+
+
+def _lengths(means: np.ndarray, intervals: Sequence[tuple[float, float]]) -> np.ndarray:
+    """Lengths `(2, K)` of the error bars below and above `(K,)` means."""
+    low, high = np.array(intervals).T
+    return np.maximum([means - low, high - means], 0.0)  # rounding
 
 
 def _legend(axes: Axes, curves: int, which: str) -> None:

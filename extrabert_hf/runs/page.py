@@ -12,9 +12,9 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from extrabert_hf.evaluation.scores import SplitScores
+from extrabert_hf.evaluation.scores import SplitScores, interval_text
 from extrabert_hf.files import recorded, write_figure, write_text
-from extrabert_hf.inference.explanation import EXPLAINED
+from extrabert_hf.inference.explanation import COLOURS, EXPLAINED
 from extrabert_hf.inference.predictor import Predictions
 from extrabert_hf.manifest import remove_own
 from extrabert_hf.runs.class_figures import (
@@ -30,6 +30,7 @@ from extrabert_hf.runs.error_table import ReportedPredictions, error_table
 from extrabert_hf.runs.figures import (
     CONFLICTS_CAPTION,
     CURVES_CAPTION,
+    INTERVALS_NOTE,
     RELIABILITY_CAPTION,
     SCORES_CAPTION,
     by_label_caption,
@@ -146,6 +147,8 @@ def _write_report(path: Path, runs: Sequence[ReportedRun], comparison: Sequence[
     compared = {line.task for line in comparison}
     page = environment.from_string(template).render(
         title=title,
+        colours=Markup(COLOURS),
+        intervals_note=INTERVALS_NOTE,
         runs=runs,
         scores=[line for name in names for run in runs if name in run.tasks for line in _scores(name, run)],
         comparison=comparison_cells(comparison),
@@ -188,7 +191,7 @@ def _scores(name: str, run: ReportedRun) -> Iterator[dict[str, str]]:
             "run": run.name,
             "metric": metric,
             "value": number_cell(value),
-            "interval": f"[{', '.join(map(number_cell, report.intervals[metric]))}]",
+            "interval": interval_text(*report.intervals[metric], number_cell),
             "baseline": number_cell(baseline.get(metric)),
             "rows": f"{report.rows:,}",
         }

@@ -4,10 +4,12 @@ import csv
 import io
 import re
 from collections.abc import Iterable
+from functools import partial
 from math import isnan
 from typing import Any
 
 from extrabert_hf.errors import printable
+from extrabert_hf.evaluation.scores import interval_text
 from extrabert_hf.terminal import markdown_rows
 
 LATEX_ESCAPES = str.maketrans(
@@ -68,11 +70,12 @@ def number_cell(value: float | None, sign: str = "-") -> str:
 
 
 def score_cell(mean: float | None, sd: float | None, low: float | None, high: float | None, sign: str = "-") -> str:
-    """Formats a mean, an optional standard deviation and an interval: `.482 ± .003 [.460, .500]`."""
+    """Formats a mean, an optional standard deviation and an [`interval_text`]: `.482 ± .003 [.460, .500]`."""
     if mean is None:
         return "not run"
     spread = "" if sd is None else f" ± {number_cell(sd)}"
-    return f"{number_cell(mean, sign)}{spread} [{number_cell(low, sign)}, {number_cell(high, sign)}]"
+    interval = interval_text(low, high, partial(number_cell, sign=sign))
+    return f"{number_cell(mean, sign)}{spread} {interval}"
 
 
 def p_cell(value: float | None) -> str:

@@ -12,6 +12,7 @@ from optuna import Study
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+from extrabert_hf.evaluation.scores import interval_text
 from extrabert_hf.files import atomic_path, write_figure, write_text
 from extrabert_hf.runs.figure_text import figure_text
 from extrabert_hf.runs.folder import RunFolder
@@ -155,5 +156,5 @@ def _interval(run: RunFolder) -> str:
     if len(tasks) > 1:
         return ""
     ((name, entry),) = tasks.items()
-    low, high = entry.scores["dev"].intervals[entry.task.metric]
-    return f" ({name} {entry.task.metric} [{low:.3f}, {high:.3f}])"
+    interval = interval_text(*entry.scores["dev"].intervals[entry.task.metric])
+    return f" ({name} {entry.task.metric} {interval})"

@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from extrabert_hf.errors import printable, shorten
-from extrabert_hf.evaluation.scores import baseline_warning
+from extrabert_hf.evaluation.scores import baseline_warning, interval_text
 from extrabert_hf.inference.calibration import CalibrationReport
 from extrabert_hf.models import pipeline_names_extrabert
 from extrabert_hf.runs.class_figures import MOST_CLASSES
@@ -136,6 +136,7 @@ def card_template(name: str) -> Template:
         finalize=card_text,
     )
     environment.filters["score"] = number_cell
+    environment.filters["interval"] = lambda interval: interval_text(*interval, number_cell)
     return environment.get_template(name)
 
 

@@ -14,7 +14,7 @@ from extrabert_hf.data.collators import DataCollatorForSentences
 from extrabert_hf.data.tokenization import tokenize_sentences
 from extrabert_hf.errors import InputError
 from extrabert_hf.evaluation.metrics import predictions_from_logits
-from extrabert_hf.evaluation.scores import SplitScores, score
+from extrabert_hf.evaluation.scores import SplitScores, interval_text, score
 from extrabert_hf.models import ExtraBertForSimilarity
 from extrabert_hf.pretrained.loading import TrainedModel
 from extrabert_hf.sharing.onnx_export import run_session
@@ -271,7 +271,6 @@ def parity_table(entries: Sequence[ParityEntry], metrics: Mapping[str, str]) -> 
     rows = [["variant", "task", "rows", *differ, "same class", "score [95 %]", "rows/s, one thread", "MB"]]
     for entry in entries:
         metric = metrics[entry.task]
-        low, high = entry.scores.intervals[metric]
         cells = [
             entry.variant,
             entry.task,
@@ -280,7 +279,7 @@ def parity_table(entries: Sequence[ParityEntry], metrics: Mapping[str, str]) -> 
             _difference_cell(entry.prediction_difference),
             _difference_cell(entry.embedding_difference),
             "-" if entry.same_class is None else f"{100 * entry.same_class:.1f} %",
-            f"{metric} {entry.scores.metrics[metric]:.4f} [{low:.3f}, {high:.3f}]",
+            f"{metric} {entry.scores.metrics[metric]:.4f} {interval_text(*entry.scores.intervals[metric])}",
             f"{entry.rows_per_second:,.0f}",
             f"{entry.megabytes:.1f}",
         ]

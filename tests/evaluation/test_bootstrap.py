@@ -6,10 +6,16 @@ import pytest
 from scipy import stats
 
 from extrabert_hf.errors import InputError
-from extrabert_hf.evaluation.bootstrap import CHUNK_SIZE, bootstrap_interval, resampled_weights
+from extrabert_hf.evaluation.bootstrap import (
+    CHUNK_SIZE,
+    bootstrap_interval,
+    mean_interval,
+    resampled_weights,
+    wilson_interval,
+)
 from extrabert_hf.evaluation.formulas import accuracy, pearson
 from extrabert_hf.evaluation.metrics import CLASS_FORMULAS, FORMULAS, compute_metrics, metric_names
-from extrabert_hf.evaluation.scores import SplitScores, majority_baseline, score
+from extrabert_hf.evaluation.scores import SplitScores, majority_baseline, score, summarize
 from extrabert_hf.tasks import PAPER_TASKS
 
 SST, PARA, STS = PAPER_TASKS["sst"], PAPER_TASKS["para"], PAPER_TASKS["sts"]
@@ -147,3 +153,33 @@ def test_score_is_a_whole_report_ready_for_json(task):
         assert (low, high) == bootstrap_interval(FORMULAS[name], predictions, labels)
     assert scores.majority_baseline == majority_baseline(task, labels, labels)
     assert score(task, predictions, labels).majority_baseline is None
+
+
+@pytest.mark.parametrize(("count", "rows"), [(0, 7), (7, 7), (1, 1), (3, 40)])
+def test_the_wilson_bounds_are_where_the_score_test_starts_to_reject(count, rows):
+    for bound in wilson_interval(count, rows):
+        if 0 < bound < 1:  # (count / rows - p)^2 = z^2 p (1 - p) / rows
+            z = (count / rows - bound) / np.sqrt(bound * (1 - bound) / rows)
+            assert abs(z) == pytest.approx(stats.norm.ppf(0.975))
+        else:
+            assert bound == count / rows
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_an_accuracy_of_0_or_1_has_an_interval_with_a_width_and_another_metric_has_none(wrong):
+    labels = np.array([0, 1, 2])
+    scores = score(SST, labels + 2 * wrong, labels)
+    assert scores.intervals["accuracy"] == wilson_interval(0 if wrong else 3, 3)
+    assert np.diff(scores.intervals["accuracy"]) > 0.5
+    assert scores.intervals["accuracy"] == mean_interval(accuracy, [labels + 2 * wrong] * 2, labels)
+    if not wrong:
+        assert scores.intervals["macro_f1"] == (1.0, 1.0)
+        lines = summarize("sst dev", scores).splitlines()
+        assert "[0.439, 1.000]" in lines[1] and "no interval" in lines[2]
+
+
+def test_one_wrong_row_leaves_the_bootstrap_as_it_is():
+    labels = np.arange(40) % 2
+    predictions = np.where(np.arange(40) == 0, 1, labels)
+    low, high = bootstrap_interval(accuracy, predictions, labels)
+    assert (low, high) == (0.925, 1.0) != wilson_interval(39, 40)

@@ -1,8 +1,11 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
+from extrabert_hf.evaluation.bootstrap import wilson_interval
 from extrabert_hf.runs.class_figures import plot_label_counts
-from extrabert_hf.runs.figures import plot_by_label, plot_by_length, plot_reliability
+from extrabert_hf.runs.figures import mean_error_interval, plot_by_label, plot_by_length, plot_reliability
 
 
 def heights(figure):
@@ -40,3 +43,37 @@ def test_labels_and_predictions_are_counted_by_class(predictions_of):
     labels, values = predictions.labels.tolist(), predictions.values.tolist()
     counts = [ids.count(class_id) for ids in (labels, values) for class_id in range(5)]
     assert heights(plot_label_counts(predictions)) == counts and labels != values
+
+
+def error_bars(axes):
+    """The lower and upper end of each error bar that is drawn."""
+    segments = [segment for lines in axes.containers if hasattr(lines, "errorbar") for segment in lines_of(lines)]
+    return [tuple(segment[:, 1]) for segment in segments if len(segment) and np.isfinite(segment).all()]
+
+
+def lines_of(bars):
+    return bars.errorbar.lines[2][0].get_segments()
+
+
+def test_the_error_bar_of_a_class_that_is_always_right_or_has_one_row_has_a_length(predictions_of):
+    predictions = predictions_of("para", rows=5)
+    labels = np.array([0, 0, 0, 0, 1])
+    always_right = dataclasses.replace(predictions, labels=labels, logits=9.0 * np.eye(2)[labels])
+    bars = error_bars(plot_by_label(always_right).axes[0])
+    assert bars == [pytest.approx(wilson_interval(4, 4)), pytest.approx(wilson_interval(1, 1))]
+    assert all(high - low > 0.4 for low, high in bars)
+    (points,) = plot_reliability(always_right).axes[0].containers
+    ((low, high),) = [segment[:, 1] for segment in points.lines[2][0].get_segments()]
+    assert (low, high) == pytest.approx(wilson_interval(5, 5))
+
+
+def test_the_error_bar_of_a_mean_error_covers_the_true_mean_as_often_as_promised():
+    samples = np.random.default_rng(0).exponential(size=(1000, 30))
+    covered = [low <= 1 <= high for low, high in map(mean_error_interval, samples)]
+    assert 0.90 <= np.mean(covered) <= 0.97
+    assert np.isnan(mean_error_interval(np.array([0.5]))).all() and np.isnan(mean_error_interval(np.zeros(9))).all()
+    assert mean_error_interval(np.array([0.0, 1.0]))[0] == 0.0
+
+
+def test_a_single_row_of_scores_has_no_error_bar(predictions_of):
+    assert error_bars(plot_by_length(predictions_of("sts", rows=5)).axes[0]) == []  # five groups of one row

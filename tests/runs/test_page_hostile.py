@@ -76,7 +76,7 @@ def test_a_page_of_a_thousand_classes_is_small_and_lists_them(tmp_path):
     predictions = predictions_of([f"class {n}" for n in range(1000)], 3000)
     text = write_page(tmp_path / "report.html", predictions)
     assert len(text) < 2e6 and text.count("of the 30 classes with the most errors, of 1,000 classes") == 6
-    assert all(f"<td>class {n}<td" in text for n in range(1000))
+    assert all(f'<td class="name">class {n}<td' in text for n in range(1000))
 
 
 def test_the_figure_shows_the_most_confused_classes():

@@ -55,7 +55,7 @@ def test_two_runs_stand_side_by_side_with_their_differences(tiny_encoder, tmp_pa
     line = comparison_cells(compare_all(read_sides(words)))[0]
     verdict = line.pop("verdict")
     assert "".join(f"<td>{cell}" for cell in line.values()) + f'<td class="{verdict}">{verdict}</tr>' in text
-    table = re.search(r'<table id="errors-sts">.*?</table>', text, re.DOTALL)[0]
+    table = re.search(r'<table class="errors" id="errors-sts">.*?</table>', text, re.DOTALL)[0]
     assert "prediction of first" in table and "prediction of other" in table
     captions = re.findall(r"<figcaption>(.*?)</figcaption>", text)
     assert [caption.split(": ")[0] for caption in captions] == ["first", "other"] * 4
@@ -78,7 +78,7 @@ def test_runs_whose_tasks_are_not_the_same_say_whose_each_is_and_what_is_not_com
     run_finetuning(parse_multitask_run(tiny_run(tiny_encoder, tmp_path / "two", *steps, "--tasks", "sst", "sts")))
     page = report_finished([str(tmp_path / "one"), str(tmp_path / "two")], tmp_path / "both.html").read_text()
     assert "Not compared, because at least one run does not have the task: sst." in page
-    assert "prediction of two" in re.search(r'<table id="errors-sst">.*?</table>', page, re.DOTALL)[0]
+    assert "prediction of two" in re.search(r'<table class="errors" id="errors-sst">.*?</table>', page, re.DOTALL)[0]
     assert "two: Confusion matrix" in page
 
 
