@@ -3,7 +3,7 @@
 import difflib
 import re
 import sys
-from argparse import Action, ArgumentError, ArgumentParser, Namespace
+from argparse import SUPPRESS, Action, ArgumentError, ArgumentParser, Namespace
 from collections.abc import Collection, Sequence
 from typing import Any, NoReturn
 
@@ -106,7 +106,8 @@ class FlagParser(ArgumentParser):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, allow_abbrev=False, **kwargs)
-        self.add_argument("--help_all", action=HelpAll, nargs=0, help=f"show this page with {FURTHER}, and exit")
+        text = f"show this page with {FURTHER}, and exit"
+        self.add_argument("--help_all", action=HelpAll, nargs=0, default=SUPPRESS, help=text)
 
     def add_argument(self, *names: str, **options: Any) -> Action:
         """Adds an argument as argparse does, and for a flag also its spelling with hyphens."""

@@ -43,7 +43,7 @@ def test_model_arguments_are_described_by_the_config_alone():
     assert "`" not in "".join(described.values()) and "[" not in described["pooling"]
     assert set(described) <= {field.name for field in dataclasses.fields(ExtraBertConfig)}
     text = " ".join(RecipeParser(ModelArguments).format_help().split())
-    assert "Whether each feed-forward layer adds to its input instead of replacing it. (default: False)" in text
+    assert "Whether each feed-forward layer adds to its input instead of replacing it. --pair_features" in text
 
 
 def test_a_description_ends_at_the_next_heading():
