@@ -42,8 +42,8 @@ def test_a_run_in_a_terminal_has_one_bar_and_ctrl_c_leaves_the_terminal_clean(ti
 
 
 def read(master):
-    """Returns what was written on a terminal; nothing once it has no writer, or after a minute."""
+    """Returns what was written on a terminal; nothing once it has no writer, or after four minutes."""
     try:
-        return os.read(master, 4096) if select.select([master], [], [], 60)[0] else b""
+        return os.read(master, 4096) if select.select([master], [], [], 240)[0] else b""
     except OSError:
         return b""
