@@ -23,6 +23,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from extrabert_hf.cli.main import COMMANDS, main
 from extrabert_hf.training.command_line import parse_multitask_run, parse_run
 from tests.conftest import TINY_RUN
 from tests.recipe_process import RecipeProcess
@@ -33,26 +34,33 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 pytestmark = pytest.mark.filterwarnings("ignore::extrabert_hf.evaluation.metrics.ConstantInputWarning")
 every_document = pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.stem)
 
-TRAINING = ("sft_sst", "sft_para", "sft_sts", "multitask")
+RECIPES = {
+    **{"sft_sst": "train sst", "sft_para": "train para", "sft_sts": "train sts", "multitask": "train multitask"},
+    **{"evaluate_model": "evaluate", "audit_data": "audit", "push_to_hub": "push", "pretrain_contrastive": "pretrain"},
+}
+"""By recipe, the command that it runs, where the command has another name."""
+TRAINING = ("train sst", "train para", "train sts", "train multitask")
 FORWARDS_FLAGS = ("table1", "search")
-"""Recipes that pass flags they do not have on to training recipes."""
+"""Commands that pass flags they do not have on to training."""
+MAIN = ROOT / "extrabert_hf" / "__main__.py"
 
 OTHER_TOOLS = ("pip", "python3 -m venv", "pytest", "ruff", "pre-commit")
-OTHER_FLAGS = {"config_file"}
-"""Flags of accelerate."""
+OTHER_FLAGS = {"config_file", "num_processes"}
+"""Flags of accelerate, or that `extrabert` takes for it."""
 EXAMPLE_FLAGS = {"focal_gamma"}
 """Flags that docs/extend.md adds."""
 EXAMPLE_NAMES = {"ExtraBertFor...", "MeanAbsoluteError"}
 
 NOT_RUN = {
     "multi_gpu.yaml": "needs several GPUs",
-    "recipes/demo.py": "serves until it is stopped; tests/recipes runs it",
+    "extrabert demo": "serves until it is stopped; tests/recipes runs it",
     "recipes/benchmark.py": "takes minutes; tests/benchmarks runs the code",
-    "recipes/search.py": "starts processes; tests/search runs it",
+    "extrabert search": "starts processes; tests/search runs it",
+    "--num_processes": "starts processes; tests/cli runs it",
     "--adapter_only": "needs an encoder from the Hub; tests/sharing runs it",
-    "recipes/configs/quickstart.yaml": ".ci/run runs it in a fresh virtual environment",
+    "--config quickstart": ".ci/run runs it in a fresh virtual environment",
 }
-SLOW = ("recipes/table1.py", "--format onnx")
+SLOW = ("extrabert table1", "--format onnx")
 
 FEW_STEPS = [*TINY_RUN, "--max_steps", "2", "--max_length", "20"]
 RUNS = {
@@ -72,10 +80,11 @@ def fenced(path, language):
 
 @dataclass
 class Command:
-    """One command of a bash block: the line, and for a recipe which one and with which words."""
+    """One command of a bash block: its line; of our own commands also the program, the command and its words."""
 
     line: str
-    recipe: str | None
+    program: list[str]
+    command: str | None
     words: list[str]
 
     @property
@@ -95,34 +104,45 @@ def commands(path):
     for block in fenced(path, "bash"):
         for line in block.replace("\\\n", " ").splitlines():
             words = shlex.split(line, comments=True)
-            recipe = next((word for word in words if re.fullmatch(r"recipes/\w+\.py", word)), None)
-            start = 0 if recipe is None else words.index(recipe) + 1
             if words:
-                yield Command(" ".join(words), recipe and Path(recipe).stem, words[start:])
+                yield command_of(words)
 
 
-def recipe_commands(path):
-    return [command for command in commands(path) if command.recipe is not None]
+def command_of(words):
+    """Reads the words `[launcher ...] recipes/NAME.py ...` or `extrabert COMMAND ...`."""
+    line = " ".join(words)
+    for start, word in enumerate(words):
+        if re.fullmatch(r"recipes/\w+\.py", word):
+            return Command(line, [word], RECIPES.get(Path(word).stem, Path(word).stem), words[start + 1 :])
+        if word.endswith("extrabert"):
+            length = 2 if words[start + 1] == "train" and f"train {words[start + 2]}" in TRAINING else 1
+            own = words[start + 1 : start + 1 + length]
+            return Command(line, [str(MAIN), *own], " ".join(own), words[start + 1 + length :])
+    return Command(line, [], None, [])
+
+
+def own_commands(path):
+    return [command for command in commands(path) if command.command is not None]
 
 
 @pytest.fixture(scope="session")
 def flags_of():
-    """Reads the flags that the `--help` of a recipe lists."""
+    """Reads the flags that the `--help` of a command lists."""
     known = {}
 
-    def read(recipe):
-        if recipe not in known:
-            if recipe == "search":
+    def read(command):
+        if command not in known:
+            if command == "search":
                 pytest.importorskip("optuna", reason="needs the extra `search`")
-            output, words = io.StringIO(), sys.argv
-            sys.argv = [f"recipes/{recipe}.py", "--help"]
-            try:
-                with contextlib.redirect_stdout(output), pytest.raises(SystemExit):
-                    runpy.run_path(str(ROOT / "recipes" / f"{recipe}.py"), run_name="__main__")
-            finally:
-                sys.argv = words
-            known[recipe] = set(re.findall(r"--(\w+)", output.getvalue()))
-        return known[recipe].union(*(read(other) for other in TRAINING if recipe in FORWARDS_FLAGS))
+            output = io.StringIO()
+            with contextlib.redirect_stdout(output), pytest.raises(SystemExit):
+                if command == "benchmark":  # not a command of the package
+                    sys.argv[1:] = ["--help"]
+                    runpy.run_path(str(ROOT / "recipes" / "benchmark.py"), run_name="__main__")
+                else:
+                    main([*command.split(), "--help"])
+            known[command] = set(re.findall(r"--(\w+)", output.getvalue()))
+        return known[command].union(*(read(other) for other in TRAINING if command in FORWARDS_FLAGS))
 
     return read
 
@@ -137,13 +157,13 @@ def test_the_readme_is_short_and_has_its_two_commands():
 
 
 @every_document
-def test_every_command_is_a_recipe_with_flags_that_exist_or_a_known_tool(path, flags_of):
+def test_every_command_is_ours_with_flags_that_exist_or_a_known_tool(path, flags_of):
     for command in commands(path):
-        if command.recipe is None:
+        if command.command is None:
             assert command.line.startswith(OTHER_TOOLS), command.line
             continue
-        assert (ROOT / "recipes" / f"{command.recipe}.py").is_file(), command.line
-        assert set(command.flags) <= flags_of(command.recipe), command.line
+        assert command.program[0] == str(MAIN) or (ROOT / command.program[0]).is_file(), command.line
+        assert set(command.flags) <= flags_of(command.command) | {"num_processes"}, command.line
 
 
 @every_document
@@ -153,7 +173,7 @@ def test_every_flag_named_in_the_text_exists(path, flags_of):
     )
     if not named:
         return
-    known = set().union(*(flags_of(recipe.stem) for recipe in (ROOT / "recipes").glob("*.py")))
+    known = set().union(*(flags_of(command) for command in (*TRAINING, *COMMANDS, "benchmark") if command != "train"))
     assert named <= known | OTHER_FLAGS | EXAMPLE_FLAGS
 
 
@@ -280,9 +300,9 @@ def adapted(command, tiny_encoder, fresh):
     """The words of a command, for the tiny encoder and two steps of training."""
     names = {"minilm": tiny_encoder}
     words = [names.get(word, word).replace("me/", f"{USER}/") for word in command.words]
-    if command.recipe in (*TRAINING, *FORWARDS_FLAGS, "pretrain_contrastive"):
+    if command.command in (*TRAINING, *FORWARDS_FLAGS, "pretrain"):
         words += FEW_STEPS
-        words += ["--rows", "rr_cs_gs", "--seeds", "42"] if command.recipe == "table1" else []
+        words += ["--rows", "rr_cs_gs", "--seeds", "42"] if command.command == "table1" else []
         words += (
             [] if any(word.startswith("runs/pretrained") for word in words) else ["--model_name_or_path", tiny_encoder]
         )
@@ -292,13 +312,13 @@ def adapted(command, tiny_encoder, fresh):
 
 
 def run_all(path, run, tiny_encoder, *, slow):
-    for number, command in enumerate(recipe_commands(path)):
+    for number, command in enumerate(own_commands(path)):
         if command.reason_not_to_run is None and command.is_slow == slow:
-            run(f"recipes/{command.recipe}.py", *adapted(command, tiny_encoder, number))
+            run(*command.program, *adapted(command, tiny_encoder, number))
 
 
-HAS_COMMANDS = [p for p in DOCUMENTS if fenced(p, "python") or recipe_commands(p)]
-HAS_SLOW_COMMANDS = [p for p in DOCUMENTS if any(c.is_slow and not c.reason_not_to_run for c in recipe_commands(p))]
+HAS_COMMANDS = [p for p in DOCUMENTS if fenced(p, "python") or own_commands(p)]
+HAS_SLOW_COMMANDS = [p for p in DOCUMENTS if any(c.is_slow and not c.reason_not_to_run for c in own_commands(p))]
 
 
 @pytest.mark.launch

@@ -140,7 +140,7 @@ def test_counts_that_disagree_are_refused(tmp_path):
 
 
 def test_a_config_that_is_not_there_is_named():
-    with pytest.raises(InputError, match=r"nowhere.yaml: No such file"):
+    with pytest.raises(InputError, match=r"`config` must be a YAML file or a name that .* lists, got 'nowhere.yaml'"):
         parse_run("sts", ["--config", "nowhere.yaml"])
 
 
