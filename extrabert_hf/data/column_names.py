@@ -66,7 +66,8 @@ def plain_name(name: str) -> str:
 
 def is_other(name: str) -> bool:
     """Whether a column with this name is neither a sentence nor a label unless a flag names it."""
-    plain = plain_name(name).rstrip("0123456789_")
+    plain = plain_name(name)
+    plain = plain.rstrip("0123456789_") or plain
     return (
         plain in ("", "id", *OTHERS)
         or plain.startswith("unnamed")

@@ -25,6 +25,8 @@ MOST_SHARE = 0.9
 """Share of the values from which a column is of a kind; the other values are slips."""
 FEW_NAMES = 20
 """Number of different strings that a column of names may have, however few rows there are."""
+LARGEST_SCORE = 1000
+"""Whole number up to which numbers that hardly repeat may be scores rather than ids."""
 WORDS_OF_TEXT = 3
 """Mean number of words from which strings are texts."""
 
@@ -122,7 +124,8 @@ class ColumnProfile:
             return "fractions"
         is_sequence = max(numbers) - min(numbers) == len(numbers) - 1
         are_different = len(numbers) == self.rows and (is_sequence or self.rows >= FEW_NAMES)
-        return "id" if are_different or self._hardly_repeats() else "integers"
+        is_large = max(map(abs, numbers)) > LARGEST_SCORE
+        return "id" if are_different or (is_large and self._hardly_repeats()) else "integers"
 
     def _kind_of_strings(self) -> Kind:
         share = len(self.values) / self.rows

@@ -114,7 +114,7 @@ class ColumnRoles:
         if fitting := [name for name in surest if self._fits_head(name)]:
             return fitting[0]
         known = [name for name in usable if plain_name(name) in LABELS_OF_TASKS or plain_name(name).startswith("is_")]
-        known = [name for name in known if self._fits_head(name)]
+        known = [name for name in known if self._fits_head(name)] or known
         if len(known) > 1:
             self._several_labels(known)
         texts = [name for name in free if plain_name(name) in LABELS and self.profiles[name].kind == "text"]
@@ -145,14 +145,12 @@ class ColumnRoles:
 
     def _labels_by_values(self, free: Sequence[str]) -> list[str]:
         kinds = ("names", "integers", "fractions")
-        return [
+        usable = [
             name
             for name in free
-            if not is_other(name)
-            and self.profiles[name].kind in kinds
-            and plain_name(name) not in SENTENCES
-            and self._fits_head(name)
+            if not is_other(name) and self.profiles[name].kind in kinds and plain_name(name) not in SENTENCES
         ]
+        return [name for name in usable if self._fits_head(name)] or usable
 
     def _is_score(self, name: str) -> bool:
         numbers = self.profiles[name].numbers

@@ -1,0 +1,108 @@
+import logging
+import re
+
+import pytest
+
+from extrabert_hf.cli.train import parse_train
+from extrabert_hf.errors import InputError
+from extrabert_hf.runs.folder import RunFolder
+from extrabert_hf.training.finetune import finetune
+from extrabert_hf.training.own_data import name_of_task, parse_own_run
+from tests.conftest import SAMPLES, TINY_RUN
+from tests.table_files import write_rows
+
+
+@pytest.fixture
+def reviews(tmp_path, monkeypatch):
+    """A file of reviews in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    rows = [{"review": f"a film with the number {n}", "stars": 1 + n % 3, "date": "2020-01-02"} for n in range(30)]
+    write_rows(tmp_path / "reviews.csv", rows)
+    return tmp_path
+
+
+def dry(*words):
+    return finetune(parse_train([*words, "--config", "minilm/sst", "--dry_run"]))
+
+
+def test_a_dry_run_prints_three_lines_and_writes_nothing(reviews, caplog):
+    caplog.set_level(logging.INFO, "extrabert_hf")
+    assert dry("reviews.csv") is None
+    assert caplog.messages == [
+        "reviews.csv: 30 rows; text = 'review', label = 'stars' (3 classes: '1' 10, '2' 10, '3' 10), not used: 'date'",
+        "task 'reviews': sentences with classes, head 'sentiment'; dev rows: 3 of the 30 (--dev_fraction 0.1)",
+        "minilm, epochs: 4, batches of 32, learning rate 7e-05 -> runs/reviews",
+    ]
+    assert [path.name for path in reviews.iterdir()] == ["reviews.csv"]
+
+
+@pytest.mark.parametrize(("task", "lines"), [("sts", 3), ("multitask", 7)])
+def test_a_dry_run_of_the_papers_tasks_has_the_same_lines(reviews, caplog, task, lines):
+    caplog.set_level(logging.INFO, "extrabert_hf")
+    dry(task, "--data", "sample")
+    plan = [line for line in caplog.messages if not line.endswith("has no labels")]
+    assert len(plan) == lines and plan[-1].endswith(f"-> runs/{task}")
+    assert [path.name for path in reviews.iterdir()] == ["reviews.csv"]
+
+
+def test_a_run_of_a_file_trains_what_its_plan_says(reviews, caplog, tiny_encoder):
+    caplog.set_level(logging.INFO, "extrabert_hf")
+    flags = [*TINY_RUN, "--model_name_or_path", tiny_encoder, "--max_steps", "1", "--task_name", "stars"]
+    metrics = finetune(parse_own_run("reviews.csv", flags))
+    assert [line for line in caplog.messages if line.startswith("reviews.csv: 30 rows; text = 'review'")]
+    assert not [line for line in caplog.messages if line.startswith(("columns of", "classes of"))]
+    task = metrics.tasks["stars"].task
+    assert (task.head, task.class_names) == ("sentiment", ("1", "2", "3"))
+    assert RunFolder(reviews / "runs" / "stars").is_finished
+
+
+def test_a_similarity_run_is_selected_by_its_own_metric(tmp_path):
+    rows = [{"text_a": f"a film {n}", "text_b": f"the film {n}", "sim": n / 20} for n in range(20)]
+    write_rows(tmp_path / "pairs.jsonl", rows)
+    run = parse_own_run(str(tmp_path / "pairs.jsonl"), ["--bf16", "false"])
+    assert run.training.metric_for_best_model == "pearson" and run.specs["pairs"].label_range == (0, 1)
+    run = parse_own_run(str(tmp_path / "pairs.jsonl"), ["--bf16", "false", "--label_max", "2", "--label_min", "-1"])
+    assert run.specs["pairs"].label_range == (-1, 2)
+
+
+WRONG = {
+    ("sample",): "give the task (sst or para or sts), such as `extrabert train sst --data sample`",
+    (str(SAMPLES),): "give the task (sst or para or sts), such as `extrabert train sst --data ",
+    ("pata",): "Did you mean `extrabert train para`?",
+    ("--dry_run",): "the first word after `train` must be one of sst, para, sts, multitask, or a file",
+    ("nowhere.csv",): "got 'nowhere.csv': no such file or folder",
+    ("reviews.csv", "--data", "other.csv"): "leave out `--data other.csv`",
+    ("reviews.csv", "--head", "paraphrase"): "must have two columns of texts for this head, got 'review'",
+}
+
+
+@pytest.mark.parametrize("words", WRONG, ids=" ".join)
+def test_a_wrong_word_ends_in_a_line_with_what_to_type(reviews, words):
+    with pytest.raises(InputError, match=re.escape(WRONG[words])):
+        parse_train(words)
+
+
+def test_a_word_of_a_task_comes_before_a_file_of_this_name(reviews):
+    (reviews / "sst").mkdir()
+    (reviews / "reviews.csv").rename(reviews / "sst" / "train.csv")
+    assert list(parse_train(["sst", "--data", "sample", "--bf16", "false"]).specs) == ["sst"]
+    run = parse_train(["./sst", "--bf16", "false"])
+    assert list(run.specs) == ["sst_data"] and run.training.output_dir == "runs/sst_data"
+
+
+def test_a_file_of_dev_rows_with_other_columns_is_named(reviews):
+    write_rows(reviews / "dev.csv", [{"satz": "a film", "urteil": 1}, {"satz": "a film", "urteil": 2}])
+    with pytest.raises(
+        InputError, match=r"dev.csv must have the columns of reviews.csv, 'review', 'stars', got 'satz'"
+    ):
+        parse_own_run("reviews.csv", ["--dev_data", "dev.csv"])
+
+
+@pytest.mark.parametrize(
+    "name", ["ä ö.csv", "x" * 90 + ".csv", "評価.csv", "....csv", "multitask.tsv", "a/train.csv", "a/b"]
+)
+def test_the_name_of_a_file_becomes_a_name_of_a_task(name):
+    from extrabert_hf.tasks import check_task_name
+
+    check_task_name(name_of_task(name))
+    assert name_of_task(name) not in ("sst", "para", "sts", "multitask", "train")
