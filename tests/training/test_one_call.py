@@ -12,7 +12,9 @@ from transformers import TrainerCallback
 import extrabert_hf
 from extrabert_hf import InputError, finetune, parse_multitask_run, parse_run, run_finetuning
 from extrabert_hf.runs.folder import RunFolder
+from extrabert_hf.runs.ownership import hold_run
 from extrabert_hf.training import one_call
+from extrabert_hf.training.finetune import save_rows
 from extrabert_hf.training.one_call import FinetunedRun
 
 ROWS = [{"text": f"{word} film {n}", "label": word} for n in range(12) for word in ("bad", "fair", "good")]
@@ -52,16 +54,16 @@ def test_rows_in_memory_become_a_model_with_scores_and_predictions(tiny_encoder,
     assert run.predictor.predict(["a good film"]).names[0] in run.predictor.task.class_names
     written = RunFolder(run.output_dir).rows_file("train").read_text().splitlines()
     assert [json.loads(line) for line in written] == ROWS
-    again = finetune(
-        {"train": pd.DataFrame(ROWS), "dev": ROWS[:6]},
-        "sentiment",
-        run.output_dir,
-        overwrite_output_dir=True,
-        **arguments,
-    )
-    assert again.metrics.tasks["sst"].rows == {"train": 36, "dev": 6}
-    only_train = finetune(ROWS, "sentiment", run.output_dir, overwrite_output_dir=True, **arguments)
-    assert not RunFolder(only_train.output_dir).rows_file("dev").exists()  # of the run before
+
+
+def test_the_rows_of_an_earlier_run_in_the_folder_are_replaced(parsed, tmp_path):
+    earlier = parsed({"train": ROWS, "dev": ROWS[:6]}, "sentiment", tmp_path, bf16=False)
+    later = parsed(pd.DataFrame(ROWS), "sentiment", tmp_path, bf16=False)
+    with hold_run("output_dir", tmp_path):
+        save_rows(earlier)
+        assert {path.name for path in RunFolder(tmp_path).rows.iterdir()} == {"train.jsonl", "dev.jsonl"}
+        save_rows(later)
+    assert [path.name for path in RunFolder(tmp_path).rows.iterdir()] == ["train.jsonl"]
 
 
 def test_a_call_is_the_run_of_the_command_line(parsed):
