@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # for type checkers; at run time `_MODULES` below selects wha
         ExtraBertForSimilarity,
     )
     from extrabert_hf.models.modeling_multitask_extrabert import ExtraBertForMultiTask
-    from extrabert_hf.pretrained.loading import TrainedModel, load_model, load_tokenizer
+    from extrabert_hf.pretrained.loading import TrainedModel, load_model
     from extrabert_hf.tasks import PAPER_TASKS, TaskSpec
     from extrabert_hf.training.command_line import parse_multitask_run, parse_run
     from extrabert_hf.training.finetune import run_finetuning
@@ -61,7 +61,6 @@ __all__ = [
     "finetune",
     "load_model",
     "load_task_data",
-    "load_tokenizer",
     "metrics_for",
     "parse_multitask_run",
     "parse_run",
@@ -94,7 +93,6 @@ _MODULES = {
     "finetune": "training.one_call",
     "load_model": "pretrained.loading",
     "load_task_data": "data.loading",
-    "load_tokenizer": "pretrained.loading",
     "metrics_for": "training.trainer_parts",
     "parse_multitask_run": "training.command_line",
     "parse_run": "training.command_line",

@@ -63,9 +63,9 @@ def fold_name(name: str) -> str:
 
 def check_task_name(name: str) -> None:
     """Raises [`InputError`] for a name that cannot be a part of file names and of metric prefixes."""
-    if not re.fullmatch(r"[\w-]{1,64}", name):
+    if not isinstance(name, str) or not re.fullmatch(r"[\w-]{1,64}", name):
         raise InputError(
-            f"`name` of a task (`--task_name`) must be at most 64 letters, digits, '_' or '-', got {name[:80]!r}."
+            f"`name` of a task (`--task_name`) must be at most 64 letters, digits, '_' or '-', got {str(name)[:80]!r}."
         )
 
 
@@ -123,6 +123,9 @@ class TaskSpec:
 
     def __post_init__(self) -> None:
         check_task_name(self.name)
+        if not isinstance(self.class_names, tuple | list) or not all(isinstance(n, str) for n in self.class_names):
+            raise InputError(f"`class_names` must be a tuple of texts, got {self.class_names!r}.")
+        object.__setattr__(self, "class_names", tuple(self.class_names))
         if self.head not in ("sentiment", "paraphrase", "similarity"):
             raise InputError(f"`head` must be one of 'sentiment', 'paraphrase', 'similarity', got {self.head!r}.")
         if self.is_regression and not self.label_range[0] < self.label_range[1]:

@@ -325,9 +325,22 @@ HAS_SLOW_COMMANDS = [p for p in DOCUMENTS if any(c.is_slow and not c.reason_not_
 @pytest.mark.parametrize("path", HAS_COMMANDS, ids=lambda path: path.stem)
 def test_the_commands_and_then_the_python_blocks_run(path, run, tiny_encoder, workspace):
     run_all(path, run, tiny_encoder, slow=False)
-    code = "\n".join(fenced(path, "python")).replace("google-bert/bert-base-uncased", tiny_encoder)
+    code = re.sub(r'"(google-bert/bert-base-uncased|minilm)"', repr(tiny_encoder), "\n".join(fenced(path, "python")))
     (workspace / "blocks.py").write_text(code)
     run("blocks.py")
+
+
+@pytest.mark.slow
+@pytest.mark.launch
+def test_the_notebook_runs_and_is_stored_without_outputs(tmp_path):
+    nbformat = pytest.importorskip("nbformat", reason="needs nbclient of the extra `test`")
+    nbclient = pytest.importorskip("nbclient", reason="needs nbclient of the extra `test`")
+    notebook = nbformat.read(ROOT / "examples" / "finetune.ipynb", as_version=4)
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert all(cell.outputs == [] and cell.execution_count is None for cell in cells)
+    nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    assert not any(output.output_type == "error" for cell in cells for output in cell.outputs)
+    assert (tmp_path / "runs" / "sentences" / "model.safetensors").is_file()
 
 
 @pytest.mark.slow

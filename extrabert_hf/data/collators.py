@@ -87,6 +87,10 @@ class DataCollatorForMultiTask:
 
     collator: DataCollatorForSentences
 
+    def __post_init__(self) -> None:
+        if not callable(self.collator):
+            raise InputError(f"`collator` must be a DataCollatorForSentences, got {shorten(repr(self.collator))}.")
+
     def __call__(self, items: list[dict[str, list[dict[str, Any]]]]) -> dict[str, dict[str, torch.Tensor]]:
         """Collates items of the same tasks: returns a batch by task, with rows in the order of the items."""
         tasks = items[0]

@@ -112,6 +112,22 @@ def rows_to_predict(rows: Any, task: TaskSpec) -> Dataset:
     )
 
 
+def check_sentences(task: TaskSpec, sentences1: Any, sentences2: Any) -> None:
+    """Raises [`InputError`] if lists of sentences do not fit a task: one list, or two of the same length for pairs."""
+    given = [column for column in (sentences1, sentences2) if column is not None]
+    if len(given) != len(task.sentence_columns):
+        needed = "two lists, of the first and of the second sentences" if task.is_pair else "one list of sentences"
+        raise InputError(f"the task {task.name!r} needs {needed}, got {len(given)}.")
+    for name, column in zip(("sentences1", "sentences2"), given, strict=False):
+        wrong = column if isinstance(column, str) else next((text for text in column if not isinstance(text, str)), "")
+        if isinstance(column, str) or not isinstance(wrong, str):
+            raise InputError(f"`{name}` must be a list of texts, got {_described(wrong)}.")
+    if len({len(column) for column in given}) > 1:
+        raise InputError(
+            f"`sentences1` and `sentences2` must be of one length, got {' and '.join(str(len(c)) for c in given)}."
+        )
+
+
 def write_rows(source: Source, path: Path) -> None:
     """Writes the rows of a source as `.jsonl`, which [`read_rows`] reads; the caller gives a temporary path."""
     with path.open("w", encoding="utf-8") as file:
@@ -171,7 +187,8 @@ def _plain(value: Any) -> Any:
 
 
 def _has_columns(data: Mapping) -> bool:
-    return any(isinstance(values, list | tuple | np.ndarray) for values in data.values())
+    columns = [values for values in data.values() if isinstance(values, list | tuple | np.ndarray)]
+    return any(not isinstance(value, Mapping) for values in columns for value in values[:1])
 
 
 def _described(value: Any) -> str:

@@ -41,6 +41,8 @@ class MultiTaskDataset(torch.utils.data.Dataset):
     """
 
     def __init__(self, tasks: Mapping[str, Dataset]) -> None:
+        if not isinstance(tasks, Mapping) or not all(isinstance(rows, Dataset) for rows in tasks.values()):
+            raise InputError("`tasks` must be a dict with a tokenized `Dataset` for each task, by the task's name.")
         self.sizes = {task: len(rows) for task, rows in tasks.items()}
         self.lengths = {task: rows["length"][:] for task, rows in tasks.items() if "length" in rows.column_names}
         self.tasks = {

@@ -66,6 +66,8 @@ def tokenize_dataset(dataset: D, tokenizer: PreTrainedTokenizerBase) -> D:
         raise InputError(
             "`dataset` must be a `Dataset` with the column sentence1, as in `load_task_data(...).splits`, got " + got
         )
+    if not isinstance(tokenizer, PreTrainedTokenizerBase):
+        raise InputError(f"`tokenizer` must be a tokenizer, got a {type(tokenizer).__name__}.")
     columns = [name for name in SENTENCE_COLUMNS if name in dataset.column_names]
 
     def tokenize(rows: dict[str, list]) -> dict[str, list]:
@@ -101,6 +103,8 @@ def longest_sentence(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel)
 
 def limit_length(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, max_length: int | None) -> None:
     """Sets the maximum length, the padding side and the output names of the tokenizer, saved with the model."""
+    if not isinstance(max_length, int | None):
+        raise InputError(f"`max_length` must be a whole number of tokens, got {max_length!r}.")
     longest = longest_sentence(tokenizer, model)
     is_cross_encoder = "cross_encoder" in model.config.pair_encodings
     if is_cross_encoder and tokenizer("a")["input_ids"][0] not in (tokenizer.cls_token_id, tokenizer.bos_token_id):

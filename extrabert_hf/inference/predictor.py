@@ -13,7 +13,7 @@ from scipy.special import log_softmax, logsumexp, softmax
 from transformers import PreTrainedTokenizerBase
 
 from extrabert_hf.data.collators import DataCollatorForSentences
-from extrabert_hf.data.in_memory import rows_to_predict
+from extrabert_hf.data.in_memory import check_sentences, rows_to_predict
 from extrabert_hf.data.tokenization import tokenize_sentences
 from extrabert_hf.errors import InputError
 from extrabert_hf.evaluation.metrics import predictions_from_logits
@@ -191,6 +191,7 @@ class Predictor:
         Returns:
             `np.ndarray` of shape `(N, C)`: see [`predict_logits`] or, for several models, [`ensemble_logits`].
         """
+        check_sentences(self.task, sentences1, sentences2)
         by_member = [
             predict_logits(
                 member.model,
@@ -207,13 +208,12 @@ class Predictor:
 
     def predict(self, rows: Dataset | Sequence[str] | Sequence[tuple[str, str]]) -> Predictions:
         """
-        Predicts rows: a data set, or a list.
+        Predicts rows.
 
         Args:
             rows (`Dataset`, or a list of `str` or of `tuple[str, str]`):
-                A data set with `sentence1` and, for a task of pairs, `sentence2`; `label`, `id` and `line` may be
-                missing. Or a list: of sentences, for a task of pairs of pairs. A row without an id gets its index as
-                id.
+                A data set with `sentence1`, for pairs `sentence2`, and optional `label`, `id` and `line`; or a list
+                of sentences or of pairs. A row without an id gets its index as id.
 
         Raises:
             [`InputError`]: for other rows.

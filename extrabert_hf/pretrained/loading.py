@@ -146,7 +146,7 @@ def build_multitask_model(
     return model, _tokenizer_of(model, path)
 
 
-def load_model(name: str, task: str | None = None, *, attn_implementation: str | None = None) -> TrainedModel:
+def load_model(name: str | Path, task: str | None = None, *, attn_implementation: str | None = None) -> TrainedModel:
     """
     Loads the model of one task that this package saved.
 
@@ -155,7 +155,7 @@ def load_model(name: str, task: str | None = None, *, attn_implementation: str |
     task gets the name of the paper's task for the head.
 
     Args:
-        name (`str`):
+        name (`str` or `Path`):
             Folder or Hub id; if the folder holds an adapter, the adapter is merged into its encoder.
         task (`str`, *optional*):
             Name of one task of a multitask model; a model of one task needs no name.

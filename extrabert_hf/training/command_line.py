@@ -135,7 +135,7 @@ def parse_run(
     Raises:
         [`InputError`]: for an unknown key or flag, or an invalid value.
     """
-    if find_task is None and task_name not in PAPER_TASKS:
+    if find_task is None and (not isinstance(task_name, str) or task_name not in PAPER_TASKS):
         names = ", ".join(map(repr, PAPER_TASKS))
         raise InputError(
             f"`task_name` must be one of {names}, got {shorten(repr(task_name))}: a task of your own starts from the "

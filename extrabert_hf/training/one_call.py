@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -19,6 +20,7 @@ from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.run_metrics import RunMetrics
 from extrabert_hf.tasks import AUTO_CLASSES, PAPER_TASKS
 from extrabert_hf.training.command_line import (
+    BLOCKS,
     MULTITASK_BLOCKS,
     Run,
     parse_multitask_run,
@@ -112,8 +114,10 @@ def finetune(
     """
     if isinstance(data, Run):
         raise InputError("`data` must be rows or their name, got a Run: use `run_finetuning(run)`.")
+    if not isinstance(output_dir, str | Path | None):
+        raise InputError(f"`output_dir` must be a folder as a text or a Path, got {output_dir!r}.")
     _check_callbacks(callbacks)
-    run = _parse(data, head, _words({"output_dir": output_dir, **arguments}))
+    run = _parse(data, head, _words({"output_dir": output_dir, **arguments}, head))
     return FinetunedRun(Path(run.training.output_dir), run_finetuning(run, callbacks))
 
 
@@ -124,7 +128,7 @@ def _parse(data: Any, head: str | None, words: list[str]) -> Run:
         raise InputError(f"`head` must be one of {', '.join(map(repr, HEADS))}, got {head!r}.{_near(head, HEADS)}")
     if is_in_memory(data):
         return _parse_rows(data, head, words)
-    words = [*flag_of("data", data), *words]
+    words = [*flag_of("data", _plain("data", data)), *words]
     if head == MULTITASK:
         return parse_multitask_run(words, default_config=find_config("multitask"))
     run = parse_run(TASK_OF_HEAD.get(head, head), words, default_config=find_config("table1/sft_ma_cs"))
@@ -168,14 +172,15 @@ def _is_own(data: str | Path | None) -> bool:
     return data is not None and str(data) not in (SAMPLE, sst.hub_dataset) and not is_course
 
 
-def _words(arguments: Mapping[str, Any]) -> list[str]:
+def _words(arguments: Mapping[str, Any], head: str | None) -> list[str]:
     """Returns the words of the command line for keyword arguments; raises for unknown names and other types."""
-    known = {field.name for block in MULTITASK_BLOCKS.values() for field in fields(block) if field.init}
+    blocks = MULTITASK_BLOCKS if head == MULTITASK else BLOCKS
+    known = {field.name for block in blocks.values() for field in fields(block) if field.init}
     known = (known | {"config", "trust_remote_code"}) - {"head", "data"}
     words = []
     for name, value in arguments.items():
         if name not in known:
-            raise InputError(f"`{name}` is not an argument of `finetune` or a flag of a run.{_near(name, known)}")
+            raise InputError(f"`{name}` is not an argument of `finetune` for `head` {head!r}.{_near(name, known)}")
         words += flag_of(name, _plain(name, value))
     return words
 
@@ -183,12 +188,14 @@ def _words(arguments: Mapping[str, Any]) -> list[str]:
 def _plain(name: str, value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
+    if isinstance(value, Path):  # "./reviews" can't be taken for a name of the Hub
+        return str(value) if value.exists() else os.path.join(".", value)
     if isinstance(value, tuple | list):
         return [_plain(name, item) for item in value]
     try:
         if isinstance(value, dict):
             json.dumps(value)
-        elif not isinstance(value, str | int | float | Path | None):
+        elif not isinstance(value, str | int | float | None):
             raise TypeError
     except TypeError:
         raise InputError(

@@ -1,7 +1,9 @@
 import importlib.util
+from pathlib import Path
 
 import pytest
 
+from extrabert_hf import ExtraBertForSimilarity
 from extrabert_hf.errors import InputError
 from extrabert_hf.pretrained.names import (
     MINILM_HUB_ID,
@@ -21,7 +23,7 @@ def one_line(caught):
     return "\n" not in str(caught.value)
 
 
-@pytest.mark.real
+@needs_minilm
 @needs_minilm
 def test_altered_weights_are_refused(monkeypatch):
     monkeypatch.setattr("extrabert_hf.pretrained.names.MINILM_SHA256", "0" * 64)
@@ -79,3 +81,15 @@ def test_a_card_calls_an_encoder_by_its_hub_id_and_a_folder_by_nothing(tmp_path)
     assert hub_model_name("google-bert/bert-base-uncased") == "google-bert/bert-base-uncased"
     assert hub_model_name(r"C:\models\mine") is hub_model_name(r"models\mine") is None
     assert hub_model_name(str(tmp_path)) is hub_model_name("./gone") is hub_model_name("a/b/c") is None
+
+
+def test_the_models_take_the_names_that_this_package_knows(tiny_encoder):
+    assert ExtraBertForSimilarity.from_backbone(Path(tiny_encoder)).config.backbone_config.hidden_size == 16
+    for name in (5, None, Path("missing"), "./missing"):
+        with pytest.raises(InputError, match="the model must be a folder, a Hub id or 'minilm'"):
+            ExtraBertForSimilarity.from_backbone(name)
+
+
+@needs_minilm
+def test_minilm_is_a_name_for_the_models_without_network():
+    assert ExtraBertForSimilarity.from_backbone("minilm").config.backbone_config.hidden_size == 384
