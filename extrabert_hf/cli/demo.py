@@ -7,7 +7,10 @@ Serves a web page that shows the predictions of models for typed sentences side 
 
 from collections.abc import Sequence
 
+from transformers.hf_argparser import string_to_bool
+
 from extrabert_hf.inference.demo import serve_demo
+from extrabert_hf.runs.labelled_rows import example_sentences
 from extrabert_hf.training.recipe_parser import RecipeParser
 
 
@@ -17,10 +20,17 @@ def make_parser() -> RecipeParser:
     parser.add_argument("models", nargs="+", metavar="MODEL", help="folder or Hub id of a model, or NAME=MODEL")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=7860, help="0 selects a free port")
+    parser.add_argument(
+        "--dev_examples",
+        type=string_to_bool,
+        default=True,
+        help="show sentences of the dev rows of the models' runs as examples to every visitor, where the files exist",
+    )
     return parser
 
 
 def main(words: Sequence[str]) -> None:
     """Runs the command."""
     arguments = make_parser().parse_args(words)
-    serve_demo(arguments.models, arguments.host, arguments.port)
+    examples = example_sentences(arguments.models) if arguments.dev_examples else ()
+    serve_demo(arguments.models, arguments.host, arguments.port, examples=examples)

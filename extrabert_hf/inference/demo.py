@@ -1,4 +1,4 @@
-"""A web page that shows the predictions of several models for typed sentences, side by side."""
+"""A web page that shows the predictions of several models for typed sentences, side by side; and a JSON route."""
 
 import html
 import logging
@@ -6,34 +6,37 @@ import os
 import re
 import socket
 from collections.abc import Awaitable, Callable, Sequence
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from extrabert_hf.errors import InputError, need_packages, one_line
 from extrabert_hf.inference.explanation import STYLE, explain, to_fragment
+from extrabert_hf.inference.prediction_route import MAX_CHARACTERS, predict_request
 from extrabert_hf.pretrained.loading import TrainedModel, load_all_tasks
 from extrabert_hf.pretrained.names import split_name
 
 if TYPE_CHECKING:
     import gradio
+    import starlette.routing
 
 logger = logging.getLogger(__name__)
 
 LAST_PORT = 65535
-MAX_CHARACTERS = 10_000
-"""Number of characters of the longest text that a visitor may type: longer texts are not predicted."""
 MAX_BODY = 2**18
 """Number of bytes of the largest request, enough for two texts."""
 ROUTES = re.compile(
-    r"/|/config/?|/theme\.css|/favicon\.ico|/manifest\.json|/(assets|static|svelte)/[\w./@-]+"
+    r"/|/predict|/config/?|/theme\.css|/favicon\.ico|/manifest\.json|/(assets|static|svelte)/[\w./@-]+"
     r"|/gradio_api/(info|app_id|startup-events|heartbeat/\w+|queue/(join|data|status)/?|(call|run|api)/predict(/\w+)?/?)"
 )
-"""The paths that the page uses. gradio also serves paths for uploads and for files, which are not found here."""
+"""The JSON route, and the paths that the page uses. gradio also serves uploads and files, which are not found here."""
 
 CARD_STYLE = """
-.card { border: 1px solid #d0d7de; border-radius: 8px; padding: .8em 1em; margin-bottom: 1em }
-.card h4 { margin: 0; font-size: 1.15em } .card small, .missing { color: #59636e }
+.card { border: 1px solid var(--border-color-primary); border-radius: 8px; padding: .8em 1em; margin-bottom: 1em }
+.card h4 { margin: 0; font-size: 1.15em; overflow-wrap: anywhere }
+.card small, .missing { opacity: .75 }
 """
+"""CSS of the page. The colours are gradio's: they follow the colour scheme of the system."""
 EXAMPLES = [
     ["A man is playing a guitar on the street.", "Someone plays the guitar outside."],
     ["How do I learn Python quickly?", "What is the fastest way to learn Python?"],
@@ -95,8 +98,10 @@ def prediction_html(models: dict[str, TrainedModel], first: str, second: str) ->
     return "".join(cards)
 
 
-def build_demo(models: dict[str, dict[str, TrainedModel]]) -> "gradio.Blocks":
-    """Builds the page: two text boxes, and a column for each task. The page loads no external resources."""
+def build_demo(
+    models: dict[str, dict[str, TrainedModel]], examples: Sequence[Sequence[str]] = EXAMPLES
+) -> "gradio.Blocks":
+    """Builds the page: two text boxes, examples, and a column for each task. The page loads no external resources."""
     import gradio
 
     def predict(first: str, second: str) -> list[str]:
@@ -105,17 +110,17 @@ def build_demo(models: dict[str, dict[str, TrainedModel]]) -> "gradio.Blocks":
     with gradio.Blocks(title="ExTraBERT", analytics_enabled=False, fill_width=True) as page:
         gradio.Markdown("# ExTraBERT\nA token with a stronger colour has a larger weight in the pooled vector.")
         with gradio.Row():
-            limit = {"max_length": MAX_CHARACTERS}
+            limit = {"max_length": MAX_CHARACTERS, "min_width": 320}  # one below the other on a phone
             first = gradio.Textbox(label="Sentence", placeholder="first sentence", autofocus=True, **limit)
             second = gradio.Textbox(label="Second sentence", placeholder="for tasks with pairs", **limit)
         button = gradio.Button("Predict", variant="primary")
-        gradio.Examples(EXAMPLES, [first, second], cache_examples=False)
         columns = []
         with gradio.Row():
             for task in models:
-                with gradio.Column(min_width=320):
+                with gradio.Column(min_width=280):
                     gradio.HTML(f"<h2>{html.escape(task)}</h2>")
                     columns.append(gradio.HTML())
+        gradio.Examples(list(map(list, examples)), [first, second], cache_examples=False)
         gradio.on([button.click, first.submit, second.submit], predict, [first, second], columns, api_name="predict")
     return page.queue(max_size=64, default_concurrency_limit=1)
 
@@ -142,11 +147,34 @@ class OnlyThePage:
             status = 413
         if status == 200:
             return await self.app(scope, receive, send)
-        await send({"type": "http.response.start", "status": status, "headers": [(b"content-length", b"0")]})
-        return await send({"type": "http.response.body", "body": b""})
+        reason = f"{HTTPStatus(status).phrase}\n".encode()
+        headers = [(b"content-length", b"%d" % len(reason)), (b"content-type", b"text/plain")]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        return await send({"type": "http.response.body", "body": reason})
 
 
-def serve_demo(words: Sequence[str], host: str, port: int, *, block: bool = True) -> str:
+def json_route(models: dict[str, dict[str, TrainedModel]]) -> "starlette.routing.Route":
+    """Returns the route `POST /predict`, see [`predict_request`]; a wrong body has status 400 and an `error`."""
+    from anyio import CapacityLimiter, to_thread
+    from starlette.requests import Request
+    from starlette.responses import JSONResponse
+    from starlette.routing import Route
+
+    one_at_a_time = CapacityLimiter(1)  # as on the page
+
+    async def predict(request: Request) -> JSONResponse:
+        body = await request.body()
+        try:
+            return JSONResponse(await to_thread.run_sync(predict_request, models, body, limiter=one_at_a_time))
+        except InputError as error:
+            return JSONResponse({"error": one_line(error)}, status_code=HTTPStatus.BAD_REQUEST)
+
+    return Route("/predict", predict, methods=["POST"])
+
+
+def serve_demo(
+    words: Sequence[str], host: str, port: int, *, examples: Sequence[Sequence[str]] = (), block: bool = True
+) -> str:
     """
     Serves the page until Ctrl-C.
 
@@ -157,6 +185,8 @@ def serve_demo(words: Sequence[str], host: str, port: int, *, block: bool = True
             Address to listen on.
         port (`int`):
             0 to 65535; 0 selects a free port.
+        examples (`Sequence[Sequence[str]]`, *optional*):
+            Two sentences each, which a visitor can choose; the second may be empty. The default is [`EXAMPLES`].
         block (`bool`, defaults to `True`):
             Whether to wait for Ctrl-C; otherwise the function returns and the page is served in the background.
 
@@ -182,11 +212,12 @@ def serve_demo(words: Sequence[str], host: str, port: int, *, block: bool = True
         raise InputError(
             f"`host` and `port` must be free and of this machine, got {host}:{port}: {one_line(error)}"
         ) from error
-    page = build_demo(load_demo_models(words))
+    models = load_demo_models(words)
+    page = build_demo(models, examples or EXAMPLES)
     _, address, _ = page.launch(
         server_name=host,
         server_port=port or None,
-        theme=gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
+        theme=gradio.themes.Default(primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["monospace"]),
         css=STYLE + CARD_STYLE,
         footer_links=[],
         share=False,
@@ -198,7 +229,12 @@ def serve_demo(words: Sequence[str], host: str, port: int, *, block: bool = True
         enable_monitoring=False,
         mcp_server=False,
         ssr_mode=False,
-        app_kwargs={"middleware": [Middleware(OnlyThePage)], "docs_url": None, "openapi_url": None},
+        app_kwargs={
+            "middleware": [Middleware(OnlyThePage)],
+            "routes": [json_route(models)],
+            "docs_url": None,
+            "openapi_url": None,
+        },
         quiet=True,
         prevent_thread_lock=True,
     )

@@ -2,7 +2,7 @@
 
 import logging
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -18,12 +18,20 @@ from extrabert_hf.folder_lock import hold_folder
 from extrabert_hf.inference.calibration import MIN_ROWS, CalibrationReport, calibrate_model
 from extrabert_hf.inference.predictor import Predictor, model_names
 from extrabert_hf.pretrained.loading import load_model
+from extrabert_hf.pretrained.names import split_name
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.train_rows import copy_train_rows, find_overlap, rows_set_aside
 from extrabert_hf.tasks import TaskSpec
 
 MOST_LEFT_OUT = 0.1
 """Share of train rows up to which a calibration leaves them out. A larger share is an error."""
+
+EXAMPLES = 3
+"""Number of examples of a task in [`example_sentences`]."""
+MOST_CHARACTERS = 200
+"""Number of characters of the longest example."""
+SEARCHED = 200
+"""Number of rows among which the examples are chosen."""
 
 logger = logging.getLogger(__name__)
 
@@ -178,6 +186,52 @@ def calibrate_saved(
         copy_train_rows([model], RunFolder(output_dir))
         write_json(RunFolder(folder).calibration_file, asdict(report))
         return report
+
+
+def example_sentences(models: Sequence[str]) -> list[list[str]]:
+    """
+    Chooses sentences of the dev rows of finished runs, as examples for a demo.
+
+    Args:
+        models (`Sequence[str]`):
+            Each word is `MODEL` or `NAME=MODEL`. A Hub id, and a run whose dev rows are not in local files any more,
+            have no examples.
+
+    Returns:
+        `list[list[str]]`: two sentences each, the second one empty for single sentences; at most [`EXAMPLES`] of a
+        task, with different labels where possible.
+    """
+    by_task: dict[str, list[list[str]]] = {}
+    for folder in (split_name(word)[1] for word in models):
+        run = RunFolder(Path(folder))
+        if not run.is_finished:
+            continue
+        for name, entry in run.read_metrics().tasks.items():
+            sources = [] if entry.data is None else [entry.data.dev_data, entry.data.data]
+            found = [str(each) for each in (rows_set_aside(folder, entry.task), *sources) if each is not None]
+            data = next((each for each in found if each == "sample" or Path(each).exists()), None)
+            if name not in by_task and data is not None:
+                try:
+                    rows = load_split(entry.task, data, "dev", max_rejected_share=1.0).splits["dev"]
+                except InputError as error:
+                    logger.info("no examples from the dev rows of %s: %s", folder, error)
+                    continue
+                by_task[name] = _different_rows(entry.task, rows)
+    return [example for examples in by_task.values() for example in examples]
+
+
+def _different_rows(task: TaskSpec, rows: Dataset) -> list[list[str]]:
+    columns = [rows[column][:] for column in task.sentence_columns]
+    by_label: dict[int, list[str]] = {}
+    others: list[list[str]] = []
+    labels = rows["label"][:]
+    for row in np.random.default_rng(0).permutation(len(rows))[:SEARCHED].tolist():
+        sentences = [column[row] for column in columns]
+        if max(map(len, sentences)) <= MOST_CHARACTERS:
+            example = [*sentences, *[""] * (2 - len(sentences))]
+            if by_label.setdefault(round(labels[row]), example) is not example:
+                others.append(example)
+    return [*by_label.values(), *others][:EXAMPLES]
 
 
 def _without_train_rows(model: str, task: TaskSpec, rows: Dataset) -> Dataset:

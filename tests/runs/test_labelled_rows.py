@@ -4,13 +4,16 @@ from pathlib import Path
 
 import pytest
 
+from extrabert_hf.data.loading import load_split
 from extrabert_hf.errors import InputError
 from extrabert_hf.runs.folder import RunFolder
-from extrabert_hf.runs.labelled_rows import LabelledRows, calibrate_saved, evaluate_saved
+from extrabert_hf.runs.labelled_rows import LabelledRows, calibrate_saved, evaluate_saved, example_sentences
+from extrabert_hf.tasks import PAPER_TASKS
 from extrabert_hf.training.command_line import parse_run
 from extrabert_hf.training.finetune import run_finetuning
 
 from ..conftest import tiny_run
+from .finished_runs import write_finished_run
 
 # a random encoder of 16 dimensions often predicts one class for every row
 pytestmark = pytest.mark.filterwarnings("ignore::extrabert_hf.evaluation.metrics.ConstantInputWarning")
@@ -98,3 +101,23 @@ def test_a_run_in_the_same_folder_with_dev_rows_of_its_own_leaves_no_rows_of_the
         dev.write_text("review,stars\nother,1\nnew,2\n")
         run_finetuning(parse_run("sst", tiny_run(tiny_encoder, run.path, *flags, *more, data=stars / "reviews.csv")))
         assert run.split_file("stars", "dev").exists() == (not more)
+
+
+def test_the_examples_of_a_demo_are_dev_rows_with_different_labels(tmp_path):
+    run = write_finished_run(tmp_path / "run", "sst", ["a", "b"], [0, 1], [0, 1])
+    assert example_sentences([str(run.path)]) == []  # its rows are in a file that does not exist
+    record = json.loads(run.metrics_file.read_text())
+    record["tasks"]["sst"]["data"]["data"] = "sample"
+    run.metrics_file.write_text(json.dumps(record))
+    found = example_sentences([f"a={run.path}", str(tmp_path), "someone/a-hub-id", str(run.path)])
+    rows = load_split(PAPER_TASKS["sst"], "sample", "dev").splits["dev"]
+    label_of = dict(zip(rows["sentence1"], rows["label"], strict=True))
+    assert len({label_of[first] for first, _ in found}) == len(found) == 3
+    assert all(second == "" and len(first) <= 200 for first, second in found)
+
+
+def test_the_examples_of_a_demo_are_the_rows_that_the_run_cut_off(stars):
+    with RunFolder(stars / "run").split_file("stars", "dev").open(newline="") as file:
+        cut_off = {row["review"] for row in csv.DictReader(file)}
+    found = {first for first, _ in example_sentences([str(stars / "run")])}
+    assert len(found) == 3 and found <= cut_off
