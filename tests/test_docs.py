@@ -38,8 +38,8 @@ FORWARDS_FLAGS = ("table1", "search")
 """Recipes that pass flags they do not have on to training recipes."""
 
 OTHER_TOOLS = ("pip", "python3 -m venv", "pytest", "ruff", "pre-commit")
-OTHER_FLAGS = {"config_file"}
-"""Flags of accelerate."""
+OTHER_FLAGS = {"config_file", "logdir"}
+"""Flags of accelerate and tensorboard."""
 EXAMPLE_FLAGS = {"focal_gamma"}
 """Flags that docs/extend.md adds."""
 EXAMPLE_NAMES = {"ExtraBertFor...", "MeanAbsoluteError"}
