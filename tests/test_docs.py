@@ -45,8 +45,8 @@ FORWARDS_FLAGS = ("table1", "search")
 MAIN = ROOT / "extrabert_hf" / "__main__.py"
 
 OTHER_TOOLS = ("pip", "python3 -m venv", "pytest", "ruff", "pre-commit")
-OTHER_FLAGS = {"config_file", "num_processes"}
-"""Flags of accelerate, or that `extrabert` takes for it."""
+OTHER_FLAGS = {"config_file", "num_processes", "logdir"}
+"""Flags of accelerate and tensorboard, or that `extrabert` takes for accelerate."""
 EXAMPLE_FLAGS = {"focal_gamma"}
 """Flags that docs/extend.md adds."""
 EXAMPLE_NAMES = {"ExtraBertFor...", "MeanAbsoluteError"}

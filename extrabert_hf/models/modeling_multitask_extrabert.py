@@ -227,7 +227,7 @@ class ExtraBertForMultiTask(ExtraBertPreTrainedModel):
 
         Raises:
             `ValueError`: if the encoders differ and `encoder_from` is `None`, or if the chosen encoder has no pooler
-            and a task uses the pooler.
+                and a task uses the pooler.
         """
         if not models:
             raise ValueError("`models` must hold the model of at least one task, got none.")
