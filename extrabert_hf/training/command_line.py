@@ -10,9 +10,11 @@ from extrabert_hf.evaluation.metrics import AGGREGATES, ERRORS, metric_names
 from extrabert_hf.tasks import AUTO_CLASSES, PAPER_TASKS, TaskSpec
 from extrabert_hf.training.argument_checks import check_fixed
 from extrabert_hf.training.arguments import DataArguments, LoraArguments, ModelArguments, TaskArguments
+from extrabert_hf.training.defaults import SizeRules, own_data_config
 from extrabert_hf.training.multitask_arguments import MultiTaskArguments
 from extrabert_hf.training.recipe_parser import (
     BY_TASK,
+    RULES,
     RecipeParser,
     add_trust_flag,
     blocks_of_tasks,
@@ -59,6 +61,8 @@ class Run:
             single task; its model and its metrics still have the form of several tasks.
         trust_remote_code (`bool`, defaults to `False`):
             Whether to run Python code in the files of the encoder and of the teachers.
+        rules ([`SizeRules`], *optional*):
+            The values that depend on the rows and the encoder, until [`finetune`] knows both.
     """
 
     tasks: dict[str, TaskRun]
@@ -66,6 +70,7 @@ class Run:
     training: ExtraBertTrainingArguments
     multitask: MultiTaskArguments | None = None
     trust_remote_code: bool = False
+    rules: SizeRules | None = None
 
     @property
     def specs(self) -> dict[str, TaskSpec]:
@@ -106,7 +111,7 @@ def parse_run(
         argv (`Sequence[str]`):
             Words of the command line. `--config FILE.yaml` names the YAML.
         default_config (`Path`, *optional*):
-            The YAML without `--config`.
+            The YAML without `--config`; for rows of the user it is [`own_data_config`] instead.
         description (`str`, *optional*):
             First text of `--help`.
 
@@ -129,7 +134,7 @@ def parse_multitask_run(
         argv (`Sequence[str]`):
             Words of the command line. `--config FILE.yaml` names the YAML.
         default_config (`Path`, *optional*):
-            The YAML without `--config`.
+            The YAML without `--config`; for rows of the user it is [`own_data_config`] instead.
         description (`str`, *optional*):
             First text of `--help`.
 
@@ -163,7 +168,8 @@ def _parse(reader: "_RunReader", separate_task: str | None) -> Run:
     scores = [run.task.name for run in tasks.values() if run.task.is_regression]
     if training.label_smoothing_factor and scores:
         raise InputError(f"`label_smoothing_factor` is for classes, but {', '.join(map(repr, scores))} has scores.")
-    return Run(tasks, reader.build(LoraArguments, shared), training, multitask, shared["trust_remote_code"])
+    rules = SizeRules.read(reader.config, reader.given())
+    return Run(tasks, reader.build(LoraArguments, shared), training, multitask, shared["trust_remote_code"], rules)
 
 
 def _check_task(name: str, task_run: TaskRun, *, is_separate: bool) -> None:
@@ -203,18 +209,21 @@ def yaml_of_flags(argv: Sequence[str], *, multitask: bool = False) -> dict[str, 
     Returns:
         `dict`: by block, the arguments that differ from the defaults.
     """
-    reader = _RunReader(MULTITASK_BLOCKS if multitask else BLOCKS, argv, None, None, None)
+    blocks = MULTITASK_BLOCKS if multitask else BLOCKS
+    reader = _RunReader(blocks, argv, own_data_config(argv), None, None)
     values = reader.values()
     defaults = vars(reader.parser.parse_args([]))
+    given = reader.given()  # a flag overrides the blocks of every task, and the rules
+    rules = SizeRules.read(reader.config, given)
+    closed = set() if rules is None else rules.given  # else the rules would set an argument that has its default
     blocks = {
         block: {
             entry.name: values[entry.name]
             for entry in fields(dataclass_of_block)
-            if entry.init and values[entry.name] != defaults[entry.name]
+            if entry.init and (values[entry.name] != defaults[entry.name] or entry.name in closed)
         }
         for block, dataclass_of_block in reader.blocks.items()
     }
-    given = reader.given()  # a flag overrides the blocks of every task
     by_task = {
         task: {
             block: {key: value for key, value in (entries or {}).items() if key not in given}
@@ -222,7 +231,8 @@ def yaml_of_flags(argv: Sequence[str], *, multitask: bool = False) -> dict[str, 
         }
         for task, own_blocks in ({} if reader.config is None else blocks_of_tasks(reader.config)).items()
     }
-    return {name: block for name, block in (blocks | {BY_TASK: by_task}).items() if block}
+    blocks |= {BY_TASK: by_task, RULES: {} if rules is None else rules.block()}
+    return {name: block for name, block in blocks.items() if block}
 
 
 def _base_task(name: str, head: str | None, *, is_separate: bool) -> TaskSpec:
@@ -253,6 +263,8 @@ class _RunReader:
         metric: str | None,
     ) -> None:
         self.blocks, self.argv = blocks, argv
+        if default_config is not None:
+            default_config = own_data_config(argv) or default_config
         self.own_blocks = [name for name in blocks if blocks is BLOCKS or name in ("task", "data", "model")]
         self.parser = RecipeParser(
             list(blocks.values()),
