@@ -219,7 +219,7 @@ def load_hub_dataset(dataset_id: str, config: str | None = None) -> DatasetDict:
         config (`str`, *optional*):
             Configuration of the data set, such as `"qqp"`.
     """
-    if not _is_cached(dataset_id) and not _hub_is_reachable():
+    if not _is_cached(dataset_id) and not hub_is_reachable():
         raise InputError(
             f"The data set {dataset_id!r} cannot be fetched: {constants.ENDPOINT} does not answer "
             "or offline mode is on. Use `--data sample`, or a folder or file of your own."
@@ -293,11 +293,12 @@ def _is_cached(dataset_id: str) -> bool:
     return (Path(datasets.config.HF_DATASETS_CACHE) / dataset_id.replace("/", "___")).is_dir()
 
 
-def _hub_is_reachable() -> bool:
+def hub_is_reachable(timeout: float = HUB_TIMEOUT) -> bool:
+    """Returns whether the Hub answers within `timeout` seconds; `False` in offline mode."""
     if datasets.config.HF_HUB_OFFLINE:
         return False
     try:
-        with urlopen(Request(constants.ENDPOINT, method="HEAD"), timeout=HUB_TIMEOUT):
+        with urlopen(Request(constants.ENDPOINT, method="HEAD"), timeout=timeout):
             return True
     except HTTPError:
         return True  # an error status is a response too

@@ -30,6 +30,7 @@ from extrabert_hf.search.study import (
     trials_of_plans,
 )
 from extrabert_hf.training.command_line import Run, parse_multitask_run, parse_run, yaml_of_flags
+from extrabert_hf.training.defaults import own_data_config
 from extrabert_hf.training.finetune import run_finetuning
 from extrabert_hf.training.recipe_parser import RecipeParser
 
@@ -41,8 +42,11 @@ def parse_search(argv: Sequence[str]) -> tuple[SearchArguments, list[str]]:
 
 
 def parse_trial(arguments: SearchArguments, flags: Sequence[str]) -> Run:
-    """Parses the flags of a trial's run."""
-    return parse_multitask_run(flags) if arguments.task == "multitask" else parse_run(arguments.task, flags)
+    """Parses the flags of a trial's run; without `--config`, rows of the user have the defaults of a single run."""
+    default = own_data_config(flags)
+    if arguments.task == "multitask":
+        return parse_multitask_run(flags, default_config=default)
+    return parse_run(arguments.task, flags, default_config=default)
 
 
 def run_next_trial(arguments: SearchArguments, flags: Sequence[str], space: SearchSpace) -> None:

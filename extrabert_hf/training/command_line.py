@@ -12,10 +12,12 @@ from extrabert_hf.evaluation.metrics import AGGREGATES, ERRORS, metric_names
 from extrabert_hf.tasks import AUTO_CLASSES, PAPER_TASKS, TaskSpec
 from extrabert_hf.training.argument_checks import check_fixed
 from extrabert_hf.training.arguments import DataArguments, LoraArguments, ModelArguments, TaskArguments
+from extrabert_hf.training.defaults import SizeRules, own_data_config
 from extrabert_hf.training.multitask_arguments import MultiTaskArguments
 from extrabert_hf.training.packaged_configs import find_config
 from extrabert_hf.training.recipe_parser import (
     BY_TASK,
+    RULES,
     RecipeParser,
     add_dry_run_flag,
     add_trust_flag,
@@ -70,6 +72,8 @@ class Run:
             What was found in the file of a run on one's own data.
         rows ([`Sources`], *optional*):
             Rows in memory. The run writes them to the folder that its `data` names, before it reads them.
+        rules ([`SizeRules`], *optional*):
+            The values that depend on the rows and the encoder, until [`finetune`] knows both.
     """
 
     tasks: dict[str, TaskRun]
@@ -80,6 +84,7 @@ class Run:
     dry_run: bool = False
     inspection: Inspection | None = None
     rows: Sources | None = None
+    rules: SizeRules | None = None
 
     @property
     def specs(self) -> dict[str, TaskSpec]:
@@ -125,7 +130,7 @@ def parse_run(
         argv (`Sequence[str]`):
             Words of the command line. `--config FILE.yaml` names the YAML.
         default_config (`Path`, *optional*):
-            The YAML without `--config`.
+            The YAML without `--config`; for rows of the user it is [`own_data_config`] instead.
         description (`str`, *optional*):
             First text of `--help`.
         find_task (`Callable`, *optional*):
@@ -159,7 +164,7 @@ def parse_multitask_run(
         argv (`Sequence[str]`):
             Words of the command line. `--config FILE.yaml` names the YAML.
         default_config (`Path`, *optional*):
-            The YAML without `--config`.
+            The YAML without `--config`; for rows of the user it is [`own_data_config`] instead.
         description (`str`, *optional*):
             First text of `--help`.
 
@@ -209,8 +214,9 @@ def _parse(reader: "_RunReader", separate_task: str | None, find_task: FindTask 
     scores = [run.task.name for run in tasks.values() if run.task.is_regression]
     if training.label_smoothing_factor and scores:
         raise InputError(f"`label_smoothing_factor` is for classes, but {', '.join(map(repr, scores))} has scores.")
-    lora = reader.build(LoraArguments, shared)
-    return Run(tasks, lora, training, multitask, shared["trust_remote_code"], shared["dry_run"])
+    lora, rules = reader.build(LoraArguments, shared), SizeRules.read(reader.config, reader.given())
+    trust, dry_run = shared["trust_remote_code"], shared["dry_run"]
+    return Run(tasks, lora, training, multitask, trust, dry_run, rules=rules)
 
 
 def _check_task(name: str, task_run: TaskRun, *, is_separate: bool) -> None:
@@ -250,18 +256,21 @@ def yaml_of_flags(argv: Sequence[str], *, multitask: bool = False) -> dict[str, 
     Returns:
         `dict`: by block, the arguments that differ from the defaults.
     """
-    reader = _RunReader(MULTITASK_BLOCKS if multitask else BLOCKS, argv, None, None, None)
+    blocks = MULTITASK_BLOCKS if multitask else BLOCKS
+    reader = _RunReader(blocks, argv, own_data_config(argv), None, None)
     values = reader.values()
     defaults = vars(reader.parser.parse_args([]))
+    given = reader.given()  # a flag overrides the blocks of every task, and the rules
+    rules = SizeRules.read(reader.config, given)
+    closed = set() if rules is None else rules.given  # else the rules would set an argument that has its default
     blocks = {
         block: {
             entry.name: values[entry.name]
             for entry in fields(dataclass_of_block)
-            if entry.init and values[entry.name] != defaults[entry.name]
+            if entry.init and (values[entry.name] != defaults[entry.name] or entry.name in closed)
         }
         for block, dataclass_of_block in reader.blocks.items()
     }
-    given = reader.given()  # a flag overrides the blocks of every task
     by_task = {
         task: {
             block: {key: value for key, value in (entries or {}).items() if key not in given}
@@ -269,7 +278,8 @@ def yaml_of_flags(argv: Sequence[str], *, multitask: bool = False) -> dict[str, 
         }
         for task, own_blocks in ({} if reader.config is None else blocks_of_tasks(reader.config)).items()
     }
-    return {name: block for name, block in (blocks | {BY_TASK: by_task}).items() if block}
+    blocks |= {BY_TASK: by_task, RULES: {} if rules is None else rules.block()}
+    return {name: block for name, block in blocks.items() if block}
 
 
 def _base_task(name: str, head: str | None, *, is_separate: bool) -> TaskSpec:
@@ -300,6 +310,8 @@ class _RunReader:
         metric: str | None,
     ) -> None:
         self.blocks, self.argv = blocks, argv
+        if default_config is not None:
+            default_config = own_data_config(argv) or default_config
         self.own_blocks = [name for name in blocks if blocks is BLOCKS or name in ("task", "data", "model")]
         self.parser = RecipeParser(
             list(blocks.values()),

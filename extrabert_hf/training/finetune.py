@@ -48,6 +48,7 @@ from extrabert_hf.training.checkpoints import (
     with_saved_precision,
 )
 from extrabert_hf.training.command_line import Run
+from extrabert_hf.training.defaults import with_reachable_encoder, with_values_by_size
 from extrabert_hf.training.multitask_trainer import MultiTaskTrainer
 from extrabert_hf.training.objectives import prepare_train_rows
 from extrabert_hf.training.results import score_and_write
@@ -157,6 +158,8 @@ def run_finetuning(run: Run, callbacks: Sequence[TrainerCallback] = ()) -> RunMe
 def _run_finetuning(run: Run, callbacks: Sequence[TrainerCallback]) -> RunMetrics | None:
     checkpoint = find_checkpoint(run.training)
     run = replace(run, training=prepare_process(with_saved_precision(run.training, checkpoint)))
+    saved = None if checkpoint is None else RunRecord.read(checkpoint)
+    run = with_reachable_encoder(run, None if saved is None else saved.encoder)
     record = RunRecord.of_run(run)
     if checkpoint is not None:
         check_same_run(record, checkpoint)
@@ -169,6 +172,11 @@ def _run_finetuning(run: Run, callbacks: Sequence[TrainerCallback]) -> RunMetric
     run = run.with_specs({name: rows.task for name, rows in loaded.items()})
     check_can_calibrate(run, loaded)
     model, tokenizer = make_model(run)
+    if run.rules is not None:
+        run = with_values_by_size(run, loaded, model)
+        record = RunRecord.of_run(run)
+        if checkpoint is not None:
+            check_same_run(record, checkpoint)
     if model.config.encode_by_length and run.training.torch_compile:
         raise InputError("`torch_compile` pads sentences, which changes the output of this encoder: pass false.")
     if run.training.process_index == 0:

