@@ -303,6 +303,13 @@ def _in_order(labels: Iterable[str]) -> list[str]:
     return sorted(labels, key=key)
 
 
+def check_several_classes(classes: Sequence[int], task: TaskSpec, source: str) -> None:
+    """Raises [`InputError`] for train rows, whose class ids are `classes`, of a single class."""
+    if len(classes) < 2 and not task.is_regression:
+        only = task.class_names[classes[0]]
+        raise InputError(f"{source} must have train rows of at least 2 classes, got {only!r} alone.")
+
+
 def _as_name(label: str) -> str:
     """Returns a label as a class name; a number has the same name in all its forms."""
     return label if class_number(label) is None else fold_name(label)

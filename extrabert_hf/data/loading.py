@@ -15,7 +15,7 @@ import pyarrow as pa
 from datasets import Dataset, DatasetDict, Features, Value
 
 from extrabert_hf.data.in_memory import is_in_memory, memory_sources
-from extrabert_hf.data.label_checks import LabelUse, SplitLabels, find_classes
+from extrabert_hf.data.label_checks import LabelUse, SplitLabels, check_several_classes, find_classes
 from extrabert_hf.data.labels import label_text
 from extrabert_hf.data.reading import peek_columns
 from extrabert_hf.data.rejected_rows import RejectedRow, Rows
@@ -125,7 +125,7 @@ def load_task_data(
     splits = {"train": train, "dev": dev}
     if "test" in found.splits:
         splits["test"] = read_split(found["test"], task, labels="optional", **limits)
-    _check_classes(train, task)
+    check_several_classes(train.dataset.unique("label"), task, train.source)
     return replace(_gather(splits, task), dev_cut_off=dev_cut_off)
 
 
@@ -322,13 +322,6 @@ def cut_dev(train: LoadedSplit, fraction: float, seed: int) -> tuple[LoadedSplit
 def _take(dataset: Dataset, indices: np.ndarray) -> Dataset:
     # copies the rows, in the order of the file: the index of `Dataset.select` would slow down every later step
     return Dataset(dataset.data.table.take(pa.array(np.sort(indices))))
-
-
-def _check_classes(train: LoadedSplit, task: TaskSpec) -> None:
-    classes = train.dataset.unique("label")
-    if len(classes) < 2 and not task.is_regression:
-        only = task.class_names[classes[0]]
-        raise InputError(f"{train.source} must have train rows of at least 2 classes, got {only!r} alone.")
 
 
 def _gather(splits: dict[str, LoadedSplit], task: TaskSpec) -> LoadedData:

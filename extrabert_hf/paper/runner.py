@@ -17,8 +17,9 @@ from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.ownership import hold_run
 from extrabert_hf.runs.scored import write_submission
 from extrabert_hf.tasks import PAPER_TASKS
-from extrabert_hf.training.command_line import Run, parse_multitask_run, parse_run
+from extrabert_hf.training.command_line import parse_multitask_run, parse_run
 from extrabert_hf.training.finetune import load_rows, run_finetuning
+from extrabert_hf.training.run import Run
 from extrabert_hf.training.setup import prepare_process
 
 logger = logging.getLogger(__name__)

@@ -29,10 +29,11 @@ from extrabert_hf.search.study import (
     state_of,
     trials_of_plans,
 )
-from extrabert_hf.training.command_line import Run, parse_multitask_run, parse_run, yaml_of_flags
+from extrabert_hf.training.command_line import parse_multitask_run, parse_run, yaml_of_flags
 from extrabert_hf.training.defaults import own_data_config
 from extrabert_hf.training.finetune import run_finetuning
 from extrabert_hf.training.recipe_parser import RecipeParser
+from extrabert_hf.training.run import Run
 
 
 def parse_search(argv: Sequence[str]) -> tuple[SearchArguments, list[str]]:

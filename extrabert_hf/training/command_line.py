@@ -1,14 +1,12 @@
 """Parses the arguments of a run from a YAML and the command line."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from extrabert_hf.data.inspection import Inspection
-from extrabert_hf.data.sources import Sources
 from extrabert_hf.errors import InputError, shorten
-from extrabert_hf.evaluation.metrics import AGGREGATES, ERRORS, metric_names
+from extrabert_hf.evaluation.metrics import ERRORS
 from extrabert_hf.tasks import AUTO_CLASSES, PAPER_TASKS, TaskSpec
 from extrabert_hf.training.argument_checks import check_fixed
 from extrabert_hf.training.arguments import DataArguments, LoraArguments, ModelArguments, TaskArguments
@@ -25,6 +23,7 @@ from extrabert_hf.training.recipe_parser import (
     flags_from_yaml,
     refused_in_one_line,
 )
+from extrabert_hf.training.run import Run, TaskRun, check_metric
 from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
 
 T = TypeVar("T")
@@ -38,79 +37,6 @@ BLOCKS = {
     "trainer": ExtraBertTrainingArguments,
 }
 MULTITASK_BLOCKS = BLOCKS | {"multitask": MultiTaskArguments}
-
-
-@dataclass
-class TaskRun:
-    """The arguments of one task of a run."""
-
-    task: TaskSpec
-    data: DataArguments
-    model: ModelArguments
-
-
-@dataclass
-class Run:
-    """
-    The arguments of a run of one task, or of several tasks over one encoder.
-
-    Args:
-        tasks (`dict[str, TaskRun]`):
-            The arguments of each task by the task's name.
-        lora ([`LoraArguments`]):
-            The adapters.
-        training ([`ExtraBertTrainingArguments`]):
-            The arguments of the trainer.
-        multitask ([`MultiTaskArguments`], *optional*):
-            How the tasks are trained together; `None` for a separate run of one task. A multitask run may have a
-            single task; its model and its metrics still have the form of several tasks.
-        trust_remote_code (`bool`, defaults to `False`):
-            Whether to run Python code in the files of the encoder and of the teachers.
-        dry_run (`bool`, defaults to `False`):
-            Whether to stop after the plan of the run: nothing is trained or written.
-        inspection ([`Inspection`], *optional*):
-            What was found in the file of a run on one's own data.
-        rows ([`Sources`], *optional*):
-            Rows in memory. The run writes them to the folder that its `data` names, before it reads them.
-        rules ([`SizeRules`], *optional*):
-            The values that depend on the rows and the encoder, until [`finetune`] knows both.
-    """
-
-    tasks: dict[str, TaskRun]
-    lora: LoraArguments
-    training: ExtraBertTrainingArguments
-    multitask: MultiTaskArguments | None = None
-    trust_remote_code: bool = False
-    dry_run: bool = False
-    inspection: Inspection | None = None
-    rows: Sources | None = None
-    rules: SizeRules | None = None
-
-    @property
-    def specs(self) -> dict[str, TaskSpec]:
-        """The [`TaskSpec`] of each task by name."""
-        return {name: task_run.task for name, task_run in self.tasks.items()}
-
-    def with_specs(self, specs: Mapping[str, TaskSpec]) -> "Run":
-        """Returns the run with the tasks as they are after loading, with the classes that the rows have."""
-        tasks = {name: replace(task_run, task=specs[name]) for name, task_run in self.tasks.items()}
-        _check_metric(self.training.metric_for_best_model, list(specs.values()), is_separate=self.multitask is None)
-        return replace(self, tasks=tasks)
-
-    @property
-    def encoder(self) -> ModelArguments:
-        """The model arguments of the first task; all tasks have the same encoder and attention implementation."""
-        return next(iter(self.tasks.values())).model
-
-    @property
-    def max_length(self) -> int | None:
-        """Maximum number of tokens of a sentence, the same for all tasks, because the tasks share the tokenizer."""
-        return next(iter(self.tasks.values())).data.max_length
-
-    @property
-    def trained(self) -> list[str]:
-        """The names of the tasks that are trained; the others are only scored."""
-        return list(self.tasks) if self.multitask is None else self.multitask.trained
 
 
 def parse_run(
@@ -206,7 +132,7 @@ def _parse(reader: "_RunReader", separate_task: str | None, find_task: FindTask 
         raise InputError("`max_length` must be the same for all tasks.")
     metric = shared["metric_for_best_model"] or next(iter(tasks.values())).task.metric
     shared["metric_for_best_model"] = metric
-    _check_metric(metric, [run.task for run in tasks.values()], is_separate=multitask is None)
+    check_metric(metric, [run.task for run in tasks.values()], is_separate=multitask is None)
     folder = next(iter(tasks)) if multitask is None else "multitask"
     training = reader.training(
         shared, output_dir=f"runs/{folder}", is_error=metric == "loss" or metric.endswith(ERRORS)
@@ -227,20 +153,6 @@ def _check_task(name: str, task_run: TaskRun, *, is_separate: bool) -> None:
         raise InputError(
             f"`pair_encoding` 'cross_encoder' is for pairs, but {task_run.task.name!r} has single sentences."
         )
-
-
-def _check_metric(metric: str, tasks: Sequence[TaskSpec], *, is_separate: bool) -> None:
-    allowed = _names_of_metrics(tasks, is_separate=is_separate)
-    if metric not in allowed:
-        raise InputError(f"`metric_for_best_model` must be one of {', '.join(map(repr, allowed))}, got {metric!r}.")
-
-
-def _names_of_metrics(tasks: Sequence[TaskSpec], *, is_separate: bool) -> list[str]:
-    """Names the scores of an evaluation: for several tasks, the names contain the task, as in the `Trainer`."""
-    if is_separate:
-        (task,) = tasks
-        return [*metric_names(task), "loss"]
-    return [*AGGREGATES, "loss", *(f"{task.name}_{metric}" for task in tasks for metric in metric_names(task))]
 
 
 def yaml_of_flags(argv: Sequence[str], *, multitask: bool = False) -> dict[str, Any]:

@@ -18,17 +18,16 @@ from extrabert_hf.data.sources import SAMPLE, hub_is_reachable, paper_tasks_in
 from extrabert_hf.errors import InputError, is_installed
 from extrabert_hf.tasks import PAPER_TASKS
 from extrabert_hf.training.argument_checks import check_number
+from extrabert_hf.training.packaged_configs import configs_folder, packaged_config
 from extrabert_hf.training.recipe_parser import RULES
 from extrabert_hf.training.yaml_files import read_yaml
 
 if TYPE_CHECKING:  # the module of the class imports this module
-    from extrabert_hf.training.command_line import Run
+    from extrabert_hf.training.run import Run
 
 logger = logging.getLogger(__name__)
 
-CONFIGS = [Path(__file__).parents[1] / "configs", Path(__file__).parents[2] / "recipes" / "configs"]
-"""Folder of the YAML files: in the package of an installed wheel, or in a checkout."""
-OWN_DATA_CONFIG = "default.yaml"
+OWN_DATA_CONFIG = "default"
 """The YAML of a run on rows of the user without `--config`."""
 SECONDS = 3.0
 """How long to wait for the Hub before a run takes the second encoder."""
@@ -108,7 +107,7 @@ class SizeRules:
         names = [entry.name for entry in fields(cls)][1:-1]
         if not isinstance(rules, dict) or set(rules) != set(names):
             raise InputError(f"`{RULES}` in {path} must have the rules {', '.join(names)}, got {rules}.")
-        source = f"configs/{path.name}" if path.parent in CONFIGS else str(path)
+        source = f"configs/{path.name}" if path.parent == configs_folder() else str(path)
         return cls(source, **rules, given=frozenset({*given, *(run.get("trainer") or {}), *(run.get("model") or {})}))
 
     def block(self) -> dict[str, Any]:
@@ -149,7 +148,7 @@ def own_data_config(argv: Sequence[str]) -> Path | None:
         return None
     if paper_tasks_in(found.data):
         return None
-    return next(path for folder in CONFIGS if (path := folder / OWN_DATA_CONFIG).is_file())
+    return packaged_config(OWN_DATA_CONFIG)
 
 
 def with_reachable_encoder(run: "Run", saved: str | None) -> "Run":

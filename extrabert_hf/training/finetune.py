@@ -47,11 +47,11 @@ from extrabert_hf.training.checkpoints import (
     keep_record,
     with_saved_precision,
 )
-from extrabert_hf.training.command_line import Run
 from extrabert_hf.training.defaults import with_reachable_encoder, with_values_by_size
 from extrabert_hf.training.multitask_trainer import MultiTaskTrainer
 from extrabert_hf.training.objectives import prepare_train_rows
 from extrabert_hf.training.results import score_and_write
+from extrabert_hf.training.run import Run
 from extrabert_hf.training.run_output import log_rows, log_what_is_trained, one_bar
 from extrabert_hf.training.run_plan import log_plan
 from extrabert_hf.training.run_record import RunRecord

@@ -19,17 +19,11 @@ from extrabert_hf.inference.predictor import Predictor
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.run_metrics import RunMetrics
 from extrabert_hf.tasks import AUTO_CLASSES, PAPER_TASKS
-from extrabert_hf.training.command_line import (
-    BLOCKS,
-    MULTITASK_BLOCKS,
-    Run,
-    parse_multitask_run,
-    parse_run,
-    yaml_of_flags,
-)
+from extrabert_hf.training.command_line import BLOCKS, MULTITASK_BLOCKS, parse_multitask_run, parse_run, yaml_of_flags
 from extrabert_hf.training.finetune import run_finetuning
-from extrabert_hf.training.packaged_configs import find_config
+from extrabert_hf.training.packaged_configs import packaged_config
 from extrabert_hf.training.recipe_parser import BY_TASK, flag_of
+from extrabert_hf.training.run import Run
 
 MULTITASK = "multitask"
 TASK_OF_HEAD = {task.head: name for name, task in PAPER_TASKS.items()}
@@ -130,8 +124,8 @@ def _parse(data: Any, head: str | None, words: list[str]) -> Run:
         return _parse_rows(data, head, words)
     words = [*flag_of("data", _plain("data", data)), *words]
     if head == MULTITASK:
-        return parse_multitask_run(words, default_config=find_config("multitask"))
-    run = parse_run(TASK_OF_HEAD.get(head, head), words, default_config=find_config("table1/sft_ma_cs"))
+        return parse_multitask_run(words, default_config=packaged_config("multitask"))
+    run = parse_run(TASK_OF_HEAD.get(head, head), words, default_config=packaged_config("table1/sft_ma_cs"))
     return _with_classes_of_rows(run, words) if head == "sentiment" and _is_own(data) else run
 
 

@@ -15,7 +15,8 @@ from extrabert_hf.data.sources import SAMPLE, SPLIT_NAMES, Source, file_source, 
 from extrabert_hf.data.validation import find_columns
 from extrabert_hf.errors import InputError
 from extrabert_hf.tasks import AUTO_CLASSES, PAPER_TASKS, TaskSpec
-from extrabert_hf.training.command_line import Run, parse_run
+from extrabert_hf.training.command_line import parse_run
+from extrabert_hf.training.run import Run
 
 RESERVED = (*PAPER_TASKS, "multitask")
 """Names of runs that are no task of one's own. `extrabert train` takes such a word for the task, not for a file."""

@@ -14,6 +14,11 @@ def configs_folder() -> Path:
     return next(folder for folder in PLACES if folder.is_dir())
 
 
+def packaged_config(name: str) -> Path:
+    """Returns the file of a packaged YAML."""
+    return configs_folder() / f"{name}.yaml"
+
+
 def config_names(folder: str = "") -> list[str]:
     """
     Lists the names of the packaged YAML files: the path below the folder of configs, without `.yaml`.
@@ -56,7 +61,7 @@ lists, got 'minilm/sst5'. Did you mean `minilm/sst`?
     if path.is_file():
         return path
     if str(name) in names:
-        return configs_folder() / f"{name}.yaml"
+        return packaged_config(str(name))
     near = difflib.get_close_matches(str(name), names, n=1)
     hint = f" Did you mean `{near[0]}`?" if near else ""
     raise InputError(

@@ -29,8 +29,8 @@ from extrabert_hf.runs.records import BestScore, DataRecord, ModelRecord, Traini
 from extrabert_hf.runs.report import report_run
 from extrabert_hf.runs.run_metrics import RunMetrics, TaskMetrics
 from extrabert_hf.runs.scored import write_scored, write_submission
-from extrabert_hf.training.command_line import Run
 from extrabert_hf.training.multitask_trainer import MultiTaskTrainer
+from extrabert_hf.training.run import Run
 from extrabert_hf.training.run_output import log_results, log_scores
 from extrabert_hf.training.trainer import ExtraBertTrainer
 

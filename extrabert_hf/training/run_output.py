@@ -19,7 +19,7 @@ from extrabert_hf.pretrained.names import public_model_name
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.run_metrics import TaskMetrics
 from extrabert_hf.terminal import in_columns, progress_bar
-from extrabert_hf.training.command_line import Run
+from extrabert_hf.training.run import Run
 from extrabert_hf.training.trainer import ExtraBertTrainer, plain_model
 
 logger = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from extrabert_hf.data.sources import describe_source
 from extrabert_hf.data.validation import Columns
 from extrabert_hf.errors import printable
 from extrabert_hf.tasks import TaskSpec
-from extrabert_hf.training.command_line import Run, TaskRun
+from extrabert_hf.training.run import Run, TaskRun
 
 logger = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from extrabert_hf.pretrained.names import public_model_name
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.sharing.model_card import HubArguments
 from extrabert_hf.training.arguments import MODEL_FIELDS
-from extrabert_hf.training.command_line import Run
+from extrabert_hf.training.run import Run
 from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
 
 logger = logging.getLogger(__name__)
