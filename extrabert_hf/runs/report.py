@@ -27,6 +27,8 @@ from extrabert_hf.tasks import TaskSpec
 
 MAX_NAME = 60
 """Maximum number of characters of the name of a run on a page of several runs: file names have at most 255 bytes."""
+MOST_RUNS = 20
+"""Maximum number of runs of a page: each run has a column in the table of errors, and figures."""
 REASONS = 10
 """Number of reasons for rejected rows that a report lists."""
 
@@ -66,6 +68,8 @@ def report_finished(words: Sequence[str], output: str | Path | None = None) -> P
     """
     if len(words) > 1 and output is None:
         raise InputError("`output` must name the page of several runs, got none.")
+    if len(words) > MOST_RUNS:
+        raise InputError(f"`runs` must be at most {MOST_RUNS} for a page, got {len(words)}: use `extrabert compare`.")
     folders = {name: _one_folder(name, paths) for name, paths in split_sides(words).items()}
     path = next(iter(folders.values())).report_file if output is None else Path(output)
     if output is not None:
@@ -85,7 +89,7 @@ def _one_folder(name: str, paths: Sequence[Path]) -> RunFolder:
     if len(paths) > 1:
         found = ", ".join(map(str, paths))
         raise InputError(
-            f"`runs` must be one folder each, got {found}: use compare.py for several seeds of a setting."
+            f"`runs` must be one folder each, got {found}: use `extrabert compare` for several seeds of a setting."
         )
     if Path(name).name != name or not name.isprintable() or len(name) > MAX_NAME:
         raise InputError(

@@ -36,6 +36,12 @@ def test_an_unfinished_run_is_named(tmp_path):
         report_finished([str(tmp_path)])
 
 
+def test_a_page_has_a_limited_number_of_runs(tmp_path):
+    words = [f"r{n}={tmp_path}" for n in range(21)]
+    with pytest.raises(InputError, match=r"`runs` must be at most 20 for a page, got 21: use `extrabert compare`"):
+        report_finished(words, tmp_path / "all.html")
+
+
 def test_a_run_without_a_seed_is_named(run_of):
     folder = run_of("sts")
     metrics = json.loads((folder / "metrics.json").read_text())
