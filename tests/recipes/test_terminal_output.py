@@ -33,7 +33,7 @@ def test_a_run_in_a_terminal_has_one_bar_and_ctrl_c_leaves_the_terminal_clean(ti
         process.kill()  # without effect after its end
     os.close(master)
     assert process.returncode == 130, shown
-    lines = [line.rstrip("\r").split("\r")[-1] for line in shown.decode().splitlines() if line.strip()]
+    lines = [line.rstrip("\r").split("\r")[-1] for line in shown.decode().split("\n") if line.strip()]
     *plan, bar, end = lines  # of each line what is seen last
     assert end == "interrupted by SIGINT"
     assert re.match(r"(training|evaluating( \d+%)?): +\d+%\|", bar)
