@@ -9,7 +9,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +32,17 @@ class _MessageFormatter(logging.Formatter):
         return escape_controls(without_secrets(super().format(record)))
 
 
+def _above_bars(stream: Any) -> AbstractContextManager:
+    """Clears the progress bars of `tqdm` that a stream shows for the time of a `with` block."""
+    tqdm = sys.modules.get("tqdm")  # takes time to import, and no bar exists before
+    return nullcontext() if tqdm is None else tqdm.tqdm.external_write_mode(file=stream)
+
+
 class _MessageHandler(logging.StreamHandler):
-    """Writes a message above the progress bar of `tqdm` that the terminal may show."""
+    """Writes a message above the progress bar that the terminal may show."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        tqdm = sys.modules.get("tqdm")  # takes time to import, and no bar exists before
-        with nullcontext() if tqdm is None else tqdm.tqdm.external_write_mode(file=self.stream):
+        with _above_bars(self.stream):
             super().emit(record)
 
 
@@ -82,8 +87,14 @@ def recipe_console(*, is_child: bool = False, verbose: bool = False) -> Iterator
     package.addHandler(handler)
     level = logging.DEBUG if verbose else logging.WARNING if is_child else logging.INFO
     package.setLevel(level if is_first else logging.ERROR)
-    format_before = warnings.formatwarning
+    format_before, show_before = warnings.formatwarning, warnings.showwarning
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
+
+    def show_warning(*words: Any, **names: Any) -> None:
+        with _above_bars(sys.stderr):
+            show_before(*words, **names)
+
+    warnings.showwarning = show_warning
     try:
         with nullcontext() if verbose else hidden_library_output(is_first=is_first), _signals() as received:
             try:
@@ -101,7 +112,7 @@ def recipe_console(*, is_child: bool = False, verbose: bool = False) -> Iterator
                 _silence_closed_outputs()
         sys.exit(status)
     finally:
-        warnings.formatwarning = format_before
+        warnings.formatwarning, warnings.showwarning = format_before, show_before
         package.removeHandler(handler)
         package.setLevel(level_before)
     if received:  # a library caught the exception and returned

@@ -114,6 +114,18 @@ def test_a_message_is_written_above_the_bar():
     assert " 50%" in stream.getvalue().split("hello\n")[1]  # and drawn again
 
 
+def test_a_warning_is_written_above_the_bar(monkeypatch):
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "argv", ["recipe.py"])
+    monkeypatch.setattr(sys, "stderr", stream)
+    with warnings.catch_warnings(), recipe_console(), tqdm.tqdm(total=2, file=stream, mininterval=0) as bar:
+        monkeypatch.setattr(warnings, "_showwarnmsg_impl", lambda message: stream.write(f"{message.message}\n"))
+        warnings.simplefilter("always")
+        bar.update()
+        warnings.warn("odd data", stacklevel=1)
+    assert "\rodd data\n" in stream.getvalue()
+
+
 @pytest.mark.launch
 def test_the_console_imports_no_library():
     program = (

@@ -63,10 +63,10 @@ def log_what_is_trained(run: Run, trainer: ExtraBertTrainer) -> None:
     )
     batch = trainer.global_batch_size
     logger.info(
-        "%s steps of %s (epochs: %.3g), %s, %s",
+        "%s steps of %s%s, %s, %s",
         f"{state.max_steps:,}",
         f"{batch} rows" if batch is not None else f"up to {args.max_tokens_per_batch:,} tokens",
-        state.num_train_epochs if args.max_steps > 0 else args.num_train_epochs,
+        "" if args.max_steps > 0 else f" (epochs: {args.num_train_epochs:.3g})",
         PRECISIONS[args.mixed_precision],
         "without padding" if (reason := trainer.why_padded()) is None else f"padded ({reason})",
     )

@@ -33,8 +33,9 @@ def test_a_run_in_a_terminal_has_one_bar_and_ctrl_c_leaves_the_terminal_clean(ti
         process.kill()  # without effect after its end
     os.close(master)
     assert process.returncode == 130, shown
-    lines = [line.rstrip("\r").split("\r")[-1] for line in shown.decode().splitlines() if line.strip()]
-    *plan, bar, end = lines  # of each line what is seen last
+    lines = [line.rstrip("\r").split("\r")[-1] for line in shown.decode().split("\n") if line.strip()]
+    # of each line what is seen last; the scores of a tiny model may be constant
+    *plan, bar, end = [line for line in lines if not line.startswith("warning: ")]
     assert end == "interrupted by SIGINT"
     assert re.match(r"(training|evaluating( \d+%)?): +\d+%\|", bar)
     assert [line.split()[0] for line in plan[:3]] == ["rows", "sst", "training"] and len(plan) == 4
