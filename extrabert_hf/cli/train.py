@@ -26,6 +26,8 @@ def parse_train(words: Sequence[str]) -> Run:
     task, *flags = words or [""]
     if task == "multitask":
         return parse_multitask_run(flags, default_config=find_config("multitask"), description=__doc__)
+    if task in ("-h", "--help"):
+        task, flags = "sst", ["--help"]
     if task in PAPER_TASKS:
         return parse_run(task, flags, default_config=find_config("table1/sft_ma_cs"), description=__doc__)
     if not task or task.startswith("-"):
