@@ -39,7 +39,7 @@ RECIPES = {
     **{"evaluate_model": "evaluate", "audit_data": "audit", "push_to_hub": "push", "pretrain_contrastive": "pretrain"},
 }
 """By recipe, the command that it runs, where the command has another name."""
-TRAINING = ("train sst", "train para", "train sts", "train multitask")
+TRAINING = ("train", "train sst", "train para", "train sts", "train multitask")
 FORWARDS_FLAGS = ("table1", "search")
 """Commands that pass flags they do not have on to training."""
 MAIN = ROOT / "extrabert_hf" / "__main__.py"
@@ -306,7 +306,8 @@ def adapted(command, tiny_encoder, fresh):
         words += (
             [] if any(word.startswith("runs/pretrained") for word in words) else ["--model_name_or_path", tiny_encoder]
         )
-        words += [] if {"data", "text"} & set(command.flags) else ["--data", "sample"]
+        has_data = command.command == "train" or {"data", "text"} & set(command.flags)
+        words += [] if has_data else ["--data", "sample"]
         words += [] if "output_dir" in command.flags else ["--output_dir", f"runs/fresh{fresh}"]
     return words
 

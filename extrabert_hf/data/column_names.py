@@ -11,7 +11,17 @@ LABELS = ("label", "labels", "gold_label", "class", "target", "category", "class
 LABELS_OF_TASKS = (
     *("sentiment", "polarity", "emotion", "intent", "topic", "stance", "rating", "ratings", "stars", "star_rating"),
     *("score", "similarity", "similarity_score", "relatedness", "relatedness_score", "relevance", "gold_score"),
-    *("is_duplicate", "duplicate", "is_paraphrase", "paraphrase", "relation", "entailment", "is_spam", "spam"),
+    *(
+        "is_duplicate",
+        "duplicate",
+        "is_paraphrase",
+        "paraphrase",
+        "relation",
+        "entailment",
+        "entailment_judgment",
+        "is_spam",
+        "spam",
+    ),
     *("toxic", "is_toxic", "airline_sentiment", "overall", "verdict", "judgment", "sterne", "gold", "y"),
 )
 """Names of a label column in public data sets, in no order: two of them in a file are in doubt."""

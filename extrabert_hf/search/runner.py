@@ -177,7 +177,8 @@ def end_processes(processes: Sequence[subprocess.Popen]) -> None:
 
 def check_flags(arguments: SearchArguments, flags: Sequence[str], space: SearchSpace) -> ExtraBertTrainingArguments:
     """Raises [`InputError`] for flags that no trial can run with; returns the training arguments of one trial."""
-    parse_trial(arguments, flags)
+    if parse_trial(arguments, flags).dry_run:
+        raise InputError("`dry_run` is not for a search: `extrabert train` prints the plan of one run.")
     try:
         trainings = [parse_trial(arguments, [*flags, *flags_of(tried)]).training for tried in space.corners()]
     except InputError as error:

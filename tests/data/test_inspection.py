@@ -136,6 +136,10 @@ UNCLEAR = {
         ["--label_column stars", "--label_column sentiment"],
     ),
     "more labels.csv": ({"text": 9, "stadt 1": AS, "art": AS}, ["--label_column 'stadt 1'", "--label_column art"]),
+    "sick.tsv": (
+        {"sentence_A": 9, "sentence_B": 9, "relatedness_score": number(10, 50, 0.1), "entailment_judgment": AS},
+        ["--label_column relatedness_score", "--label_column entailment_judgment"],
+    ),
     "integers.csv": ({"text1": 9, "text2": 9, "label": number(0, 5)}, ["--head paraphrase", "--head similarity"]),
     "intents.csv": ({"text": 9, "label": number(0, 30)}, ["--class_names auto"]),
     "half stars.csv": ({"text": 9, "rating": number(2, 10, 0.5)}, ["--class_names auto"]),

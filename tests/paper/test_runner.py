@@ -108,6 +108,7 @@ def test_all_runs_of_a_table_are_trained_in_the_precision_that_was_measured_firs
             "--seed is not for a table: each run has its row's YAML and one of `seeds`",
         ),
         (["rr"], {"flags": ("--config", "other.yaml")}, "--config is not for a table"),
+        (["rr"], {"flags": ("--dry_run",)}, "--dry_run is not for a table"),
         (["rr"], {"flags": ("--aggregator", "pcgrad")}, "--aggregator is not for a table"),
         (["rr"], {"flags": ("--pair_encoding=cross_encoder",)}, "--pair_encoding is not for a table"),
         (["rr", "rr"], {}, "`rows` must differ from each other"),

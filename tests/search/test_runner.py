@@ -133,6 +133,7 @@ def test_a_hopeless_trial_is_pruned(words, tmp_path, monkeypatch):
     [
         (["--learning_rat", "1"], "`--learning_rat` is not a flag"),
         (["--resume_from_checkpoint", "last"], "`resume_from_checkpoint` can't be set for the runs of a search"),
+        (["--dry_run"], "`dry_run` is not for a search"),
         (["--push-to-hub", "true"], "`push_to_hub` can't be set for the runs of a search"),
         (["--eval_strategy", "no", "--load_best_model_at_end", "false"], "`eval_strategy` must be 'epoch' or 'steps'"),
         (
