@@ -226,6 +226,8 @@ def with_values_by_size(run: "Run", loaded: Mapping[str, LoadedData], model: Pre
     rows = max(sizes) if run.multitask is None or run.multitask.mixing == "together" else sum(sizes)
     parameters = sum(parameter.numel() for parameter in model.backbone.parameters())
     values = run.rules.values(rows, parameters, lora=run.lora.lora)
+    if run.training.max_steps > 0:
+        values.pop("num_train_epochs", None)  # no effect
     training = copy.copy(run.training)  # not `replace`: the process is prepared, and the values are checked
     for name, value in values.items():
         setattr(training, name, value)

@@ -17,7 +17,7 @@ from extrabert_hf.sharing.model_card import HubArguments, render_card
 from extrabert_hf.sharing.repository_files import described, write_card
 from extrabert_hf.sharing.shared_run import SharedRun
 from extrabert_hf.training.command_line import parse_run
-from extrabert_hf.training.finetune import finetune
+from extrabert_hf.training.finetune import run_finetuning
 from tests.conftest import tiny_run
 from tests.sharing.snippets import assert_prints_its_comments, python_blocks, run_without_the_package
 
@@ -32,7 +32,7 @@ REPORT = CalibrationReport(
 def cross_encoder_run(tiny_encoder, made_once):
     def train(folder):
         flags = ("--pair_encoding", "cross_encoder", "--max_steps", "2", "--max_length", "20")
-        finetune(parse_run("para", tiny_run(tiny_encoder, folder, *flags)))
+        run_finetuning(parse_run("para", tiny_run(tiny_encoder, folder, *flags)))
 
     return made_once("cross_encoder_run", train)
 
@@ -91,7 +91,7 @@ def test_the_card_is_the_rendered_template(folders):
 def test_a_run_replaces_the_card_of_the_run_before_but_no_readme_of_the_user(tiny_encoder, tmp_path, caplog):
     def train(task):
         flags = ("--max_steps", "1", "--overwrite_output_dir", "true")
-        finetune(parse_run(task, tiny_run(tiny_encoder, tmp_path, *flags)))
+        run_finetuning(parse_run(task, tiny_run(tiny_encoder, tmp_path, *flags)))
 
     card, notes = tmp_path / "README.md", b"my notes, not UTF-8: \xe9\n"
     card.write_bytes(notes)

@@ -10,7 +10,7 @@ from extrabert_hf.errors import InputError
 from extrabert_hf.training import defaults
 from extrabert_hf.training.command_line import parse_multitask_run, parse_run, yaml_of_flags
 from extrabert_hf.training.defaults import SizeRules, own_data_config, with_reachable_encoder, with_values_by_size
-from extrabert_hf.training.finetune import finetune, load_rows, make_model
+from extrabert_hf.training.finetune import load_rows, make_model, run_finetuning
 from extrabert_hf.training.run_record import RunRecord
 from extrabert_hf.training.setup import prepare_process
 from tests.conftest import tiny_run
@@ -134,7 +134,7 @@ def test_a_run_with_defaults_resumes_to_the_same_weights(reviews, tiny_encoder, 
             "9",
             *flags,
         ]
-        finetune(parse_run("sst", words, default_config=PAPER_ROW))
+        run_finetuning(parse_run("sst", words, default_config=PAPER_ROW))
         return (tmp_path / folder / "model.safetensors").read_bytes()
 
     whole = start("run", "--save_strategy", "steps", "--save_steps", "50")

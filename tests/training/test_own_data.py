@@ -6,7 +6,7 @@ import pytest
 from extrabert_hf.cli.train import parse_train
 from extrabert_hf.errors import InputError
 from extrabert_hf.runs.folder import RunFolder
-from extrabert_hf.training.finetune import finetune
+from extrabert_hf.training.finetune import run_finetuning
 from extrabert_hf.training.own_data import name_of_task, parse_own_run
 from tests.conftest import SAMPLES, TINY_RUN
 from tests.table_files import write_rows
@@ -22,7 +22,7 @@ def reviews(tmp_path, monkeypatch):
 
 
 def dry(*words):
-    return finetune(parse_train([*words, "--config", "minilm/sst", "--dry_run"]))
+    return run_finetuning(parse_train([*words, "--config", "minilm/sst", "--dry_run"]))
 
 
 def test_a_dry_run_prints_three_lines_and_writes_nothing(reviews, caplog):
@@ -48,7 +48,7 @@ def test_a_dry_run_of_the_papers_tasks_has_the_same_lines(reviews, caplog, task,
 def test_a_run_of_a_file_trains_what_its_plan_says(reviews, caplog, tiny_encoder):
     caplog.set_level(logging.INFO, "extrabert_hf")
     flags = [*TINY_RUN, "--model_name_or_path", tiny_encoder, "--max_steps", "1", "--task_name", "stars"]
-    metrics = finetune(parse_own_run("reviews.csv", flags))
+    metrics = run_finetuning(parse_own_run("reviews.csv", flags))
     assert [line for line in caplog.messages if line.startswith("reviews.csv: 30 rows; text = 'review'")]
     assert not [line for line in caplog.messages if line.startswith(("columns of", "classes of"))]
     task = metrics.tasks["stars"].task
