@@ -40,7 +40,7 @@ def parse_train(words: Sequence[str]) -> Run:
             f"the first word after `train` must be one of {', '.join(RESERVED)}, or a file, a folder or a Hub id, got "
             f"{task!r}."
         )
-    return parse_own_run(task, flags, default_config=packaged_config("table1/sft_ma_cs"), description=__doc__)
+    return parse_own_run(task, flags, description=__doc__)
 
 
 def main(words: Sequence[str]) -> None:

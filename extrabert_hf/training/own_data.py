@@ -16,15 +16,15 @@ from extrabert_hf.data.validation import find_columns
 from extrabert_hf.errors import InputError
 from extrabert_hf.tasks import AUTO_CLASSES, PAPER_TASKS, TaskSpec
 from extrabert_hf.training.command_line import parse_run
+from extrabert_hf.training.defaults import OWN_DATA_CONFIG
+from extrabert_hf.training.packaged_configs import packaged_config
 from extrabert_hf.training.run import Run
 
 RESERVED = (*PAPER_TASKS, "multitask")
 """Names of runs that are no task of one's own. `extrabert train` takes such a word for the task, not for a file."""
 
 
-def parse_own_run(
-    data: str, argv: Sequence[str], *, default_config: Path | None = None, description: str | None = None
-) -> Run:
+def parse_own_run(data: str, argv: Sequence[str], *, description: str | None = None) -> Run:
     """
     Parses a run on data of one's own: reads the train rows, and finds the columns, the head and the classes.
 
@@ -33,9 +33,8 @@ def parse_own_run(
             A file, a folder with a train file, or the Hub id of a data set, see [`find_sources`].
         argv (`Sequence[str]`):
             Further words of the command line, as for [`parse_run`]. The columns, the head, the classes, the range of
-            scores and the name of the task that they set are not searched in the rows.
-        default_config (`Path`, *optional*):
-            The YAML without `--config`.
+            scores and the name of the task that they set are not searched in the rows. Without `--config` the run has
+            the default settings, [`SizeRules`].
         description (`str`, *optional*):
             First text of `--help`.
 
@@ -64,7 +63,11 @@ def parse_own_run(
         return task
 
     run = parse_run(
-        "own", ["--data", data, *argv], default_config=default_config, description=description, find_task=find_task
+        "own",
+        ["--data", data, *argv],
+        default_config=packaged_config(OWN_DATA_CONFIG),
+        description=description,
+        find_task=find_task,
     )
     return replace(run, inspection=inspections[-1])
 
