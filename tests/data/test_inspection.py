@@ -280,3 +280,10 @@ def test_a_file_of_dev_rows_may_have_other_well_known_names(tmp_path, caplog):
     found = inspect_source(file_source(BLANK, tmp_path / "train.csv"))
     loaded = load_task_data(found.task("own"), str(tmp_path))
     assert [columns.label for columns in loaded.columns] == ["urteil", "label"]
+
+
+@pytest.mark.parametrize(("head", "label"), [("paraphrase", "art"), ("similarity", "wert")])
+def test_a_head_narrows_labels_that_only_values_tell(tmp_path, head, label):
+    write_rows(tmp_path / "pairs.csv", rows_of({"satz1": 9, "satz2": 9, "art": AS, "wert": fraction}))
+    found = inspect_source(file_source(BLANK, tmp_path / "pairs.csv"), {"head": head})
+    assert (found.head, found.columns["label_column"]) == (head, label)
