@@ -37,7 +37,7 @@ TRAINING = ("sft_sst", "sft_para", "sft_sts", "multitask")
 FORWARDS_FLAGS = ("table1", "search")
 """Recipes that pass flags they do not have on to training recipes."""
 
-OTHER_TOOLS = ("pip", "python3 -m venv", "pytest", "ruff", "pre-commit")
+OTHER_TOOLS = ("pip", "uv", "python3 -m venv", "pytest", "ruff", "pre-commit")
 OTHER_FLAGS = {"config_file", "logdir"}
 """Flags of accelerate and tensorboard."""
 EXAMPLE_FLAGS = {"focal_gamma"}
