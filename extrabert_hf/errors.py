@@ -77,7 +77,7 @@ def printable(text: str, length: int | None = None) -> str:
         >>> printable("two\n lines, a bell \x07"), printable("a long name", 6)
         ('two lines, a bell \\x07', 'a lon…')
     """
-    limit = None if length is None else 4 * length  # the rest cannot be shown: do not read it
+    limit = len(text) if length is None else 4 * length  # the rest cannot be shown: do not read it
     words = " ".join(text[:limit].split())
     shown = "".join(each if each.isprintable() else repr(each)[1:-1] for each in words)
     is_whole = length is None or (len(shown) <= length and len(text) <= limit)

@@ -131,7 +131,8 @@ class ContrastiveTrainer(ExtraBertTrainer):
     ) -> Any:
         """Computes [`info_nce`] of the vectors of the pairs."""
         output = model(**inputs, output_embeddings=True)
-        loss = info_nce(*output.embeddings.unbind(dim=1), self.temperature, same_sentences(inputs["input_ids"]))
+        first, second = output.embeddings.unbind(dim=1)
+        loss = info_nce(first, second, self.temperature, same_sentences(inputs["input_ids"]))
         return (loss, output) if return_outputs else loss
 
 
