@@ -12,7 +12,7 @@ from types import ModuleType
 from wrapt import register_post_import_hook
 
 HIDDEN_MESSAGES = {
-    "transformers.trainer_utils": r"The tokenizer has new PAD/BOS/EOS tokens",
+    "transformers.trainer_utils": r"The tokenizer has new PAD/BOS/EOS tokens|mtime may not be reliable",
     # heads of the pretraining, which an encoder for fine-tuning has no use for
     "transformers.modeling_utils": r"(?s)(?!.*\b(MISSING|MISMATCH|CONVERSION)\b).*LOAD REPORT",
     "huggingface_hub.utils._http": r".*You are sending unauthenticated requests",
