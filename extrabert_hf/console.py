@@ -57,7 +57,7 @@ def shows_details() -> bool:
 
 
 @contextmanager
-def recipe_console(*, is_child: bool = False, verbose: bool = False) -> Iterator[None]:
+def command_console(*, is_child: bool = False, verbose: bool = False) -> Iterator[None]:
     """
     Shows the package's log on stderr while a recipe runs, and ends the recipe with one line and an exit status.
 

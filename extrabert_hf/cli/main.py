@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from extrabert_hf import __version__
 from extrabert_hf.cli.flags import check_words
 from extrabert_hf.cli.launch import launch_processes, take_num_processes
-from extrabert_hf.console import recipe_console
+from extrabert_hf.console import command_console
 from extrabert_hf.errors import InputError, need_packages
 
 COMMANDS = {
@@ -56,7 +56,7 @@ def main(words: Sequence[str] | None = None) -> None:
 
 def run_command(command: str, words: Sequence[str]) -> None:
     """
-    Runs a command with the package's log on stderr; the exit status is as in [`recipe_console`].
+    Runs a command with the package's log on stderr; the exit status is as in [`command_console`].
 
     Args:
         command (`str`):
@@ -64,7 +64,7 @@ def run_command(command: str, words: Sequence[str]) -> None:
         words (`Sequence[str]`):
             The words of the command line after the command.
     """
-    with recipe_console():
+    with command_console():
         if command not in COMMANDS:
             near = difflib.get_close_matches(command, COMMANDS, n=1)
             hint = f" Did you mean `extrabert {near[0]}`?" if near else " `extrabert --help` lists the commands."

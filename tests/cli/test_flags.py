@@ -16,8 +16,8 @@ from extrabert_hf.cli.train import make_parser as make_training_parser
 from extrabert_hf.errors import InputError
 from extrabert_hf.training.arguments import DataArguments, LoraArguments, ModelArguments, TaskArguments
 from extrabert_hf.training.command_line import parse_run
+from extrabert_hf.training.command_parser import COMMON
 from extrabert_hf.training.help_page import FURTHER, help_page
-from extrabert_hf.training.recipe_parser import COMMON
 from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
 
 ROOT = Path(__file__).parents[2]

@@ -208,7 +208,7 @@ def add_dry_run_flag(parser: ArgumentParser) -> None:
 
 
 class _Verbose(Action):
-    """The flag `--verbose`, which [`recipe_console`] has read before the parser: it leaves no value."""
+    """The flag `--verbose`, which [`command_console`] has read before the parser: it leaves no value."""
 
     def __call__(self, *args: Any) -> None:
         pass
@@ -223,7 +223,7 @@ def _is_of_transformers(dataclass_type: type, name: str) -> bool:
     return owners[-1].__module__.partition(".")[0] == "transformers"
 
 
-class RecipeParser(FlagParser, HfArgumentParser):
+class CommandParser(FlagParser, HfArgumentParser):
     """
     An `HfArgumentParser` that reports errors as a [`FlagParser`] does, and shows our arguments first.
 
