@@ -10,8 +10,8 @@ import tqdm
 from datasets.utils import are_progress_bars_disabled
 from transformers.utils import logging as transformers_logging
 
-from extrabert_hf.console import _MessageHandler, asks_for_details, command_console, quiet_packages, shows_details
-from extrabert_hf.library_output import hidden_library_output
+from extrabert_hf.console import _MessageHandler, asks_for_details, command_console
+from extrabert_hf.library_output import hidden_library_output, quiet_packages, shows_details
 
 SHOWN = [
     ("transformers.trainer_utils", "CUDA out of memory, trying a smaller batch"),
@@ -134,3 +134,19 @@ def test_the_console_imports_no_library():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("\n", "")
+
+
+def test_quiet_packages_leave_logs_and_warnings_as_they_were(monkeypatch):
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [])
+    level = logging.getLogger("torch.onnx").level
+    with pytest.raises(ZeroDivisionError), quiet_packages():
+        logging.info("a bare call, which gives the root log a handler")
+        assert len(root.handlers) == 1
+        assert not logging.getLogger("torch.onnx.exporter").isEnabledFor(logging.WARNING)
+        warnings.warn("hidden", UserWarning, stacklevel=1)
+        _ = 1 / 0
+    assert root.handlers == []
+    assert logging.getLogger("torch.onnx").level == level
+    with pytest.warns(UserWarning, match="shown"):
+        warnings.warn("shown", UserWarning, stacklevel=1)

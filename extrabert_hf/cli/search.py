@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from extrabert_hf.errors import need_packages
 
-need_packages("the search", "search", "optuna")
+need_packages("the search", "search", "optuna")  # before the imports below, which import optuna
 
 from extrabert_hf.search.arguments import SearchArguments  # noqa: E402
 from extrabert_hf.search.runner import run_search  # noqa: E402

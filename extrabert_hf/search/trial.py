@@ -12,8 +12,9 @@ from optuna import Trial
 from optuna.trial import FrozenTrial, TrialState
 from transformers import TrainerCallback
 
-from extrabert_hf.console import command_console, shows_details
+from extrabert_hf.console import command_console
 from extrabert_hf.errors import InputError, one_line
+from extrabert_hf.library_output import shows_details
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.ownership import hold_run
 from extrabert_hf.search.arguments import SearchArguments

@@ -5,6 +5,7 @@ import runpy
 import shlex
 import subprocess
 import sys
+from argparse import SUPPRESS
 from pathlib import Path
 
 import pytest
@@ -90,8 +91,8 @@ def test_help_has_each_argument_of_ours_once_and_help_all_each_argument(capsys):
         listed
     )
     assert ours - inherited <= set(listed) and not inherited & set(listed)
-    real = {action.dest for action in make_training_parser()._actions} - {"hub_token", "push_to_hub_token"}
-    assert set(everything) == real | {"num_processes"}
+    real = {action.dest for action in make_training_parser()._actions} - {"hub_token", "push_to_hub_token", SUPPRESS}
+    assert set(everything) == real | {"num_processes", "verbose"}
 
 
 QUICK = (
@@ -207,9 +208,10 @@ def test_the_page_has_the_width_of_the_terminal_and_no_flag_is_cut(columns, monk
     text = page(capsys, "train", "--help")
     assert "\x1b" not in text
     flags = {
-        f"--{argument['dest']}"
-        for group, each in read_index()["parsers"]["train"]["groups"].items()
+        flag
+        for each in read_index()["parsers"]["train"]["groups"].values()
         for argument in each
+        for flag in argument["flags"]
     }
     cut = {flag for flag in re.findall(r"--\w+", text)} - flags - {"--help", "--help_all", "--num_processes"}
     assert not cut
