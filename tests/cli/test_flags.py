@@ -149,7 +149,7 @@ def test_help_and_a_typo_import_nothing_large():
         ("search --n_trails 3", "`--n_trails` is not a flag of `extrabert search`. Did you mean `--n_trials`?"),
         ("search --n_trials 3 --learning_rat 1", "Did you mean `--learning_rate`?"),
         ("table1 --learning_rate fast", "`learning_rate` must be a number, got 'fast'."),
-        ("train sts --pooling meen", "`pooling` must be one of 'pooler', .*, got 'meen'. Did you mean 'mean'?"),
+        ("train sts --pooling meen", "`pooling` must be one of 'pooler', .*, got 'meen'. Did you mean `mean`?"),
         ("train sts --lora_r 1.5", "`lora_r` must be a whole number, got '1.5'."),
         ("train sts --unpad maybe", "`unpad` must be true or false, got 'maybe'."),
         ("train sts --data", "`--data` needs a value after it"),
