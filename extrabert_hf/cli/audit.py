@@ -18,12 +18,12 @@ from extrabert_hf.files import own_file
 from extrabert_hf.pretrained.loading import load_tokenizer
 from extrabert_hf.tasks import PAPER_TASKS
 from extrabert_hf.training.arguments import DataArguments, TaskArguments
-from extrabert_hf.training.recipe_parser import RecipeParser
+from extrabert_hf.training.command_parser import CommandParser
 
 
-def make_parser() -> RecipeParser:
+def make_parser() -> CommandParser:
     """Makes the parser of the command line."""
-    parser = RecipeParser(
+    parser = CommandParser(
         [TaskArguments, DataArguments], prog="extrabert audit", description=__doc__, loads_models=True
     )
     parser.add_argument("--like", choices=[*PAPER_TASKS], help="task of the paper with rows of the same form")

@@ -12,12 +12,12 @@ from transformers.hf_argparser import string_to_bool
 from extrabert_hf.runs.labelled_rows import LabelledRows, calibrate_saved
 from extrabert_hf.sharing.repository_files import write_card
 from extrabert_hf.training.arguments import ColumnArguments
-from extrabert_hf.training.recipe_parser import RecipeParser
+from extrabert_hf.training.command_parser import CommandParser
 
 
-def make_parser() -> RecipeParser:
+def make_parser() -> CommandParser:
     """Makes the parser of the command line."""
-    parser = RecipeParser(
+    parser = CommandParser(
         [LabelledRows, ColumnArguments], prog="extrabert calibrate", description=__doc__, loads_models=True
     )
     parser.add_argument("model", help="folder or Hub id")

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from extrabert_hf.runs.labelled_rows import LabelledRows, evaluate_saved
 from extrabert_hf.training.arguments import ColumnArguments
-from extrabert_hf.training.recipe_parser import RecipeParser
+from extrabert_hf.training.command_parser import CommandParser
 
 
-def make_parser() -> RecipeParser:
+def make_parser() -> CommandParser:
     """Makes the parser of the command line."""
-    parser = RecipeParser(
+    parser = CommandParser(
         [LabelledRows, ColumnArguments], prog="extrabert evaluate", description=__doc__, loads_models=True
     )
     parser.add_argument("model", help="folder or Hub id; several, separated by commas, form an ensemble")

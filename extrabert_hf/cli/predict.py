@@ -16,12 +16,12 @@ from extrabert_hf.inference.prediction_file import predict_file
 from extrabert_hf.inference.predictor import Predictor
 from extrabert_hf.machine import join_processes
 from extrabert_hf.training.arguments import ColumnArguments
-from extrabert_hf.training.recipe_parser import RecipeParser
+from extrabert_hf.training.command_parser import CommandParser
 
 
-def make_parser() -> RecipeParser:
+def make_parser() -> CommandParser:
     """Makes the parser of the command line."""
-    parser = RecipeParser(ColumnArguments, prog="extrabert predict", description=__doc__, loads_models=True)
+    parser = CommandParser(ColumnArguments, prog="extrabert predict", description=__doc__, loads_models=True)
     parser.add_argument("model", help="folder or Hub id; several, separated by commas, form an ensemble")
     parser.add_argument("--task", help="task of a multitask model")
     parser.add_argument("input", help="file of sentences or pairs; - for standard input")

@@ -11,7 +11,7 @@ from extrabert_hf.errors import InputError
 from extrabert_hf.models.configuration_extrabert import TASK_FIELDS, ExtraBertConfig
 from extrabert_hf.tasks import TaskSpec
 from extrabert_hf.training.argument_checks import check_number
-from extrabert_hf.training.recipe_parser import described_arguments
+from extrabert_hf.training.command_parser import described_arguments
 
 logger = logging.getLogger(__name__)
 

@@ -18,8 +18,8 @@ from extrabert_hf.data.sources import SAMPLE, hub_is_reachable, paper_tasks_in
 from extrabert_hf.errors import InputError, is_installed
 from extrabert_hf.tasks import PAPER_TASKS
 from extrabert_hf.training.argument_checks import check_number
+from extrabert_hf.training.command_parser import RULES
 from extrabert_hf.training.packaged_configs import configs_folder, packaged_config
-from extrabert_hf.training.recipe_parser import RULES
 from extrabert_hf.training.yaml_files import read_yaml
 
 if TYPE_CHECKING:  # the module of the class imports this module

@@ -7,7 +7,7 @@ from argparse import SUPPRESS, Action, ArgumentError, ArgumentParser, Namespace
 from collections.abc import Collection, Sequence
 from typing import Any, NoReturn
 
-from extrabert_hf.errors import InputError, without_secrets
+from extrabert_hf.errors import InputError, did_you_mean, without_secrets
 from extrabert_hf.training.help_page import FURTHER, help_page
 
 HUB_TOKENS = ("hub_token", "push_to_hub_token", "token", "hf_token")
@@ -188,9 +188,7 @@ class FlagParser(ArgumentParser):
     def _check_value(self, action: Action, value: Any) -> None:
         if action.choices is None or value in action.choices:
             return
-        near = difflib.get_close_matches(str(value), list(map(str, action.choices)), n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        allowed = ", ".join(map(repr, action.choices))
+        allowed, hint = ", ".join(map(repr, action.choices)), did_you_mean(value, map(str, action.choices))
         raise InputError(f"`{action.dest}` must be one of {allowed}, got {value!r}.{hint}")
 
     def _match_argument(self, action: Action, arg_strings_pattern: str) -> int:

@@ -10,10 +10,10 @@ from datasets import Dataset
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import has_length
 
-from extrabert_hf.console import shows_details
 from extrabert_hf.data.loading import LoadedData
 from extrabert_hf.errors import printable
 from extrabert_hf.evaluation.scores import baseline_warning, score_table
+from extrabert_hf.library_output import shows_details
 from extrabert_hf.machine import PRECISIONS
 from extrabert_hf.pretrained.names import public_model_name
 from extrabert_hf.runs.folder import RunFolder
