@@ -7,6 +7,7 @@ from typing import Any, ClassVar, get_args
 
 from extrabert_hf.data.auditing import drop_defects
 from extrabert_hf.data.loading import LoadedData, load_task_data
+from extrabert_hf.data.sources import Sources
 from extrabert_hf.errors import InputError
 from extrabert_hf.models.configuration_extrabert import TASK_FIELDS, ExtraBertConfig
 from extrabert_hf.tasks import TaskSpec
@@ -237,11 +238,11 @@ class DataArguments:
         if self.max_length is not None and self.max_length < 3:
             raise InputError(f"`max_length` must be 3 or more, got {self.max_length}.")
 
-    def load(self, task: TaskSpec, seed: int) -> LoadedData:
-        """Loads the rows of a task, without the defects that these arguments exclude."""
+    def load(self, task: TaskSpec, seed: int, rows: Sources | None = None) -> LoadedData:
+        """Loads the rows of a task, or takes those of `rows`, without the defects that these arguments exclude."""
         loaded = load_task_data(
             task,
-            self.data,
+            self.data if rows is None else rows,
             dev_data=self.dev_data,
             test_data=self.test_data,
             dev_fraction=self.dev_fraction,

@@ -15,11 +15,9 @@ from extrabert_hf.errors import printable
 from extrabert_hf.evaluation.scores import baseline_warning, score_table
 from extrabert_hf.library_output import shows_details
 from extrabert_hf.machine import PRECISIONS
-from extrabert_hf.pretrained.names import public_model_name
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.run_metrics import TaskMetrics
 from extrabert_hf.terminal import in_columns, progress_bar
-from extrabert_hf.training.run import Run
 from extrabert_hf.training.trainer import ExtraBertTrainer, plain_model
 
 logger = logging.getLogger(__name__)
@@ -50,23 +48,21 @@ def _size(rows: Dataset | None) -> str:
     return f"{len(rows):,}" if "label" in rows.column_names else f"{len(rows):,} unlabelled"
 
 
-def log_what_is_trained(run: Run, trainer: ExtraBertTrainer) -> None:
+def log_what_is_trained(trainer: ExtraBertTrainer) -> None:
     """Logs the model and the device in a line, and in another the steps, the precision and the padding."""
     model, args, state = trainer.model, trainer.args, trainer.state
     logger.info(
-        "training %s on %s: %.1f of %.1f M parameters of %s",
+        "training %s on %s: %.1f of %.1f M parameters",
         type(plain_model(model)).__name__,
         args.device,
         sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad) / 1e6,
         sum(parameter.numel() for parameter in model.parameters()) / 1e6,
-        public_model_name(run.encoder.model_name_or_path),
     )
     batch = trainer.global_batch_size
     logger.info(
-        "%s steps of %s%s, %s, %s",
+        "%s steps of %s, %s, %s",
         f"{state.max_steps:,}",
         f"{batch} rows" if batch is not None else f"up to {args.max_tokens_per_batch:,} tokens",
-        "" if args.max_steps > 0 else f" (epochs: {args.num_train_epochs:.3g})",
         PRECISIONS[args.mixed_precision],
         "without padding" if (reason := trainer.why_padded()) is None else f"padded ({reason})",
     )
