@@ -106,7 +106,9 @@ class FlagParser(ArgumentParser):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, allow_abbrev=False, **kwargs)
-        text = f"show this page with {FURTHER}, and exit"
+        (own_help,) = (action for action in self._actions if action.dest == "help")
+        own_help.help = "Show this page and exit."
+        text = f"Show this page with {FURTHER}, and exit."
         self.add_argument("--help_all", action=HelpAll, nargs=0, default=SUPPRESS, help=text)
 
     def add_argument(self, *names: str, **options: Any) -> Action:
