@@ -26,9 +26,13 @@ def make_parser() -> CommandParser:
     parser = CommandParser(
         [TaskArguments, DataArguments], prog="extrabert audit", description=__doc__, loads_models=True
     )
-    parser.add_argument("--like", choices=[*PAPER_TASKS], help="task of the paper with rows of the same form")
-    parser.add_argument("--tokenizer", help="model whose tokenizer counts truncated sentences, such as minilm")
-    parser.add_argument("--json", type=Path, help="file to write the audit to")
+    parser.add_argument(
+        "--like",
+        choices=[*PAPER_TASKS],
+        help="Task of the paper that the rows resemble: sentences or pairs with classes, or pairs with scores.",
+    )
+    parser.add_argument("--tokenizer", help="Model whose tokenizer counts truncated sentences, such as minilm.")
+    parser.add_argument("--json", type=Path, help="File to write the audit to.")
     return parser
 
 

@@ -20,11 +20,14 @@ def make_parser() -> CommandParser:
     parser = CommandParser(
         [LabelledRows, ColumnArguments], prog="extrabert calibrate", description=__doc__, loads_models=True
     )
-    parser.add_argument("model", help="folder or Hub id")
-    parser.add_argument("--task", help="task of a multitask model; only the model of this task is written")
-    parser.add_argument("--output_dir", required=True, type=Path, help="folder for the calibrated model")
+    parser.add_argument("model", help="Folder or Hub id.")
+    parser.add_argument("--task", help="Task of a multitask model; only the model of this task is written.")
+    parser.add_argument("--output_dir", required=True, type=Path, help="Folder for the calibrated model.")
     parser.add_argument(
-        "--allow_train_rows", type=string_to_bool, default=False, help="calibrate on rows of the training too"
+        "--allow_train_rows",
+        type=string_to_bool,
+        default=False,
+        help="Calibrate on rows that the model was trained on, too.",
     )
     return parser
 

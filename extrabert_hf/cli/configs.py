@@ -20,8 +20,10 @@ from extrabert_hf.training.packaged_configs import config_names, find_config
 def make_parser() -> CommandParser:
     """Makes the parser of the command line."""
     parser = CommandParser([], prog="extrabert configs", description=__doc__)
-    parser.add_argument("name", nargs="?", help="name in the list, such as minilm/sts; without it the list is printed")
-    parser.add_argument("--output", type=Path, help="new file to copy the YAML to")
+    parser.add_argument(
+        "name", nargs="?", help="Name in the list, such as minilm/sts; without it the list is printed."
+    )
+    parser.add_argument("--output", type=Path, help="New file to copy the YAML to.")
     return parser
 
 

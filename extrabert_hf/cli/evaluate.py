@@ -17,9 +17,9 @@ def make_parser() -> CommandParser:
     parser = CommandParser(
         [LabelledRows, ColumnArguments], prog="extrabert evaluate", description=__doc__, loads_models=True
     )
-    parser.add_argument("model", help="folder or Hub id; several, separated by commas, form an ensemble")
-    parser.add_argument("--task", help="task of a multitask model")
-    parser.add_argument("--output", type=Path, help="JSON file to write the scores to")
+    parser.add_argument("model", help="Folder or Hub id; several, separated by commas, form an ensemble.")
+    parser.add_argument("--task", help="Task of a multitask model.")
+    parser.add_argument("--output", type=Path, help="JSON file to write the scores to.")
     return parser
 
 

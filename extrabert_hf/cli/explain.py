@@ -18,10 +18,10 @@ from extrabert_hf.training.command_parser import CommandParser
 def make_parser() -> CommandParser:
     """Makes the parser of the command line."""
     parser = CommandParser([], prog="extrabert explain", description=__doc__, loads_models=True)
-    parser.add_argument("model", help="folder or Hub id of a model trained with this package")
-    parser.add_argument("sentences", nargs="+", help="one sentence, or two for a model of pairs")
-    parser.add_argument("--task", help="task of a multitask model")
-    parser.add_argument("--html", type=Path, help="HTML page to write")
+    parser.add_argument("model", help="Folder or Hub id of a model trained with this package.")
+    parser.add_argument("sentences", nargs="+", help="One sentence, or two for a model of pairs.")
+    parser.add_argument("--task", help="Task of a multitask model.")
+    parser.add_argument("--html", type=Path, help="HTML page to write.")
     return parser
 
 

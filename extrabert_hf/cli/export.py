@@ -17,7 +17,7 @@ def make_parser() -> CommandParser:
     parser = CommandParser(
         [ExportArguments, ColumnArguments], prog="extrabert export", description=__doc__, loads_models=True
     )
-    parser.add_argument("model", help="folder or Hub id of a model trained with this package, or of its adapter")
+    parser.add_argument("model", help="Folder or Hub id of a model trained with this package, or of its adapter.")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""The command `extrabert`: finds the module of a command and runs it. Nothing large is imported before that."""
+"""The command `extrabert`: finds the module of a subcommand and runs it. No large module is imported before that."""
 
 import difflib
 import importlib

@@ -21,9 +21,9 @@ def make_parser() -> CommandParser:
         "runs",
         nargs="+",
         metavar="RUN",
-        help="FOLDER or NAME=FOLDER: output folder of a training run; its data must be unchanged",
+        help="FOLDER or NAME=FOLDER: output folder of a training run; its data must be unchanged.",
     )
-    parser.add_argument("--output", help="page to write; the default for a single run is report.html in its folder")
+    parser.add_argument("--output", help="Page to write; the default for a single run is report.html in its folder.")
     return parser
 
 

@@ -130,7 +130,7 @@ class ColumnArguments:
 
 @dataclass
 class TaskArguments(ColumnArguments):
-    """The fields of a custom task that differ from the recipe's task."""
+    """The fields of a custom task that differ from the paper's task."""
 
     _argument_group_name: ClassVar[str] = "task"
 

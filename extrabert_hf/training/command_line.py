@@ -118,7 +118,7 @@ def _parse(reader: "_RunReader", separate_task: str | None, find_task: FindTask 
     shared = reader.values(separate_task)  # of a separate run, also what the YAML has for the task alone
     multitask = reader.build(MultiTaskArguments, shared) if separate_task is None else None
     names = [separate_task] if multitask is None else multitask.tasks
-    reader.check_tasks(list(PAPER_TASKS) if multitask is None else names)  # the three recipes may share one YAML
+    reader.check_tasks(list(PAPER_TASKS) if multitask is None else names)  # runs of the three tasks may share one YAML
     tasks = {}
     for name in names:
         values = reader.values(name)
@@ -198,9 +198,9 @@ def _base_task(name: str, head: str | None, *, is_separate: bool) -> TaskSpec:
     """Returns the task of the paper that the arguments of a task start from."""
     if name in PAPER_TASKS and head in (None, PAPER_TASKS[name].head):
         return PAPER_TASKS[name]
-    if is_separate:  # the recipe determines the head
+    if is_separate:  # the task determines the head
         own = PAPER_TASKS[name].head
-        raise InputError(f"`head` is {own!r} in this recipe, got {head!r}: a multitask run takes any.")
+        raise InputError(f"`head` of the task {name!r} is {own!r}, got {head!r}: a multitask run takes any.")
     for task in PAPER_TASKS.values():
         if task.head == head:
             return replace(task, name=name, course_stem=None, hub_dataset=None, hub_config=None)

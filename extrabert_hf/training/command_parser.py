@@ -1,4 +1,4 @@
-"""The command line of a recipe: flags from dataclasses and from a YAML, errors in one line."""
+"""The command line of a command: flags from dataclasses and from a YAML, errors in one line."""
 
 import inspect
 import json
@@ -46,9 +46,9 @@ COMMON = {
     "hub_model_id": "Repository to push to, as owner/name or name.",
 }
 """
-The arguments of transformers' `TrainingArguments` that `--help` shows, with their descriptions: those that recipes for
-encoders of this size set, that select the device's precision and memory, or that name where a run goes. This package
-redefines further arguments, such as `learning_rate`; `--help` shows those, too. `--help_all` shows all the others.
+The arguments of transformers' `TrainingArguments` that `--help` shows, with their descriptions: those that are usually
+set to fine-tune encoders of this size, and those for precision, memory, folders, trackers and the Hub. This package
+redefines further arguments, such as `learning_rate`; `--help` shows those, too. `--help_all` shows all others.
 """
 
 
@@ -206,7 +206,7 @@ def add_dry_run_flag(parser: ArgumentParser) -> None:
 
 
 class _Verbose(Action):
-    """The flag `--verbose`, which [`command_console`] has read before the parser: it leaves no value."""
+    """The flag `--verbose`. The parser ignores it, because [`command_console`] has already read it."""
 
     def __call__(self, *args: Any) -> None:
         pass

@@ -164,7 +164,7 @@ def pretrain(arguments: ContrastiveArguments, training: ExtraBertTrainingArgumen
             The arguments of the trainer.
 
     Returns:
-        `Path`: the folder, a value for `--model_name_or_path` of any training recipe.
+        `Path`: the folder, a value for `--model_name_or_path` of `extrabert train`.
 
     Raises:
         [`InputError`]: for a text with fewer than two pairs of sentences, or an encoder that cannot be loaded.

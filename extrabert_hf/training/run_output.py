@@ -1,4 +1,4 @@
-"""What a training run prints: its plan, one progress bar, the scores, and where the results are."""
+"""What a training run prints: its rows, its model, one progress bar, the scores, and the output folder."""
 
 import logging
 import time
@@ -27,7 +27,7 @@ REFRESH = 0.2
 
 
 def log_rows(loaded: Mapping[str, LoadedData]) -> None:
-    """Logs a table with a line for each task, rows by split and names of columns, and then the other notices."""
+    """Logs a table with the numbers of rows and the names of columns of each task, and then the notices."""
     splits = [split for split in ("train", "dev", "test") if any(split in rows.splits for rows in loaded.values())]
     columns = {name: vars(rows.columns[0]) for name, rows in loaded.items()}
     roles = [role for role in ("sentence1", "sentence2", "label") if any(own[role] for own in columns.values())]

@@ -135,7 +135,7 @@ def check_machine(args: TrainingArguments) -> None:
                 f"got {args.torch_compile_backend!r}."
             )
     if args.fsdp and args.world_size == 1:
-        raise InputError("`fsdp` needs several processes: start the recipe with accelerate launch --num_processes 2.")
+        raise InputError("`fsdp` needs several processes: add --num_processes 2.")
     if args.train_sampling_strategy != "random" and args.length_buckets:
         logger.warning("`train_sampling_strategy` has no effect: it needs --length_buckets false")
     if not args.deepspeed:
