@@ -47,7 +47,7 @@ class Run:
         rows ([`Sources`], *optional*):
             Rows in memory. The run writes them to the folder that its `data` names, before it reads them.
         rules ([`SizeRules`], *optional*):
-            The values that depend on the rows and the encoder, until [`run_finetuning`] has loaded both.
+            The values that depend on the rows and the encoder, until [`plan_run`] knows both.
     """
 
     tasks: dict[str, TaskRun]
