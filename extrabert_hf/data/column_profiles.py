@@ -28,7 +28,7 @@ FEW_NAMES = 20
 LARGEST_SCORE = 1000
 """Numbers that hardly repeat may be scores if none is larger than this; otherwise they are ids."""
 WORDS_OF_TEXT = 3
-"""Strings with this mean number of words, or more, are texts."""
+"""Mean number of words from which strings are texts."""
 
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0e7f]")
 _DATE = re.compile(

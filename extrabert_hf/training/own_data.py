@@ -21,7 +21,7 @@ from extrabert_hf.training.packaged_configs import packaged_config
 from extrabert_hf.training.run import Run
 
 RESERVED = (*PAPER_TASKS, "multitask")
-"""Words that `extrabert train` takes as a task of the paper or as `multitask`, not as the name of a file."""
+"""Names of runs that are no task of one's own. `extrabert train` takes such a word for the task, not for a file."""
 
 
 def parse_own_run(data: str, argv: Sequence[str], *, description: str | None = None) -> Run:

@@ -1,4 +1,4 @@
-"""The plan of a run: for each task a line about the rows and a line about the task, then a line about the training."""
+"""The plan of a run: for each task a line about the rows and one about the task, then a line about the training."""
 
 import logging
 from collections import Counter
