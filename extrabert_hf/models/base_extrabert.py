@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
+from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
 from .adapter_files_extrabert import HUB_ARGUMENTS, AdapterFiles
 from .configuration_extrabert import ExtraBertConfig
@@ -53,9 +54,9 @@ class ExtraBertPreTrainedModel(ForwardPass, PreTrainedModel):
                 f"ExtraBertConfig(backbone_config=config), or a name to {type(self).__name__}.from_backbone."
             )
         config = copy.copy(config)  # several models can be built from one config, each with its own labels
-        # `save_pretrained` itself adds the entries for `AutoConfig` and `AutoModel`
+        # `save_pretrained` itself adds `AutoConfig`, and of the models only the class of the last load
         reference = f"{type(self).__module__.rpartition('.')[2]}.{type(self).__name__}"
-        config.auto_map = {"AutoModelForSequenceClassification": reference}
+        config.auto_map = {"AutoModel": reference, "AutoModelForSequenceClassification": reference}
         config.custom_pipelines = custom_pipelines(config.tasks or [PIPELINE_FOR_HEAD[self.head_kind]])
         super().__init__(config)
         # in the dtype of pooling and head: the config of an encoder saved in bfloat16 names bfloat16
@@ -82,6 +83,8 @@ class ExtraBertPreTrainedModel(ForwardPass, PreTrainedModel):
             return super().from_pretrained(None, *model_args, config=config, **kwargs)
         pretrained_model_name_or_path = cls.resolve_name(pretrained_model_name_or_path)
         hub_arguments = {name: kwargs[name] for name in HUB_ARGUMENTS if name in kwargs}
+        if (model_class := cls._named_by(config, pretrained_model_name_or_path, hub_arguments)) is not cls:
+            return model_class.from_pretrained(pretrained_model_name_or_path, *model_args, config=config, **kwargs)
         saved = config
         if not isinstance(config, PreTrainedConfig):  # not `ExtraBertConfig`: remote code may define a second one
             name = config or pretrained_model_name_or_path
@@ -104,6 +107,20 @@ class ExtraBertPreTrainedModel(ForwardPass, PreTrainedModel):
         model = loaded[0] if isinstance(loaded, tuple) else loaded  # with `output_loading_info`
         model.name_or_path = model.config.name_or_path = str(pretrained_model_name_or_path)
         return loaded
+
+    @classmethod
+    def _named_by(cls, config: Any, name: str, hub_arguments: Mapping[str, Any]) -> type["ExtraBertPreTrainedModel"]:
+        """
+        Returns the class that the config of trusted code names.
+
+        Folders with the same last name share the config class, for which `AutoModel` keeps the first class.
+        """
+        reference = (getattr(config, "auto_map", None) or {}).get("AutoModel", cls.__name__)
+        is_installed = not cls.__module__.startswith("transformers_modules.")
+        if is_installed or reference.endswith(cls.__name__) or not hub_arguments.get("trust_remote_code"):
+            return cls
+        fetching = {key: value for key, value in hub_arguments.items() if key != "trust_remote_code"}
+        return get_class_from_dynamic_module(reference, name, **fetching)
 
     @classmethod
     def _from_encoder(

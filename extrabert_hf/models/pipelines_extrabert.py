@@ -39,11 +39,13 @@ class ExtraBertPipeline(Pipeline):
     _load_feature_extractor = False
     _load_tokenizer = True
 
-    def _sanitize_parameters(self, top_k: int | str | None = "", head: str | None = None) -> tuple[dict, dict, dict]:
+    def _sanitize_parameters(
+        self, top_k: int | str | None = "", head: str | None = None, **tokenization: Any
+    ) -> tuple[dict, dict, dict]:
         if top_k is not None and top_k != "" and (not isinstance(top_k, int) or top_k < 1):
             raise ValueError(f"`top_k` must be 1 or more, or None for all classes, got {top_k!r}.")
         names = {} if head is None else {"head": head}
-        return names, names, names | ({} if top_k == "" else {"top_k": top_k})
+        return names | _checked(tokenization), names, names | ({} if top_k == "" else {"top_k": top_k})
 
     def __call__(self, inputs: Any, batch_size: int | None = None, **kwargs: Any) -> Any:
         """
@@ -57,7 +59,8 @@ class ExtraBertPipeline(Pipeline):
             batch_size (`int`, *optional*):
                 Number of rows in a batch; the default is that of the pipeline, or 64.
             kwargs:
-                `top_k`, `head`, `num_workers`.
+                `top_k`, `head`, `num_workers`, and `max_length`, a lower number of tokens after which a sentence is
+                truncated. `padding=True` and `truncation=True` change nothing: the pipeline does both.
 
         Returns:
             A `dict` with `label` and `score` for each row: a class and its probability, or the name of the score and
@@ -105,10 +108,13 @@ class ExtraBertPipeline(Pipeline):
         for batch_results in super().__call__(batches(), batch_size=1, **kwargs):
             yield from batch_results
 
-    def preprocess(self, batch: list[tuple[str, ...]], head: str | None = None) -> dict[str, torch.Tensor]:
+    def preprocess(
+        self, batch: list[tuple[str, ...]], head: str | None = None, max_length: int | None = None
+    ) -> dict[str, torch.Tensor]:
         """Rows of one sentence or of two -> token ids and mask, `(rows, seq)` or `(rows, 2, seq)`."""
         sentences = [sentence for row in batch for sentence in row]
-        length = min(self.tokenizer.model_max_length, self.model.max_tokens or DEFAULT_MAX_LENGTH)
+        longest = min(self.tokenizer.model_max_length, self.model.max_tokens or DEFAULT_MAX_LENGTH)
+        length = min(max_length or longest, longest)
         tokens = self.tokenizer(
             sentences, padding=True, padding_side="right", truncation=True, max_length=length, return_tensors="pt"
         )
@@ -162,9 +168,11 @@ class ExtraBertFeatureExtractionPipeline(ExtraBertPipeline):
             Task of a multitask model; required there.
     """
 
-    def _sanitize_parameters(self, return_tensors: bool = False, head: str | None = None) -> tuple[dict, dict, dict]:
+    def _sanitize_parameters(
+        self, return_tensors: bool = False, head: str | None = None, **tokenization: Any
+    ) -> tuple[dict, dict, dict]:
         names = {} if head is None else {"head": head}
-        return names, names, names | {"return_tensors": return_tensors}
+        return names | _checked(tokenization), names, names | {"return_tensors": return_tensors}
 
     def _forward(self, inputs: dict[str, torch.Tensor], head: str | None = None) -> Any:
         return {"embeddings": self.model.embed(**inputs, task=head)}
@@ -179,6 +187,19 @@ class ExtraBertFeatureExtractionPipeline(ExtraBertPipeline):
         if tasks is not None and head not in tasks:
             raise ValueError(f"`head` must be one of {', '.join(map(repr, tasks))}, got {head!r}.")
         return False
+
+
+def _checked(tokenization: dict[str, Any]) -> dict[str, int]:
+    """Returns the arguments of `preprocess` among those that pipelines of transformers hand to the tokenizer."""
+    due = {"truncation": (True,), "padding": (True, "longest")}
+    for name, value in tokenization.items():
+        is_length = isinstance(value, int) and not isinstance(value, bool) and value > 0
+        if not (is_length if name == "max_length" else value in due.get(name, ())):
+            raise ValueError(
+                f"the pipeline takes `top_k`, `head`, `batch_size`, `max_length` (1 or more), `truncation=True` and "
+                f"`padding=True`, got `{name}={value!r}`."
+            )
+    return {"max_length": tokenization["max_length"]} if "max_length" in tokenization else {}
 
 
 def _is_two_strings(row: Any) -> bool:

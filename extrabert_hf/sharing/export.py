@@ -202,7 +202,7 @@ def _safetensors(
     if weights.keys() != saved.keys() or not all(torch.equal(weight, saved[key]) for key, weight in weights.items()):
         raise InputError(f"`output` must hold the model's weights after saving, those in {folder} differ.")
     size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
-    write_card(folder, model_id=".")  # to be run in the folder: its path on this machine is not handed on
+    write_card(folder)
     logger.info("wrote %s, %.1f MB: AutoModel loads it", folder, size / 1e6)
     return lambda task: [pytorch_variant("safetensors", models_by_task(loaded, tokenizer)[task])]
 

@@ -49,6 +49,9 @@ class HubArguments:
 TEMPLATES = [folder / "hub_cards" for folder in Path(__file__).parents[1:3]]
 """Folder of the templates: in the package of an installed wheel, beside the package in a checkout."""
 
+THIS_FOLDER = "."
+"""The name that the examples of a card load before a push: the examples run in the folder of the model."""
+
 HUB_TASKS = {
     "sentiment": "text-classification",
     "paraphrase": "text-classification",
@@ -78,7 +81,7 @@ def render_card(
         run ([`SharedRun`]):
             The trained model.
         model_id (`str`):
-            The name that the card's examples load: `"owner/name"` on the Hub, or the path of the folder.
+            The name that the card's examples load: `"owner/name"` on the Hub, or [`THIS_FOLDER`].
         sharing ([`HubArguments`]):
             Licence and language.
         figures (`dict[str, str]`):
@@ -93,6 +96,7 @@ def render_card(
     body = card_template("model_card.md.jinja").render(
         mark=Markup(CARD_MARK),
         title=title,
+        is_folder=model_id == THIS_FOLDER,
         model_id=python_string(model_id),
         model_word=Markup(shlex.quote(printable(model_id))),
         heads=run.heads,

@@ -15,7 +15,7 @@ from extrabert_hf.manifest import record
 from extrabert_hf.models.adapter_files_extrabert import CONFIG_FILE, WEIGHTS_FILE
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.ownership import hold_run
-from extrabert_hf.sharing.model_card import HubArguments, render_card
+from extrabert_hf.sharing.model_card import THIS_FOLDER, HubArguments, render_card
 from extrabert_hf.sharing.shared_run import SharedRun
 
 logger = logging.getLogger(__name__)
@@ -101,24 +101,25 @@ def refuse_links(run: SharedRun, files: dict[str, Path | bytes]) -> None:
             )
 
 
-def write_card(folder: str | Path, sharing: HubArguments | None = None, *, model_id: str | None = None) -> None:
+def write_card(folder: str | Path, sharing: HubArguments | None = None) -> None:
     """
     Writes the model card of a folder, without figures; a README.md that was written by hand stays as it is.
+
+    The examples of the card run in the folder and load ".", so that they are right wherever the folder is moved to. A
+    relative path would be the name of a repository on the Hub, perhaps of a stranger, where the folder is missing.
 
     Args:
         folder (`str` or `Path`):
             Output folder of a run, or any folder with a saved model of this package.
         sharing ([`HubArguments`], *optional*):
             Licence and language.
-        model_id (`str`, *optional*):
-            The name that the card's examples load; by default the path of the folder.
 
     Raises:
         [`InputError`]: if the folder has no model of this package, or a file in it cannot be read.
     """
     run = SharedRun(Path(folder))
     with hold_run("folder", run.path):
-        _write_card(run, model_id or str(folder), sharing or HubArguments(), {}, None)
+        _write_card(run, THIS_FOLDER, sharing or HubArguments(), {}, None)
 
 
 def described(run: SharedRun, repo_id: str, sharing: HubArguments, adapter_of: str | None) -> dict[str, Path | bytes]:
@@ -139,8 +140,11 @@ def _described(run: SharedRun, repo_id: str, sharing: HubArguments, adapter_of: 
         logger.warning("%s has no %s: the card has no scores", run.path, RunFolder.METRICS)
     if _write_card(run, repo_id, sharing, figures, adapter_of):
         logger.info("the card states the licence %s: change it with --hub_license", sharing.hub_license)
-    elif f'"{run.path}"' in card.read_text(encoding="utf-8", errors="replace"):
-        logger.warning('%s loads the folder "%s": write "%s" there', card, run.path, repo_id)
+    else:
+        text = card.read_text(encoding="utf-8", errors="replace")
+        for path in (THIS_FOLDER, str(run.path)):
+            if f'"{path}"' in text:
+                logger.warning('%s loads the folder "%s": write "%s" there', card, path, repo_id)
     files: dict[str, Path | bytes] = {card.name: card} | {path: run.path / path for path in figures}
     return files if run.metrics is None else files | {RunFolder.METRICS: _json(run.metrics.to_dict())}
 

@@ -51,7 +51,8 @@ batches = torch.load(f"{{folder}}/batches.pt")
 torch.save([[each(**batch).logits for batch in batches] for each in (model, other)], f"{{folder}}/logits.pt")
 tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
 print(tokenizer("A warm film .").input_ids)
-model.save_pretrained(f"{{folder}}/again")
+model.save_pretrained(f"{{folder}}/again")  # transformers itself would name the class for the last Auto class only
+assert type(AutoModel.from_pretrained(f"{{folder}}/again", trust_remote_code=True)).__name__ == type(model).__name__
 """
 
 

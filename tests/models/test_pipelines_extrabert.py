@@ -76,6 +76,17 @@ def test_a_single_string_gives_a_list_as_transformers_own_pipeline_does(sentimen
     assert sentiment([]) == []
 
 
+def test_the_tokenizer_arguments_of_transformers_pipelines_are_taken(sentiment, paraphrase):
+    due = sentiment(["a man plays a guitar in the street"], truncation=True, padding=True)
+    assert due == sentiment(["a man plays a guitar in the street"], max_length=500)
+    assert sentiment(["a man plays a guitar"], max_length=4) == sentiment(["a man"])
+    assert paraphrase([("a man plays", "a guitar plays")], max_length=3) == paraphrase([("a", "a")])
+    for wrong in ({"max_length": 0}, {"truncation": False}, {"padding": "max_length"}, {"topk": 2}):
+        (name,) = wrong
+        with pytest.raises(ValueError, match=f"the pipeline takes `top_k`.*got `{name}="):
+            sentiment(["a man"], **wrong)
+
+
 def test_similarity_is_a_score_inside_its_range(similarity):
     same = similarity([("A warm film .", "A warm film .")])[0]
     assert same == {"label": "similarity", "score": pytest.approx(5.0, abs=1e-4)}

@@ -3,7 +3,6 @@
 import json
 import logging
 import shlex
-import shutil
 from dataclasses import asdict
 from functools import partial
 
@@ -65,24 +64,26 @@ def test_the_card_of_a_finished_folder_runs_as_it_stands_without_the_package(fol
         **dict.fromkeys(("sst", "sts", "multitask", "calibrated"), 4),
         "cross-encoder": 3,  # no sentence vectors
     }
-    flat = [block for of_card in blocks.values() for block in of_card]
-    for block, printed in zip(flat, run_without_the_package(flat, tmp_path, tmp_path / "hf"), strict=True):
+    flat = [(folders[name], block) for name, of_card in blocks.items() for block in of_card]
+    moved = [f"import os\nos.chdir({str(folder)!r})\n{block}" for folder, block in flat]
+    for (_, block), printed in zip(flat, run_without_the_package(moved, tmp_path, tmp_path / "hf"), strict=True):
         assert_prints_its_comments(block, printed)
 
 
 @pytest.mark.parametrize("name", ["sst", "multitask"])
-def test_the_card_runs_with_the_package_and_names_its_command(name, folders):
+def test_the_card_runs_with_the_package_and_names_its_command(name, folders, monkeypatch):
+    monkeypatch.chdir(folders[name])
     text = (folders[name] / "README.md").read_text()
     (block,) = [block for block in python_blocks(text) if WITH_PACKAGE in block]
     exec(compile(block, "README.md", "exec"), {})
     (command,) = [line for line in text.splitlines() if line.startswith("extrabert ")]
-    assert shlex.split(command)[:3] == ["extrabert", "predict", str(folders[name])]
+    assert shlex.split(command)[:3] == ["extrabert", "predict", "."]
     assert "recipes/" not in text
 
 
 def test_the_card_is_the_rendered_template(folders):
     for folder in folders.values():
-        assert (folder / "README.md").read_text() == render_card(SharedRun(folder), str(folder), HubArguments(), {})
+        assert (folder / "README.md").read_text() == render_card(SharedRun(folder), ".", HubArguments(), {})
     assert "The model is a cross-encoder: it reads both" in (folders["cross-encoder"] / "README.md").read_text()
     calibrated = (folders["calibrated"] / "README.md").read_text()
     assert "The probabilities of `para` are calibrated on labelled rows (temperature 2.00, bias 0.50)" in calibrated
@@ -112,10 +113,16 @@ def test_a_run_replaces_the_card_of_the_run_before_but_no_readme_of_the_user(tin
 def test_a_push_puts_the_repository_into_the_card(run_of):
     folder = run_of("sts")
     write_card(folder)
-    assert str(folder) in (folder / "README.md").read_text()
+    local = (folder / "README.md").read_text()
+    assert str(folder) not in local and 'model="."' in local and "The examples run in this folder" in local
     described(SharedRun(folder), "me/shared", HubArguments(), None)
     pushed = (folder / "README.md").read_text()
-    assert str(folder) not in pushed and 'model="me/shared"' in pushed and "extrabert predict me/shared" in pushed
+    assert (
+        '"."' not in pushed
+        and "this folder." not in pushed
+        and 'model="me/shared"' in pushed
+        and "extrabert predict me/shared" in pushed
+    )
 
 
 def test_a_push_warns_of_a_card_by_hand_that_loads_the_folder(run_of, caplog):
@@ -125,6 +132,9 @@ def test_a_push_warns_of_a_card_by_hand_that_loads_the_folder(run_of, caplog):
     (folder / "README.md").write_text(text)
     described(SharedRun(folder), "me/shared", HubArguments(), None)
     assert (folder / "README.md").read_text() == text
+    assert 'README.md loads the folder ".": write "me/shared" there' in caplog.text
+    (folder / "README.md").write_text(text.replace('"."', f'"{folder}"'))
+    described(SharedRun(folder), "me/shared", HubArguments(), None)
     assert f'README.md loads the folder "{folder}": write "me/shared" there' in caplog.text
 
 
@@ -136,11 +146,10 @@ def test_a_card_of_a_folder_with_old_code_names_no_embed(run_of):
     assert "embed" not in text and "feature-extraction" not in text and "cross-encoder" not in text
 
 
-def test_a_path_cannot_end_a_string_of_the_card(run_of, tmp_path):
-    folder = shutil.copytree(run_of("sts"), tmp_path / 'a "quoted" \\ naïve `name`')
-    write_card(folder)
-    text = (folder / "README.md").read_text()
-    assert json.dumps(str(folder), ensure_ascii=False) in text
-    assert f"extrabert predict {shlex.quote(str(folder))} pairs.csv" in text
+def test_a_name_cannot_end_a_string_of_the_card(run_of):
+    name = 'a "quoted" \\ naïve `name`'
+    text = render_card(SharedRun(run_of("sts")), name, HubArguments(), {})
+    assert json.dumps(name, ensure_ascii=False) in text
+    assert f"extrabert predict {shlex.quote(name)} pairs.csv" in text
     for block in python_blocks(text):
         compile(block, "README.md", "exec")
