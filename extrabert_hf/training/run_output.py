@@ -17,6 +17,7 @@ from extrabert_hf.evaluation.scores import baseline_warning, score_table
 from extrabert_hf.machine import PRECISIONS
 from extrabert_hf.pretrained.names import public_model_name
 from extrabert_hf.runs.folder import RunFolder
+from extrabert_hf.runs.gradient_conflicts import ConflictSummary
 from extrabert_hf.runs.run_metrics import TaskMetrics
 from extrabert_hf.terminal import in_columns, progress_bar
 from extrabert_hf.training.run import Run
@@ -26,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 REFRESH = 0.2
 """Seconds between two changes of the bar's text in an evaluation."""
+MOST_PAIRS = 6
+"""Largest number of pairs of tasks in the line on gradient conflicts."""
 
 
 def log_rows(loaded: Mapping[str, LoadedData]) -> None:
@@ -65,11 +68,28 @@ def log_what_is_trained(run: Run, trainer: ExtraBertTrainer) -> None:
     logger.info(
         "%s steps of %s%s, %s, %s",
         f"{state.max_steps:,}",
-        f"{batch} rows" if batch is not None else f"up to {args.max_tokens_per_batch:,} tokens",
+        _size_of_step(run, batch) if batch is not None else f"up to {args.max_tokens_per_batch:,} tokens",
         "" if args.max_steps > 0 else f" (epochs: {args.num_train_epochs:.3g})",
         PRECISIONS[args.mixed_precision],
         "without padding" if (reason := trainer.why_padded()) is None else f"padded ({reason})",
     )
+
+
+def _size_of_step(run: Run, batch: int) -> str:
+    """Names the rows of a step, and for several tasks also what becomes of the gradients."""
+    if run.multitask is None or len(run.trained) == 1:
+        return f"{batch} rows"
+    if run.multitask.mixing != "together":
+        return f"{batch} rows of one task (mixing: {run.multitask.mixing})"
+    multiples = run.multitask.examples_per_item
+    sizes = (
+        f"{batch} rows of each task"
+        if multiples is None
+        else " and ".join(
+            f"{number * batch} rows of {name}" for name, number in zip(run.trained, multiples, strict=True)
+        )
+    )
+    return f"{sizes} (aggregator: {run.multitask.aggregator})"
 
 
 def log_scores(tasks: Mapping[str, TaskMetrics]) -> None:
@@ -80,6 +100,21 @@ def log_scores(tasks: Mapping[str, TaskMetrics]) -> None:
         for split, of_split in entry.scores.items():
             if (warning := baseline_warning(f"{name} {split}", entry.task, of_split)) is not None:
                 logger.warning("warning: %s", warning)
+
+
+def log_conflicts(summary: ConflictSummary) -> None:
+    """Logs in a line how far the gradients of the tasks conflict; each pair of tasks is a detail."""
+    for pair, entry in summary.pairs.items():
+        share = 100 * entry.conflicting_steps
+        logger.debug("gradients %s: mean cosine %.2f, below 0 at %.0f %% of the steps", pair, entry.mean_cosine, share)
+    if summary.pairs:
+        lowest = sorted(summary.pairs.items(), key=lambda item: item[1].mean_cosine)[:MOST_PAIRS]
+        logger.info(
+            "gradients of two tasks conflict at %.0f %% of the steps; %smean cosines: %s",
+            100 * summary.conflicting_steps,
+            "lowest " if len(lowest) < len(summary.pairs) else "",
+            ", ".join(f"{pair} {entry.mean_cosine:.2f}" for pair, entry in lowest),
+        )
 
 
 def log_results(folder: RunFolder) -> None:
