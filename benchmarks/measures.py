@@ -21,7 +21,7 @@ from benchmarks.workloads import Contender, Rows, Work, quiet_libraries
 from extrabert_hf.machine import keep_freed_memory
 from extrabert_hf.tasks import SENTENCE_COLUMNS
 
-logger = logging.getLogger(f"extrabert_hf.{__name__}")  # `recipe_console` shows the messages of this package
+logger = logging.getLogger(f"extrabert_hf.{__name__}")  # `command_console` shows the messages of this package
 
 DECIMALS = {"rows/s": 1, "steps/s": 3}
 """Unit of a rate -> the decimals that are shown."""

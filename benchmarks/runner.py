@@ -24,7 +24,7 @@ from extrabert_hf.errors import InputError
 from extrabert_hf.machine import choose_bf16, describe_machine, keep_freed_memory
 from extrabert_hf.tasks import PAPER_TASKS, TaskSpec
 
-logger = logging.getLogger(f"extrabert_hf.{__name__}")  # `recipe_console` shows the messages of this package
+logger = logging.getLogger(f"extrabert_hf.{__name__}")  # `command_console` shows the messages of this package
 
 
 @dataclass

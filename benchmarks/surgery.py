@@ -27,7 +27,7 @@ from extrabert_hf.training.multitask_trainer import MultiTaskTrainer
 from extrabert_hf.training.trainer import encoder_parameters
 from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
 
-logger = logging.getLogger(f"extrabert_hf.{__name__}")  # `recipe_console` shows the messages of this package
+logger = logging.getLogger(f"extrabert_hf.{__name__}")  # `command_console` shows the messages of this package
 
 BackwardMethod = Callable[[ExtraBertForMultiTask, Iterator[torch.Tensor]], None]
 """

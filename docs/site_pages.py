@@ -35,7 +35,7 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
-    """Leads each relative link to a page of the site, or to the file in the repository."""
+    """Turns each relative link into a link to a page of the site, or to the file in the repository."""
     here = page.file.src_uri
     sources = {page: source for source, page in PAGES.items()}
     folder = Path(sources.get(here, f"docs/{here}")).parent.as_posix()

@@ -33,7 +33,7 @@ class _MessageFormatter(logging.Formatter):
 
 
 def _above_bars(stream: Any) -> AbstractContextManager:
-    """Clears the progress bars of `tqdm` that a stream shows for the time of a `with` block."""
+    """Clears the `tqdm` bars on a stream for a `with` block, and draws them again afterwards."""
     tqdm = sys.modules.get("tqdm")  # takes time to import, and no bar exists before
     return nullcontext() if tqdm is None else tqdm.tqdm.external_write_mode(file=stream)
 
@@ -51,27 +51,22 @@ def asks_for_details(words: Sequence[str]) -> bool:
     return any(word in ("-v", "--verbose") for word in words)
 
 
-def shows_details() -> bool:
-    """Whether the package's log has details: in a command with `--verbose`, or if a program sets the level `DEBUG`."""
-    return logging.getLogger("extrabert_hf").isEnabledFor(logging.DEBUG)
-
-
 @contextmanager
-def recipe_console(*, is_child: bool = False, verbose: bool = False) -> Iterator[None]:
+def command_console(*, is_child: bool = False, verbose: bool = False) -> Iterator[None]:
     """
-    Shows the package's log on stderr while a recipe runs, and ends the recipe with one line and an exit status.
+    Shows the package's log on stderr while a command runs, and ends the command with one line and an exit status.
 
     The status is 2 after an [`InputError`] or an error of the file system, 130 after Ctrl-C, 143 after SIGTERM, and
     141, without a line, if the reader of the output has gone (`| head`). Other exceptions are defects of this package
     and are shown with the traceback. Only the first process of a machine shows messages.
 
-    [`hidden_library_output`] names the messages of libraries that are hidden.
+    [`hidden_library_output`] hides messages of libraries.
 
-    Recipes import inside the block: the imports take seconds in which a user may press Ctrl-C.
+    Commands import inside the block: the imports take seconds in which a user may press Ctrl-C.
 
     Args:
         is_child (`bool`, defaults to `False`):
-            Whether another recipe has started this process and reports its end. Then only warnings are shown.
+            Whether another command has started this process and reports its end. Then only warnings are shown.
         verbose (`bool`, defaults to `False`):
             Whether to show the details of the package's log, and all that libraries write; also with `-v` or
             `--verbose` among the words of the command line.
@@ -189,31 +184,3 @@ def _silence_closed_outputs() -> bool:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
             closed.append(stream)
     return bool(closed)
-
-
-NOISY = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir", "sentence_transformers", "transformers")
-
-
-@contextmanager
-def quiet_packages() -> Iterator[None]:
-    """
-    Hides warnings of [`NOISY`] packages, which a user cannot act on, and restores the root logger afterwards.
-
-    With [`shows_details`] nothing is hidden.
-    """
-    if shows_details():
-        yield
-        return
-    root = logging.getLogger()
-    handlers, loggers = list(root.handlers), [logging.getLogger(name) for name in NOISY]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-        root.handlers[:] = handlers  # a call of `logging.info` adds a handler, which would repeat each message

@@ -1,12 +1,14 @@
 """The error for wrong input of a user, functions that raise it, and text that is safe to show."""
 
+import difflib
 import errno
 import importlib.util
 import os
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 LONGEST_MESSAGE = 1500
 """Number of characters of the longest message. A longer message loses its middle, which is a value."""
@@ -77,7 +79,7 @@ def printable(text: str, length: int | None = None) -> str:
         >>> printable("two\n lines, a bell \x07"), printable("a long name", 6)
         ('two lines, a bell \\x07', 'a lon…')
     """
-    limit = None if length is None else 4 * length  # the rest cannot be shown: do not read it
+    limit = len(text) if length is None else 4 * length  # the rest cannot be shown: do not read it
     words = " ".join(text[:limit].split())
     shown = "".join(each if each.isprintable() else repr(each)[1:-1] for each in words)
     is_whole = length is None or (len(shown) <= length and len(text) <= limit)
@@ -100,6 +102,18 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, StrictDataclassError) and error.__cause__ is not None:
         error = error.__cause__
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def did_you_mean(typed: Any, known: Iterable[str]) -> str:
+    """
+    Returns the end of a message: the known name that is nearest to the typed one, or an empty text.
+
+    Example:
+        >>> did_you_mean("poling", ["pooling", "data"]), did_you_mean("zzz", ["pooling", "data"])
+        (' Did you mean `pooling`?', '')
+    """
+    near = difflib.get_close_matches(str(typed), list(known), n=1)
+    return f" Did you mean `{near[0]}`?" if near else ""
 
 
 def missing_package(what: str, extra: str, package: str) -> InputError:

@@ -1,4 +1,4 @@
-"""What libraries write on the terminal and a user of a command can't act on: messages by their beginning, and bars."""
+"""Hides what libraries write on the terminal and what a user of a command can't act on: messages and progress bars."""
 
 import logging
 import os
@@ -12,8 +12,8 @@ from types import ModuleType
 from wrapt import register_post_import_hook
 
 HIDDEN_MESSAGES = {
-    "transformers.trainer_utils": r"The tokenizer has new PAD/BOS/EOS tokens",
-    # heads of the pretraining, which an encoder for fine-tuning has no use for
+    "transformers.trainer_utils": r"The tokenizer has new PAD/BOS/EOS tokens|mtime may not be reliable",
+    # unexpected weights: the heads of the pre-training, which fine-tuning does not use
     "transformers.modeling_utils": r"(?s)(?!.*\b(MISSING|MISMATCH|CONVERSION)\b).*LOAD REPORT",
     "huggingface_hub.utils._http": r".*You are sending unauthenticated requests",
 }
@@ -28,10 +28,13 @@ HIDDEN_WARNINGS = (
 """The beginning of warnings that are hidden (regular expressions)."""
 
 LIBRARIES = r"(transformers|peft|datasets|accelerate|torch|huggingface_hub)\b"
-"""Libraries whose warnings of a future version are hidden: a user of a command calls none of their functions."""
+"""Libraries whose `FutureWarning`s are hidden: they are about calls in the code of this package, not of a user."""
 
 ENVIRONMENT = {"TORCH_CPP_LOG_LEVEL": "ERROR"}
-"""What is set, unless the user has: torch's C++ code has no finer switch for its hints, each from every process."""
+"""
+Variables that are set unless the user has set them. torch's C++ code writes its hints from every process, and has no
+finer switch.
+"""
 
 
 class _Hide(logging.Filter):
@@ -48,12 +51,13 @@ def hidden_library_output(*, is_first: bool = True) -> Iterator[None]:
     """
     Hides [`HIDDEN_MESSAGES`], [`HIDDEN_WARNINGS`] and the bars of transformers and datasets in a `with` block.
 
-    Errors and all other warnings are shown. The bars of downloads stay in a terminal. Libraries are not imported: a
-    switch is set when a library is imported.
+    Errors and all other warnings are shown. In a terminal, the bars of downloads are shown, too. This function imports
+    no library: it sets the switch of a library once something else imports the library.
 
     Args:
         is_first (`bool`, defaults to `True`):
-            Whether the process is the first of its machine. The warnings of others are those of the first.
+            Whether the process is the first of its machine. The other processes show no warnings of libraries, because
+            they repeat those of the first.
     """
     filters = [(logging.getLogger(name), _Hide(pattern)) for name, pattern in HIDDEN_MESSAGES.items()]
     for logger, hide in filters:
@@ -104,3 +108,37 @@ def _hide_bars_of_datasets(module: ModuleType) -> Callable[[], None] | None:
         return None
     module.disable_progress_bars()
     return module.enable_progress_bars
+
+
+def shows_details() -> bool:
+    """Whether the package's log has details: in a command with `--verbose`, or if a program sets the level `DEBUG`."""
+    return logging.getLogger("extrabert_hf").isEnabledFor(logging.DEBUG)
+
+
+NOISY = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir", "sentence_transformers", "transformers")
+"""Loggers whose warnings an export hides."""
+
+
+@contextmanager
+def quiet_packages() -> Iterator[None]:
+    """
+    Hides warnings of [`NOISY`] packages, which a user cannot act on, and restores the root logger afterwards.
+
+    With [`shows_details`] nothing is hidden.
+    """
+    if shows_details():
+        yield
+        return
+    root = logging.getLogger()
+    handlers, loggers = list(root.handlers), [logging.getLogger(name) for name in NOISY]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+        root.handlers[:] = handlers  # a call of `logging.info` adds a handler, which would repeat each message

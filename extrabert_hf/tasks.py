@@ -119,7 +119,10 @@ class TaskSpec:
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "TaskSpec":
         """Builds a task from the result of `dataclasses.asdict`, also after JSON has turned tuples into lists."""
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
+        }
+        return cls(**values)
 
     def __post_init__(self) -> None:
         check_task_name(self.name)

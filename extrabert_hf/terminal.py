@@ -1,4 +1,4 @@
-"""What fits a terminal: columns of text that never touch, and progress bars that a log file can hold, too."""
+"""Text for a terminal or a log file: columns that never touch, and progress bars."""
 
 import sys
 import time
@@ -11,14 +11,14 @@ from tqdm import tqdm
 T = TypeVar("T")
 
 GAP = "  "
-"""What separates two columns."""
+"""The text between two columns."""
 
 PATIENCE = 1.0
-"""Seconds before a bar appears in a terminal that disappears again once it is done."""
+"""In a terminal, a bar that does not stay appears only after this number of seconds."""
 LONG = 10.0
-"""Seconds before such a bar writes its first line where no terminal is."""
+"""In a log file, such a bar writes its first line only after this number of seconds."""
 LATER = 1.5
-"""Factor between the times of two lines without a total: an hour of work takes some 15 lines."""
+"""Factor between the times of two lines if the total is unknown: an hour of work writes about 15 lines."""
 
 
 def display_width(text: str) -> int:
@@ -93,7 +93,8 @@ class LineProgress:
 
     Args:
         total (`int`, *optional*):
-            Number of steps. Without it a line is written after [`LONG`] seconds, and then later and later.
+            Number of steps. Without it a line is written after [`LONG`] seconds, and each further line after
+            [`LATER`] times the time of the line before.
         desc, units (`str`):
             What is done, and the plural of a step's name, such as `"rows"`.
         initial (`int`):

@@ -1,6 +1,5 @@
 """
-Checks rows before training: duplicates, texts in two splits, texts with several labels, the distribution of labels
-and of lengths, and the score of a constant prediction.
+Checks rows before training: the command `extrabert audit` as a script.
 
     python recipes/audit_data.py --data sample --json audit.json
 """

@@ -8,17 +8,17 @@ beside the plain mean of the tasks' losses. All contenders use the same encoder,
 import sys
 from pathlib import Path
 
-from extrabert_hf.console import recipe_console
+from extrabert_hf.console import command_console
 
 if __name__ == "__main__":
-    with recipe_console():
-        from extrabert_hf.training.recipe_parser import RecipeParser
+    with command_console():
+        from extrabert_hf.training.command_parser import CommandParser
 
         sys.path.insert(0, str(Path(__file__).parents[1]))  # benchmarks/ is not installed
         from benchmarks.report import table, write_results
         from benchmarks.runner import BenchmarkArguments, run_benchmark
 
-        parser = RecipeParser(BenchmarkArguments, description=__doc__)
+        parser = CommandParser(BenchmarkArguments, description=__doc__)
         (arguments,) = parser.parse_args_into_dataclasses()
         results = run_benchmark(arguments)
         print(table(results))

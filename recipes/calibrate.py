@@ -1,5 +1,5 @@
 """
-Calibrates the probabilities of a trained classifier on labelled rows that it was not trained on.
+Calibrates the probabilities of a trained classifier: the command `extrabert calibrate` as a script.
 
     python recipes/calibrate.py runs/para --data path/to/cs224n/data --output_dir runs/para_calibrated
 """

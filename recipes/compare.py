@@ -1,6 +1,5 @@
 """
-Compares finished runs of a task on the same dev rows: differences with intervals, and paired tests with Holm's
-correction.
+Compares finished runs of a task on the same dev rows: the command `extrabert compare` as a script.
 
     python recipes/compare.py runs/sts runs/sts_mean --output_dir runs/compared
     python recipes/compare.py attention=runs/a1,runs/a2 mean=runs/m1,runs/m2 --output_dir runs/compared

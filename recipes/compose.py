@@ -1,6 +1,5 @@
 """
-Combines models of one task each, fine-tuned separately with --lora true, into one model: one encoder, and an adapter
-and a head for each task.
+Combines models with adapters into one model: the command `extrabert compose` as a script.
 
     python recipes/compose.py runs/sst runs/para runs/sts --output_dir runs/composed
 """

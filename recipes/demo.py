@@ -1,5 +1,5 @@
 """
-Serves a web page that shows the predictions of models for typed sentences side by side, with token weights.
+Serves a web page that predicts typed sentences: the command `extrabert demo` as a script.
 
     python recipes/demo.py runs/sst runs/para runs/sts
     python recipes/demo.py runs/multitask attention=runs/sts mean=runs/sts_mean --port 8000

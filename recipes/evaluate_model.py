@@ -1,5 +1,5 @@
 """
-Scores a trained model, or an ensemble of several, on a labelled split, with 95 % intervals.
+Scores a trained model, or an ensemble of several, on a labelled split: the command `extrabert evaluate` as a script.
 
     python recipes/evaluate_model.py runs/sts --data sample --split dev
 """

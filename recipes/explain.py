@@ -1,5 +1,5 @@
 """
-Explains a prediction: the weight of each token, and the contribution of each feature of a pair.
+Explains a prediction: the command `extrabert explain` as a script.
 
     python recipes/explain.py runs/sts "A man is playing a guitar." "Someone plays the guitar." --html why.html
 """

@@ -1,6 +1,5 @@
 """
-Exports a trained model as ONNX with all heads, as a folder for sentence-transformers, or as merged safetensors, and
-compares the export with the model on labelled rows. It needs the extra `export`.
+Exports a trained model: the command `extrabert export` as a script.
 
     python recipes/export.py runs/sts --format onnx --int8 true --data sample --split dev
 """

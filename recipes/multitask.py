@@ -1,5 +1,5 @@
 """
-Fine-tunes one encoder with a head for each of several tasks, with gradient surgery.
+Fine-tunes one encoder with a head for each of several tasks: the command `extrabert train multitask` as a script.
 
     accelerate launch recipes/multitask.py --config recipes/configs/minilm/multitask.yaml --data sample
 """

@@ -1,10 +1,8 @@
 """
-Predicts each sentence or pair of a file (csv, tsv, json, jsonl, parquet or txt) of any size, or of standard input.
+Predicts each sentence or pair of a file: the command `extrabert predict` as a script.
 
     python recipes/predict.py runs/sts pairs.csv --output predictions.csv
     accelerate launch recipes/predict.py runs/sts pairs.csv --output predictions.csv
-
-Several processes share the work. To continue an interrupted call, repeat the same command.
 """
 
 import sys

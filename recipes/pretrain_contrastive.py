@@ -1,9 +1,7 @@
 """
-Pre-trains an encoder on plain text with a contrastive loss: neighbouring sentences get similar vectors.
+Pre-trains an encoder on plain text with a contrastive loss: the command `extrabert pretrain` as a script.
 
     python recipes/pretrain_contrastive.py --text README.md --model_name_or_path minilm --output_dir runs/pretrained
-
-The folder then holds an encoder: use it as `--model_name_or_path` of a training recipe.
 """
 
 import sys

@@ -1,9 +1,7 @@
 """
-Pushes finished runs to the Hub: model, code, tokenizer, card, figures and scores, one repository per run.
+Pushes finished runs to the Hub: the command `extrabert push` as a script.
 
     python recipes/push_to_hub.py runs/sst runs/para runs/sts --collection "ExTraBERT on MiniLM-L6"
-
-The token is from `hf auth login` or HF_TOKEN. A failed push can be repeated.
 """
 
 import sys

@@ -1,11 +1,7 @@
 """
-Searches for the best arguments of a training recipe, at random or with Parzen estimators. Each trial is a process.
+Searches for the best arguments of a training run: the command `extrabert search` as a script.
 
     python recipes/search.py --task sts --config recipes/configs/minilm/sts.yaml --data sample --n_trials 4
-
-The same command continues a search that was killed. Several machines can share one --storage. Flags that are not
-listed here are passed to every run (see `python recipes/sft_sts.py --help`). Results: trials.csv, trials.png and
-best.yaml.
 """
 
 import sys

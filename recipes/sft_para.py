@@ -1,5 +1,5 @@
 """
-Fine-tunes an encoder to tell paraphrases from other pairs (Quora): a separate model for this task.
+Fine-tunes an encoder to tell paraphrases from other pairs (Quora): the command `extrabert train para` as a script.
 
     accelerate launch recipes/sft_para.py --config recipes/configs/minilm/para.yaml --data sample
 """

@@ -1,5 +1,5 @@
 """
-Fine-tunes an encoder to classify the sentiment of sentences (SST-5): a separate model for this task.
+Fine-tunes an encoder to classify the sentiment of sentences (SST-5): the command `extrabert train sst` as a script.
 
     accelerate launch recipes/sft_sst.py --config recipes/configs/minilm/sst.yaml --data sample
 """

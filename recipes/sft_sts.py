@@ -1,5 +1,5 @@
 """
-Fine-tunes an encoder to score the similarity of sentence pairs (STS): a separate model for this task.
+Fine-tunes an encoder to score the similarity of sentence pairs (STS): the command `extrabert train sts` as a script.
 
     accelerate launch recipes/sft_sts.py --config recipes/configs/minilm/sts.yaml --data sample
 """

@@ -10,27 +10,27 @@ from pathlib import Path
 import psutil
 import pytest
 
-from extrabert_hf.console import recipe_console
+from extrabert_hf.console import command_console
 from extrabert_hf.errors import InputError
 
 
 def test_an_input_error_ends_in_one_line_and_status_2(capsys):
-    with pytest.raises(SystemExit) as caught, recipe_console():
+    with pytest.raises(SystemExit) as caught, command_console():
         raise InputError("`data` must be a folder, got 'x'.")
     assert caught.value.code == 2
     assert capsys.readouterr().err == "error: `data` must be a folder, got 'x'.\n"
 
 
 def test_a_defect_of_ours_keeps_its_traceback():
-    with pytest.raises(ZeroDivisionError), recipe_console():
+    with pytest.raises(ZeroDivisionError), command_console():
         1 / 0  # noqa: B018
 
 
 def test_of_several_processes_only_the_first_talks(capsys, monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "1")
-    with recipe_console():
+    with command_console():
         logging.getLogger("extrabert_hf.training").info("hello")
-    with pytest.raises(SystemExit), recipe_console():
+    with pytest.raises(SystemExit), command_console():
         raise InputError("no")
     assert capsys.readouterr().err == ""
 
@@ -40,7 +40,7 @@ def test_the_packages_messages_are_as_they_were_after(rank, monkeypatch):
     package = logging.getLogger("extrabert_hf")
     level, handlers = package.level, list(package.handlers)
     monkeypatch.setenv("LOCAL_RANK", rank)
-    with recipe_console():
+    with command_console():
         assert package.level != level
     assert (package.level, package.handlers) == (level, handlers)
 
@@ -49,7 +49,7 @@ def test_the_packages_messages_are_as_they_were_after(rank, monkeypatch):
 @pytest.mark.parametrize("swallowed", [False, True])
 def test_a_signal_ends_in_one_line_and_its_status(number, status, swallowed, capsys):
     before = signal.getsignal(number)
-    with pytest.raises(SystemExit) as caught, recipe_console():
+    with pytest.raises(SystemExit) as caught, command_console():
         try:
             os.kill(os.getpid(), number)
         except KeyboardInterrupt:
@@ -62,14 +62,14 @@ def test_a_signal_ends_in_one_line_and_its_status(number, status, swallowed, cap
 def test_a_signal_that_is_ignored_stays_ignored():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nohup
     try:
-        with recipe_console():
+        with command_console():
             os.kill(os.getpid(), signal.SIGHUP)
     finally:
         signal.signal(signal.SIGHUP, before)
 
 
 def test_an_error_while_a_command_is_interrupted_is_no_defect(capsys):
-    with pytest.raises(SystemExit) as caught, recipe_console():
+    with pytest.raises(SystemExit) as caught, command_console():
         try:
             os.kill(os.getpid(), signal.SIGTERM)
         finally:
@@ -90,23 +90,23 @@ def test_an_error_while_a_command_is_interrupted_is_no_defect(capsys):
     ],
 )
 def test_an_error_of_the_file_system_ends_in_one_line(error, line, capsys):
-    with pytest.raises(SystemExit) as caught, recipe_console():
+    with pytest.raises(SystemExit) as caught, command_console():
         raise error
     assert caught.value.code == 2 and capsys.readouterr().err == f"error: {line}\n"
-    with pytest.raises(SystemExit), recipe_console():
+    with pytest.raises(SystemExit), command_console():
         raise RuntimeError("could not save") from error
     assert capsys.readouterr().err == f"error: {line}\n"
 
 
 def test_a_missing_file_may_be_a_defect_and_keeps_its_traceback():
-    with pytest.raises(FileNotFoundError), recipe_console():
+    with pytest.raises(FileNotFoundError), command_console():
         Path("nowhere").read_text()
 
 
 @pytest.mark.launch
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
 def test_a_reader_that_has_gone_ends_a_command_in_silence(stream):
-    program = "import sys\nfrom extrabert_hf.console import recipe_console\nwith recipe_console():\n    while True: "
+    program = "import sys\nfrom extrabert_hf.console import command_console\nwith command_console():\n    while True: "
     program += f"print('x' * 99, file=sys.{stream})"
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen([sys.executable, "-c", program], **pipes) as process:
@@ -122,9 +122,9 @@ def test_a_reader_that_has_gone_ends_a_command_in_silence(stream):
 @pytest.mark.parametrize("is_cause", [False, True])
 def test_the_last_line_of_a_command_whose_reader_has_gone_changes_no_status(error, status, is_cause):
     program = (
-        "import sys\nfrom extrabert_hf.console import recipe_console\nfrom extrabert_hf.errors import InputError\n"
+        "import sys\nfrom extrabert_hf.console import command_console\nfrom extrabert_hf.errors import InputError\n"
     )
-    program += "with recipe_console():\n    sys.stdin.readline()\n    try:\n        "
+    program += "with command_console():\n    sys.stdin.readline()\n    try:\n        "
     program += "print('x', file=sys.stderr)" if is_cause else "1 / 0"
     program += f"\n    except Exception as cause:\n        raise {error} from cause"
     with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -137,8 +137,8 @@ def test_the_last_line_of_a_command_whose_reader_has_gone_changes_no_status(erro
 LAUNCHED = """
 import subprocess, sys, time
 if sys.argv[1] == "child":
-    from extrabert_hf.console import recipe_console
-    with recipe_console():
+    from extrabert_hf.console import command_console
+    with command_console():
         print("trains", flush=True)
         time.sleep(60)
 subprocess.run([sys.executable, __file__, "child"])

@@ -44,7 +44,7 @@ FORWARDS_FLAGS = ("table1", "search")
 """Commands that pass flags they do not have on to training."""
 MAIN = ROOT / "extrabert_hf" / "__main__.py"
 
-OTHER_TOOLS = ("python -m benchmarks.", "pip", "python3 -m venv", "pytest", "ruff", "pre-commit")
+OTHER_TOOLS = ("python -m benchmarks.", "pip", "uv", "python3 -m venv", "pytest", "ruff", "pre-commit")
 OTHER_FLAGS = {"config_file", "num_processes", "logdir"}
 """Flags of accelerate and tensorboard, or that `extrabert` takes for accelerate."""
 EXAMPLE_FLAGS = {"focal_gamma"}

@@ -10,8 +10,8 @@ import tqdm
 from datasets.utils import are_progress_bars_disabled
 from transformers.utils import logging as transformers_logging
 
-from extrabert_hf.console import _MessageHandler, asks_for_details, quiet_packages, recipe_console, shows_details
-from extrabert_hf.library_output import hidden_library_output
+from extrabert_hf.console import _MessageHandler, asks_for_details, command_console
+from extrabert_hf.library_output import hidden_library_output, quiet_packages, shows_details
 
 SHOWN = [
     ("transformers.trainer_utils", "CUDA out of memory, trying a smaller batch"),
@@ -83,7 +83,7 @@ def test_a_warning_is_shown_by_the_first_process_alone():
 def test_verbose_shows_the_details_and_what_libraries_write(words, monkeypatch, capsys, transformers_log):
     monkeypatch.setattr(sys, "argv", ["recipe.py", *words])
     assert asks_for_details(words) and not asks_for_details(["--verbosity", "v"])
-    with recipe_console():
+    with command_console():
         assert shows_details() and transformers_logging.is_progress_bar_enabled()
         logging.getLogger("extrabert_hf.training").debug("a detail")
         log_all()
@@ -97,7 +97,7 @@ def test_a_child_shows_warnings_only(is_child, shown, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["recipe.py"])
     monkeypatch.setattr("extrabert_hf.console._end_with_parent", lambda: None)
     log = logging.getLogger("extrabert_hf.training")
-    with recipe_console(is_child=is_child):
+    with command_console(is_child=is_child):
         log.debug("a detail")
         log.info("a plan")
         log.warning("a warning")
@@ -118,7 +118,7 @@ def test_a_warning_is_written_above_the_bar(monkeypatch):
     stream = io.StringIO()
     monkeypatch.setattr(sys, "argv", ["recipe.py"])
     monkeypatch.setattr(sys, "stderr", stream)
-    with warnings.catch_warnings(), recipe_console(), tqdm.tqdm(total=2, file=stream, mininterval=0) as bar:
+    with warnings.catch_warnings(), command_console(), tqdm.tqdm(total=2, file=stream, mininterval=0) as bar:
         monkeypatch.setattr(warnings, "_showwarnmsg_impl", lambda message: stream.write(f"{message.message}\n"))
         warnings.simplefilter("always")
         bar.update()
@@ -129,8 +129,24 @@ def test_a_warning_is_written_above_the_bar(monkeypatch):
 @pytest.mark.launch
 def test_the_console_imports_no_library():
     program = (
-        "import sys; from extrabert_hf.console import recipe_console\nwith recipe_console():\n"
+        "import sys; from extrabert_hf.console import command_console\nwith command_console():\n"
         "    print(*({'torch', 'transformers', 'datasets'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("\n", "")
+
+
+def test_quiet_packages_leave_logs_and_warnings_as_they_were(monkeypatch):
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [])
+    level = logging.getLogger("torch.onnx").level
+    with pytest.raises(ZeroDivisionError), quiet_packages():
+        logging.info("a bare call, which gives the root log a handler")
+        assert len(root.handlers) == 1
+        assert not logging.getLogger("torch.onnx.exporter").isEnabledFor(logging.WARNING)
+        warnings.warn("hidden", UserWarning, stacklevel=1)
+        _ = 1 / 0
+    assert root.handlers == []
+    assert logging.getLogger("torch.onnx").level == level
+    with pytest.warns(UserWarning, match="shown"):
+        warnings.warn("shown", UserWarning, stacklevel=1)

@@ -18,17 +18,21 @@ from extrabert_hf.files import own_file
 from extrabert_hf.pretrained.loading import load_tokenizer
 from extrabert_hf.tasks import PAPER_TASKS
 from extrabert_hf.training.arguments import DataArguments, TaskArguments
-from extrabert_hf.training.recipe_parser import RecipeParser
+from extrabert_hf.training.command_parser import CommandParser
 
 
-def make_parser() -> RecipeParser:
+def make_parser() -> CommandParser:
     """Makes the parser of the command line."""
-    parser = RecipeParser(
+    parser = CommandParser(
         [TaskArguments, DataArguments], prog="extrabert audit", description=__doc__, loads_models=True
     )
-    parser.add_argument("--like", choices=[*PAPER_TASKS], help="task of the paper with rows of the same form")
-    parser.add_argument("--tokenizer", help="model whose tokenizer counts truncated sentences, such as minilm")
-    parser.add_argument("--json", type=Path, help="file to write the audit to")
+    parser.add_argument(
+        "--like",
+        choices=[*PAPER_TASKS],
+        help="Task of the paper that the rows resemble: sentences or pairs with classes, or pairs with scores.",
+    )
+    parser.add_argument("--tokenizer", help="Model whose tokenizer counts truncated sentences, such as minilm.")
+    parser.add_argument("--json", type=Path, help="File to write the audit to.")
     return parser
 
 

@@ -12,19 +12,22 @@ from transformers.hf_argparser import string_to_bool
 from extrabert_hf.runs.labelled_rows import LabelledRows, calibrate_saved
 from extrabert_hf.sharing.repository_files import write_card
 from extrabert_hf.training.arguments import ColumnArguments
-from extrabert_hf.training.recipe_parser import RecipeParser
+from extrabert_hf.training.command_parser import CommandParser
 
 
-def make_parser() -> RecipeParser:
+def make_parser() -> CommandParser:
     """Makes the parser of the command line."""
-    parser = RecipeParser(
+    parser = CommandParser(
         [LabelledRows, ColumnArguments], prog="extrabert calibrate", description=__doc__, loads_models=True
     )
-    parser.add_argument("model", help="folder or Hub id")
-    parser.add_argument("--task", help="task of a multitask model; only the model of this task is written")
-    parser.add_argument("--output_dir", required=True, type=Path, help="folder for the calibrated model")
+    parser.add_argument("model", help="Folder or Hub id.")
+    parser.add_argument("--task", help="Task of a multitask model; only the model of this task is written.")
+    parser.add_argument("--output_dir", required=True, type=Path, help="Folder for the calibrated model.")
     parser.add_argument(
-        "--allow_train_rows", type=string_to_bool, default=False, help="calibrate on rows of the training too"
+        "--allow_train_rows",
+        type=string_to_bool,
+        default=False,
+        help="Calibrate on rows that the model was trained on, too.",
     )
     return parser
 

@@ -9,19 +9,19 @@ correction.
 from collections.abc import Sequence
 
 from extrabert_hf.runs.comparison import SIDE, compare_runs
-from extrabert_hf.training.recipe_parser import RecipeParser
+from extrabert_hf.training.command_parser import CommandParser
 
 
-def make_parser() -> RecipeParser:
+def make_parser() -> CommandParser:
     """Makes the parser of the command line."""
-    parser = RecipeParser([], prog="extrabert compare", description=__doc__)
-    parser.add_argument("runs", nargs="+", metavar="SIDE", help=SIDE)
-    parser.add_argument("--output_dir", default="runs/compared", help="folder for comparison.md, .csv, .tex and .png")
-    parser.add_argument("--task", help="task to compare; by default all tasks that two sides share")
+    parser = CommandParser([], prog="extrabert compare", description=__doc__)
+    parser.add_argument("runs", nargs="+", metavar="SIDE", help=f"{SIDE}.")
+    parser.add_argument("--output_dir", default="runs/compared", help="Folder for comparison.md, .csv, .tex and .png.")
+    parser.add_argument("--task", help="Task to compare; by default all tasks that two sides share.")
     parser.add_argument(
         "--against",
         metavar="NAME",
-        help="side to compare all other sides with; by default every two sides are compared",
+        help="Side to compare all other sides with; by default every two sides are compared.",
     )
     return parser
 

@@ -8,14 +8,14 @@ and a head for each task.
 from collections.abc import Sequence
 
 from extrabert_hf.sharing.composition import compose_runs
-from extrabert_hf.training.recipe_parser import RecipeParser
+from extrabert_hf.training.command_parser import CommandParser
 
 
-def make_parser() -> RecipeParser:
+def make_parser() -> CommandParser:
     """Makes the parser of the command line."""
-    parser = RecipeParser([], prog="extrabert compose", description=__doc__, loads_models=True)
-    parser.add_argument("folders", nargs="+", help="output folders of training runs")
-    parser.add_argument("--output_dir", required=True, help="folder for the combined model")
+    parser = CommandParser([], prog="extrabert compose", description=__doc__, loads_models=True)
+    parser.add_argument("folders", nargs="+", help="Output folders of training runs.")
+    parser.add_argument("--output_dir", required=True, help="Folder for the combined model.")
     return parser
 
 

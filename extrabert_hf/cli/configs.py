@@ -13,15 +13,17 @@ from pathlib import Path
 
 from extrabert_hf.errors import InputError, need_place_for_file
 from extrabert_hf.files import write_text
+from extrabert_hf.training.command_parser import CommandParser
 from extrabert_hf.training.packaged_configs import config_names, find_config
-from extrabert_hf.training.recipe_parser import RecipeParser
 
 
-def make_parser() -> RecipeParser:
+def make_parser() -> CommandParser:
     """Makes the parser of the command line."""
-    parser = RecipeParser([], prog="extrabert configs", description=__doc__)
-    parser.add_argument("name", nargs="?", help="name in the list, such as minilm/sts; without it the list is printed")
-    parser.add_argument("--output", type=Path, help="new file to copy the YAML to")
+    parser = CommandParser([], prog="extrabert configs", description=__doc__)
+    parser.add_argument(
+        "name", nargs="?", help="Name in the list, such as minilm/sts; without it the list is printed."
+    )
+    parser.add_argument("--output", type=Path, help="New file to copy the YAML to.")
     return parser
 
 

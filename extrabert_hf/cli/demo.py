@@ -11,20 +11,20 @@ from transformers.hf_argparser import string_to_bool
 
 from extrabert_hf.inference.demo import serve_demo
 from extrabert_hf.runs.labelled_rows import example_sentences
-from extrabert_hf.training.recipe_parser import RecipeParser
+from extrabert_hf.training.command_parser import CommandParser
 
 
-def make_parser() -> RecipeParser:
+def make_parser() -> CommandParser:
     """Makes the parser of the command line."""
-    parser = RecipeParser([], prog="extrabert demo", description=__doc__, loads_models=True)
-    parser.add_argument("models", nargs="+", metavar="MODEL", help="folder or Hub id of a model, or NAME=MODEL")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
-    parser.add_argument("--port", type=int, default=7860, help="0 selects a free port")
+    parser = CommandParser([], prog="extrabert demo", description=__doc__, loads_models=True)
+    parser.add_argument("models", nargs="+", metavar="MODEL", help="Folder or Hub id of a model, or NAME=MODEL.")
+    parser.add_argument("--host", default="127.0.0.1", help="Address to listen on.")
+    parser.add_argument("--port", type=int, default=7860, help="Port to listen on; 0 selects a free port.")
     parser.add_argument(
         "--dev_examples",
         type=string_to_bool,
         default=True,
-        help="show sentences of the dev rows of the models' runs as examples to every visitor, where the files exist",
+        help="Show dev rows of the models' runs as examples to every visitor, if the files of the rows exist.",
     )
     return parser
 

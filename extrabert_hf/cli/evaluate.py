@@ -9,17 +9,17 @@ from pathlib import Path
 
 from extrabert_hf.runs.labelled_rows import LabelledRows, evaluate_saved
 from extrabert_hf.training.arguments import ColumnArguments
-from extrabert_hf.training.recipe_parser import RecipeParser
+from extrabert_hf.training.command_parser import CommandParser
 
 
-def make_parser() -> RecipeParser:
+def make_parser() -> CommandParser:
     """Makes the parser of the command line."""
-    parser = RecipeParser(
+    parser = CommandParser(
         [LabelledRows, ColumnArguments], prog="extrabert evaluate", description=__doc__, loads_models=True
     )
-    parser.add_argument("model", help="folder or Hub id; several, separated by commas, form an ensemble")
-    parser.add_argument("--task", help="task of a multitask model")
-    parser.add_argument("--output", type=Path, help="JSON file to write the scores to")
+    parser.add_argument("model", help="Folder or Hub id; several, separated by commas, form an ensemble.")
+    parser.add_argument("--task", help="Task of a multitask model.")
+    parser.add_argument("--output", type=Path, help="JSON file to write the scores to.")
     return parser
 
 

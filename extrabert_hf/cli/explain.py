@@ -12,16 +12,16 @@ from pathlib import Path
 from extrabert_hf.files import own_file, write_text
 from extrabert_hf.inference.explanation import explain, to_html, to_terminal
 from extrabert_hf.pretrained.loading import load_model
-from extrabert_hf.training.recipe_parser import RecipeParser
+from extrabert_hf.training.command_parser import CommandParser
 
 
-def make_parser() -> RecipeParser:
+def make_parser() -> CommandParser:
     """Makes the parser of the command line."""
-    parser = RecipeParser([], prog="extrabert explain", description=__doc__, loads_models=True)
-    parser.add_argument("model", help="folder or Hub id of a model trained with this package")
-    parser.add_argument("sentences", nargs="+", help="one sentence, or two for a model of pairs")
-    parser.add_argument("--task", help="task of a multitask model")
-    parser.add_argument("--html", type=Path, help="HTML page to write")
+    parser = CommandParser([], prog="extrabert explain", description=__doc__, loads_models=True)
+    parser.add_argument("model", help="Folder or Hub id of a model trained with this package.")
+    parser.add_argument("sentences", nargs="+", help="One sentence, or two for a model of pairs.")
+    parser.add_argument("--task", help="Task of a multitask model.")
+    parser.add_argument("--html", type=Path, help="HTML page to write.")
     return parser
 
 

@@ -9,15 +9,15 @@ from collections.abc import Sequence
 
 from extrabert_hf.sharing.export import ExportArguments, run_export
 from extrabert_hf.training.arguments import ColumnArguments
-from extrabert_hf.training.recipe_parser import RecipeParser
+from extrabert_hf.training.command_parser import CommandParser
 
 
-def make_parser() -> RecipeParser:
+def make_parser() -> CommandParser:
     """Makes the parser of the command line."""
-    parser = RecipeParser(
+    parser = CommandParser(
         [ExportArguments, ColumnArguments], prog="extrabert export", description=__doc__, loads_models=True
     )
-    parser.add_argument("model", help="folder or Hub id of a model trained with this package, or of its adapter")
+    parser.add_argument("model", help="Folder or Hub id of a model trained with this package, or of its adapter.")
     return parser
 
 

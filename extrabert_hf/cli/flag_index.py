@@ -16,7 +16,7 @@ import transformers
 
 from extrabert_hf.cli.flags import INDEX, TYPES
 from extrabert_hf.cli.main import COMMANDS
-from extrabert_hf.console import recipe_console
+from extrabert_hf.console import command_console
 from extrabert_hf.files import write_text
 from extrabert_hf.training.help_page import FURTHER
 
@@ -85,6 +85,6 @@ def _block(entries: dict[str, str]) -> str:
 
 
 if __name__ == "__main__":
-    with recipe_console():
+    with command_console():
         write_text(INDEX, index_text(describe_commands()))
         print(f"the flags of {len(COMMANDS)} commands are in {INDEX}", file=sys.stderr)

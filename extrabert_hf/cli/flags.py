@@ -19,14 +19,14 @@ INDEX = Path(__file__).with_name("flags.json")
 """The arguments of every command. `python -m extrabert_hf.cli.flag_index` writes the file."""
 
 FORWARDS = ("search", "table1")
-"""The commands that pass flags which they do not have on to training."""
+"""The commands that pass unknown flags on to their training runs."""
 
 TASKS = (*PAPER_TASKS, "multitask")
 HELP = {"-h", "--help"}
 
 
 def string_to_bool(text: str) -> bool:
-    """Converts as transformers' function of this name does."""
+    """Converts as transformers' function of this name does, without an import of transformers."""
     if text.lower() not in ("yes", "true", "t", "y", "1", "no", "false", "f", "n", "0"):
         raise ValueError(text)
     return text.lower() in ("yes", "true", "t", "y", "1")
@@ -74,8 +74,8 @@ def check_words(command: str, words: Sequence[str]) -> None:
     """
     Prints the page of `--help`, or checks the words of a command, before the command's module is imported.
 
-    The flags of `TrainingArguments` differ from one version of transformers to another. With another version than that
-    of the index only `--help` is answered here; the parser of the command checks the words.
+    The flags of `TrainingArguments` depend on the version of transformers. If the installed version is not that of the
+    index, this function only prints the page of `--help`, and the parser of the command checks the words.
 
     Args:
         command (`str`):

@@ -16,7 +16,7 @@ SPELLINGS = (FLAG, "--num-processes")
 
 def take_num_processes(words: Sequence[str]) -> tuple[int | None, list[str]]:
     """
-    Takes `--num_processes N` out of the words of a command line.
+    Removes `--num_processes N` from the words of a command line.
 
     Returns:
         `tuple[int | None, list[str]]`: the number, `None` without the flag, and the other words.

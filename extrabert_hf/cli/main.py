@@ -1,4 +1,4 @@
-"""The command `extrabert`: finds the module of a command and runs it. Nothing large is imported before that."""
+"""The command `extrabert`: finds the module of a subcommand and runs it. No large module is imported before that."""
 
 import difflib
 import importlib
@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from extrabert_hf import __version__
 from extrabert_hf.cli.flags import check_words
 from extrabert_hf.cli.launch import launch_processes, take_num_processes
-from extrabert_hf.console import recipe_console
-from extrabert_hf.errors import InputError, need_packages
+from extrabert_hf.console import command_console
+from extrabert_hf.errors import InputError
 
 COMMANDS = {
     "train": "fine-tune a model on a task of the paper or on your own data",
@@ -30,9 +30,6 @@ COMMANDS = {
     "configs": "list, print or copy the YAML files of the package",
 }
 """By command, what it does. The module of the same name in this folder has the command's `main`."""
-
-NEEDS = {"search": ("the search", "search", "optuna")}
-"""By command, the arguments of [`need_packages`] for packages that the command's module imports."""
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -56,7 +53,7 @@ def main(words: Sequence[str] | None = None) -> None:
 
 def run_command(command: str, words: Sequence[str]) -> None:
     """
-    Runs a command with the package's log on stderr; the exit status is as in [`recipe_console`].
+    Runs a command with the package's log on stderr; the exit status is as in [`command_console`].
 
     Args:
         command (`str`):
@@ -64,7 +61,7 @@ def run_command(command: str, words: Sequence[str]) -> None:
         words (`Sequence[str]`):
             The words of the command line after the command.
     """
-    with recipe_console():
+    with command_console():
         if command not in COMMANDS:
             near = difflib.get_close_matches(command, COMMANDS, n=1)
             hint = f" Did you mean `extrabert {near[0]}`?" if near else " `extrabert --help` lists the commands."
@@ -73,8 +70,6 @@ def run_command(command: str, words: Sequence[str]) -> None:
         check_words(command, words)
         if num_processes is not None:
             launch_processes(command, words, num_processes)
-        if command in NEEDS:
-            need_packages(*NEEDS[command])
         importlib.import_module(f"extrabert_hf.cli.{command}").main(words)
 
 

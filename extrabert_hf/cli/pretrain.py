@@ -8,14 +8,14 @@ The folder then holds an encoder: use it as `--model_name_or_path` of `extrabert
 
 from collections.abc import Sequence
 
+from extrabert_hf.training.command_parser import CommandParser
 from extrabert_hf.training.contrastive import NOT_FOR_TEXT, ContrastiveArguments, pretrain
-from extrabert_hf.training.recipe_parser import RecipeParser
 from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
 
 
-def make_parser() -> RecipeParser:
+def make_parser() -> CommandParser:
     """Makes the parser of the command line."""
-    parser = RecipeParser(
+    parser = CommandParser(
         [ContrastiveArguments, ExtraBertTrainingArguments],
         prog="extrabert pretrain",
         description=__doc__,

@@ -13,19 +13,19 @@ from pathlib import Path
 from extrabert_hf.sharing.hub import add_to_collection, push_folder
 from extrabert_hf.sharing.model_card import HubArguments
 from extrabert_hf.sharing.repository_files import check_names, preview_push
-from extrabert_hf.training.recipe_parser import RecipeParser
+from extrabert_hf.training.command_parser import CommandParser
 
 
-def make_parser() -> RecipeParser:
+def make_parser() -> CommandParser:
     """Makes the parser of the command line."""
-    parser = RecipeParser(HubArguments, prog="extrabert push", description=__doc__)
-    parser.add_argument("folders", nargs="+", type=Path, help="output folders of training runs")
-    parser.add_argument("--hub_model_id", help="'owner/name' or 'name'; the default is extrabert-FOLDER")
+    parser = CommandParser(HubArguments, prog="extrabert push", description=__doc__)
+    parser.add_argument("folders", nargs="+", type=Path, help="Output folders of training runs.")
+    parser.add_argument("--hub_model_id", help="'owner/name' or 'name'; the default is extrabert-FOLDER.")
     parser.add_argument(
-        "--adapter_only", action="store_true", help="push only adapter, pooling and head of runs with LoRA"
+        "--adapter_only", action="store_true", help="Push only adapter, pooling and head of runs with LoRA."
     )
-    parser.add_argument("--collection", metavar="TITLE", help="collection to add the models to")
-    parser.add_argument("--dry_run", action="store_true", help="write the cards and list the files without a push")
+    parser.add_argument("--collection", metavar="TITLE", help="Collection to add the models to.")
+    parser.add_argument("--dry_run", action="store_true", help="Write the cards and list the files without a push.")
     return parser
 
 

@@ -11,19 +11,19 @@ Each training run writes its report to report.html.
 from collections.abc import Sequence
 
 from extrabert_hf.runs.report import report_finished
-from extrabert_hf.training.recipe_parser import RecipeParser
+from extrabert_hf.training.command_parser import CommandParser
 
 
-def make_parser() -> RecipeParser:
+def make_parser() -> CommandParser:
     """Makes the parser of the command line."""
-    parser = RecipeParser([], prog="extrabert report", description=__doc__, loads_models=True)
+    parser = CommandParser([], prog="extrabert report", description=__doc__, loads_models=True)
     parser.add_argument(
         "runs",
         nargs="+",
         metavar="RUN",
-        help="FOLDER or NAME=FOLDER: output folder of a training run; its data must be unchanged",
+        help="FOLDER or NAME=FOLDER: output folder of a training run; its data must be unchanged.",
     )
-    parser.add_argument("--output", help="page to write; the default for a single run is report.html in its folder")
+    parser.add_argument("--output", help="Page to write; the default for a single run is report.html in its folder.")
     return parser
 
 

@@ -11,16 +11,16 @@ from collections.abc import Sequence
 
 from extrabert_hf.errors import need_packages
 
-need_packages("the search", "search", "optuna")
+need_packages("the search", "search", "optuna")  # before the imports below, which import optuna
 
 from extrabert_hf.search.arguments import SearchArguments  # noqa: E402
 from extrabert_hf.search.runner import run_search  # noqa: E402
-from extrabert_hf.training.recipe_parser import RecipeParser  # noqa: E402
+from extrabert_hf.training.command_parser import CommandParser  # noqa: E402
 
 
-def make_parser() -> RecipeParser:
+def make_parser() -> CommandParser:
     """Makes the parser of the command line."""
-    return RecipeParser(SearchArguments, prog="extrabert search", description=__doc__)
+    return CommandParser(SearchArguments, prog="extrabert search", description=__doc__)
 
 
 def main(words: Sequence[str]) -> None:

@@ -9,12 +9,12 @@ Flags that are not listed here are passed to every run (see `extrabert train sts
 from collections.abc import Sequence
 
 from extrabert_hf.paper.runner import Table1Arguments, run_table1
-from extrabert_hf.training.recipe_parser import RecipeParser
+from extrabert_hf.training.command_parser import CommandParser
 
 
-def make_parser() -> RecipeParser:
+def make_parser() -> CommandParser:
     """Makes the parser of the command line."""
-    return RecipeParser(Table1Arguments, prog="extrabert table1", description=__doc__)
+    return CommandParser(Table1Arguments, prog="extrabert table1", description=__doc__)
 
 
 def main(words: Sequence[str]) -> None:

@@ -16,14 +16,14 @@ from collections.abc import Sequence
 from extrabert_hf.errors import InputError
 from extrabert_hf.tasks import PAPER_TASKS
 from extrabert_hf.training.command_line import parse_multitask_run, parse_run, run_parser
+from extrabert_hf.training.command_parser import CommandParser
 from extrabert_hf.training.finetune import run_finetuning
 from extrabert_hf.training.own_data import RESERVED, parse_own_run
 from extrabert_hf.training.packaged_configs import packaged_config
-from extrabert_hf.training.recipe_parser import RecipeParser
 from extrabert_hf.training.run import Run
 
 
-def make_parser() -> RecipeParser:
+def make_parser() -> CommandParser:
     """Makes the parser of the flags: those of a run of one task, and the group `multitask`."""
     return run_parser(__doc__)
 

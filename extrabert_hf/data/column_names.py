@@ -1,4 +1,4 @@
-"""What the name of a column tells about the column: label, sentence, sentence of a pair, id, or none of these."""
+"""Reads the name of a column: the column is a label, a sentence, a sentence of a pair, an id, or none of these."""
 
 import re
 import unicodedata
@@ -24,7 +24,7 @@ LABELS_OF_TASKS = (
     ),
     *("toxic", "is_toxic", "airline_sentiment", "overall", "verdict", "judgment", "sterne", "gold", "y"),
 )
-"""Names of a label column in public data sets, in no order: two of them in a file are in doubt."""
+"""Further names of a label column, from public data sets. A file with two of these names has no certain label."""
 SCORES = (
     *("score", "similarity", "similarity_score", "relatedness", "relatedness_score", "relevance", "rating"),
     *("gold_score", "stars", "similaridade", "ähnlichkeit"),
@@ -57,7 +57,7 @@ PAIRS = (
 )
 """Names of the two sentences of a pair."""
 COLUMNS_SHOWN = 6
-"""Number of columns that a message lists."""
+"""Largest number of columns that a message lists."""
 _ENDS = (("1", "2"), ("a", "b"), ("0", "1"), ("left", "right"), ("first", "second"), ("one", "two"))
 """Ends of the names of a pair, such as `text_a` and `text_b`."""
 

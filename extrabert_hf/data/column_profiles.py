@@ -1,4 +1,4 @@
-"""Describes the columns of a file by their values: texts, few names, whole numbers, scores, dates, links, ids."""
+"""Describes the columns of a file by their values: texts, class names, whole numbers, scores, dates, links, ids."""
 
 import datetime
 import re
@@ -20,15 +20,15 @@ What the values of a column are. `"words"` are short strings that hardly repeat,
 """
 
 MOST_VALUES = 5000
-"""Number of different values of a column after which further rows of the column are not looked at."""
+"""Number of different values of a column after which no further rows of the column are counted."""
 MOST_SHARE = 0.9
-"""Share of the values from which a column is of a kind; the other values are slips."""
+"""A column is of a kind if at least this share of its values is; the others count as typing errors."""
 FEW_NAMES = 20
 """Number of different strings that a column of names may have, however few rows there are."""
 LARGEST_SCORE = 1000
-"""Whole number up to which numbers that hardly repeat may be scores rather than ids."""
+"""Numbers that hardly repeat may be scores if none is larger than this; otherwise they are ids."""
 WORDS_OF_TEXT = 3
-"""Mean number of words from which strings are texts."""
+"""Strings with this mean number of words, or more, are texts."""
 
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0e7f]")
 _DATE = re.compile(
@@ -150,7 +150,7 @@ def profile_columns(
     rows: Rows, names: Sequence[str], most_values: int | None = MOST_VALUES
 ) -> tuple[dict[str, ColumnProfile], int]:
     """
-    Counts the values of columns in all rows; a column with too many different values is left after some rows.
+    Counts the values of columns in all rows; of a column with too many different values, only in the first rows.
 
     Args:
         rows (iterator over [`ReadRow`]s):
@@ -158,7 +158,7 @@ def profile_columns(
         names (`Sequence[str]`):
             Names of the columns.
         most_values (`int`, *optional*, defaults to [`MOST_VALUES`]):
-            Number of different values after which a column is left; `None` counts all rows.
+            Number of different values after which a column is no longer counted; `None` counts all rows.
 
     Returns:
         `tuple[dict[str, ColumnProfile], int]`: the profiles by column, in the order of `names`, and the number of

@@ -29,7 +29,7 @@ MOST_WORDS = 6
 @dataclass(frozen=True)
 class Given:
     """
-    What the user has said about the columns, the labels and the head.
+    What the flags of the user set: columns, labels and head.
 
     Args:
         columns (`dict[str, str]`):
@@ -49,7 +49,7 @@ class Given:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "Given":
-        """Takes what is set out of the values of arguments by name."""
+        """Selects the entries that are set from the values of arguments by name."""
         given = {name: value for name, value in values.items() if value is not None}
         columns = {name: given[name] for name in COLUMN_FIELDS if name in given}
         has_classes, has_range = ("class_names", "num_labels"), ("label_min", "label_max")
@@ -87,7 +87,7 @@ class Given:
 @dataclass(frozen=True)
 class ColumnRoles:
     """
-    The choice of the columns of a file. A method that cannot tell raises an [`InputError`] with the flags to write.
+    The choice of the columns of a file. Where the choice is not clear, a method raises an [`InputError`] with flags.
 
     Args:
         profiles (`Mapping[str, ColumnProfile]`):
@@ -95,7 +95,7 @@ class ColumnRoles:
         source (`str`):
             Name of the file in messages.
         given ([`Given`]):
-            What the user has said.
+            The flags of the user.
     """
 
     profiles: Mapping[str, ColumnProfile]
@@ -105,7 +105,7 @@ class ColumnRoles:
     # Label
 
     def label_by_name(self) -> str | None:
-        """Returns the column of the label that a flag or its name tells; `None` if no name does."""
+        """Returns the label column that a flag names or that has a known name; `None` if there is none."""
         if "label_column" in self.given.columns:
             return self.given.columns["label_column"]
         free = [name for name in self.profiles if name not in self.given.columns.values()]
@@ -123,7 +123,7 @@ class ColumnRoles:
         return next(iter(known or surest), None)
 
     def label_by_values(self, texts: Sequence[str]) -> str:
-        """Returns the only column, besides those of the sentences, whose values can be labels."""
+        """Returns the only column, other than those of the sentences, whose values can be labels."""
         free = [name for name in self.profiles if name not in (*texts, *self.given.columns.values())]
         candidates = self._labels_by_values(free)
         if len(texts) == 1:  # a score of one sentence has no head
@@ -135,7 +135,7 @@ class ColumnRoles:
             if lists:
                 several_labels_a_row(lists[0], self.source)
             if self.source.endswith(".txt"):
-                raise InputError(f"{self.source} has no labels, as a .txt file has none: bring them in a .csv file.")
+                raise InputError(f"{self.source} has no labels, as a .txt file has none: use a .csv file.")
             others = f"none of {listed(free)} looks like one" if free else "there is no other column"
             raise InputError(
                 f"{self.source} has no column of labels beside {listed(texts)}: {others}. Name it with "

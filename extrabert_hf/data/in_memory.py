@@ -1,4 +1,4 @@
-"""Rows that a user has in memory: a `Dataset`, a `DataFrame`, a list of dicts, or several of these by split."""
+"""Rows in memory: a `Dataset`, a `DataFrame`, a list of dicts, or several of these by split."""
 
 import json
 import math
@@ -173,7 +173,7 @@ def _frame_rows(frame: pd.DataFrame) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _plain_rows(read: Any) -> Rows:
-    """Turns numpy's numbers into Python's, and NaN into a missing value."""
+    """Converts NumPy numbers to Python numbers, and NaN to a missing value."""
     for row in read():
         yield (
             row if isinstance(row, RejectedRow) else (row[0], {name: _plain(value) for name, value in row[1].items()})

@@ -1,8 +1,8 @@
 """
-Finds out what a file of one's own holds: the sentences, the label, and the head for them.
+Finds the columns of the sentences and of the label in a user's file, and the head for them.
 
-Flags of the user come first, then names of columns, then the values. Where two readings are plausible, the error names
-the flags for each.
+Flags of the user come first, then names of columns, then the values. If two choices are plausible, the error names the
+flags for each choice.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ MOST_CLASSES = 1000
 @dataclass(frozen=True)
 class Inspection:
     """
-    What a file of one's own holds.
+    The result of [`inspect_source`]: columns and head of a user's file.
 
     Args:
         source (`str`):
@@ -68,17 +68,17 @@ class Inspection:
 
 def inspect_source(source: Source, values: Mapping[str, Any] | None = None) -> Inspection:
     """
-    Inspects the train rows of a task of one's own.
+    Inspects the train rows of a user's task.
 
     Args:
         source (`Source`):
             The train rows.
         values (`Mapping[str, Any]`, *optional*):
             The values of the arguments `sentence1_column`, `sentence2_column`, `label_column`, `id_column`, `head`,
-            `class_names`, `num_labels`, `label_min`, `label_max`; `None` is searched in the rows.
+            `class_names`, `num_labels`, `label_min`, `label_max`; what is `None` is searched in the rows.
 
     Raises:
-        [`InputError`]: if the rows fit no head, or if several readings are plausible: then the message names the
+        [`InputError`]: if the rows fit no head, or if several choices are plausible: then the message names the
             flags for each.
     """
     present, rows = open_columns(source)
@@ -163,7 +163,7 @@ def find_head(texts: Sequence[str], label: ColumnProfile, source: str, given: Gi
         source (`str`):
             Name of the file in messages.
         given ([`Given`]):
-            What the user has said.
+            The flags of the user.
     """
     if len(texts) == 1 and (given.wants_scores or (not given.wants_classes and label.kind == "fractions")):
         raise InputError(
@@ -186,9 +186,11 @@ def find_head(texts: Sequence[str], label: ColumnProfile, source: str, given: Gi
 
 def _head_of_integers(texts: Sequence[str], label: ColumnProfile, classes: Head, source: str) -> Head:
     """
-    Decides about whole numbers: two different numbers are classes. For one sentence, up to
-    [`MOST_INTEGER_CLASSES`] are classes, and more are in doubt. For pairs, more than that are scores; fewer are
-    what the column's name says ([`SCORES`], [`CLASSES`]), and else in doubt.
+    Returns the head for labels that are whole numbers.
+
+    Two different numbers are classes. For one sentence, up to [`MOST_INTEGER_CLASSES`] different numbers are classes;
+    for more, an [`InputError`] asks for a flag. For pairs, more are scores; for fewer, the name of the column decides
+    ([`SCORES`], [`CLASSES`]), or else an [`InputError`] asks for a flag.
     """
     number, name = len(set(label.numbers or ())), plain_name(label.name)
     if number == 2 or (len(texts) == 1 and number <= MOST_INTEGER_CLASSES):

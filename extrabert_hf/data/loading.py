@@ -19,7 +19,7 @@ from extrabert_hf.data.label_checks import LabelUse, SplitLabels, check_several_
 from extrabert_hf.data.labels import label_text
 from extrabert_hf.data.reading import peek_columns
 from extrabert_hf.data.rejected_rows import RejectedRow, Rows
-from extrabert_hf.data.sources import SPLIT_NAMES, Source, file_source, find_sources
+from extrabert_hf.data.sources import SPLIT_NAMES, Source, Sources, file_source, find_sources
 from extrabert_hf.data.validation import Columns, check_rejected_share, find_columns, rejection_notice, valid_rows
 from extrabert_hf.errors import InputError, shorten
 from extrabert_hf.tasks import TaskSpec
@@ -78,7 +78,7 @@ def load_task_data(
     Args:
         task (`TaskSpec`):
             The task.
-        data (`str`, `Path`, `Dataset`, `DataFrame`, list of dicts, `DatasetDict` or dict, *optional*):
+        data (`str`, `Path`, `Dataset`, `DataFrame`, list of dicts, `DatasetDict`, dict or [`Sources`], *optional*):
             `"sample"`, a folder, a file, a Hub id, rows in memory (see [`memory_sources`]), or `None` for the task's
             own data set on the Hub.
         dev_data (`str` or `Path`, *optional*):
@@ -109,7 +109,10 @@ def load_task_data(
         raise InputError(f"`task` must be a TaskSpec, such as PAPER_TASKS['sts'], got {shorten(repr(task))}.")
     if not isinstance(dev_fraction, float) or not 0 < dev_fraction < 1:
         raise InputError(f"`dev_fraction` must be above 0 and below 1, got {dev_fraction!r}.")
-    found = memory_sources(data, task) if is_in_memory(data) else find_sources(task, data, dataset_config)
+    if isinstance(data, Sources):
+        found = data
+    else:
+        found = memory_sources(data, task) if is_in_memory(data) else find_sources(task, data, dataset_config)
     given = {"dev": dev_data, "test": test_data}
     files = {split: file_source(task, path) for split, path in given.items() if path is not None}
     found = replace(found, splits=found.splits | files)

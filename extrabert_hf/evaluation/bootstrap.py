@@ -110,7 +110,7 @@ def bootstrap_intervals(
     values: dict[str, list[np.ndarray]] = {name: [] for name in metric_functions}
     for weights in resampled_weights(counts, resamples, seed):
         for name, metric_function in metric_functions.items():
-            values[name].append(metric_function(*distinct, weights))
+            values[name].append(metric_function(distinct[0], distinct[1], weights))
     return {
         name: _score_interval(formula, np.concatenate(values[name]), predictions[np.newaxis], labels, confidence)
         for name, formula in metric_functions.items()
@@ -246,7 +246,7 @@ def resample_setting(
     runs, labels = _checked_runs(name, predictions, labels), np.asarray(labels)  # (runs, N), (N,)
     unmerged = np.ones(len(labels), dtype=int)  # if equal rows were merged, the draw would depend on the predictions
     (resampled,) = _resampled_scores(formula, [runs], labels, unmerged, resamples, seed)
-    return ResampledSetting(_mean_score(formula, runs, labels), resampled, len(runs))
+    return ResampledSetting(float(_mean_score(formula, runs, labels)), resampled, len(runs))
 
 
 def paired_difference(a: ResampledSetting, b: ResampledSetting, *, confidence: float = 0.95) -> PairedDifference:
@@ -256,7 +256,7 @@ def paired_difference(a: ResampledSetting, b: ResampledSetting, *, confidence: f
     low, high = _percentile_interval(differences, confidence)
     p_value = 2 * min(np.mean(differences <= 0), np.mean(differences >= 0))
     return PairedDifference(
-        difference=float((b.score - a.score).round(12)),
+        difference=round(b.score - a.score, 12),
         low=low,
         high=high,
         p_value=float(np.clip(p_value, 1 / resamples, 1.0)),

@@ -31,7 +31,7 @@ class FormulaMetric(evaluate.Metric):
     def _info(self) -> evaluate.MetricInfo:
         kind = Value("int64" if self.key in CLASS_FORMULAS else "float64")  # float32 would round the scores
         return evaluate.MetricInfo(
-            description=type(self).__doc__,
+            description=type(self).__doc__ or "",
             citation="",
             inputs_description="predictions and references: one class id, or one score, per row.",
             features=Features({"predictions": kind, "references": kind}),
@@ -56,7 +56,7 @@ class FormulaMetric(evaluate.Metric):
             raise InputError("`predictions` must have shape (N,) with N of 1 or more, got no rows.")
         return super().compute(predictions=predictions, references=references)
 
-    def _compute(self, predictions: list, references: list) -> dict[str, float]:
+    def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
         return {self.key: compute_metric(self.key, predictions, references)}
 
 

@@ -49,7 +49,9 @@ class SplitScores:
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> "SplitScores":
         """Reads the JSON form that `dataclasses.asdict` writes, in which an interval is a list."""
-        return cls(**{**record, "intervals": {name: tuple(pair) for name, pair in record["intervals"].items()}})
+        fields: dict[str, Any] = {**record}
+        fields["intervals"] = {name: tuple(pair) for name, pair in record["intervals"].items()}
+        return cls(**fields)
 
 
 def majority_baseline(task: TaskSpec, train_labels: np.ndarray, labels: np.ndarray) -> dict[str, float]:

@@ -91,9 +91,9 @@ def holm_adjusted(p_values: Sequence[float]) -> np.ndarray:
         >>> holm_adjusted([0.01, 0.5, 0.02]).tolist()
         [0.03, 0.5, 0.04]
     """
-    p_values = np.asarray(p_values, dtype=np.float64)
-    order = np.argsort(p_values)
-    stepped = p_values[order] * np.arange(len(p_values), 0, -1)  # the smallest times T, the next times T - 1, ...
-    adjusted = np.empty_like(p_values)
+    values = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(values)
+    stepped = values[order] * np.arange(len(values), 0, -1)  # the smallest times T, the next times T - 1, ...
+    adjusted = np.empty_like(values)
     adjusted[order] = np.maximum.accumulate(stepped).clip(max=1.0)
     return adjusted

@@ -98,7 +98,8 @@ def unpadded_attention(
     tokens = [states[0].transpose(0, 1) for states in (query, key, value)]  # each (N, heads, d)
     if not dropout and _fits_kernel(query, scaling):
         longest = unpadded.runs[-1][1]
-        return varlen_attn(*tokens, unpadded.offsets, unpadded.offsets, longest, longest).unsqueeze(0), None
+        attended = varlen_attn(tokens[0], tokens[1], tokens[2], unpadded.offsets, unpadded.offsets, longest, longest)
+        return attended.unsqueeze(0), None
     parts = zip(*(states.split([count * length for count, length in unpadded.runs]) for states in tokens), strict=True)
     attended = [
         functional.scaled_dot_product_attention(

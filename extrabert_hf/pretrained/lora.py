@@ -66,15 +66,18 @@ def with_lora(
         raise InputError(f"`lora_alpha` must be more than 0, got {alpha}.")
     if not 0 <= dropout < 1:
         raise InputError(f"`lora_dropout` must be in [0, 1), got {dropout}.")
+    layers = _linear_layers(model, target_modules)
     config = LoraConfig(
         r=r,
         lora_alpha=alpha,
         lora_dropout=dropout,
-        target_modules=_linear_layers(model, target_modules),
+        target_modules=layers,
         modules_to_save=_modules_in_full(model),
     )
     mode = model.training
-    return get_peft_model(model, config, ADAPTER).train(mode)  # peft creates its layers in training mode
+    adapted = get_peft_model(model, config, ADAPTER)
+    config.target_modules = set(layers)  # of 20 names or more, peft keeps only the last parts
+    return adapted.train(mode)  # peft creates its layers in training mode
 
 
 def merge_lora(model: PeftModel) -> ExtraBertPreTrainedModel:

@@ -22,7 +22,7 @@ def is_code_trusted() -> bool:
 
 
 def trust_code(trusted: bool) -> None:
-    """Sets for the rest of the process whether loaders may run code of a model's files; for a recipe's flag."""
+    """Sets for the rest of the process whether loaders may run code of a model's files; for a command's flag."""
     _TRUSTED.set(trusted)
 
 

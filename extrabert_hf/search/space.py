@@ -9,8 +9,8 @@ from optuna import Trial
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from extrabert_hf.errors import InputError
+from extrabert_hf.training.command_parser import flag_of
 from extrabert_hf.training.packaged_configs import find_config
-from extrabert_hf.training.recipe_parser import flag_of
 from extrabert_hf.training.yaml_files import read_yaml
 
 METHODS = ("random", "bayes")

@@ -12,8 +12,9 @@ from optuna import Trial
 from optuna.trial import FrozenTrial, TrialState
 from transformers import TrainerCallback
 
-from extrabert_hf.console import recipe_console, shows_details
+from extrabert_hf.console import command_console
 from extrabert_hf.errors import InputError, one_line
+from extrabert_hf.library_output import shows_details
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.ownership import hold_run
 from extrabert_hf.search.arguments import SearchArguments
@@ -30,15 +31,15 @@ from extrabert_hf.search.study import (
     trials_of_plans,
 )
 from extrabert_hf.training.command_line import parse_multitask_run, parse_run, yaml_of_flags
+from extrabert_hf.training.command_parser import CommandParser
 from extrabert_hf.training.defaults import own_data_config
 from extrabert_hf.training.finetune import run_finetuning
-from extrabert_hf.training.recipe_parser import RecipeParser
 from extrabert_hf.training.run import Run
 
 
 def parse_search(argv: Sequence[str]) -> tuple[SearchArguments, list[str]]:
     """Parses the command line of `extrabert search`: the arguments of the search, and the flags of its runs."""
-    parser = RecipeParser(SearchArguments)
+    parser = CommandParser(SearchArguments)
     return parser.parse_args_into_dataclasses(list(argv), return_remaining_strings=True)
 
 
@@ -151,6 +152,6 @@ class ScoresOfTrial(TrainerCallback):
 
 
 if __name__ == "__main__":
-    with recipe_console(is_child=True):
+    with command_console(is_child=True):
         search_arguments, run_flags = parse_search(sys.argv[1:])
         run_next_trial(search_arguments, run_flags, read_space(search_arguments.space))

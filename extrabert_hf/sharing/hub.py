@@ -42,7 +42,7 @@ def push_folder(
 
     Args:
         folder (`str` or `Path`):
-            Output folder of a training recipe, or any folder with a saved model of this package.
+            Output folder of a training run, or any folder with a saved model of this package.
         name (`str`, *optional*):
             `"owner/name"`, or a name for the owner of the token; by default `extrabert-` and the folder's name.
         sharing ([`HubArguments`], *optional*):

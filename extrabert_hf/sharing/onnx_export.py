@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from extrabert_hf.console import quiet_packages
 from extrabert_hf.errors import InputError, need_packages
+from extrabert_hf.library_output import quiet_packages
 from extrabert_hf.models import ExtraBertForMultiTask, ExtraBertForOneTask, ExtraBertPreTrainedModel
 from extrabert_hf.sharing.export_readme import ExportedModel
 

@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from extrabert_hf.console import quiet_packages
 from extrabert_hf.errors import InputError, need_packages
+from extrabert_hf.library_output import quiet_packages
 from extrabert_hf.models import ExtraBertForSimilarity, ExtraBertPreTrainedModel
 from extrabert_hf.models.heads_extrabert import CosineSimilarityHead
 from extrabert_hf.sharing import attention_pooling

@@ -73,7 +73,7 @@ FIXED = {
     "optim_target_modules": None,
     "prediction_loss_only": False,
 }
-"""Arguments that a recipe leaves at one value: its metrics need the predictions and labels of all rows."""
+"""Arguments that must keep one value in a run: the metrics need the predictions and labels of all rows."""
 
 
 def check_values(args: "ExtraBertTrainingArguments") -> None:
@@ -140,7 +140,7 @@ def check_fixed(args: "ExtraBertTrainingArguments") -> None:
     """Raises [`InputError`] for a value that only a trainer with metrics of its own can use."""
     for name, needed in FIXED.items():
         if getattr(args, name) != needed:
-            raise InputError(f"`{name}` must be {needed} in a recipe, got {getattr(args, name)!r}.")
+            raise InputError(f"`{name}` must be {needed} in a run, got {getattr(args, name)!r}.")
 
 
 def check_number(name: str, value: Any, interval: str, *, is_whole: bool = False) -> None:

@@ -7,11 +7,12 @@ from typing import Any, ClassVar, get_args
 
 from extrabert_hf.data.auditing import drop_defects
 from extrabert_hf.data.loading import LoadedData, load_task_data
+from extrabert_hf.data.sources import Sources
 from extrabert_hf.errors import InputError
 from extrabert_hf.models.configuration_extrabert import TASK_FIELDS, ExtraBertConfig
 from extrabert_hf.tasks import TaskSpec
 from extrabert_hf.training.argument_checks import check_number
-from extrabert_hf.training.recipe_parser import described_arguments
+from extrabert_hf.training.command_parser import described_arguments
 
 logger = logging.getLogger(__name__)
 
@@ -129,7 +130,7 @@ class ColumnArguments:
 
 @dataclass
 class TaskArguments(ColumnArguments):
-    """The fields of a custom task that differ from the recipe's task."""
+    """The fields of a custom task that differ from the paper's task."""
 
     _argument_group_name: ClassVar[str] = "task"
 
@@ -237,11 +238,11 @@ class DataArguments:
         if self.max_length is not None and self.max_length < 3:
             raise InputError(f"`max_length` must be 3 or more, got {self.max_length}.")
 
-    def load(self, task: TaskSpec, seed: int) -> LoadedData:
-        """Loads the rows of a task, without the defects that these arguments exclude."""
+    def load(self, task: TaskSpec, seed: int, rows: Sources | None = None) -> LoadedData:
+        """Loads the rows of a task, or takes those of `rows`, without the defects that these arguments exclude."""
         loaded = load_task_data(
             task,
-            self.data,
+            self.data if rows is None else rows,
             dev_data=self.dev_data,
             test_data=self.test_data,
             dev_fraction=self.dev_fraction,

@@ -10,19 +10,19 @@ from extrabert_hf.evaluation.metrics import ERRORS
 from extrabert_hf.tasks import AUTO_CLASSES, PAPER_TASKS, TaskSpec
 from extrabert_hf.training.argument_checks import check_fixed
 from extrabert_hf.training.arguments import DataArguments, LoraArguments, ModelArguments, TaskArguments
-from extrabert_hf.training.defaults import SizeRules, own_data_config
-from extrabert_hf.training.multitask_arguments import MultiTaskArguments
-from extrabert_hf.training.packaged_configs import find_config
-from extrabert_hf.training.recipe_parser import (
+from extrabert_hf.training.command_parser import (
     BY_TASK,
     RULES,
-    RecipeParser,
+    CommandParser,
     add_dry_run_flag,
     add_trust_flag,
     blocks_of_tasks,
     flags_from_yaml,
     refused_in_one_line,
 )
+from extrabert_hf.training.defaults import SizeRules, own_data_config
+from extrabert_hf.training.multitask_arguments import MultiTaskArguments
+from extrabert_hf.training.packaged_configs import find_config
 from extrabert_hf.training.run import Run, TaskRun, check_metric
 from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
 
@@ -101,7 +101,7 @@ def parse_multitask_run(
     return _parse(_RunReader(MULTITASK_BLOCKS, argv, default_config, description, "mean"), None)
 
 
-def run_parser(description: str | None = None) -> RecipeParser:
+def run_parser(description: str | None = None) -> CommandParser:
     """Makes the parser of the flags of all runs. A separate run of one task does not have the group `multitask`."""
     return _RunReader(MULTITASK_BLOCKS, [], None, description, None).parser
 
@@ -118,7 +118,7 @@ def _parse(reader: "_RunReader", separate_task: str | None, find_task: FindTask 
     shared = reader.values(separate_task)  # of a separate run, also what the YAML has for the task alone
     multitask = reader.build(MultiTaskArguments, shared) if separate_task is None else None
     names = [separate_task] if multitask is None else multitask.tasks
-    reader.check_tasks(list(PAPER_TASKS) if multitask is None else names)  # the three recipes may share one YAML
+    reader.check_tasks(list(PAPER_TASKS) if multitask is None else names)  # runs of the three tasks may share one YAML
     tasks = {}
     for name in names:
         values = reader.values(name)
@@ -198,9 +198,9 @@ def _base_task(name: str, head: str | None, *, is_separate: bool) -> TaskSpec:
     """Returns the task of the paper that the arguments of a task start from."""
     if name in PAPER_TASKS and head in (None, PAPER_TASKS[name].head):
         return PAPER_TASKS[name]
-    if is_separate:  # the recipe determines the head
+    if is_separate:  # the task determines the head
         own = PAPER_TASKS[name].head
-        raise InputError(f"`head` is {own!r} in this recipe, got {head!r}: a multitask run takes any.")
+        raise InputError(f"`head` of the task {name!r} is {own!r}, got {head!r}: a multitask run takes any.")
     for task in PAPER_TASKS.values():
         if task.head == head:
             return replace(task, name=name, course_stem=None, hub_dataset=None, hub_config=None)
@@ -225,7 +225,7 @@ class _RunReader:
         if default_config is not None:
             default_config = own_data_config(argv) or default_config
         self.own_blocks = [name for name in blocks if blocks is BLOCKS or name in ("task", "data", "model")]
-        self.parser = RecipeParser(
+        self.parser = CommandParser(
             list(blocks.values()),
             prog="extrabert train",
             description=description,

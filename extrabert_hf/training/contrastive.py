@@ -131,7 +131,8 @@ class ContrastiveTrainer(ExtraBertTrainer):
     ) -> Any:
         """Computes [`info_nce`] of the vectors of the pairs."""
         output = model(**inputs, output_embeddings=True)
-        loss = info_nce(*output.embeddings.unbind(dim=1), self.temperature, same_sentences(inputs["input_ids"]))
+        first, second = output.embeddings.unbind(dim=1)
+        loss = info_nce(first, second, self.temperature, same_sentences(inputs["input_ids"]))
         return (loss, output) if return_outputs else loss
 
 
@@ -173,7 +174,7 @@ def pretrain(arguments: ContrastiveArguments, training: ExtraBertTrainingArgumen
             The arguments of the trainer.
 
     Returns:
-        `Path`: the folder, a value for `--model_name_or_path` of any training recipe.
+        `Path`: the folder, a value for `--model_name_or_path` of `extrabert train`.
 
     Raises:
         [`InputError`]: for a text with fewer than two pairs of sentences, or an encoder that cannot be loaded.

@@ -9,17 +9,23 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from huggingface_hub import constants, try_to_load_from_cache
 from torch import distributed
-from transformers import PreTrainedModel
+from transformers import AutoModel
 
 from extrabert_hf.data.loading import LoadedData
 from extrabert_hf.data.sources import SAMPLE, hub_is_reachable, paper_tasks_in
-from extrabert_hf.errors import InputError, is_installed
+from extrabert_hf.errors import InputError, is_installed, one_line
+from extrabert_hf.models import ExtraBertConfig
+from extrabert_hf.pretrained.encoder_checks import check_config
+from extrabert_hf.pretrained.loading import load_config
+from extrabert_hf.pretrained.names import resolve_model_name
+from extrabert_hf.pretrained.remote_code import is_code_trusted
 from extrabert_hf.tasks import PAPER_TASKS
 from extrabert_hf.training.argument_checks import check_number
+from extrabert_hf.training.command_parser import RULES
 from extrabert_hf.training.packaged_configs import configs_folder, packaged_config
-from extrabert_hf.training.recipe_parser import RULES
 from extrabert_hf.training.yaml_files import read_yaml
 
 if TYPE_CHECKING:  # the module of the class imports this module
@@ -31,8 +37,6 @@ OWN_DATA_CONFIG = "default"
 """The YAML of a run on rows of the user without `--config`."""
 SECONDS = 3.0
 """How long to wait for the Hub before a run takes the second encoder."""
-NAMED = ("per_device_train_batch_size", "head_learning_rate", "warmup_steps")
-"""Values that the log names beside those of the rules."""
 
 
 @dataclass(frozen=True)
@@ -205,11 +209,11 @@ def choose_encoder(first: str, second: str) -> str:
     return second
 
 
-def with_values_by_size(run: "Run", loaded: Mapping[str, LoadedData], model: PreTrainedModel) -> "Run":
+def with_values_by_size(run: "Run", loaded: Mapping[str, LoadedData]) -> tuple["Run", str]:
     """
-    Returns a run with the values of its rules, and logs them; a run without rules is returned unchanged.
+    Returns a run with the values of its rules, and what they depend on; a run without rules is returned unchanged.
 
-    The values depend only on the rules, the rows and the model: a run that resumes gets the same values. An epoch of
+    The values depend only on the rules, the rows and the encoder: a run that resumes gets the same values. An epoch of
     several tasks has as many rows as the largest task if each step has all tasks, else as all tasks together.
 
     Args:
@@ -217,30 +221,47 @@ def with_values_by_size(run: "Run", loaded: Mapping[str, LoadedData], model: Pre
             The run, whose process is prepared.
         loaded (`Mapping[str, LoadedData]`):
             The rows of each task.
-        model (`PreTrainedModel`):
-            The model of the run.
+
+    Returns:
+        `tuple[Run, str]`: the run, and a text for the log, empty for a run without rules.
     """
     if run.rules is None:
-        return run
+        return run, ""
     sizes = [len(loaded[name].splits["train"]) for name in run.trained]
     rows = max(sizes) if run.multitask is None or run.multitask.mixing == "together" else sum(sizes)
-    parameters = sum(parameter.numel() for parameter in model.backbone.parameters())
+    parameters = count_parameters(run.encoder.model_name_or_path)
     values = run.rules.values(rows, parameters, lora=run.lora.lora)
     if run.training.max_steps > 0:
         values.pop("num_train_epochs", None)  # no effect
     training = copy.copy(run.training)  # not `replace`: the process is prepared, and the values are checked
     for name, value in values.items():
         setattr(training, name, value)
-    logger.info(
-        "defaults for %s train rows and an encoder of %.0f M parameters (%s): %s",
-        f"{rows:,}",
-        parameters / 1e6,
-        run.rules.source,
-        _listed(values | {name: getattr(training, name) for name in NAMED}),
-    )
-    return replace(run, training=training, rules=None)
+    others = [name for name in ("learning_rate", "num_train_epochs", "max_steps") if name in run.rules.given]
+    text = f"defaults of {run.rules.source} for {rows:,} rows, {parameters / 1e6:.0f} M parameters"
+    text += f", except {' and '.join(others)}" if others else ""
+    return replace(run, training=training, rules=None), text
 
 
-def _listed(values: Mapping[str, Any]) -> str:
-    texts = {name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in values.items()}
-    return ", ".join(f"{name} {text}" for name, text in texts.items())
+def count_parameters(name: str) -> int:
+    """
+    Counts the parameters of an encoder, or of the encoder of a model of this package, from its config alone.
+
+    Args:
+        name (`str`):
+            A folder, a Hub id or `"minilm"`.
+
+    Raises:
+        [`InputError`]: if the config can't be loaded, or is not that of an encoder.
+    """
+    path = resolve_model_name(name)
+    config = load_config(path)
+    if isinstance(config, ExtraBertConfig):
+        config = config.backbone_config
+    else:
+        check_config(config, path)
+    try:
+        with torch.device("meta"):  # parameters without values
+            encoder = AutoModel.from_config(config, trust_remote_code=is_code_trusted())
+    except Exception as error:  # code and files of others
+        raise InputError(f"the model {path!r} can't be built from its config: {one_line(error)}") from error
+    return sum(parameter.numel() for parameter in encoder.parameters())

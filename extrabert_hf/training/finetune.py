@@ -47,13 +47,12 @@ from extrabert_hf.training.checkpoints import (
     keep_record,
     with_saved_precision,
 )
-from extrabert_hf.training.defaults import with_reachable_encoder, with_values_by_size
 from extrabert_hf.training.multitask_trainer import MultiTaskTrainer
 from extrabert_hf.training.objectives import prepare_train_rows
 from extrabert_hf.training.results import score_and_write
 from extrabert_hf.training.run import Run
-from extrabert_hf.training.run_output import log_rows, log_what_is_trained, one_bar
-from extrabert_hf.training.run_plan import log_plan
+from extrabert_hf.training.run_output import log_results, log_what_is_trained, one_bar
+from extrabert_hf.training.run_plan import plan_run
 from extrabert_hf.training.run_record import RunRecord
 from extrabert_hf.training.setup import prepare_process
 from extrabert_hf.training.trainer import ExtraBertTrainer, check_finite
@@ -144,7 +143,8 @@ def run_finetuning(run: Run, callbacks: Sequence[TrainerCallback] = ()) -> RunMe
             f"`run` must be a Run, as from `parse_run`, got a {type(run).__name__}: `finetune` takes data."
         )
     if run.dry_run:
-        log_plan(run, {name: each.data.load(each.task, run.training.seed) for name, each in run.tasks.items()})
+        with trusted_code(run.trust_remote_code):
+            plan_run(run, read_tasks(run))
         return None
     keep_freed_memory()
     with (
@@ -159,24 +159,21 @@ def _run_finetuning(run: Run, callbacks: Sequence[TrainerCallback]) -> RunMetric
     checkpoint = find_checkpoint(run.training)
     run = replace(run, training=prepare_process(with_saved_precision(run.training, checkpoint)))
     saved = None if checkpoint is None else RunRecord.read(checkpoint)
-    run = with_reachable_encoder(run, None if saved is None else saved.encoder)
-    record = RunRecord.of_run(run)
     if checkpoint is not None:
-        check_same_run(record, checkpoint)
+        check_same_run(RunRecord.of_run(run), checkpoint)
     if run.training.process_index == 0:
         check_room("output_dir", Path(run.training.output_dir))
     set_seed(run.training.seed)
     if run.rows is not None:
         save_rows(run)
     loaded = load_rows(run)
-    run = run.with_specs({name: rows.task for name, rows in loaded.items()})
+    has_rules = run.rules is not None
+    run = plan_run(run, loaded, None if saved is None else saved.encoder)
+    record = RunRecord.of_run(run)
+    if has_rules and checkpoint is not None:
+        check_same_run(record, checkpoint)
     check_can_calibrate(run, loaded)
     model, tokenizer = make_model(run)
-    if run.rules is not None:
-        run = with_values_by_size(run, loaded, model)
-        record = RunRecord.of_run(run)
-        if checkpoint is not None:
-            check_same_run(record, checkpoint)
     if model.config.encode_by_length and run.training.torch_compile:
         raise InputError("`torch_compile` pads sentences, which changes the output of this encoder: pass false.")
     if run.training.process_index == 0:
@@ -196,7 +193,7 @@ def _run_finetuning(run: Run, callbacks: Sequence[TrainerCallback]) -> RunMetric
     for callback in callbacks:
         trainer.add_callback(callback)
     if trainer.is_world_process_zero():  # an earlier run in the folder stays if the trainer refuses this one
-        plan = partial(log_what_is_trained, run, trainer)
+        plan = partial(log_what_is_trained, trainer)
         first = BeforeFirstStep(partial(start_folder, run, loaded, is_new=checkpoint is None), plan)
         trainer.callback_handler.callbacks.insert(0, first)  # before the callbacks that write to the folder
     with one_bar(trainer):
@@ -210,6 +207,7 @@ def _run_finetuning(run: Run, callbacks: Sequence[TrainerCallback]) -> RunMetric
     calibrations = calibrate_run(run, model, tokenizer, loaded) if run.training.calibrate else {}
     metrics = score_and_write(run, trainer, model, loaded, train_metrics, calibrations)
     trainer.write_card()
+    log_results(RunFolder(Path(run.training.output_dir)))
     if run.training.push_to_hub:
         trainer.push_output_dir()
     return metrics
@@ -226,15 +224,15 @@ def save_rows(run: Run) -> None:
                     write_rows(source, path)
 
 
+def read_tasks(run: Run) -> dict[str, LoadedData]:
+    """Loads the splits of each task. Rows in memory that are not in the run's folder yet are read from memory."""
+    rows = run.rows if run.dry_run else None
+    return {name: each.data.load(each.task, run.training.seed, rows) for name, each in run.tasks.items()}
+
+
 def load_rows(run: Run) -> dict[str, LoadedData]:
-    """Loads the splits of each task, logs what they are, and writes the rejected rows to a file."""
-    loaded = {}
-    for name, task_run in run.tasks.items():
-        loaded[name] = task_run.data.load(task_run.task, run.training.seed)
-    if run.inspection is not None:
-        log_plan(run, loaded)
-    else:
-        log_rows(loaded)
+    """Loads the splits of each task, and writes the rejected rows to a file."""
+    loaded = read_tasks(run)
     if run.training.process_index == 0:
         folder = RunFolder(Path(run.training.output_dir))
         rejected = [row for rows in loaded.values() for row in rows.rejected]

@@ -1,4 +1,4 @@
-"""The parser of a command line, without large imports: secrets, unknown flags and wrong values in one line."""
+"""The parser of a command line, without large imports: refuses secrets, unknown flags and wrong values in one line."""
 
 import difflib
 import re
@@ -7,7 +7,7 @@ from argparse import SUPPRESS, Action, ArgumentError, ArgumentParser, Namespace
 from collections.abc import Collection, Sequence
 from typing import Any, NoReturn
 
-from extrabert_hf.errors import InputError, without_secrets
+from extrabert_hf.errors import InputError, did_you_mean, without_secrets
 from extrabert_hf.training.help_page import FURTHER, help_page
 
 HUB_TOKENS = ("hub_token", "push_to_hub_token", "token", "hf_token")
@@ -41,7 +41,7 @@ OTHER_NAMES = {
     **dict.fromkeys(("nproc", "num_proc", "processes", "n_proc", "nproc_per_node"), ("num_processes",)),
     **dict.fromkeys(("trials",), ("n_trials",)),
 }
-"""By a name that other programs have for a flag, the flags of this package, the first that the command has."""
+"""By the name of a flag in other programs, the flags of this package. The first that a command has is suggested."""
 
 
 def refuse_secrets(words: Sequence[str]) -> None:
@@ -106,7 +106,9 @@ class FlagParser(ArgumentParser):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, allow_abbrev=False, **kwargs)
-        text = f"show this page with {FURTHER}, and exit"
+        (own_help,) = (action for action in self._actions if action.dest == "help")
+        own_help.help = "Show this page and exit."
+        text = f"Show this page with {FURTHER}, and exit."
         self.add_argument("--help_all", action=HelpAll, nargs=0, default=SUPPRESS, help=text)
 
     def add_argument(self, *names: str, **options: Any) -> Action:
@@ -124,7 +126,7 @@ class FlagParser(ArgumentParser):
         return {flag[2:].replace("-", "_") for flag in self._option_string_actions if flag.startswith("--")}
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Namespace, list[str]]:
-        """Parses as argparse does; refuses secrets first, so that no message and no file can contain one."""
+        """Parses as argparse does; refuses secrets first, so that no message and no file contains one."""
         refuse_secrets(sys.argv[1:] if args is None else args)
         return super().parse_known_args(args, namespace)
 
@@ -162,7 +164,7 @@ class FlagParser(ArgumentParser):
         if rest:
             raise InputError(
                 f"`{self.prog}` can't use the word {rest[0]!r}: a text of several words needs quotes. "
-                f"`{self.prog} --help` shows the words that come without a flag."
+                f"`{self.prog} --help` shows the arguments that have no flag."
             )
 
     def error(self, message: str) -> NoReturn:
@@ -188,9 +190,7 @@ class FlagParser(ArgumentParser):
     def _check_value(self, action: Action, value: Any) -> None:
         if action.choices is None or value in action.choices:
             return
-        near = difflib.get_close_matches(str(value), list(map(str, action.choices)), n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        allowed = ", ".join(map(repr, action.choices))
+        allowed, hint = ", ".join(map(repr, action.choices)), did_you_mean(value, map(str, action.choices))
         raise InputError(f"`{action.dest}` must be one of {allowed}, got {value!r}.{hint}")
 
     def _match_argument(self, action: Action, arg_strings_pattern: str) -> int:

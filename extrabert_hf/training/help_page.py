@@ -1,4 +1,4 @@
-"""The page of `--help`: each flag once, defaults that say something, lines of the width of the terminal."""
+"""The page of `--help`: each flag once, no empty defaults, lines as wide as the terminal."""
 
 import textwrap
 from argparse import SUPPRESS, Action, ArgumentParser, HelpFormatter
@@ -9,7 +9,7 @@ FURTHER = "all flags of transformers' TrainingArguments"
 """Title of the group of flags that only `--help_all` shows."""
 
 MOST_CHOICES = 6
-"""A flag with more choices shows the choices in its description."""
+"""A flag with more choices than this lists the choices in its description."""
 
 VALUES = {
     **{"int": "INT", "float": "FLOAT", "string_to_bool": "true|false", "Path": "FILE"},
@@ -19,11 +19,11 @@ VALUES = {
     **dict.fromkeys(("output", "dev_data", "test_data"), "FILE"),
     **dict.fromkeys(("config", "task", "task_name", "class_names", "tasks", "train_tasks"), "NAME"),
 }
-"""By the type of a flag, or by its name, what stands for the value."""
+"""By the type or the name of a flag, the placeholder for the value."""
 
 
 class _Formatter(HelpFormatter):
-    """The lay-out of the page. No word is cut, because a cut flag can't be copied."""
+    """The layout of the page. No word is split over two lines, so that each flag can be copied."""
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=30)
@@ -64,7 +64,7 @@ class _Formatter(HelpFormatter):
         return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False, break_long_words=False)
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
-        """Keeps the lines of the source that are indented, which are commands, and fills the others."""
+        """Keeps indented lines, which are commands, as they are, and wraps all other lines."""
         paragraphs = []
         for paragraph in text.strip("\n").split("\n\n"):
             if paragraph.startswith(" "):
@@ -120,7 +120,7 @@ def one_a_name(actions: Iterable[Action]) -> list[Action]:
 
 
 def _usage(parser: ArgumentParser, formatter: _Formatter) -> str:
-    """Returns the usage: the arguments that have no flag, the flags that are required, and a sign for the others."""
+    """Returns the usage: the arguments without a flag, the required flags, and `[flags]` for the others."""
     actions = parser._actions
     words = [formatter._format_args(action, action.dest) for action in actions if not action.option_strings]
     words += [

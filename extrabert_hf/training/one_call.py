@@ -20,9 +20,9 @@ from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.run_metrics import RunMetrics
 from extrabert_hf.tasks import AUTO_CLASSES, PAPER_TASKS
 from extrabert_hf.training.command_line import BLOCKS, MULTITASK_BLOCKS, parse_multitask_run, parse_run, yaml_of_flags
+from extrabert_hf.training.command_parser import BY_TASK, flag_of
 from extrabert_hf.training.finetune import run_finetuning
 from extrabert_hf.training.packaged_configs import packaged_config
-from extrabert_hf.training.recipe_parser import BY_TASK, flag_of
 from extrabert_hf.training.run import Run
 
 MULTITASK = "multitask"

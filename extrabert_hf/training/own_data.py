@@ -1,4 +1,4 @@
-"""A run on data of one's own: the rows say which head, columns and classes the run has, see [`inspect_source`]."""
+"""A run on the user's own rows: head, columns and classes are found in the rows, see [`inspect_source`]."""
 
 import difflib
 import re
@@ -21,12 +21,12 @@ from extrabert_hf.training.packaged_configs import packaged_config
 from extrabert_hf.training.run import Run
 
 RESERVED = (*PAPER_TASKS, "multitask")
-"""Names of runs that are no task of one's own. `extrabert train` takes such a word for the task, not for a file."""
+"""Words that `extrabert train` takes as a task of the paper or as `multitask`, not as the name of a file."""
 
 
 def parse_own_run(data: str, argv: Sequence[str], *, description: str | None = None) -> Run:
     """
-    Parses a run on data of one's own: reads the train rows, and finds the columns, the head and the classes.
+    Parses a run on the user's own rows: reads the train rows, and finds the columns, the head and the classes.
 
     Args:
         data (`str`):
@@ -42,8 +42,7 @@ def parse_own_run(data: str, argv: Sequence[str], *, description: str | None = N
         [`Run`]: with its `inspection`.
 
     Raises:
-        [`InputError`]: if the rows fit no head, or if several readings are plausible, and for what [`parse_run`]
-            refuses.
+        [`InputError`]: if the rows fit no head, if several choices are plausible, or for what [`parse_run`] refuses.
     """
     inspections: list[Inspection] = []
 

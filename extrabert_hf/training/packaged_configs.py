@@ -1,9 +1,8 @@
 """The YAML files that come with the package: one file a run, found by names such as `minilm/sts`."""
 
-import difflib
 from pathlib import Path
 
-from extrabert_hf.errors import InputError
+from extrabert_hf.errors import InputError, did_you_mean
 
 PLACES = [folder / "configs" for folder in (Path(__file__).parents[1], Path(__file__).parents[2] / "recipes")]
 """Where the files are: inside an installed package, and in a checkout."""
@@ -62,8 +61,7 @@ lists, got 'minilm/sst5'. Did you mean `minilm/sst`?
         return path
     if str(name) in names:
         return packaged_config(str(name))
-    near = difflib.get_close_matches(str(name), names, n=1)
-    hint = f" Did you mean `{near[0]}`?" if near else ""
     raise InputError(
-        f"`{argument}` must be a YAML file or a name that `extrabert configs` lists, got {str(name)!r}.{hint}"
+        f"`{argument}` must be a YAML file or a name that `extrabert configs` lists, got {str(name)!r}."
+        f"{did_you_mean(name, names)}"
     )

@@ -31,7 +31,7 @@ from extrabert_hf.runs.run_metrics import RunMetrics, TaskMetrics
 from extrabert_hf.runs.scored import write_scored, write_submission
 from extrabert_hf.training.multitask_trainer import MultiTaskTrainer
 from extrabert_hf.training.run import Run
-from extrabert_hf.training.run_output import log_conflicts, log_results, log_scores
+from extrabert_hf.training.run_output import log_conflicts, log_scores
 from extrabert_hf.training.trainer import ExtraBertTrainer
 
 logger = logging.getLogger(__name__)
@@ -94,7 +94,6 @@ def score_and_write(
     )
     folder.write_metrics(metrics)
     report_run(folder, reported, metrics)
-    log_results(folder)
     return metrics
 
 

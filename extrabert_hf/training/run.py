@@ -43,11 +43,11 @@ class Run:
         dry_run (`bool`, defaults to `False`):
             Whether to stop after the plan of the run: nothing is trained or written.
         inspection ([`Inspection`], *optional*):
-            What was found in the file of a run on one's own data.
+            The columns and the head that were found in the user's file.
         rows ([`Sources`], *optional*):
             Rows in memory. The run writes them to the folder that its `data` names, before it reads them.
         rules ([`SizeRules`], *optional*):
-            The values that depend on the rows and the encoder, until [`finetune`] knows both.
+            The values that depend on the rows and the encoder, until [`plan_run`] knows both.
     """
 
     tasks: dict[str, TaskRun]

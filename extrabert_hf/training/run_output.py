@@ -1,4 +1,4 @@
-"""What a training run prints: its plan, one progress bar, the scores, and where the results are."""
+"""What a training run prints: its rows, its model, one progress bar, the scores, and the output folder."""
 
 import logging
 import time
@@ -10,17 +10,16 @@ from datasets import Dataset
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import has_length
 
-from extrabert_hf.console import shows_details
 from extrabert_hf.data.loading import LoadedData
 from extrabert_hf.errors import printable
 from extrabert_hf.evaluation.scores import baseline_warning, score_table
+from extrabert_hf.library_output import shows_details
 from extrabert_hf.machine import PRECISIONS
-from extrabert_hf.pretrained.names import public_model_name
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.gradient_conflicts import ConflictSummary
 from extrabert_hf.runs.run_metrics import TaskMetrics
 from extrabert_hf.terminal import in_columns, progress_bar
-from extrabert_hf.training.run import Run
+from extrabert_hf.training.multitask_trainer import MultiTaskTrainer
 from extrabert_hf.training.trainer import ExtraBertTrainer, plain_model
 
 logger = logging.getLogger(__name__)
@@ -32,7 +31,7 @@ MOST_PAIRS = 6
 
 
 def log_rows(loaded: Mapping[str, LoadedData]) -> None:
-    """Logs a table with a line for each task, rows by split and names of columns, and then the other notices."""
+    """Logs a table with the numbers of rows and the names of columns of each task, and then the notices."""
     splits = [split for split in ("train", "dev", "test") if any(split in rows.splits for rows in loaded.values())]
     columns = {name: vars(rows.columns[0]) for name, rows in loaded.items()}
     roles = [role for role in ("sentence1", "sentence2", "label") if any(own[role] for own in columns.values())]
@@ -53,43 +52,38 @@ def _size(rows: Dataset | None) -> str:
     return f"{len(rows):,}" if "label" in rows.column_names else f"{len(rows):,} unlabelled"
 
 
-def log_what_is_trained(run: Run, trainer: ExtraBertTrainer) -> None:
+def log_what_is_trained(trainer: ExtraBertTrainer) -> None:
     """Logs the model and the device in a line, and in another the steps, the precision and the padding."""
     model, args, state = trainer.model, trainer.args, trainer.state
     logger.info(
-        "training %s on %s: %.1f of %.1f M parameters of %s",
+        "training %s on %s: %.1f of %.1f M parameters",
         type(plain_model(model)).__name__,
         args.device,
         sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad) / 1e6,
         sum(parameter.numel() for parameter in model.parameters()) / 1e6,
-        public_model_name(run.encoder.model_name_or_path),
     )
     batch = trainer.global_batch_size
     logger.info(
-        "%s steps of %s%s, %s, %s",
+        "%s steps of %s, %s, %s",
         f"{state.max_steps:,}",
-        _size_of_step(run, batch) if batch is not None else f"up to {args.max_tokens_per_batch:,} tokens",
-        "" if args.max_steps > 0 else f" (epochs: {args.num_train_epochs:.3g})",
+        _size_of_step(trainer, batch) if batch is not None else f"up to {args.max_tokens_per_batch:,} tokens",
         PRECISIONS[args.mixed_precision],
         "without padding" if (reason := trainer.why_padded()) is None else f"padded ({reason})",
     )
 
 
-def _size_of_step(run: Run, batch: int) -> str:
-    """Names the rows of a step, and for several tasks also what becomes of the gradients."""
-    if run.multitask is None or len(run.trained) == 1:
+def _size_of_step(trainer: ExtraBertTrainer, batch: int) -> str:
+    """Describes the rows of a step, and for several tasks the mixing or the aggregator."""
+    if not isinstance(trainer, MultiTaskTrainer) or len(trainer.multitask.trained) == 1:
         return f"{batch} rows"
-    if run.multitask.mixing != "together":
-        return f"{batch} rows of one task (mixing: {run.multitask.mixing})"
-    multiples = run.multitask.examples_per_item
-    sizes = (
-        f"{batch} rows of each task"
-        if multiples is None
-        else " and ".join(
-            f"{number * batch} rows of {name}" for name, number in zip(run.trained, multiples, strict=True)
-        )
-    )
-    return f"{sizes} (aggregator: {run.multitask.aggregator})"
+    multitask = trainer.multitask
+    if multitask.mixing != "together":
+        return f"{batch} rows of one task (mixing: {multitask.mixing})"
+    sizes = f"{batch} rows of each task"
+    if multitask.examples_per_item is not None:
+        multiples = zip(multitask.trained, multitask.examples_per_item, strict=True)
+        sizes = " and ".join(f"{number * batch} rows of {name}" for name, number in multiples)
+    return f"{sizes} (aggregator: {multitask.aggregator})"
 
 
 def log_scores(tasks: Mapping[str, TaskMetrics]) -> None:

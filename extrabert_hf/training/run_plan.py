@@ -1,4 +1,4 @@
-"""The plan of a run in three lines for each task: the rows and their columns, the task, the training."""
+"""The plan of a run: for each task a line about the rows and a line about the task, then a line about the training."""
 
 import logging
 from collections import Counter
@@ -9,8 +9,11 @@ from extrabert_hf.data.loading import LoadedData
 from extrabert_hf.data.sources import describe_source
 from extrabert_hf.data.validation import Columns
 from extrabert_hf.errors import printable
+from extrabert_hf.pretrained.names import public_model_name
 from extrabert_hf.tasks import TaskSpec
+from extrabert_hf.training.defaults import with_reachable_encoder, with_values_by_size
 from extrabert_hf.training.run import Run, TaskRun
+from extrabert_hf.training.run_output import log_rows
 
 logger = logging.getLogger(__name__)
 
@@ -19,14 +22,37 @@ KINDS = {"sentiment": "sentences with classes", "paraphrase": "pairs with classe
 """By head, what its rows are."""
 
 
-def log_plan(run: Run, loaded: Mapping[str, LoadedData]) -> None:
-    """Logs the plan of a run, and the notices about its rows that the plan does not contain."""
-    for line in plan_lines(run, loaded):
-        logger.info(line)
-    for rows in loaded.values():
-        for notice in rows.notices:
-            if not _is_in_plan(notice, rows):
-                logger.info(notice)
+def plan_run(run: Run, loaded: Mapping[str, LoadedData], saved_encoder: str | None = None) -> Run:
+    """
+    Logs the plan of a run, and returns the run with the classes of its rows and without open rules.
+
+    The rows of the tasks of the paper are a table instead, except in a dry run.
+
+    Args:
+        run ([`Run`]):
+            The arguments of the run.
+        loaded (`Mapping[str, LoadedData]`):
+            The rows of each task.
+        saved_encoder (`str`, *optional*):
+            The encoder of the checkpoint that the run resumes from.
+
+    Raises:
+        [`InputError`]: if the rules of the run need an encoder that can't be loaded.
+    """
+    is_whole = run.dry_run or run.inspection is not None
+    if is_whole:
+        for name, rows in loaded.items():
+            logger.info(_line_of_rows(run, name, rows))
+            logger.info(_line_of_task(run.tasks[name], rows))
+            for notice in rows.notices:
+                if not _is_in_plan(notice, rows):
+                    logger.info(notice)
+    else:
+        log_rows(loaded)
+    run = run.with_specs({name: rows.task for name, rows in loaded.items()})
+    run, defaults = with_values_by_size(with_reachable_encoder(run, saved_encoder), loaded)
+    logger.info(_line_of_training(run) + (f" ({defaults})" if defaults else ""))
+    return run
 
 
 def _is_in_plan(notice: str, rows: LoadedData) -> bool:
@@ -36,26 +62,12 @@ def _is_in_plan(notice: str, rows: LoadedData) -> bool:
     return notice.startswith("classes of ") or (rows.dev_cut_off is not None and "became the dev split" in notice)
 
 
-def plan_lines(run: Run, loaded: Mapping[str, LoadedData]) -> list[str]:
-    """
-    Describes a run: for each task a line about the rows and one about the task, then a line about the training.
-
-    Args:
-        run ([`Run`]):
-            The arguments of the run.
-        loaded (`Mapping[str, LoadedData]`):
-            The rows of each task.
-    """
-    lines = []
-    for name, rows in loaded.items():
-        lines += [_line_of_rows(run, name, rows), _line_of_task(run.tasks[name], rows)]
-    return [*lines, _line_of_training(run)]
-
-
 def _line_of_rows(run: Run, name: str, rows: LoadedData) -> str:
     columns, data = rows.columns[0], run.tasks[name].data
     if run.inspection is not None:
         source = run.inspection.source
+    elif run.rows is not None:
+        source = run.rows["train"].name
     else:
         source = describe_source(rows.task, data.data, data.dataset_config).name.removesuffix(" (local files)")
     labels = _train_labels(rows)
@@ -85,9 +97,11 @@ def _line_of_task(task_run: TaskRun, rows: LoadedData) -> str:
 
 def _line_of_training(run: Run) -> str:
     training = run.training
-    length = f"{training.max_steps:,} steps" if training.max_steps > 0 else f"epochs: {training.num_train_epochs:g}"
-    values = f"batches of {training.per_device_train_batch_size}, learning rate {training.learning_rate:g}"
-    return f"{run.encoder.model_name_or_path}, {length}, {values} -> {training.output_dir}"
+    length = f"steps: {training.max_steps:,}" if training.max_steps > 0 else f"epochs: {training.num_train_epochs:g}"
+    tokens = training.max_tokens_per_batch
+    batch = training.per_device_train_batch_size if tokens is None else f"up to {tokens:,} tokens"
+    values = f"batches of {batch}, learning rate {training.learning_rate:g}"
+    return f"{public_model_name(run.encoder.model_name_or_path)}, {length}, {values} -> {training.output_dir}"
 
 
 def _train_labels(rows: LoadedData) -> list[float]:

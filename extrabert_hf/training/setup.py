@@ -56,7 +56,7 @@ def prepare_process(args: TrainingArguments) -> ExtraBertTrainingArguments:
         [`ExtraBertTrainingArguments`]: with `bf16` of `True` or `False`, its `precision_reason`, and no `hub_token`.
 
     Raises:
-        [`InputError`]: if the processes that a launcher started form no group, or decide on different precisions.
+        [`InputError`]: if the processes that a launcher started form no group.
     """
     is_plain = not isinstance(args, ExtraBertTrainingArguments)
     if is_plain:
@@ -75,10 +75,10 @@ def prepare_process(args: TrainingArguments) -> ExtraBertTrainingArguments:
     if prepared.world_size > 1:
         choices: list[bool | None] = [None] * prepared.world_size
         torch.distributed.all_gather_object(choices, bf16)
-        if len(set(choices)) > 1:
-            raise InputError(
-                "The processes measured differently whether bfloat16 is faster: use --bf16 true or false."
-            )
+        if len(set(choices)) > 1:  # one of them lacks bfloat16, or was disturbed while it measured
+            reason = "bfloat16 was not faster on all processes; --bf16 true or false sets it"
+            prepared = replace(prepared, bf16=False)
+            prepared.precision_reason = reason
     logger.debug("precision: %s (%s)", PRECISIONS[prepared.mixed_precision], reason)
     return prepared
 
@@ -135,7 +135,7 @@ def check_machine(args: TrainingArguments) -> None:
                 f"got {args.torch_compile_backend!r}."
             )
     if args.fsdp and args.world_size == 1:
-        raise InputError("`fsdp` needs several processes: start the recipe with accelerate launch --num_processes 2.")
+        raise InputError("`fsdp` needs several processes: add --num_processes 2.")
     if args.train_sampling_strategy != "random" and args.length_buckets:
         logger.warning("`train_sampling_strategy` has no effect: it needs --length_buckets false")
     if not args.deepspeed:

@@ -26,9 +26,9 @@ from extrabert_hf.errors import InputError
 from extrabert_hf.files import atomic_folder, atomic_path, recorded_folder
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.training.callbacks import SetSamplerEpoch, StopAtNaN
+from extrabert_hf.training.command_parser import refused_in_one_line
 from extrabert_hf.training.hub_trainer import HubTrainer
 from extrabert_hf.training.objectives import objective_from
-from extrabert_hf.training.recipe_parser import refused_in_one_line
 from extrabert_hf.training.run_record import RunRecord
 from extrabert_hf.training.setup import prepare_process
 from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments

@@ -289,6 +289,18 @@ def test_an_adapter_is_the_same_file_whenever_it_is_saved_and_another_with_anoth
     assert content("first")["adapter_model.safetensors"] != content("other")["adapter_model.safetensors"]
 
 
+def test_an_encoder_with_many_linear_layers_is_adapted_saved_and_loaded(tmp_path, logits_of):
+    encoder = tmp_path / "encoder"
+    deep = deepcopy(TINY_BACKBONES["bert"])
+    deep.num_hidden_layers = 4  # 24 linear layers
+    AutoModel.from_config(deep).save_pretrained(encoder)
+    model = adapted(ExtraBertForSimilarity, str(encoder))
+    save_adapter(model, tmp_path / "adapter", encoder=str(encoder))
+    names = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())["target_modules"]
+    assert len(names) == 24 and all(name.startswith("backbone.encoder.layer.") for name in names)
+    torch.testing.assert_close(logits_of(load_adapter(tmp_path / "adapter")), logits_of(model))
+
+
 @every_model
 def test_an_adapter_names_its_encoder_and_no_path(model_class, encoder_of, tmp_path):
     save_adapter(adapted(model_class, encoder_of("bert")), tmp_path, encoder="minilm")

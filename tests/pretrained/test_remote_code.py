@@ -32,7 +32,7 @@ from extrabert_hf.sharing.model_card import HubArguments
 from extrabert_hf.sharing.repository_files import preview_push
 from extrabert_hf.tasks import PAPER_TASKS
 from extrabert_hf.training.command_line import parse_run, yaml_of_flags
-from extrabert_hf.training.recipe_parser import RecipeParser
+from extrabert_hf.training.command_parser import CommandParser
 
 SST = PAPER_TASKS["sst"]
 
@@ -234,7 +234,7 @@ def test_the_flag_is_of_the_command_line_alone(tmp_path):
 
 
 def test_the_flag_of_a_recipe_holds_until_the_next_command_line():
-    parser = RecipeParser([], loads_models=True)
+    parser = CommandParser([], loads_models=True)
     for words, trusted in ((["--trust_remote_code", "true"], True), ([], False), (["--trust_remote_code"], True)):
         parser.parse_args(words)
         assert is_code_trusted() == trusted

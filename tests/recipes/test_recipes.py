@@ -53,7 +53,7 @@ def test_each_recipe_trains_and_logs_its_score(task, trained):
     metrics = json.loads((folder / task / "metrics.json").read_text())
     name, value = next(iter(metrics["tasks"][task]["scores"]["dev"]["metrics"].items()))
     assert re.search(rf"{name} +{value:.3f} +\[", outputs[task].stderr)
-    assert re.search(r"steps of 16 rows \(epochs: \d+\), float32, ", outputs[task].stderr)
+    assert re.search(r"steps of 16 rows, float32, ", outputs[task].stderr)
     assert re.search(r"training ExtraBertFor\w+ on cpu: ", outputs[task].stderr)
 
 
@@ -61,10 +61,11 @@ def test_each_recipe_trains_and_logs_its_score(task, trained):
 @pytest.mark.parametrize("task", ["para", "sts"])
 def test_a_run_prints_its_plan_its_progress_and_its_scores_and_nothing_of_libraries(task, trained):
     lines = trained[1][task].stderr.splitlines()
-    columns, rows, model, steps, *others = lines
+    columns, rows, plan, model, steps, *others = lines
     assert columns.startswith("rows") and rows.startswith(f"{task} ")
-    assert re.fullmatch(r"training ExtraBertFor\w+ on cpu: [\d.]+ of [\d.]+ M parameters of \S+", model)
-    assert re.fullmatch(r"\d+ steps of 16 rows \(epochs: 2\), float32, \w.*", steps)
+    assert re.fullmatch(r"\S+, epochs: 2, batches of 16, learning rate \S+ -> \S+", plan)
+    assert re.fullmatch(r"training ExtraBertFor\w+ on cpu: [\d.]+ of [\d.]+ M parameters", model)
+    assert re.fullmatch(r"\d+ steps of 16 rows, float32, \w.*", steps)
     progress = [line for line in others if re.match(r"training +\d+ %, \d+ of ", line)]
     table = [line for line in others if re.match(r"  \w+ +-?\d\.\d{3} +(\[|no interval)", line)]
     rest = [line for line in others if line and line not in progress + table]

@@ -10,8 +10,8 @@ from extrabert_hf.errors import InputError
 from extrabert_hf.training.argument_checks import check_fixed
 from extrabert_hf.training.arguments import LoraArguments
 from extrabert_hf.training.command_line import parse_multitask_run, parse_run
+from extrabert_hf.training.command_parser import CommandParser
 from extrabert_hf.training.multitask_arguments import MultiTaskArguments
-from extrabert_hf.training.recipe_parser import RecipeParser
 from extrabert_hf.training.setup import TRACKERS, prepare_process
 from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
 
@@ -105,7 +105,7 @@ ANY_TEXT = {
 
 @pytest.fixture(scope="module")
 def parser():
-    return RecipeParser([ExtraBertTrainingArguments])
+    return CommandParser([ExtraBertTrainingArguments])
 
 
 def prepared(parser, *words):

@@ -4,13 +4,22 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from transformers import AutoConfig, T5Config
 
 from extrabert_hf.errors import InputError
 from extrabert_hf.training import defaults
 from extrabert_hf.training.command_line import parse_multitask_run, parse_run, yaml_of_flags
-from extrabert_hf.training.defaults import SizeRules, own_data_config, with_reachable_encoder, with_values_by_size
+from extrabert_hf.training.defaults import (
+    SizeRules,
+    count_parameters,
+    own_data_config,
+    with_reachable_encoder,
+    with_values_by_size,
+)
 from extrabert_hf.training.finetune import load_rows, make_model, run_finetuning
+from extrabert_hf.training.run_plan import plan_run
 from extrabert_hf.training.run_record import RunRecord
 from extrabert_hf.training.setup import prepare_process
 from tests.conftest import tiny_run
@@ -108,15 +117,39 @@ def test_the_values_are_logged_in_one_line(reviews, tiny_encoder, caplog, tmp_pa
     run = prepared(own_run(reviews, "--model_name_or_path", tiny_encoder, "--output_dir", str(tmp_path / "run")))
     with caplog.at_level(logging.INFO):
         loaded = load_rows(run)
-        run = run.with_specs({name: rows.task for name, rows in loaded.items()})
-        resolved = with_values_by_size(run, loaded, make_model(run)[0])
-    (line,) = (record.message for record in caplog.records if record.message.startswith("defaults for"))
-    assert line.startswith("defaults for 36 train rows and an encoder of 0 M parameters (configs/default.yaml): ")
-    for name in ("learning_rate", "num_train_epochs", "per_device_train_batch_size", "warmup_steps"):
-        assert f"{name} {getattr(resolved.training, name):g}" in line
-    assert resolved.training.num_train_epochs == 20 and resolved.rules is None
+        resolved = plan_run(run, loaded)
+    (line,) = (record.message for record in caplog.records if "defaults of" in record.message)
+    assert f", epochs: 20, batches of 16, learning rate 7e-05 -> {tmp_path / 'run'} (" in line
+    assert line.endswith("(defaults of configs/default.yaml for 36 rows, 0 M parameters)")
+    assert (resolved.training.num_train_epochs, resolved.training.learning_rate) == (20, 7e-5)
+    assert resolved.rules is None and resolved.specs["sst"].class_names == ("bad", "fair", "good")
     assert run.training.num_train_epochs == 3  # the arguments of the caller are unchanged
     assert resolved.training.precision_reason is not None
+
+
+def test_the_plan_names_the_values_that_are_no_defaults(reviews, tiny_encoder, tmp_path):
+    for flags, text in {
+        (): "0 M parameters",
+        ("--learning_rate", "1e-3"): "parameters, except learning_rate",
+        ("--num_train_epochs=2", "--learning_rate", "1e-3"): "parameters, except learning_rate and num_train_epochs",
+    }.items():
+        run = prepared(own_run(reviews, "--model_name_or_path", tiny_encoder, *flags))
+        assert with_values_by_size(run, load_rows(run))[1].endswith(text)
+
+
+def test_the_size_of_an_encoder_needs_no_weights_and_no_random_numbers(tiny_encoder, tmp_path):
+    words = ["--model_name_or_path", tiny_encoder, "--data", "sample", "--bf16", "false"]
+    model, _ = make_model(parse_run("sst", words))
+    expected = sum(parameter.numel() for parameter in model.backbone.parameters())
+    AutoConfig.from_pretrained(tiny_encoder).save_pretrained(tmp_path / "config_alone")
+    model.save_pretrained(tmp_path / "model")
+    state = torch.get_rng_state()
+    assert count_parameters(str(tmp_path / "config_alone")) == count_parameters(tiny_encoder) >= expected
+    assert count_parameters(str(tmp_path / "model")) == count_parameters(tiny_encoder)
+    assert torch.equal(torch.get_rng_state(), state)
+    T5Config().save_pretrained(tmp_path / "t5")
+    with pytest.raises(InputError, match="t5"):
+        count_parameters(str(tmp_path / "t5"))
 
 
 @pytest.mark.filterwarnings("ignore::extrabert_hf.evaluation.metrics.ConstantInputWarning")
@@ -190,7 +223,7 @@ def test_epochs_of_several_tasks_count_the_rows_of_an_epoch(tiny_encoder, tmp_pa
         words = tiny_run(tiny_encoder, tmp_path / mixing, "--config", str(path), "--mixing", mixing)
         run = prepared(parse_multitask_run(words))
         loaded = load_rows(run)
-        epochs[mixing] = with_values_by_size(run, loaded, make_model(run)[0]).training.num_train_epochs
+        epochs[mixing] = with_values_by_size(run, loaded)[0].training.num_train_epochs
     sizes = [len(rows.splits["train"]) for rows in loaded.values()]
     expected = {"together": max(sizes), "proportional": sum(sizes)}
     rows = BLOCK["num_train_epochs"]["rows"]

@@ -45,12 +45,21 @@ def test_a_dry_run_of_the_papers_tasks_has_the_same_lines(reviews, caplog, task,
     assert [path.name for path in reviews.iterdir()] == ["reviews.csv"]
 
 
+@pytest.mark.filterwarnings("ignore::extrabert_hf.evaluation.metrics.ConstantInputWarning")
 def test_a_run_of_a_file_trains_what_its_plan_says(reviews, caplog, tiny_encoder):
     caplog.set_level(logging.INFO, "extrabert_hf")
-    flags = [*TINY_RUN, "--model_name_or_path", tiny_encoder, "--max_steps", "1", "--task_name", "stars"]
+    flags = [*TINY_RUN, "--model_name_or_path", tiny_encoder, "--task_name", "stars"]
+    flags += ["--eval_strategy", "no", "--save_strategy", "no", "--load_best_model_at_end", "false"]
+    run_finetuning(parse_own_run("reviews.csv", [*flags, "--dry_run"]))
+    plan = list(caplog.messages)
+    assert plan[2].endswith("runs/stars (defaults of configs/default.yaml for 27 rows, 0 M parameters)")
     metrics = run_finetuning(parse_own_run("reviews.csv", flags))
-    assert [line for line in caplog.messages if line.startswith("reviews.csv: 30 rows; text = 'review'")]
-    assert not [line for line in caplog.messages if line.startswith(("columns of", "classes of"))]
+    assert len(plan) == 3 and caplog.messages[3:6] == plan
+    assert not [line for line in caplog.messages if line.startswith(("columns of", "classes of", "defaults for"))]
+    values = {name: metrics.arguments[name] for name in ("num_train_epochs", "learning_rate")}
+    assert values == {"num_train_epochs": 20, "learning_rate": 7e-5}
+    assert plan[2].startswith("tiny_encoder, epochs: 20, batches of 16, learning rate 7e-05 -> ")
+    assert caplog.messages[-1].endswith("with report.html, README.md, metrics.json, predictions")
     task = metrics.tasks["stars"].task
     assert (task.head, task.class_names) == ("sentiment", ("1", "2", "3"))
     assert RunFolder(reviews / "runs" / "stars").is_finished

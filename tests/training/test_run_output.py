@@ -14,7 +14,9 @@ from extrabert_hf.tasks import PAPER_TASKS
 from extrabert_hf.terminal import display_width
 from extrabert_hf.training import run_output
 from extrabert_hf.training.multitask_arguments import MultiTaskArguments
+from extrabert_hf.training.multitask_trainer import MultiTaskTrainer
 from extrabert_hf.training.run_output import OneBar, log_conflicts, log_rows, log_what_is_trained, one_bar
+from extrabert_hf.training.trainer import ExtraBertTrainer
 
 
 @pytest.fixture
@@ -104,20 +106,16 @@ def test_columns_that_differ_between_splits_are_named(tmp_path, caplog):
         ({"mixing": "temperature"}, "16 rows of one task (mixing: temperature)"),
     ],
 )
-def test_the_plan_names_the_rows_of_a_step_and_the_aggregator(multitask, size, caplog):
-    tasks = ["sst", "sts"]
-    run = SimpleNamespace(
-        multitask=None if multitask is None else MultiTaskArguments(tasks=tasks, **multitask),
-        trained=tasks,
-        encoder=SimpleNamespace(model_name_or_path="minilm"),
-    )
-    args = SimpleNamespace(device="cpu", max_steps=8, mixed_precision="no")
-    state = SimpleNamespace(max_steps=8)
-    trainer = SimpleNamespace(
-        model=nn.Linear(2, 2), args=args, state=state, global_batch_size=16, why_padded=lambda: None
-    )
+def test_the_plan_names_the_rows_of_a_step_and_the_aggregator(multitask, size, monkeypatch, caplog):
+    kind = ExtraBertTrainer if multitask is None else MultiTaskTrainer
+    trainer = kind.__new__(kind)
+    trainer.model, trainer.state = nn.Linear(2, 2), SimpleNamespace(max_steps=8)
+    trainer.args = SimpleNamespace(device="cpu", mixed_precision="no")
+    trainer.multitask = MultiTaskArguments(tasks=["sst", "sts"], **(multitask or {}))
+    monkeypatch.setattr(ExtraBertTrainer, "global_batch_size", 16)
+    monkeypatch.setattr(ExtraBertTrainer, "why_padded", lambda self: None)
     with caplog.at_level("INFO"):
-        log_what_is_trained(run, trainer)
+        log_what_is_trained(trainer)
     assert caplog.messages[-1].startswith(f"8 steps of {size}, float32, ")
 
 

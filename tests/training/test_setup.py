@@ -61,18 +61,17 @@ def test_processes_that_found_no_group_are_an_error(tmp_path, monkeypatch):
         prepare_process(ExtraBertTrainingArguments(output_dir=str(tmp_path), bf16=False))
 
 
-@pytest.mark.parametrize("others", [[True, False], [False, False]])
-def test_processes_that_measured_differently_are_an_error(tmp_path, monkeypatch, others):
+@pytest.mark.parametrize("choices", [[True, False], [False, True], [False, False], [True, True]])
+def test_all_processes_use_float32_unless_bfloat16_is_faster_on_each(tmp_path, monkeypatch, choices):
     monkeypatch.setattr(ExtraBertTrainingArguments, "world_size", property(lambda self: 2))
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setattr("atexit.register", lambda function: None)
-    monkeypatch.setattr("torch.distributed.all_gather_object", lambda found, own: found.__setitem__(slice(2), others))
-    arguments = ExtraBertTrainingArguments(output_dir=str(tmp_path), bf16=False)
-    if len(set(others)) == 1:
-        assert prepare_process(arguments).bf16 is False
-    else:
-        with pytest.raises(InputError, match="measured differently whether bfloat16 is faster: use --bf16"):
-            prepare_process(arguments)
+    monkeypatch.setattr("torch.distributed.all_gather_object", lambda found, own: found.__setitem__(slice(2), choices))
+    monkeypatch.setattr("extrabert_hf.training.setup.choose_precision", lambda args: (choices[0], "measured"))
+    prepared = prepare_process(ExtraBertTrainingArguments(output_dir=str(tmp_path)))
+    assert prepared.bf16 is all(choices)
+    assert prepared.mixed_precision == ("bf16" if all(choices) else "no")
+    assert (prepared.precision_reason == "measured") == (choices[0] == choices[1])
 
 
 def test_plain_training_arguments_get_our_defaults_for_our_fields(tmp_path):

@@ -11,7 +11,7 @@ from extrabert_hf.errors import InputError
 from extrabert_hf.models.configuration_extrabert import TASK_FIELDS
 from extrabert_hf.training.arguments import DataArguments, ModelArguments, TaskArguments
 from extrabert_hf.training.command_line import parse_multitask_run, parse_run
-from extrabert_hf.training.recipe_parser import RecipeParser, described_arguments
+from extrabert_hf.training.command_parser import CommandParser, described_arguments
 from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
 
 OURS = [TaskArguments, DataArguments, ModelArguments]
@@ -42,7 +42,7 @@ def test_model_arguments_are_described_by_the_config_alone():
     assert "trains badly" in described["similarity_bounds"]
     assert "`" not in "".join(described.values()) and "[" not in described["pooling"]
     assert set(described) <= {field.name for field in dataclasses.fields(ExtraBertConfig)}
-    text = " ".join(RecipeParser(ModelArguments).format_help().split())
+    text = " ".join(CommandParser(ModelArguments).format_help().split())
     assert "Whether each feed-forward layer adds to its input instead of replacing it. --pair_features" in text
 
 

@@ -5,7 +5,7 @@ from extrabert_hf.search.arguments import SearchArguments
 from extrabert_hf.search.trial import parse_search, parse_trial
 from extrabert_hf.sharing.model_card import HubArguments
 from extrabert_hf.training.command_line import parse_multitask_run, parse_run
-from extrabert_hf.training.recipe_parser import RecipeParser
+from extrabert_hf.training.command_parser import CommandParser
 
 SECRET = "a-secret-value"
 FLAGS = {
@@ -19,8 +19,8 @@ PARSERS = {
     "a run": lambda words: parse_run("sst", words),
     "a multitask run": parse_multitask_run,
     "a search": parse_search,
-    "a push": RecipeParser(HubArguments).parse_args_into_dataclasses,
-    "a command without dataclasses": RecipeParser([], loads_models=True).parse_args,
+    "a push": CommandParser(HubArguments).parse_args_into_dataclasses,
+    "a command without dataclasses": CommandParser([], loads_models=True).parse_args,
 }
 
 

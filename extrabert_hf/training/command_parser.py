@@ -1,6 +1,5 @@
-"""The command line of a recipe: flags from dataclasses and from a YAML, errors in one line."""
+"""The command line of a command: flags from dataclasses and from a YAML, errors in one line."""
 
-import difflib
 import inspect
 import json
 import re
@@ -15,7 +14,7 @@ from typing import Any
 from transformers import HfArgumentParser
 from transformers.hf_argparser import string_to_bool
 
-from extrabert_hf.errors import InputError, one_line
+from extrabert_hf.errors import InputError, did_you_mean, one_line
 from extrabert_hf.pretrained.remote_code import trust_code
 from extrabert_hf.training.flag_parser import SECRET_FLAG, FlagParser
 from extrabert_hf.training.help_page import FURTHER
@@ -47,9 +46,9 @@ COMMON = {
     "hub_model_id": "Repository to push to, as owner/name or name.",
 }
 """
-The arguments of transformers' `TrainingArguments` that `--help` shows, with their descriptions: those that recipes for
-encoders of this size set, that select the device's precision and memory, or that name where a run goes. This package
-redefines further arguments, such as `learning_rate`; `--help` shows those, too. `--help_all` shows all the others.
+The arguments of transformers' `TrainingArguments` that `--help` shows, with their descriptions: those that are usually
+set to fine-tune encoders of this size, and those for precision, memory, folders, trackers and the Hub. This package
+redefines further arguments, such as `learning_rate`; `--help` shows those, too. `--help_all` shows all others.
 """
 
 
@@ -150,8 +149,7 @@ def _flags(run: dict[str, Any], blocks: Mapping[str, type], path: Path) -> tuple
 
 def _check_name(name: str, known: list[str], what: str) -> None:
     if name not in known:
-        near = difflib.get_close_matches(str(name), known, n=1)
-        raise InputError(f"`{name}` is not a {what}." + (f" Did you mean `{near[0]}`?" if near else ""))
+        raise InputError(f"`{name}` is not a {what}.{did_you_mean(name, known)}")
 
 
 def flag_of(key: str, value: Any) -> list[str]:
@@ -208,7 +206,7 @@ def add_dry_run_flag(parser: ArgumentParser) -> None:
 
 
 class _Verbose(Action):
-    """The flag `--verbose`, which [`recipe_console`] has read before the parser: it leaves no value."""
+    """The flag `--verbose`. The parser ignores it, because [`command_console`] has already read it."""
 
     def __call__(self, *args: Any) -> None:
         pass
@@ -223,7 +221,7 @@ def _is_of_transformers(dataclass_type: type, name: str) -> bool:
     return owners[-1].__module__.partition(".")[0] == "transformers"
 
 
-class RecipeParser(FlagParser, HfArgumentParser):
+class CommandParser(FlagParser, HfArgumentParser):
     """
     An `HfArgumentParser` that reports errors as a [`FlagParser`] does, and shows our arguments first.
 

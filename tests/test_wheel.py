@@ -12,7 +12,7 @@ import pytest
 
 from tests.sharing.hub_server import TOKEN, USER, HubServer
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 pytestmark = [pytest.mark.launch, pytest.mark.real]
 
 
