@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # for type checkers; at run time `_MODULES` below selects wha
     from extrabert_hf.tasks import PAPER_TASKS, TaskSpec
     from extrabert_hf.training.command_line import parse_multitask_run, parse_run
     from extrabert_hf.training.finetune import run_finetuning
+    from extrabert_hf.training.gradient_surgery import AGGREGATORS
     from extrabert_hf.training.multitask_arguments import MultiTaskArguments
     from extrabert_hf.training.multitask_trainer import MultiTaskTrainer
     from extrabert_hf.training.one_call import FinetunedRun, finetune
@@ -39,6 +40,7 @@ if TYPE_CHECKING:  # for type checkers; at run time `_MODULES` below selects wha
     from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
 
 __all__ = [
+    "AGGREGATORS",
     "PAPER_TASKS",
     "DataCollatorForMultiTask",
     "DataCollatorForSentences",
@@ -71,6 +73,7 @@ __all__ = [
 __version__ = "0.2.0"
 
 _MODULES = {
+    "AGGREGATORS": "training.gradient_surgery",
     "PAPER_TASKS": "tasks",
     "DataCollatorForMultiTask": "data.collators",
     "DataCollatorForSentences": "data.collators",

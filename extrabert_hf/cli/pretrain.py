@@ -9,7 +9,7 @@ The folder then holds an encoder: use it as `--model_name_or_path` of `extrabert
 from collections.abc import Sequence
 
 from extrabert_hf.training.command_parser import CommandParser
-from extrabert_hf.training.contrastive import ContrastiveArguments, pretrain
+from extrabert_hf.training.contrastive import NOT_FOR_TEXT, ContrastiveArguments, pretrain
 from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
 
 
@@ -23,6 +23,7 @@ def make_parser() -> CommandParser:
     )
     parser.set_defaults(output_dir="runs/pretrained", eval_strategy="no", load_best_model_at_end=False)
     parser.set_defaults(per_device_train_batch_size=64, num_train_epochs=1)
+    parser.hide(NOT_FOR_TEXT)
     return parser
 
 

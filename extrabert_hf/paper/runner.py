@@ -58,7 +58,7 @@ class Table1Arguments:
     def __post_init__(self) -> None:
         for name in self.rows:
             if name not in TABLE1:
-                raise InputError(f"`rows` must be of {', '.join(map(repr, TABLE1))}, got {name!r}.")
+                raise InputError(f"each of `rows` must be one of {', '.join(map(repr, TABLE1))}, got {name!r}.")
         for name, values in (("rows", self.rows), ("seeds", self.seeds)):
             if len(set(values)) != len(values):
                 raise InputError(f"`{name}` must differ from each other, got {values}.")
@@ -117,6 +117,7 @@ def _run_table1(arguments: Table1Arguments, flags: Sequence[str]) -> str:
     if training.process_index != 0:
         return ""
     markdown = write_tables(root, settings=describe_runs(root))
+    logger.info("\n%s are in %s", ", ".join(TABLES), root)
     for plan in test_plans:
         predict_test(plan, plan.parse(flags), root / "test")
     return markdown

@@ -1,5 +1,6 @@
 """Compares finished runs that a command line names: paired tests, tables and a figure."""
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -19,6 +20,8 @@ from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.scored import ScoredRun, TaskResults, check_same_rows, read_run
 from extrabert_hf.runs.tables import number_cell, p_cell, score_cell, to_csv, to_latex, to_markdown
 from extrabert_hf.tasks import TaskSpec
+
+logger = logging.getLogger(__name__)
 
 SIGNIFICANT = 0.05
 """Significance level: a smaller p-value has the verdict `"up"` or `"down"`."""
@@ -237,6 +240,7 @@ def write_comparison(lines: Sequence[Comparison], folder: str | Path) -> str:
         for name, text in texts.items():
             write_text(folder / f"comparison.{name}", text)
         write_figure(folder / "comparison.png", plot_differences(lines), dpi=150)
+    logger.info("comparison.md, .csv, .tex and .png are in %s", folder)
     return markdown
 
 

@@ -232,9 +232,7 @@ class CommandParser(FlagParser, HfArgumentParser):
 
     def __init__(self, *args: Any, loads_models: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        for action in self._actions:
-            if SECRET_FLAG.search(action.dest):
-                action.help = SUPPRESS  # a field of transformers that the command line refuses
+        self.hide([action.dest for action in self._actions if SECRET_FLAG.search(action.dest)])  # refused fields
         text = "Show details: the log of the trainer, the audit, and what libraries write."
         self.add_argument("-v", "--verbose", action=_Verbose, nargs=0, dest=SUPPRESS, default=SUPPRESS, help=text)
         self._set_apart()
@@ -253,6 +251,12 @@ class CommandParser(FlagParser, HfArgumentParser):
         for action in self._actions:
             if action.dest in names & COMMON.keys():
                 action.help = COMMON[action.dest]
+
+    def hide(self, names: Collection[str]) -> None:
+        """Leaves arguments out of `--help` and `--help_all`."""
+        for action in self._actions:
+            if action.dest in names:
+                action.help = SUPPRESS
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Namespace, list[str]]:
         """Parses as a [`FlagParser`] does; `--trust_remote_code` then holds for the process."""

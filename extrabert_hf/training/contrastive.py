@@ -153,6 +153,16 @@ def same_sentences(input_ids: torch.Tensor) -> torch.Tensor:
     return torch.stack([(a.unsqueeze(1) == b).all(dim=-1) for a, b in kinds]).any(dim=0)
 
 
+NOT_FOR_TEXT = (
+    *("label_balance", "r_drop", "teachers", "distillation", "distillation_temperature", "calibrate"),
+    *("head_learning_rate", "label_smoothing_factor", "early_stopping_patience", "metric_for_best_model"),
+    *("eval_strategy", "eval_steps", "per_device_eval_batch_size", "load_best_model_at_end"),
+    *("restore_callback_states_from_checkpoint", "push_to_hub", "hub_private_repo", "hub_model_id", "hub_strategy"),
+    *("hub_update", "hub_license", "hub_language"),
+)
+"""Arguments of the trainer that have no use without labels, dev rows or a head: `--help` does not show them."""
+
+
 def pretrain(arguments: ContrastiveArguments, training: ExtraBertTrainingArguments) -> Path:
     """
     Trains an encoder on a text and saves it with its tokenizer in `training.output_dir`.

@@ -31,7 +31,7 @@ from extrabert_hf.runs.run_metrics import RunMetrics, TaskMetrics
 from extrabert_hf.runs.scored import write_scored, write_submission
 from extrabert_hf.training.multitask_trainer import MultiTaskTrainer
 from extrabert_hf.training.run import Run
-from extrabert_hf.training.run_output import log_scores
+from extrabert_hf.training.run_output import log_conflicts, log_scores
 from extrabert_hf.training.trainer import ExtraBertTrainer
 
 logger = logging.getLogger(__name__)
@@ -136,9 +136,7 @@ def _best_per_task(folder: RunFolder, tasks: Iterable[str]) -> dict[str, BestSco
 
 def _conflicts(trainer: MultiTaskTrainer) -> ConflictSummary:
     summary = summarize_conflicts(trainer.conflicts.rows)
-    for pair, entry in summary.pairs.items():
-        share = 100 * entry.conflicting_steps
-        logger.debug("gradients %s: mean cosine %.2f, below 0 at %.0f %% of the steps", pair, entry.mean_cosine, share)
+    log_conflicts(summary)
     return summary
 
 

@@ -16,14 +16,18 @@ from extrabert_hf.evaluation.scores import baseline_warning, score_table
 from extrabert_hf.library_output import shows_details
 from extrabert_hf.machine import PRECISIONS
 from extrabert_hf.runs.folder import RunFolder
+from extrabert_hf.runs.gradient_conflicts import ConflictSummary
 from extrabert_hf.runs.run_metrics import TaskMetrics
 from extrabert_hf.terminal import in_columns, progress_bar
+from extrabert_hf.training.multitask_trainer import MultiTaskTrainer
 from extrabert_hf.training.trainer import ExtraBertTrainer, plain_model
 
 logger = logging.getLogger(__name__)
 
 REFRESH = 0.2
 """Seconds between two changes of the bar's text in an evaluation."""
+MOST_PAIRS = 6
+"""Largest number of pairs of tasks in the line on gradient conflicts."""
 
 
 def log_rows(loaded: Mapping[str, LoadedData]) -> None:
@@ -62,10 +66,24 @@ def log_what_is_trained(trainer: ExtraBertTrainer) -> None:
     logger.info(
         "%s steps of %s, %s, %s",
         f"{state.max_steps:,}",
-        f"{batch} rows" if batch is not None else f"up to {args.max_tokens_per_batch:,} tokens",
+        _size_of_step(trainer, batch) if batch is not None else f"up to {args.max_tokens_per_batch:,} tokens",
         PRECISIONS[args.mixed_precision],
         "without padding" if (reason := trainer.why_padded()) is None else f"padded ({reason})",
     )
+
+
+def _size_of_step(trainer: ExtraBertTrainer, batch: int) -> str:
+    """Describes the rows of a step, and for several tasks the mixing or the aggregator."""
+    if not isinstance(trainer, MultiTaskTrainer) or len(trainer.multitask.trained) == 1:
+        return f"{batch} rows"
+    multitask = trainer.multitask
+    if multitask.mixing != "together":
+        return f"{batch} rows of one task (mixing: {multitask.mixing})"
+    sizes = f"{batch} rows of each task"
+    if multitask.examples_per_item is not None:
+        multiples = zip(multitask.trained, multitask.examples_per_item, strict=True)
+        sizes = " and ".join(f"{number * batch} rows of {name}" for name, number in multiples)
+    return f"{sizes} (aggregator: {multitask.aggregator})"
 
 
 def log_scores(tasks: Mapping[str, TaskMetrics]) -> None:
@@ -76,6 +94,21 @@ def log_scores(tasks: Mapping[str, TaskMetrics]) -> None:
         for split, of_split in entry.scores.items():
             if (warning := baseline_warning(f"{name} {split}", entry.task, of_split)) is not None:
                 logger.warning("warning: %s", warning)
+
+
+def log_conflicts(summary: ConflictSummary) -> None:
+    """Logs in a line how far the gradients of the tasks conflict; each pair of tasks is a detail."""
+    for pair, entry in summary.pairs.items():
+        share = 100 * entry.conflicting_steps
+        logger.debug("gradients %s: mean cosine %.2f, below 0 at %.0f %% of the steps", pair, entry.mean_cosine, share)
+    if summary.pairs:
+        lowest = sorted(summary.pairs.items(), key=lambda item: item[1].mean_cosine)[:MOST_PAIRS]
+        logger.info(
+            "gradients of two tasks conflict at %.0f %% of the steps; %smean cosines: %s",
+            100 * summary.conflicting_steps,
+            "lowest " if len(lowest) < len(summary.pairs) else "",
+            ", ".join(f"{pair} {entry.mean_cosine:.2f}" for pair, entry in lowest),
+        )
 
 
 def log_results(folder: RunFolder) -> None:

@@ -18,6 +18,7 @@ from extrabert_hf.errors import InputError
 from extrabert_hf.training.arguments import DataArguments, LoraArguments, ModelArguments, TaskArguments
 from extrabert_hf.training.command_line import parse_run
 from extrabert_hf.training.command_parser import COMMON
+from extrabert_hf.training.contrastive import NOT_FOR_TEXT
 from extrabert_hf.training.help_page import FURTHER, help_page
 from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
 
@@ -66,6 +67,13 @@ def test_a_separate_run_has_the_flags_of_the_index_without_those_of_a_multitask_
     whole = LISTED.findall(help_page(make_training_parser(), everything=True))
     own = {argument["dest"] for argument in read_index()["parsers"]["train"]["groups"]["multitask"]}
     assert set(whole) - set(separate) == own and len(set(separate)) == len(separate)
+
+
+def test_help_of_pretraining_has_no_argument_that_needs_labels_or_dev_rows(capsys, same_transformers):
+    listed = LISTED.findall(page(capsys, "pretrain", "--help_all"))
+    assert {"text", "temperature", "learning_rate", "unpad"} <= set(listed)
+    assert not set(listed) & set(NOT_FOR_TEXT)
+    assert set(NOT_FOR_TEXT) <= set(ExtraBertTrainingArguments.__dataclass_fields__)
 
 
 def test_help_has_each_argument_of_ours_once_and_help_all_each_argument(capsys):

@@ -99,7 +99,7 @@ def test_all_runs_of_a_table_are_trained_in_the_precision_that_was_measured_firs
 @pytest.mark.parametrize(
     ("rows", "options", "message"),
     [
-        (["rrr"], {}, "`rows` must be of 'baseline', .* got 'rrr'"),
+        (["rrr"], {}, "each of `rows` must be one of 'baseline', .* got 'rrr'"),
         (["rr"], {"seeds": (1, 1)}, r"`seeds` must differ from each other, got \[1, 1\]"),
         (["rr"], {"flags": ("--learning_rat", "1")}, "`--learning_rat` is not a flag"),
         (

@@ -69,9 +69,11 @@ def test_a_file_in_place_of_the_folder_is_refused_before_any_work(tmp_path):
         compare_runs(["nowhere", "nor here"], tmp_path / "file")
 
 
-def test_tables_and_figure_are_written(run, tmp_path):
+def test_tables_and_figure_are_written_into_a_folder_that_is_named(run, tmp_path, caplog):
+    caplog.set_level("INFO", logger="extrabert_hf")
     folder = tmp_path / "compared"
     markdown = compare_runs([run("worse", 0.5), run("better", 0.8), run("same", 0.8)], folder, against="worse")
+    assert caplog.messages[-1] == f"comparison.md, .csv, .tex and .png are in {folder}"
     assert (folder / "comparison.md").read_text() == markdown
     assert "| para (accuracy) | worse | better | .500 | .800 | +.300 [" in re.sub(" +", " ", markdown)
     assert re.sub(" +", " ", markdown).count("| up |") == 2 and "for all 2 comparisons" in markdown

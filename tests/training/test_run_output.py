@@ -1,6 +1,7 @@
 import io
 import logging
 import re
+from itertools import combinations
 from types import SimpleNamespace
 
 import pytest
@@ -8,10 +9,14 @@ from torch import nn
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerControl, TrainerState, TrainingArguments
 
 from extrabert_hf.data.loading import load_task_data
+from extrabert_hf.runs.gradient_conflicts import Conflict, summarize_conflicts
 from extrabert_hf.tasks import PAPER_TASKS
 from extrabert_hf.terminal import display_width
 from extrabert_hf.training import run_output
-from extrabert_hf.training.run_output import OneBar, log_rows, one_bar
+from extrabert_hf.training.multitask_arguments import MultiTaskArguments
+from extrabert_hf.training.multitask_trainer import MultiTaskTrainer
+from extrabert_hf.training.run_output import OneBar, log_conflicts, log_rows, log_what_is_trained, one_bar
+from extrabert_hf.training.trainer import ExtraBertTrainer
 
 
 @pytest.fixture
@@ -90,3 +95,51 @@ def test_columns_that_differ_between_splits_are_named(tmp_path, caplog):
     with caplog.at_level("INFO"):
         log_rows({"sst": loaded})
     assert any(message.startswith("columns of dev.csv: ") for message in caplog.messages)
+
+
+@pytest.mark.parametrize(
+    ("multitask", "size"),
+    [
+        (None, "16 rows"),
+        ({}, "16 rows of each task (aggregator: pcgrad)"),
+        ({"aggregator": "mean", "examples_per_item": [1, 3]}, "16 rows of sst and 48 rows of sts (aggregator: mean)"),
+        ({"mixing": "temperature"}, "16 rows of one task (mixing: temperature)"),
+    ],
+)
+def test_the_plan_names_the_rows_of_a_step_and_the_aggregator(multitask, size, monkeypatch, caplog):
+    kind = ExtraBertTrainer if multitask is None else MultiTaskTrainer
+    trainer = kind.__new__(kind)
+    trainer.model, trainer.state = nn.Linear(2, 2), SimpleNamespace(max_steps=8)
+    trainer.args = SimpleNamespace(device="cpu", mixed_precision="no")
+    trainer.multitask = MultiTaskArguments(tasks=["sst", "sts"], **(multitask or {}))
+    monkeypatch.setattr(ExtraBertTrainer, "global_batch_size", 16)
+    monkeypatch.setattr(ExtraBertTrainer, "why_padded", lambda self: None)
+    with caplog.at_level("INFO"):
+        log_what_is_trained(trainer)
+    assert caplog.messages[-1].startswith(f"8 steps of {size}, float32, ")
+
+
+def test_one_line_has_the_gradient_conflicts_of_a_run(caplog):
+    cosines = {"sst_para": (-0.5, 0.25), "sst_my_task": (0.5, 0.75), "para_my_task": (-0.25, -0.75)}
+    rows = [
+        Conflict(step, *pair.split("_", 1), cosine)
+        for pair, values in cosines.items()
+        for step, cosine in enumerate(values, start=1)
+    ]
+    with caplog.at_level("INFO"):
+        log_conflicts(summarize_conflicts(rows))
+        log_conflicts(summarize_conflicts([]))  # a run with one task a step
+    (message,) = caplog.messages
+    assert message == (
+        "gradients of two tasks conflict at 100 % of the steps; "
+        "mean cosines: para_my_task -0.50, sst_para -0.12, sst_my_task 0.62"
+    )
+
+
+def test_the_line_on_gradient_conflicts_does_not_grow_with_the_tasks(caplog):
+    names = [f"task{n}" for n in range(9)]
+    rows = [Conflict(1, a, b, 0.5) for a, b in combinations(names, 2)]
+    with caplog.at_level("INFO"):
+        log_conflicts(summarize_conflicts(rows))
+    assert caplog.messages[0].count("0.50") == run_output.MOST_PAIRS
+    assert "lowest mean cosines: " in caplog.messages[0]
