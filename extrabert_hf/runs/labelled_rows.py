@@ -3,7 +3,7 @@
 import logging
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -126,6 +126,8 @@ def evaluate_saved(
         spec = adjust_task(predictor.task)
         title, dataset, loaded = rows.load(names[0], spec)
         overlaps = [find_overlap(name, spec, dataset) for name in names]
+        if rows.data is None:  # the rows are those that were set aside: no other rows to name
+            overlaps = [replace(overlap, set_aside=None) for overlap in overlaps]
         predictions = predictor.predict(dataset)
         scores = predictions.score(train_labels=predictions.labels)
         if output is not None:

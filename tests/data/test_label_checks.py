@@ -125,7 +125,8 @@ def test_auto_finds_the_classes_of_the_train_rows_in_order(tmp_path, labels, nam
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (["US", "us"], "'US' and 'us'"),
+        (["US", "us"], r"'US' \(20 rows\) and 'us' \(20 rows\)"),
+        (["us", "US", "US", "a b"], r"'us' \(1 row\) and 'US' \(2 rows\).* `--class_names 'a b' US`"),
         ([f"text {i}" for i in range(100)], "--label_column"),
         (["a"], "at least 2 classes, got 'a'"),
     ],
