@@ -70,6 +70,13 @@ def test_the_rows_that_were_set_aside_are_not_named_as_other_rows(stars, monkeyp
     assert first == "1 of 120 rows are train rows of run: new rows get worse scores"
 
 
+def test_calibrate_does_not_propose_the_rows_that_it_has_got(stars, tmp_path, monkeypatch):
+    overlap = Overlap("run", np.array([True] * 60 + [False] * 60), set_aside=Path("dev.csv"))
+    monkeypatch.setattr("extrabert_hf.runs.labelled_rows.find_overlap", lambda *_: overlap)
+    with pytest.raises(InputError, match="got 60 train rows of 120: give --allow_train_rows true"):
+        calibrate_saved(str(stars / "run"), LabelledRows(), tmp_path / "new", **KEEP)
+
+
 def test_each_model_of_an_ensemble_is_looked_up(stars):
     run = str(stars / "run")
     lines = evaluate_saved(f"{run},{run}", LabelledRows(str(stars / "reviews.csv")), **KEEP).splitlines()
