@@ -184,3 +184,11 @@ def test_the_dev_rows_are_checked_as_the_train_rows_are(tmp_path):
 def test_doubtful_labels_are_a_warning(tmp_path, caplog, task, labels, warning):
     load_task_data(task, write(tmp_path / "rows.csv", labels))
     assert warning in caplog.text
+
+
+@pytest.mark.parametrize(("labels", "warns"), [([1, 2, 4], False), ([0, 0.5, 1], True)])
+def test_rows_to_score_may_lack_the_ends_of_the_range(tmp_path, caplog, labels, warns):
+    task = replace(STS, label_range=(0, 5), sentence2_column="text2")
+    load_split(task, write(tmp_path / "rows.csv", labels), "dev")
+    expected = ["the labels of rows.csv go from 0 to 1, the range of the task from 0 to 5"] * warns
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == expected
