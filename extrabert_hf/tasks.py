@@ -129,6 +129,7 @@ class TaskSpec:
         if not isinstance(self.class_names, tuple | list) or not all(isinstance(n, str) for n in self.class_names):
             raise InputError(f"`class_names` must be a tuple of texts, got {self.class_names!r}.")
         object.__setattr__(self, "class_names", tuple(self.class_names))
+        object.__setattr__(self, "label_range", tuple(map(float, self.label_range)))  # a model takes no integers
         if self.head not in ("sentiment", "paraphrase", "similarity"):
             raise InputError(f"`head` must be one of 'sentiment', 'paraphrase', 'similarity', got {self.head!r}.")
         if self.is_regression and not self.label_range[0] < self.label_range[1]:

@@ -8,7 +8,9 @@ Lists the YAML files that come with the package, prints one, or copies one to ch
 `extrabert train sts --config minilm/sts` uses a file of the list by its name.
 """
 
+import re
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 
 from extrabert_hf.errors import InputError, need_place_for_file
@@ -47,6 +49,8 @@ def main(words: Sequence[str]) -> None:
 
 
 def _line(name: str) -> str:
-    """Returns the name of a config with the comment at the start of its file."""
-    first = find_config(name).read_text(encoding="utf-8").partition("\n")[0]
-    return f"{name:<32} {first.removeprefix('#').strip() if first.startswith('#') else ''}".rstrip()
+    """Returns the name of a config with the first sentence of the comment at the start of its file."""
+    lines = find_config(name).read_text(encoding="utf-8").splitlines()
+    text = takewhile(lambda line: line.startswith("#") and not line.startswith("# python "), lines)
+    comment = " ".join(line.removeprefix("#").strip() for line in text)
+    return f"{name:<28} {re.split('(?<=[.]) (?=[A-Z])', comment)[0].removesuffix(':')}".rstrip()

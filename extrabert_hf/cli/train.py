@@ -1,14 +1,17 @@
 """
 Fine-tunes an encoder: a model for one task, or several tasks on one encoder with gradient surgery.
 
+    extrabert train reviews.csv --dry_run
     extrabert train sts --config minilm/sts --data sample
     extrabert train multitask --config minilm/multitask --data sample
     extrabert train sst --num_processes 4
-    extrabert train reviews.csv
 
 The first word is the task: sst (sentences with classes), para (pairs with classes), sts (pairs with a score) or
 multitask; or data of your own: a file, a folder or a Hub id, whose columns and labels determine the head. Flags
 override the YAML. --dry_run prints the plan of the run and stops.
+
+Without --config, the YAML is `default` for data of your own, and `table1/sft_ma_cs` or `multitask` for the tasks of
+the paper; `extrabert configs default` prints it. The defaults below are for what the YAML does not set.
 """
 
 from collections.abc import Sequence

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
-from extrabert_hf.data.labels import BadValueError, label_text, score_numbers
+from extrabert_hf.data.labels import BadValueError, label_text, score_numbers, words_of
 from extrabert_hf.data.reading import BATCH_SIZE
 from extrabert_hf.data.rejected_rows import RejectedRow, Rows
 from extrabert_hf.errors import shorten
@@ -29,6 +29,12 @@ LARGEST_SCORE = 1000
 """Numbers that hardly repeat may be scores if none is larger than this; otherwise they are ids."""
 WORDS_OF_TEXT = 3
 """Mean number of words from which strings are texts."""
+RELATIONS = {
+    *("same", "different", "not same", "duplicate", "not duplicate", "paraphrase", "not paraphrase", "match"),
+    *("no match", "similar", "not similar", "dissimilar", "related", "not related", "unrelated", "equivalent"),
+    *("not equivalent", "entailment", "not entailment", "contradiction", "gleich", "verschieden", "unsure"),
+}
+"""Labels that compare two sentences, as [`words_of`] returns them."""
 
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0e7f]")
 _DATE = re.compile(
@@ -111,6 +117,12 @@ class ColumnProfile:
             if self._share_of(pattern) >= MOST_SHARE:
                 return kind
         return self._kind_of_strings()
+
+    @property
+    def is_relation(self) -> bool:
+        """Whether the values are words such as same and different, which compare two sentences."""
+        words = sum(count for text, count in self.values.items() if words_of(text) in RELATIONS)
+        return self.rows > 0 and words >= MOST_SHARE * self.rows
 
     def __str__(self) -> str:
         values = sorted(self.values, key=self.values.get, reverse=True)

@@ -192,7 +192,8 @@ class ColumnRoles:
                     return pair
         if not self.given.wants_pairs and (named := [name for name in free if plain_name(name) in SENTENCES]):
             texts = texts if set(named) <= set(texts) else [*named, *(name for name in texts if name not in named)]
-        return self._choose_texts(texts or self._short_texts(free, label))
+        texts = texts or self._short_texts(free, label)
+        return self._choose_texts(texts, is_relation=label is not None and self.profiles[label].is_relation)
 
     def _with_partner(self, given: str, free: Sequence[str], texts: Sequence[str]) -> tuple[str, str]:
         """Returns a pair, one of which the user has named."""
@@ -204,7 +205,7 @@ class ColumnRoles:
             raise InputError(f"{self.source} has {len(others)} columns for the other sentence: write `--{missing}`.")
         return (given, others[0]) if is_first else (others[0], given)
 
-    def _choose_texts(self, texts: Sequence[str]) -> tuple[str, ...]:
+    def _choose_texts(self, texts: Sequence[str], *, is_relation: bool) -> tuple[str, ...]:
         words = {name: self.profiles[name].mean_words for name in texts}
         longest = max(words.values(), default=0)
         # such as names of persons and of places beside a review
@@ -229,6 +230,8 @@ class ColumnRoles:
         if len(texts) > 2:
             self._three_texts(texts)
         first, second = texts
+        if is_relation:
+            return first, second
         flags = flags_shown([("--sentence1_column", first)], [("--sentence1_column", second)])
         pair = flags_shown([("--sentence1_column", first), ("--sentence2_column", second)])
         raise InputError(

@@ -8,12 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from extrabert_hf.data.label_slips import counted_rows, find_slips
 from extrabert_hf.data.labels import (
     TRUTH_WORDS,
     BadValueError,
     Label,
     label_reader,
     score_numbers,
+    usual_range,
     without_negation,
     words_of,
 )
@@ -32,8 +34,6 @@ MOST_CLASSES = 100
 """Number of different labels up to which a message lists the labels as classes."""
 ENOUGH_ROWS = 25
 """Number of rows from which a class without a row, or a part of the range without a score, is no chance."""
-USUAL_ENDS = (1, 2, 3, 4, 5, 7, 10, 20, 50, 100, 1000)
-"""Ends of usual ranges of scores."""
 
 
 @dataclass(frozen=True)
@@ -161,8 +161,10 @@ class SplitLabels:
         if sum(self.counts[label] for label in used) < ENOUGH_ROWS:
             return []
         if self.task.is_regression:
-            return _check_scores(list(used.values()), self.task, file, is_train)
-        return _check_classes(used, self.task, file, is_train)
+            warnings = _check_scores(list(used.values()), self.task, file, is_train)
+        else:
+            warnings = _check_classes(used, self.task, file, is_train)
+        return warnings + (find_slips(self.counts, used, self.task, file) if is_train else [])
 
 
 def find_classes(counts: LabelCounts, file: str, column: str | None) -> tuple[str, ...]:
@@ -184,9 +186,11 @@ def find_classes(counts: LabelCounts, file: str, column: str | None) -> tuple[st
         folded = fold_name(label)
         other = by_folded.setdefault(folded, _as_name(label))
         if other != _as_name(label):
+            both = " and ".join(f"{name!r} ({counted_rows(counts.get(name, 0))})" for name in (other, label))
+            names = _shown_names(counts) or "and the name of each class once"
             raise InputError(
-                f"{file} has the labels {other!r} and {label!r}: with `--class_names auto`, labels must differ by "
-                "more than case or spaces. If these are one class, list the classes, each once, after `--class_names`."
+                f"{file} has the labels {both}: classes must differ by more than case or spaces. If these are one "
+                f"class, write `--class_names {names}`."
             )
     if _are_many(counts):
         raise InputError(f"{file} must have classes in its label column, got {_many_labels(counts, column)}.")
@@ -212,10 +216,16 @@ def _advice(counts: LabelCounts, task: TaskSpec, column: str | None) -> str:
         return "A class must not be a fraction: `extrabert train sts` trains on scores of pairs."
     if _are_many(counts) or len(labels) > MOST_CLASSES:
         return f"There are {_many_labels(counts, column)}."
-    names = shlex.join(_in_order({fold_name(label): _as_name(label) for label in labels}.values()))
-    if not names.isprintable() or len(names) > 500:
+    if not (names := _shown_names(counts)):
         return "If the labels are the classes, write `--class_names auto`."
     return f"If the labels are the classes, write `--class_names {names}` or `--class_names auto`."
+
+
+def _shown_names(counts: LabelCounts) -> str:
+    """Returns the classes as words of a command line, each in its most frequent form; empty if they are too long."""
+    frequent_last = sorted((label for label in counts if label is not None), key=counts.__getitem__)
+    names = shlex.join(_in_order({fold_name(label): _as_name(label) for label in frequent_last}.values()))
+    return names if names.isprintable() and len(names) <= 500 else ""
 
 
 def _check_classes(used: Mapping[str, int], task: TaskSpec, file: str, is_train: bool) -> list[str]:
@@ -243,8 +253,11 @@ def _check_scores(scores: list[float], task: TaskSpec, file: str, is_train: bool
     quarter, seventh = (high - low) / 4, (high - low) / 7
     flags = _range_flags(task, least, most)
     found = f"the labels of {file} go from {least:g} to {most:g}, the range of the task from {low:g} to {high:g}"
-    if is_train and flags and _is_of_paper(task) and (most <= low + quarter or least >= high - quarter):
+    in_quarter = most <= low + quarter or least >= high - quarter
+    if is_train and flags and _is_of_paper(task) and in_quarter:
         raise InputError(f"{found}: write `{flags}`.")
+    if not is_train:  # few rows may lack the ends of the range, and the model's range stays
+        return [found] if in_quarter else []
     is_smaller = flags and (most < high - seventh or least > low + seventh)
     return [f"{found}: should it be `{flags}`?"] if is_smaller else []
 
@@ -263,21 +276,6 @@ def _merged_names(used: Mapping[str, int]) -> list[list[str]]:
         if class_number(label) is None:
             by_class.setdefault(index, []).append(label)
     return [names for names in by_class.values() if len(names) > 1]
-
-
-def usual_range(least: float, most: float) -> tuple[float, float]:
-    """
-    Returns the usual range of scores from `least` to `most`.
-
-    Example:
-        >>> usual_range(0.2, 4.8), usual_range(1, 5), usual_range(0.1, 0.9), usual_range(-0.5, 0.5)
-        ((0, 5), (1, 5), (0, 1), (-1, 1))
-    """
-    high = next((end for end in USUAL_ENDS if most <= end), math.ceil(most))
-    low = 1 if least == 1 and high in (5, 7, 10) else 0
-    if least < 0:
-        low = -next((end for end in USUAL_ENDS if -least <= end), math.ceil(-least))
-    return low, high
 
 
 def _range_flags(task: TaskSpec, least: float, most: float) -> str:

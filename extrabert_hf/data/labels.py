@@ -16,6 +16,9 @@ Label = int | float
 TRUTH_WORDS = {"false": 0, "no": 0, "f": 0, "n": 0, "true": 1, "yes": 1, "t": 1, "y": 1}
 """Labels that both classes of a task may have whose first class is the negation of the second."""
 
+USUAL_ENDS = (1, 2, 3, 4, 5, 7, 10, 20, 50, 100, 1000)
+"""Ends of usual ranges of scores."""
+
 
 class BadValueError(ValueError):
     """
@@ -119,6 +122,21 @@ def score_numbers(labels: Collection[str | None]) -> Callable[[str], float | Non
         return as_number(text.replace(",", ".") if has_comma else text)
 
     return read
+
+
+def usual_range(least: float, most: float) -> tuple[float, float]:
+    """
+    Returns the usual range of scores from `least` to `most`.
+
+    Example:
+        >>> usual_range(0.2, 4.8), usual_range(1, 5), usual_range(0.1, 0.9), usual_range(-0.5, 0.5)
+        ((0, 5), (1, 5), (0, 1), (-1, 1))
+    """
+    high = next((end for end in USUAL_ENDS if most <= end), math.ceil(most))
+    low = 1 if least == 1 and high in (5, 7, 10) else 0
+    if least < 0:
+        low = -next((end for end in USUAL_ENDS if -least <= end), math.ceil(-least))
+    return low, high
 
 
 def _score_reader(task: TaskSpec) -> Callable[[str, float | None], float]:

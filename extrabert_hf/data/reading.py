@@ -22,6 +22,7 @@ from extrabert_hf.data.rejected_rows import ReadRow, RejectedRow, Row, Rows, Unr
 from extrabert_hf.errors import InputError, one_line, shorten
 
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".txt")
+SPREADSHEETS = (".xlsx", ".xlsm", ".xls", ".ods", ".numbers")
 STANDARD_INPUT = "-"
 BATCH_SIZE = 1000
 """Rows of a parquet file or of a Hub data set that are converted to Python objects at once."""
@@ -57,7 +58,9 @@ def read_rows(source: str | Path, text_columns: Sequence[str] = ("sentence1",)) 
         raise InputError(f"A data file must exist, got {str(source)!r}: no such file.")
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
-        raise InputError(f"A data file must end in one of {', '.join(SUFFIXES)}, got {path.name!r}.")
+        is_sheet = suffix in SPREADSHEETS
+        hint = " Save the sheet as 'CSV UTF-8' in the spreadsheet program." if is_sheet else ""
+        raise InputError(f"A data file must end in one of {', '.join(SUFFIXES)}, got {path.name!r}.{hint}")
     return _open(path, suffix, text_columns)
 
 
@@ -140,7 +143,8 @@ def _decode(file: BinaryIO, name: str) -> Iterator[str]:
             where = f"byte {error.start + 1} of line {number}"
             raise InputError(
                 f"{name} must be UTF-8 text, got 0x{line[error.start]:02x} as {where}. "
-                f"Convert it, such as with `iconv -f WINDOWS-1252 -t UTF-8 {name} > utf8-{name}`."
+                "Save it as 'CSV UTF-8' in the spreadsheet program, or convert it, such as with "
+                f"`iconv -f WINDOWS-1252 -t UTF-8 {name} > utf8-{name}`."
             ) from error
         yield text.removeprefix("\ufeff") if number == 1 else text
 
@@ -195,7 +199,7 @@ def _checked_object(row: Any, name: str, line: int, text: Any) -> ReadRow:
 
 def _json_problem(error: Exception) -> str:
     if isinstance(error, json.JSONDecodeError):
-        return f"{error.msg} at character {error.pos + 1}"
+        return f"{error.msg.removesuffix(' at')} at character {error.pos + 1}"
     return "lists or objects nested too deep" if isinstance(error, RecursionError) else "an integer that is too long"
 
 

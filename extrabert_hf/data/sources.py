@@ -4,6 +4,7 @@ Finds the rows that `--data` names: the bundled sample, a CS224N folder, any fol
 The result is a [`Source`] for each split, which reads the rows on request.
 """
 
+import difflib
 import logging
 import re
 import ssl
@@ -110,6 +111,7 @@ def find_sources(
     if _looks_like_path(data):
         raise InputError(
             f"`data` must be 'sample', a folder, a file or a Hub id, got {data!r}: no such file or folder."
+            f"{_near_file(path)}"
         )
     return _hub_sources(task, data, dataset_config)
 
@@ -201,6 +203,16 @@ def _folder_sources(task: TaskSpec, folder: Path) -> Sources:
     return Sources(splits, f"looked in {folder} for {' or '.join(looked_for)}; there is {listing}", is_course)
 
 
+def _near_file(path: Path) -> str:
+    """Returns a question with the data file or folder whose name is nearest to that of a missing one, or nothing."""
+    folder = path.parent
+    beside = list(folder.iterdir()) if folder.is_dir() else []
+    names = [each.name for each in beside if each.is_dir() or each.suffix in SUFFIXES]
+    stems = {Path(name).stem: name for name in names}
+    near = difflib.get_close_matches(path.name, [*names, *stems], n=1)
+    return f" Did you mean {str(folder / stems.get(near[0], near[0]))!r}?" if near else ""
+
+
 def _looks_like_path(data: str) -> bool:
     has_suffix = re.fullmatch(r"\.[A-Za-z]\w*", Path(data).suffix) is not None  # not the ".0" of "owner/name-v1.0"
     return has_suffix or data.startswith((".", "/", "~")) or data.endswith("/") or "\\" in data or data.count("/") > 1
@@ -223,6 +235,7 @@ def load_hub_dataset(dataset_id: str, config: str | None = None) -> DatasetDict:
         raise InputError(
             f"The data set {dataset_id!r} cannot be fetched: {constants.ENDPOINT} does not answer "
             "or offline mode is on. Use `--data sample`, or a folder or file of your own."
+            f"{_near_file(Path(dataset_id))}"
         )
     try:
         return datasets.load_dataset(dataset_id, config)

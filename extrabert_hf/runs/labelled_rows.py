@@ -3,7 +3,7 @@
 import logging
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -126,6 +126,8 @@ def evaluate_saved(
         spec = adjust_task(predictor.task)
         title, dataset, loaded = rows.load(names[0], spec)
         overlaps = [find_overlap(name, spec, dataset) for name in names]
+        if rows.data is None:  # the rows are those that were set aside: no other rows to name
+            overlaps = [replace(overlap, set_aside=None) for overlap in overlaps]
         predictions = predictor.predict(dataset)
         scores = predictions.score(train_labels=predictions.labels)
         if output is not None:
@@ -175,7 +177,7 @@ def calibrate_saved(
         for notice in loaded.notices:
             logger.info(notice)
         if not allow_train_rows:
-            dataset = _without_train_rows(model, spec, dataset)
+            dataset = _without_train_rows(model, spec, dataset, set_aside=rows.data is None)
         if len(dataset) < MIN_ROWS and not spec.is_regression:
             raise InputError(
                 f"`data` must have {MIN_ROWS} labelled rows or more to calibrate, got {len(dataset)}: give a "
@@ -234,10 +236,11 @@ def _different_rows(task: TaskSpec, rows: Dataset) -> list[list[str]]:
     return [*by_label.values(), *others][:EXAMPLES]
 
 
-def _without_train_rows(model: str, task: TaskSpec, rows: Dataset) -> Dataset:
+def _without_train_rows(model: str, task: TaskSpec, rows: Dataset, *, set_aside: bool) -> Dataset:
+    """Leaves out the train rows of a model; `set_aside` says that the rows are the dev split that its run cut off."""
     overlap = find_overlap(model, task, rows)
     if overlap.count > MOST_LEFT_OUT * len(rows):
-        other = "" if overlap.set_aside is None else f"--data {shlex.quote(str(overlap.set_aside))}, or "
+        other = "" if set_aside or overlap.set_aside is None else f"--data {shlex.quote(str(overlap.set_aside))}, or "
         raise InputError(
             f"`data` must be rows that {model} was not trained on, got {overlap.count:,} train rows of {len(rows):,}: "
             f"give {other}--allow_train_rows true."

@@ -229,7 +229,7 @@ class _RunReader:
             list(blocks.values()),
             prog="extrabert train",
             description=description,
-            usage="%(prog)s TASK [--config NAME] [--data SOURCE] [--model_name_or_path MODEL] [flags]",
+            usage="%(prog)s TASK|FILE [--config NAME] [--data SOURCE] [--model_name_or_path MODEL] [flags]",
         )
         self.parser.add_argument(
             "--config",

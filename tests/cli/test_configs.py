@@ -2,7 +2,7 @@ import pytest
 
 from extrabert_hf.cli.configs import main
 from extrabert_hf.errors import InputError
-from extrabert_hf.training.packaged_configs import config_names, find_config
+from extrabert_hf.training.packaged_configs import config_names, find_config, packaged_config
 
 
 def test_each_listed_name_is_a_file_that_is_printed_as_it_is(capsys):
@@ -13,6 +13,14 @@ def test_each_listed_name_is_a_file_that_is_printed_as_it_is(capsys):
     for name in listed:
         main([name])
         assert capsys.readouterr().out == find_config(name).read_text()
+
+
+def test_the_list_has_the_first_sentence_of_each_file(capsys):
+    main([])
+    listed = {line.partition(" ")[0]: line.split(maxsplit=1)[1] for line in capsys.readouterr().out.splitlines()}
+    comments = {name: packaged_config(name).read_text().replace("\n# ", " ") for name in listed}
+    assert all(comments[name].startswith(f"# {text}") for name, text in listed.items())
+    assert listed["table1/rr"].endswith("the mean of the three losses; linear heads on the encoder's pooler.")
 
 
 def test_a_config_is_copied_to_a_new_file_only(tmp_path, capsys):

@@ -79,6 +79,7 @@ FOUND = {
     "nli.csv": ({"premise": 9, "hypothesis": 5, "label": ["entailment", "neutral", "contradiction"]}, "label"),
     "nli_ids.csv": ({"premise": 9, "hypothesis": 5, "label": [0, 1, 2], "idx": counted}, "label"),
     "quora.csv": ({"qid1": counted, "qid2": counted, "question1": 9, "question2": 9, "is_duplicate": [0, 1]},),
+    "products.tsv": ({"question": 9, "other": 9, "verdict": ["same", "different", "different"]}, "verdict"),
     "ab.tsv": ({"text_a": 9, "text_b": 5, "y": ["yes", "no"]}, "y"),
     "boolq.json": ({"question": 7, "passage": 30, "answer": [True, False]}, "answer"),
     "sts.csv": ({"sentence1": 9, "sentence2": 9, "score": number(1, 9, 0.5)}, "score", (0, 5)),

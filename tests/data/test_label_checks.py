@@ -34,13 +34,13 @@ REFUSED = [
     *((SST, [-2, -1, 0, 1, 2], "--class_names -2 -1 0 1 2"), (SST, [-1, 0, 1], "--class_names -1 0 1")),
     *((SST, [0, 1], "--class_names 0 1"), (SST, ["true", "false"], "--class_names false true")),
     *((SST, ["Yes", "no"], "--class_names no Yes"), (SST, ["a b", "it's"], "--class_names 'a b' 'it'\"'\"'s'")),
-    *((SST, [0.5, 1.5, 2], "recipes/sft_sts.py"), (SST, [f"text {i}" for i in range(400)], "--label_column")),
+    *((SST, [0.5, 1.5, 2], "extrabert train sts"), (SST, [f"text {i}" for i in range(400)], "--label_column")),
     *((PARA, [1, 2], "--class_names 1 2"), (PARA, ["same", "other"], "--class_names other same")),
     *((SST, ["a b", '"two\nlines"'], "--class_names auto"), (STS, [0, 12_345_678], "--label_max 12345678")),
     *((STS, [0, 50, 100], "--label_max 100"), (STS, [-0.9, 0, 0.9], "--label_min -1 --label_max 1")),
     *((STS, [0, 0.3, 1], "--label_max 1"), (STS, [1, 4, 7], "--label_min 1 --label_max 7")),
     *(
-        (STS, ["low", "high"], "recipes/sft_para.py"),
+        (STS, ["low", "high"], "extrabert train para"),
         (STS, ["10%", "90 %"], "--label_max 100"),
         *((STS, [label, "0.5", "1"], "all written in one way") for label in ("1,5", "50%", "4/5")),
     ),
@@ -125,7 +125,8 @@ def test_auto_finds_the_classes_of_the_train_rows_in_order(tmp_path, labels, nam
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (["US", "us"], "'US' and 'us'"),
+        (["US", "us"], r"'US' \(20 rows\) and 'us' \(20 rows\)"),
+        (["us", "US", "US", "a b"], r"'us' \(1 row\) and 'US' \(2 rows\).* `--class_names 'a b' US`"),
         ([f"text {i}" for i in range(100)], "--label_column"),
         (["a"], "at least 2 classes, got 'a'"),
     ],
@@ -183,3 +184,11 @@ def test_the_dev_rows_are_checked_as_the_train_rows_are(tmp_path):
 def test_doubtful_labels_are_a_warning(tmp_path, caplog, task, labels, warning):
     load_task_data(task, write(tmp_path / "rows.csv", labels))
     assert warning in caplog.text
+
+
+@pytest.mark.parametrize(("labels", "warns"), [([1, 2, 4], False), ([0, 0.5, 1], True)])
+def test_rows_to_score_may_lack_the_ends_of_the_range(tmp_path, caplog, labels, warns):
+    task = replace(STS, label_range=(0, 5), sentence2_column="text2")
+    load_split(task, write(tmp_path / "rows.csv", labels), "dev")
+    expected = ["the labels of rows.csv go from 0 to 1, the range of the task from 0 to 5"] * warns
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == expected

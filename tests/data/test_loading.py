@@ -246,7 +246,8 @@ BAD_INPUTS = {
     ),
     "wrong ending": (
         *(OWN, lambda tmp: text_file(tmp, "x", "rows.xlsx"), {}),
-        "A data file must end in one of .csv, .tsv, .json, .jsonl, .parquet, .txt, got 'rows.xlsx'.",
+        "A data file must end in one of .csv, .tsv, .json, .jsonl, .parquet, .txt, got 'rows.xlsx'. "
+        "Save the sheet as 'CSV UTF-8' in the spreadsheet program.",
     ),
     "nothing given": (
         *(OWN, lambda _: None, {}),
@@ -282,8 +283,8 @@ BAD_INPUTS = {
     ),
     "not UTF-8": (
         *(OWN, lambda tmp: text_file(tmp, HEADER.encode() + b"1,caf\xe9,b,1\n"), {}),
-        "rows.csv must be UTF-8 text, got 0xe9 as byte 6 of line 2. Convert it, such as with `iconv -f WINDOWS-1252 "
-        "-t UTF-8 rows.csv > utf8-rows.csv`.",
+        "rows.csv must be UTF-8 text, got 0xe9 as byte 6 of line 2. Save it as 'CSV UTF-8' in the spreadsheet "
+        "program, or convert it, such as with `iconv -f WINDOWS-1252 -t UTF-8 rows.csv > utf8-rows.csv`.",
     ),
     "no header": (
         *(OWN, lambda tmp: text_file(tmp, "How old is it?,What age is it?,1\n" * 3), {}),

@@ -1,8 +1,10 @@
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from extrabert_hf.data.sources import SourceDescription, describe_source, find_sources, paper_tasks_in
+from extrabert_hf.errors import InputError
 from extrabert_hf.tasks import PAPER_TASKS
 
 SST, PARA, STS = PAPER_TASKS.values()
@@ -50,3 +52,13 @@ def test_the_papers_tasks_in_a_folder_are_those_with_a_train_file(tmp_path):
 def test_a_hub_id_with_a_version_is_no_path():
     task = replace(STS, hub_dataset=None)
     assert describe_source(task, "me/pairs-v1.0").hub_id == "me/pairs-v1.0"
+
+
+@pytest.mark.parametrize("typed", ["ticket.csv", "tickets", "ticktes.csv"])
+def test_the_file_with_the_nearest_name_is_proposed(tmp_path, monkeypatch, typed):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("extrabert_hf.data.sources.hub_is_reachable", lambda: False)
+    for name in ("tickets.csv", "stars.csv", "notes.docx"):
+        Path(name).write_text("text,label\n")
+    with pytest.raises(InputError, match=r"Did you mean 'tickets\.csv'\?"):
+        find_sources(replace(SST, name="own"), typed)

@@ -2,12 +2,14 @@ import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from extrabert_hf.data.loading import load_split
 from extrabert_hf.errors import InputError
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.labelled_rows import LabelledRows, calibrate_saved, evaluate_saved, example_sentences
+from extrabert_hf.runs.train_rows import Overlap
 from extrabert_hf.tasks import PAPER_TASKS
 from extrabert_hf.training.command_line import parse_run
 from extrabert_hf.training.finetune import run_finetuning
@@ -59,6 +61,20 @@ def test_the_rows_that_were_set_aside_are_the_default_and_give_the_scores_of_the
     with run.scored_file("stars", "dev").open(newline="") as file:
         scored = list(csv.DictReader(file))
     assert [(row["id"], row["true_class"]) for row in scored] == [(row["key"], row["stars"]) for row in rows]
+
+
+def test_the_rows_that_were_set_aside_are_not_named_as_other_rows(stars, monkeypatch):
+    overlap = Overlap("run", np.array([True] + [False] * 119), set_aside=Path("dev.csv"))
+    monkeypatch.setattr("extrabert_hf.runs.labelled_rows.find_overlap", lambda *_: overlap)
+    first = evaluate_saved(str(stars / "run"), LabelledRows(), **KEEP).splitlines()[0]
+    assert first == "1 of 120 rows are train rows of run: new rows get worse scores"
+
+
+def test_calibrate_does_not_propose_the_rows_that_it_has_got(stars, tmp_path, monkeypatch):
+    overlap = Overlap("run", np.array([True] * 60 + [False] * 60), set_aside=Path("dev.csv"))
+    monkeypatch.setattr("extrabert_hf.runs.labelled_rows.find_overlap", lambda *_: overlap)
+    with pytest.raises(InputError, match="got 60 train rows of 120: give --allow_train_rows true"):
+        calibrate_saved(str(stars / "run"), LabelledRows(), tmp_path / "new", **KEEP)
 
 
 def test_each_model_of_an_ensemble_is_looked_up(stars):

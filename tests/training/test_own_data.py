@@ -2,6 +2,7 @@ import logging
 import re
 
 import pytest
+from transformers import AutoConfig
 
 from extrabert_hf.cli.train import parse_train
 from extrabert_hf.errors import InputError
@@ -72,6 +73,17 @@ def test_a_similarity_run_is_selected_by_its_own_metric(tmp_path):
     assert run.training.metric_for_best_model == "pearson" and run.specs["pairs"].label_range == (0, 1)
     run = parse_own_run(str(tmp_path / "pairs.jsonl"), ["--bf16", "false", "--label_max", "2", "--label_min", "-1"])
     assert run.specs["pairs"].label_range == (-1, 2)
+
+
+@pytest.mark.parametrize("flags", [[], ["--label_max", "7"]], ids=["found", "given"])
+def test_whole_numbers_from_1_to_5_can_be_trained(tmp_path, monkeypatch, tiny_encoder, flags):
+    monkeypatch.chdir(tmp_path)
+    rows = [{"left": f"a film {n}", "right": f"the film {n}", "rating": 1 + n % 5} for n in range(30)]
+    write_rows(tmp_path / "rated.jsonl", rows)
+    flags = [*flags, *TINY_RUN, "--model_name_or_path", tiny_encoder, "--max_steps", "1"]
+    run_finetuning(parse_own_run("rated.jsonl", flags))
+    high = 7 if "--label_max" in flags else 5
+    assert AutoConfig.from_pretrained("runs/rated").score_range == [1, high]
 
 
 WRONG = {
