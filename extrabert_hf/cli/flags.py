@@ -3,6 +3,7 @@
 import difflib
 import importlib
 import json
+import os
 from argparse import SUPPRESS
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
@@ -22,6 +23,8 @@ FORWARDS = ("search", "table1")
 """The commands that pass unknown flags on to their training runs."""
 
 TASKS = (*PAPER_TASKS, "multitask")
+DATA_OR_TASK = f"data (a file, a folder or a Hub id as owner/name) or a task ({', '.join(TASKS)})"
+SUFFIXES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".parquet")
 HELP = {"-h", "--help"}
 
 
@@ -117,18 +120,23 @@ def check_words(command: str, words: Sequence[str]) -> None:
 
 
 def _flags_of_training(words: Sequence[str], of_multitask: set[str]) -> Sequence[str]:
-    """Returns the words after the task; raises [`InputError`] if the task is missing, or does not have a flag."""
+    """Returns the words after the first one; raises [`InputError`] if that is no task or data, or lacks a flag."""
     first = words[0] if words else ""
     if not first or first.startswith("-"):
         raise InputError(
-            f"`extrabert train` needs as its first word what is trained, such as {', '.join(TASKS[:-1])} or "
-            f"{TASKS[-1]}. For example: extrabert train sts --config minilm/sts --data sample"
+            f"`extrabert train` needs as its first word {DATA_OR_TASK}. For example: extrabert train reviews.csv, or: "
+            "extrabert train sts --config minilm/sts --data sample"
         )
-    near = difflib.get_close_matches(first, TASKS, n=1)
-    if near and first not in TASKS and not Path(first).exists():
-        raise InputError(
-            f"the first word after `train` must be one of {', '.join(TASKS)}, got {first!r}. Did you mean `{near[0]}`?"
-        )
+    path = Path(first)
+    if first not in TASKS and not path.exists():
+        beside = [f"{path.parent / name}" for name in os.listdir(path.parent)] if path.parent.is_dir() else []
+        near = difflib.get_close_matches(first, TASKS, n=1) or difflib.get_close_matches(first, beside, n=1)
+        is_path = path.suffix.lower() in SUFFIXES or first.startswith((".", "/", "~"))
+        if is_path or (near and "/" not in first):  # a Hub id has a slash
+            raise InputError(
+                f"the first word after `train` must be {DATA_OR_TASK}, got {first!r}: no such file or folder."
+                + (f" Did you mean `{near[0]}`?" if near else "")
+            )
     if first != "multitask":
         for flag in (word.partition("=")[0] for word in words[1:]):
             if flag in of_multitask:

@@ -16,12 +16,11 @@ the paper; `extrabert configs default` prints it. The defaults below are for wha
 
 from collections.abc import Sequence
 
-from extrabert_hf.errors import InputError
 from extrabert_hf.tasks import PAPER_TASKS
 from extrabert_hf.training.command_line import parse_multitask_run, parse_run, run_parser
 from extrabert_hf.training.command_parser import CommandParser
 from extrabert_hf.training.finetune import run_finetuning
-from extrabert_hf.training.own_data import RESERVED, parse_own_run
+from extrabert_hf.training.own_data import parse_own_run
 from extrabert_hf.training.packaged_configs import packaged_config
 from extrabert_hf.training.run import Run
 
@@ -32,17 +31,12 @@ def make_parser() -> CommandParser:
 
 
 def parse_train(words: Sequence[str]) -> Run:
-    """Parses the words after `extrabert train`."""
-    task, *flags = words or [""]
+    """Parses the words after `extrabert train`, which [`check_words`] has checked."""
+    task, *flags = words
     if task == "multitask":
         return parse_multitask_run(flags, default_config=packaged_config("multitask"), description=__doc__)
     if task in PAPER_TASKS:
         return parse_run(task, flags, default_config=packaged_config("table1/sft_ma_cs"), description=__doc__)
-    if not task or task.startswith("-"):
-        raise InputError(
-            f"the first word after `train` must be one of {', '.join(RESERVED)}, or a file, a folder or a Hub id, got "
-            f"{task!r}."
-        )
     return parse_own_run(task, flags, description=__doc__)
 
 

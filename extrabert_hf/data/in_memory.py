@@ -138,7 +138,7 @@ def write_rows(source: Source, path: Path) -> None:
 
 
 def _source(split: str, rows: Any, task: TaskSpec) -> Source:
-    name = f"the {split} rows"
+    name = f"the {split} split"
     if isinstance(rows, IterableDataset):
         raise InputError(f"{ALLOWED}, got an IterableDataset: load it without `streaming`.")
     if isinstance(rows, Dataset):

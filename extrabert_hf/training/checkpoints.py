@@ -75,8 +75,8 @@ def find_checkpoint(args: ExtraBertTrainingArguments) -> str | None:
         return args.resume_from_checkpoint
     if run.checkpoints and not args.overwrite_output_dir:
         raise InputError(
-            f"`output_dir` {output_dir} holds checkpoints of an earlier run: continue with --resume_from_checkpoint "
-            f"last, start a new run with --overwrite_output_dir, or choose another --output_dir."
+            f"`output_dir` {output_dir} holds checkpoints of an earlier run: continue with `--resume_from_checkpoint "
+            "last`, start a new run with `--overwrite_output_dir`, or choose another `--output_dir`."
         )
     return None
 

@@ -229,7 +229,7 @@ class _RunReader:
             list(blocks.values()),
             prog="extrabert train",
             description=description,
-            usage="%(prog)s TASK|FILE [--config NAME] [--data SOURCE] [--model_name_or_path MODEL] [flags]",
+            usage="%(prog)s DATA|TASK [--config NAME] [--data SOURCE] [--model_name_or_path MODEL] [flags]",
         )
         self.parser.add_argument(
             "--config",
@@ -256,7 +256,8 @@ class _RunReader:
 
     def given(self) -> set[str]:
         """Returns the names of the arguments that are set on the command line."""
-        return {word.split("=")[0].removeprefix("--").replace("-", "_") for word in self.argv}
+        flags = [word.split("=")[0] for word in self.argv if word.startswith("--")]
+        return {flag.removeprefix("--").replace("-", "_") for flag in flags}
 
     def check_tasks(self, known: list[str]) -> None:
         """Raises [`InputError`] for a YAML with blocks for a task that is not in `known`."""

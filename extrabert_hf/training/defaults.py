@@ -147,12 +147,15 @@ def own_data_config(argv: Sequence[str]) -> Path | None:
     for name in ("--config", "--data", "--dataset_config", "--dataset-config"):
         parser.add_argument(name, nargs="?")
     found = parser.parse_known_args(list(argv))[0]
-    of_paper = {(task.hub_dataset, config) for task in PAPER_TASKS.values() for config in (None, task.hub_config)}
-    if found.config is not None or found.data in (None, SAMPLE) or (found.data, found.dataset_config) in of_paper:
-        return None
-    if paper_tasks_in(found.data):
+    if found.config is not None or not is_own_data(found.data, found.dataset_config):
         return None
     return packaged_config(OWN_DATA_CONFIG)
+
+
+def is_own_data(data: str | None, dataset_config: str | None = None) -> bool:
+    """Whether `--data` and `--dataset_config` name rows of the user: neither the sample nor data of the paper."""
+    of_paper = {(task.hub_dataset, config) for task in PAPER_TASKS.values() for config in (None, task.hub_config)}
+    return data not in (None, SAMPLE) and (data, dataset_config) not in of_paper and not paper_tasks_in(data)
 
 
 def with_reachable_encoder(run: "Run", saved: str | None) -> "Run":

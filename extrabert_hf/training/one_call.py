@@ -1,27 +1,31 @@
-"""A whole run in one call of Python: `finetune(data=..., head=..., output_dir=...)`."""
+"""A whole run in one call of Python: `finetune("reviews.csv")`."""
 
 import difflib
 import json
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from transformers import TrainerCallback
 
-from extrabert_hf.data.in_memory import class_names_of, is_in_memory, memory_sources
-from extrabert_hf.data.sources import SAMPLE, paper_tasks_in
+from extrabert_hf.data.in_memory import is_in_memory
 from extrabert_hf.errors import InputError, shorten
 from extrabert_hf.inference.predictor import Predictor
-from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.run_metrics import RunMetrics
-from extrabert_hf.tasks import AUTO_CLASSES, PAPER_TASKS
-from extrabert_hf.training.command_line import BLOCKS, MULTITASK_BLOCKS, parse_multitask_run, parse_run, yaml_of_flags
-from extrabert_hf.training.command_parser import BY_TASK, flag_of
+from extrabert_hf.tasks import PAPER_TASKS
+from extrabert_hf.training.command_line import BLOCKS, MULTITASK_BLOCKS, parse_multitask_run, parse_run
+from extrabert_hf.training.command_parser import flag_of
+from extrabert_hf.training.defaults import OWN_DATA_CONFIG, is_own_data
 from extrabert_hf.training.finetune import run_finetuning
+from extrabert_hf.training.own_data import parse_own_run, with_rows
 from extrabert_hf.training.packaged_configs import packaged_config
 from extrabert_hf.training.run import Run
 
@@ -40,7 +44,8 @@ class FinetunedRun:
         output_dir (`Path`):
             The run's folder: the model, its tokenizer, `report.html`, `metrics.json`, predictions.
         metrics ([`RunMetrics`], *optional*):
-            All metrics of the run, with intervals and baselines; `None` on all processes but the first.
+            All metrics of the run, with intervals and baselines; `None` on all processes but the first, and for a
+            dry run.
     """
 
     output_dir: Path
@@ -82,10 +87,11 @@ def finetune(
             `"sample"`, a folder, a file or a Hub id; or the rows themselves, also by split under the keys `train`,
             `dev` and `test`. Rows in memory are not changed; they are written to `rows/` in the run's folder. `None`
             is the data set of a task of the paper.
-        head (`str`):
+        head (`str`, *optional*):
             `"sentiment"` (sentences with classes), `"paraphrase"` (pairs with classes) or `"similarity"` (pairs with
-            a score); a task of the paper, `"sst"`, `"para"` or `"sts"`; or `"multitask"`. With `"sentiment"` the
-            classes of own data are the labels of the train rows, unless `class_names` are given.
+            a score); a task of the paper, `"sst"`, `"para"` or `"sts"`, with its classes or scores; or
+            `"multitask"`. The default is the head that the rows fit: their columns, classes or range of scores are
+            found as by `extrabert train DATA`. The data of the paper need a head.
         output_dir (`str` or `Path`, *optional*):
             Folder of the run; the default is `runs/` and the name of the task.
         callbacks (`Sequence[TrainerCallback]`, *optional*):
@@ -93,6 +99,7 @@ def finetune(
         arguments:
             The flags of `extrabert train`, such as `model_name_or_path="minilm"`, `num_train_epochs=3`,
             `class_names=["bad", "good"]`, `label_column="stars"`, `config="minilm/sts"`. `None` means not given.
+            With `dry_run=True` the call logs the plan of the run and stops.
 
     Returns:
         [`FinetunedRun`]: the folder, the scores, and a predictor with the trained model.
@@ -111,70 +118,74 @@ def finetune(
     if not isinstance(output_dir, str | Path | None):
         raise InputError(f"`output_dir` must be a folder as a text or a Path, got {output_dir!r}.")
     _check_callbacks(callbacks)
-    run = _parse(data, head, _words({"output_dir": output_dir, **arguments}, head))
-    return FinetunedRun(Path(run.training.output_dir), run_finetuning(run, callbacks))
+    with _errors_of_python(data):
+        run = _parse(data, head, {"output_dir": output_dir, **arguments})
+        return FinetunedRun(Path(run.training.output_dir), run_finetuning(run, callbacks))
 
 
-def _parse(data: Any, head: str | None, words: list[str]) -> Run:
-    if head is None:
-        raise InputError(f"`head` must be one of {', '.join(map(repr, HEADS))}, got none.")
-    if not isinstance(head, str) or head not in HEADS:
+def _parse(data: Any, head: str | None, arguments: Mapping[str, Any]) -> Run:
+    if head is not None and (not isinstance(head, str) or head not in HEADS):
         raise InputError(f"`head` must be one of {', '.join(map(repr, HEADS))}, got {head!r}.{_near(head, HEADS)}")
-    if is_in_memory(data):
-        return _parse_rows(data, head, words)
-    words = [*flag_of("data", _plain("data", data)), *words]
+    words, in_memory = _words(arguments, head), is_in_memory(data)
+    if in_memory and head == MULTITASK:
+        raise InputError("`data` of several tasks must be a name of rows, or be in the YAML, got rows in memory.")
+    data = data if in_memory else _plain("data", data)
+    is_own = in_memory or is_own_data(data, arguments.get("dataset_config"))
+    if head is None and not is_own:
+        names = ", ".join(map(repr, HEADS))
+        raise InputError(f"`head` must be one of {names}, got none: it is found in own data alone, not in {data!r}.")
+    if is_own and (head is None or head in TASK_OF_HEAD):
+        return parse_own_run(data, [*flag_of("head", head), *words])
+    task = TASK_OF_HEAD.get(head, head)
+    if in_memory:  # the columns, classes and scores of a task of the paper
+        return with_rows(parse_run(task, words, default_config=packaged_config(OWN_DATA_CONFIG)), data)
+    words = [*flag_of("data", data), *words]
     if head == MULTITASK:
         return parse_multitask_run(words, default_config=packaged_config("multitask"))
-    run = parse_run(TASK_OF_HEAD.get(head, head), words, default_config=packaged_config("table1/sft_ma_cs"))
-    return _with_classes_of_rows(run, words) if head == "sentiment" and _is_own(data) else run
+    return parse_run(task, words, default_config=packaged_config("table1/sft_ma_cs"))
 
 
-def _parse_rows(data: Any, head: str, words: list[str]) -> Run:
-    """Parses a run on rows in memory, which the run writes to its folder first."""
-    if head == MULTITASK:
-        raise InputError("`data` of several tasks must be a name of rows, or be in the YAML, got rows in memory.")
-    given = yaml_of_flags(words).get("task", {})
-    memory_sources(data, PAPER_TASKS[TASK_OF_HEAD.get(head, head)])  # raises for what are no rows
-    names = class_names_of(data, given.get("label_column"))
-    if names is not None and head in ("sentiment", "paraphrase") and not _names_classes(words):
-        words = [*words, *flag_of("class_names", names)]
-    run = _parse(Path("rows"), head, words)  # replaced below by the whole path
-    rows = RunFolder(Path(run.training.output_dir)).rows
-    tasks = {name: replace(task, data=replace(task.data, data=str(rows))) for name, task in run.tasks.items()}
-    ((_, spec),) = run.specs.items()
-    return replace(run, tasks=tasks, rows=memory_sources(data, spec))
+@contextmanager
+def _errors_of_python(data: Any) -> Iterator[None]:
+    """Turns the flags that an error says to write into arguments, and the files of rows in memory into splits."""
+    try:
+        yield
+    except InputError as error:
+        text = re.sub(r"`(--[^`]+)`", lambda flags: f"`{_as_arguments(flags[1])}`", str(error))
+        if is_in_memory(data):
+            text = re.sub(r"(?:[^\s'\"`]*/)?\b(train|dev|test)\.jsonl\b", r"the \1 split", text)
+        error.args = (text,)
+        raise
 
 
-def _with_classes_of_rows(run: Run, words: list[str]) -> Run:
-    if _names_classes(words):
-        return run
-    ((name, task_run),) = run.tasks.items()
-    return replace(run, tasks={name: replace(task_run, task=replace(task_run.task, class_names=AUTO_CLASSES))})
+def _as_arguments(flags: str) -> str:
+    """
+    Writes flags as arguments of a call.
 
-
-def _names_classes(words: list[str]) -> bool:
-    """Whether the flags or their YAML name the classes of the task."""
-    blocks = yaml_of_flags(words)
-    own = [block.get("task") or {} for block in (blocks, *blocks.get(BY_TASK, {}).values())]
-    return any({"class_names", "num_labels"} & block.keys() for block in own)
-
-
-def _is_own(data: str | Path | None) -> bool:
-    """Whether the rows are not those of the paper's SST."""
-    sst = PAPER_TASKS["sst"]
-    is_course = data is not None and Path(data).is_dir() and sst.name in paper_tasks_in(str(data))
-    return data is not None and str(data) not in (SAMPLE, sst.hub_dataset) and not is_course
+    Example:
+        >>> _as_arguments("--sentence1_column 'my title' --num_train_epochs 3")
+        "sentence1_column='my title', num_train_epochs=3"
+        >>> _as_arguments("--head")
+        'head'
+    """
+    arguments = []
+    for flag in flags.removeprefix("--").split(" --"):
+        name, *values = shlex.split(flag)
+        values = [yaml.safe_load(value) if re.fullmatch(r"[\d.-]+|true|false", value) else value for value in values]
+        arguments.append(f"{name}={(values[0] if len(values) == 1 else values)!r}" if values else name)
+    return ", ".join(arguments)
 
 
 def _words(arguments: Mapping[str, Any], head: str | None) -> list[str]:
     """Returns the words of the command line for keyword arguments; raises for unknown names and other types."""
     blocks = MULTITASK_BLOCKS if head == MULTITASK else BLOCKS
     known = {field.name for block in blocks.values() for field in fields(block) if field.init}
-    known = (known | {"config", "trust_remote_code"}) - {"head", "data"}
+    known = (known | {"config", "dry_run", "trust_remote_code"}) - {"head", "data"}
     words = []
     for name, value in arguments.items():
         if name not in known:
-            raise InputError(f"`{name}` is not an argument of `finetune` for `head` {head!r}.{_near(name, known)}")
+            of_head = "" if head is None else f" for `head` {head!r}"
+            raise InputError(f"`{name}` is not an argument of `finetune`{of_head}.{_near(name, known)}")
         words += flag_of(name, _plain(name, value))
     return words
 

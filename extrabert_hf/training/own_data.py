@@ -1,6 +1,5 @@
 """A run on the user's own rows: head, columns and classes are found in the rows, see [`inspect_source`]."""
 
-import difflib
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -9,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from extrabert_hf.data.column_names import listed
-from extrabert_hf.data.inspection import Inspection, inspect_source
+from extrabert_hf.data.in_memory import class_names_of, is_in_memory, memory_sources
+from extrabert_hf.data.inspection import inspect_source
 from extrabert_hf.data.loading import open_columns
-from extrabert_hf.data.sources import SAMPLE, SPLIT_NAMES, Source, file_source, find_sources, paper_tasks_in
+from extrabert_hf.data.sources import SAMPLE, SPLIT_NAMES, Source, Sources, file_source, find_sources, paper_tasks_in
 from extrabert_hf.data.validation import find_columns
 from extrabert_hf.errors import InputError
+from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.tasks import AUTO_CLASSES, PAPER_TASKS, TaskSpec
 from extrabert_hf.training.command_line import parse_run
 from extrabert_hf.training.defaults import OWN_DATA_CONFIG
@@ -22,15 +23,18 @@ from extrabert_hf.training.run import Run
 
 RESERVED = (*PAPER_TASKS, "multitask")
 """Names of runs that are no task of one's own. `extrabert train` takes such a word for the task, not for a file."""
+NAME_IN_MEMORY = "own"
+"""Name of the task of rows in memory, unless `task_name` sets another one."""
 
 
-def parse_own_run(data: str, argv: Sequence[str], *, description: str | None = None) -> Run:
+def parse_own_run(data: Any, argv: Sequence[str], *, description: str | None = None) -> Run:
     """
     Parses a run on the user's own rows: reads the train rows, and finds the columns, the head and the classes.
 
     Args:
-        data (`str`):
-            A file, a folder with a train file, or the Hub id of a data set, see [`find_sources`].
+        data (`str`, or rows in memory):
+            A file, a folder with a train file, or the Hub id of a data set, see [`find_sources`]; or the rows
+            themselves, see [`memory_sources`], whose `ClassLabel`s are the classes in their order.
         argv (`Sequence[str]`):
             Further words of the command line, as for [`parse_run`]. The columns, the head, the classes, the range of
             scores and the name of the task that they set are not searched in the rows. Without `--config` the run has
@@ -44,31 +48,48 @@ def parse_own_run(data: str, argv: Sequence[str], *, description: str | None = N
     Raises:
         [`InputError`]: if the rows fit no head, if several choices are plausible, or for what [`parse_run`] refuses.
     """
-    inspections: list[Inspection] = []
+    in_memory, inspections = is_in_memory(data), []
 
     def find_task(values: Mapping[str, Any]) -> TaskSpec:
-        if values["data"] != data:
-            raise InputError(f"`data` is {data!r}, the word after `train`: leave out `--data {values['data']}`.")
-        _refuse_paper_data(data)
-        blank = TaskSpec("own", "sentiment", class_names=AUTO_CLASSES)
-        sources = find_sources(blank, data, values["dataset_config"])
-        inspections.append(inspect_source(sources["train"], values))
-        task = inspections[-1].task(name_of_task(data, values["dataset_config"]))
+        sources = _find_own_sources(data, values)
+        inspection = inspect_source(sources["train"], values)
+        inspections.append(inspection)
+        task = inspection.task(NAME_IN_MEMORY if in_memory else name_of_task(data, values["dataset_config"]))
         for split in ("dev", "test"):
             if values[f"{split}_data"] is not None:
                 _check_columns(task, file_source(task, values[f"{split}_data"]), sources["train"].name, split)
             elif split in sources.splits:
                 _check_columns(task, sources[split], sources["train"].name, split)
-        return task
+        names = class_names_of(data, task.label_column) if in_memory and not task.is_regression else None
+        return task if names is None else replace(task, class_names=tuple(names))
 
     run = parse_run(
         "own",
-        ["--data", data, *argv],
+        [*argv] if in_memory else ["--data", data, *argv],
         default_config=packaged_config(OWN_DATA_CONFIG),
         description=description,
         find_task=find_task,
     )
-    return replace(run, inspection=inspections[-1])
+    run = replace(run, inspection=inspections[-1])
+    return with_rows(run, data) if in_memory else run
+
+
+def with_rows(run: Run, data: Any) -> Run:
+    """Returns a run of one task on rows in memory, which it writes to its folder and reads from there."""
+    folder = RunFolder(Path(run.training.output_dir)).rows
+    tasks = {name: replace(task, data=replace(task.data, data=str(folder))) for name, task in run.tasks.items()}
+    ((_, spec),) = run.specs.items()
+    return replace(run, tasks=tasks, rows=memory_sources(data, spec))
+
+
+def _find_own_sources(data: Any, values: Mapping[str, Any]) -> Sources:
+    blank = TaskSpec("own", "sentiment", class_names=AUTO_CLASSES)
+    if is_in_memory(data):
+        return memory_sources(data, blank)
+    if values["data"] != data:
+        raise InputError(f"`data` is {data!r}, the word after `train`: leave out `--data {values['data']}`.")
+    _refuse_paper_data(data)
+    return find_sources(blank, data, values["dataset_config"])
 
 
 def name_of_task(data: str, dataset_config: str | None = None) -> str:
@@ -115,8 +136,3 @@ def _refuse_paper_data(data: str) -> None:
                 f"{data!r} has rows of the tasks {', '.join(tasks)}: give the task ({words}), such as `extrabert "
                 f"train {tasks[0]} --data {data}`."
             )
-    if not Path(data).exists() and (near := difflib.get_close_matches(data, RESERVED, n=1)):
-        raise InputError(
-            f"the first word after `train` must be one of {', '.join(RESERVED)}, or a file, a folder or a Hub id, got "
-            f"{data!r}. Did you mean `extrabert train {near[0]}`?"
-        )

@@ -104,7 +104,7 @@ def test_the_folder_of_a_run_is_no_checkpoint(tmp_path):
 
 def test_a_new_run_is_not_mixed_into_an_earlier_one(tmp_path):
     checkpoint(tmp_path, 5)
-    with pytest.raises(InputError, match="holds checkpoints of an earlier run: continue with --resume"):
+    with pytest.raises(InputError, match="holds checkpoints of an earlier run: continue with `--resume"):
         found(tmp_path)
     assert found(tmp_path, overwrite_output_dir=True) is None
     assert found(tmp_path / "new") is None
