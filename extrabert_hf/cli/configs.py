@@ -51,6 +51,6 @@ def main(words: Sequence[str]) -> None:
 def _line(name: str) -> str:
     """Returns the name of a config with the first sentence of the comment at the start of its file."""
     lines = find_config(name).read_text(encoding="utf-8").splitlines()
-    text = takewhile(lambda line: line.startswith("#") and not line.startswith("# python "), lines)
+    text = takewhile(lambda line: line.startswith("#") and not line.startswith("# extrabert "), lines)
     comment = " ".join(line.removeprefix("#").strip() for line in text)
     return f"{name:<28} {re.split('(?<=[.]) (?=[A-Z])', comment)[0].removesuffix(':')}".rstrip()

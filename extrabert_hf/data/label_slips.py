@@ -53,7 +53,7 @@ def _classes_of_one_row(rows: Mapping[Label, int], task: TaskSpec, file: str) ->
     flag = f"`--class_names {shlex.join(others)}`"
     choice = flag if flag.isprintable() and len(flag) <= 300 else "`--class_names` with the other classes"
     shown = f"{', '.join(names[:CLASSES_SHOWN])}{', ...' * (len(names) > CLASSES_SHOWN)}"
-    return [f"{file} has a single row of {shown}: mend the labels, or leave these rows out with {choice}"]
+    return [f"{file} has a single row of {shown}: correct the labels, or leave these rows out with {choice}"]
 
 
 def _stray_scores(rows: Mapping[Label, int], task: TaskSpec, file: str) -> list[str]:

@@ -21,7 +21,7 @@ def slips(counts, **changes):
 
 def test_a_class_of_one_row_is_named_with_the_other_classes():
     assert slips({"billing": 50, "log in": 20, "biling": 1}) == [
-        "rows.csv has a single row of 'biling': mend the labels, or leave these rows out with "
+        "rows.csv has a single row of 'biling': correct the labels, or leave these rows out with "
         "`--class_names billing 'log in'`"
     ]
 
