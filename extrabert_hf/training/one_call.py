@@ -1,6 +1,5 @@
 """A whole run in one call of Python: `finetune("reviews.csv")`."""
 
-import difflib
 import json
 import os
 import re
@@ -17,7 +16,7 @@ import yaml
 from transformers import TrainerCallback
 
 from extrabert_hf.data.in_memory import is_in_memory
-from extrabert_hf.errors import InputError, shorten
+from extrabert_hf.errors import InputError, did_you_mean, shorten
 from extrabert_hf.inference.predictor import Predictor
 from extrabert_hf.runs.run_metrics import RunMetrics
 from extrabert_hf.tasks import PAPER_TASKS
@@ -125,7 +124,9 @@ def finetune(
 
 def _parse(data: Any, head: str | None, arguments: Mapping[str, Any]) -> Run:
     if head is not None and (not isinstance(head, str) or head not in HEADS):
-        raise InputError(f"`head` must be one of {', '.join(map(repr, HEADS))}, got {head!r}.{_near(head, HEADS)}")
+        raise InputError(
+            f"`head` must be one of {', '.join(map(repr, HEADS))}, got {head!r}.{did_you_mean(head, HEADS)}"
+        )
     words, in_memory = _words(arguments, head), is_in_memory(data)
     if in_memory and head == MULTITASK:
         raise InputError("`data` of several tasks must be a name of rows, or be in the YAML, got rows in memory.")
@@ -185,7 +186,7 @@ def _words(arguments: Mapping[str, Any], head: str | None) -> list[str]:
     for name, value in arguments.items():
         if name not in known:
             of_head = "" if head is None else f" for `head` {head!r}"
-            raise InputError(f"`{name}` is not an argument of `finetune`{of_head}.{_near(name, known)}")
+            raise InputError(f"`{name}` is not an argument of `finetune`{of_head}.{did_you_mean(name, known)}")
         words += flag_of(name, _plain(name, value))
     return words
 
@@ -215,8 +216,3 @@ def _check_callbacks(callbacks: Any) -> None:
         kind = callback if isinstance(callback, type) else type(callback)
         if not issubclass(kind, TrainerCallback):
             raise InputError(f"`callbacks` must be a list of TrainerCallbacks, got {shorten(repr(callback), 80)}.")
-
-
-def _near(name: Any, known: Any) -> str:
-    near = difflib.get_close_matches(str(name), list(known), n=1)
-    return f" Did you mean `{near[0]}`?" if near else ""
