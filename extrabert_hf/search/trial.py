@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import optuna
+import yaml
 from optuna import Trial
 from optuna.trial import FrozenTrial, TrialState
 from transformers import TrainerCallback
@@ -98,10 +99,15 @@ def is_free(trial: FrozenTrial) -> bool:
     return trial.state in (TrialState.FAIL, TrialState.WAITING)
 
 
+def run_text(arguments: SearchArguments, flags: Sequence[str]) -> str:
+    """Returns the arguments of a trial as YAML: JSON would change the keys of `rules`, which are numbers."""
+    return yaml.safe_dump(yaml_of_flags(flags, multitask=arguments.task == "multitask"))
+
+
 def train(arguments: SearchArguments, flags: Sequence[str], trial: Trial, folder: Path) -> float:
     """Trains one run, from the last checkpoint if one exists, and returns the score of the model that it keeps."""
     run_folder = RunFolder(folder)
-    words = [trial.study.study_name, yaml_of_flags(flags, multitask=arguments.task == "multitask")]
+    words = [trial.study.study_name, run_text(arguments, flags)]
     resumes = run_folder.read_words() == words and run_folder.last_checkpoint is not None
     start = "--resume_from_checkpoint=last" if resumes else "--overwrite_output_dir=true"
     quiet = [] if shows_details() else ["--disable_tqdm=true"]  # the search shows the progress

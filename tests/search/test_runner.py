@@ -19,7 +19,7 @@ from extrabert_hf.search.results import write_results
 from extrabert_hf.search.runner import TrialLog, end_processes, run_search, start_trial
 from extrabert_hf.search.space import read_space
 from extrabert_hf.search.study import PLAN, finished_trials, open_study, plan_trials, renew_lost, trials_of_plans
-from extrabert_hf.search.trial import ScoresOfTrial, parse_search, run_next_trial
+from extrabert_hf.search.trial import ScoresOfTrial, parse_search, run_next_trial, run_text
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
@@ -112,6 +112,14 @@ def test_a_trial_that_was_killed_goes_on_and_one_with_other_words_begins_anew(wo
     steps.clear()
     run_next_trial(arguments, flags, read_space(arguments.space))
     assert steps[0] == 1
+
+
+def test_a_trial_with_the_default_settings_is_known_again(tmp_path):
+    arguments, flags = parse_search(["--task", "sts", "--data", str(tmp_path / "own.csv"), "--config", "default"])
+    words, folder = ["sts", run_text(arguments, flags)], RunFolder(tmp_path)
+    assert ".inf: 1.0e-05" in words[1]
+    folder.write_words(words)
+    assert folder.read_words() == words
 
 
 def test_a_hopeless_trial_is_pruned(words, tmp_path, monkeypatch):
