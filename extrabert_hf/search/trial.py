@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import optuna
+import yaml
 from optuna import Trial
 from optuna.trial import FrozenTrial, TrialState
 from transformers import TrainerCallback
@@ -16,7 +17,7 @@ from extrabert_hf.console import recipe_console, shows_details
 from extrabert_hf.errors import InputError, one_line
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.ownership import hold_run
-from extrabert_hf.search.arguments import SearchArguments
+from extrabert_hf.search.arguments import TASKS, SearchArguments
 from extrabert_hf.search.space import SearchSpace, flags_of, read_space
 from extrabert_hf.search.study import (
     DOUBLE,
@@ -29,10 +30,12 @@ from extrabert_hf.search.study import (
     state_of,
     trials_of_plans,
 )
+from extrabert_hf.tasks import PAPER_TASKS
 from extrabert_hf.training.command_line import parse_multitask_run, parse_run, yaml_of_flags
 from extrabert_hf.training.defaults import own_data_config
 from extrabert_hf.training.finetune import run_finetuning
-from extrabert_hf.training.recipe_parser import RecipeParser
+from extrabert_hf.training.own_data import flags_of_own_run, parse_own_run
+from extrabert_hf.training.recipe_parser import RULES, RecipeParser, flag_of
 from extrabert_hf.training.run import Run
 
 
@@ -40,6 +43,30 @@ def parse_search(argv: Sequence[str]) -> tuple[SearchArguments, list[str]]:
     """Parses the command line of `extrabert search`: the arguments of the search, and the flags of its runs."""
     parser = RecipeParser(SearchArguments)
     return parser.parse_args_into_dataclasses(list(argv), return_remaining_strings=True)
+
+
+def words_of_search(words: Sequence[str]) -> list[str]:
+    """
+    Returns the words of a search with flags in place of the first word, if that is a task or data.
+
+    The flags for data are those that [`parse_own_run`] finds in the rows, so that `best.yaml` has them, too.
+    """
+    if not words or words[0].startswith("-"):
+        return list(words)
+    first, *rest = words
+    if any(word.partition("=")[0] == "--task" for word in rest):
+        raise InputError(f"`task` is that of the first word, {first!r}: leave out `--task`, or the word.")
+    if first in TASKS:
+        return ["--task", first, *rest]
+    arguments, flags = parse_search(rest)
+    run = parse_own_run(first, flags)
+    (spec,) = run.specs.values()
+    found = flags_of_own_run(run)
+    found |= {"output_dir": arguments.output_dir or f"runs/search/{spec.name}"}
+    found |= {"study_name": arguments.study_name or spec.name, "data": first}
+    task = next(name for name, of_paper in PAPER_TASKS.items() if of_paper.head == spec.head)
+    # later flags win: those of the user
+    return ["--task", task, *(word for name, value in found.items() for word in flag_of(name, value)), *rest]
 
 
 def parse_trial(arguments: SearchArguments, flags: Sequence[str]) -> Run:
@@ -100,7 +127,9 @@ def is_free(trial: FrozenTrial) -> bool:
 def train(arguments: SearchArguments, flags: Sequence[str], trial: Trial, folder: Path) -> float:
     """Trains one run, from the last checkpoint if one exists, and returns the score of the model that it keeps."""
     run_folder = RunFolder(folder)
-    words = [trial.study.study_name, yaml_of_flags(flags, multitask=arguments.task == "multitask")]
+    blocks = yaml_of_flags(flags, multitask=arguments.task == "multitask")
+    blocks |= {RULES: yaml.safe_dump(blocks[RULES])} if RULES in blocks else {}  # no JSON: a key is infinite
+    words = [trial.study.study_name, blocks]
     resumes = run_folder.read_words() == words and run_folder.last_checkpoint is not None
     start = "--resume_from_checkpoint=last" if resumes else "--overwrite_output_dir=true"
     quiet = [] if shows_details() else ["--disable_tqdm=true"]  # the search shows the progress
