@@ -67,7 +67,7 @@ def test_a_run_prints_its_plan_its_progress_and_its_scores_and_nothing_of_librar
     assert re.fullmatch(r"training ExtraBertFor\w+ on cpu: [\d.]+ of [\d.]+ M parameters", model)
     assert re.fullmatch(r"\d+ steps of 16 rows, float32, \w.*", steps)
     progress = [line for line in others if re.match(r"training +\d+ %, \d+ of ", line)]
-    table = [line for line in others if re.match(r"  \w+ +-?\d\.\d{3} +\[", line)]
+    table = [line for line in others if re.match(r"  \w+ +-?\d\.\d{3} +(\[|no interval)", line)]
     rest = [line for line in others if line and line not in progress + table]
     assert len(progress) == (0 if task == "para" else 10) and 2 <= len(table) <= 4
     assert rest[0].startswith(f"{task} dev, 90 rows") and rest[-1].startswith("the model is in ")
