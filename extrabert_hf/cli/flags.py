@@ -108,6 +108,9 @@ def check_words(command: str, words: Sequence[str]) -> None:
         words = _flags_of_training(
             words, {flag for each in parsers["train"]["groups"]["multitask"] for flag in each["flags"]}
         )
+    elif command == "search" and words and not words[0].startswith("-"):
+        _check_data("search", words[0])
+        words = words[1:]
     has_further = command in FORWARDS or FURTHER in described["groups"]
     if has_further and version("transformers") != index["transformers"]:
         return
@@ -127,21 +130,27 @@ def _flags_of_training(words: Sequence[str], of_multitask: set[str]) -> Sequence
             f"`extrabert train` needs as its first word {DATA_OR_TASK}. For example: extrabert train reviews.csv, or: "
             "extrabert train sts --config minilm/sts --data sample"
         )
-    path = Path(first)
-    if first not in TASKS and not path.exists():
-        beside = [f"{path.parent / name}" for name in os.listdir(path.parent)] if path.parent.is_dir() else []
-        near = difflib.get_close_matches(first, TASKS, n=1) or difflib.get_close_matches(first, beside, n=1)
-        is_path = path.suffix.lower() in SUFFIXES or first.startswith((".", "/", "~"))
-        if is_path or (near and "/" not in first):  # a Hub id has a slash
-            raise InputError(
-                f"the first word after `train` must be {DATA_OR_TASK}, got {first!r}: no such file or folder."
-                + (f" Did you mean `{near[0]}`?" if near else "")
-            )
+    _check_data("train", first)
     if first != "multitask":
         for flag in (word.partition("=")[0] for word in words[1:]):
             if flag in of_multitask:
                 raise InputError(f"`{flag}` is for `extrabert train multitask`, not for {first!r}.")
     return words[1:]
+
+
+def _check_data(command: str, first: str) -> None:
+    """Raises [`InputError`] for a first word that is no task, no file or folder, and can't be a Hub id."""
+    path = Path(first)
+    if first in TASKS or path.exists():
+        return
+    beside = [f"{path.parent / name}" for name in os.listdir(path.parent)] if path.parent.is_dir() else []
+    near = difflib.get_close_matches(first, TASKS, n=1) or difflib.get_close_matches(first, beside, n=1)
+    is_path = path.suffix.lower() in SUFFIXES or first.startswith((".", "/", "~"))
+    if is_path or (near and "/" not in first):  # a Hub id has a slash
+        raise InputError(
+            f"the first word after `{command}` must be {DATA_OR_TASK}, got {first!r}: no such file or folder."
+            + (f" Did you mean `{near[0]}`?" if near else "")
+        )
 
 
 def _add_launch_flag(parser: FlagParser, command: str) -> None:

@@ -99,7 +99,7 @@ def _run_search(arguments: SearchArguments, flags: Sequence[str], argv: Sequence
     n_trials = count_trials(study, arguments, space)
     plan_trials(study, n_trials)
     aim = f"{'most' if training.greater_is_better else 'least'} {training.metric_for_best_model}"
-    logger.info("%s trials of %s, for the %s on dev", n_trials, arguments.task, aim)
+    logger.info("%s trials of %s, for the %s on dev", n_trials, study.study_name, aim)
     log = TrialLog(n_trials, len(finished_trials(study)))
     workers: list[subprocess.Popen | None] = [None] * arguments.workers
     deaths = 0

@@ -18,7 +18,7 @@ from extrabert_hf.errors import InputError, one_line
 from extrabert_hf.library_output import shows_details
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.ownership import hold_run
-from extrabert_hf.search.arguments import SearchArguments
+from extrabert_hf.search.arguments import TASKS, SearchArguments
 from extrabert_hf.search.space import SearchSpace, flags_of, read_space
 from extrabert_hf.search.study import (
     DOUBLE,
@@ -31,10 +31,12 @@ from extrabert_hf.search.study import (
     state_of,
     trials_of_plans,
 )
+from extrabert_hf.tasks import PAPER_TASKS
 from extrabert_hf.training.command_line import parse_multitask_run, parse_run, yaml_of_flags
-from extrabert_hf.training.command_parser import CommandParser
+from extrabert_hf.training.command_parser import CommandParser, flag_of
 from extrabert_hf.training.defaults import own_data_config
 from extrabert_hf.training.finetune import run_finetuning
+from extrabert_hf.training.own_data import flags_of_own_run, parse_own_run
 from extrabert_hf.training.run import Run
 
 
@@ -42,6 +44,30 @@ def parse_search(argv: Sequence[str]) -> tuple[SearchArguments, list[str]]:
     """Parses the command line of `extrabert search`: the arguments of the search, and the flags of its runs."""
     parser = CommandParser(SearchArguments)
     return parser.parse_args_into_dataclasses(list(argv), return_remaining_strings=True)
+
+
+def words_of_search(words: Sequence[str]) -> list[str]:
+    """
+    Returns the words of a search with flags in place of the first word, if that is a task or data.
+
+    The flags for data are those that [`parse_own_run`] finds in the rows, so that `best.yaml` has them, too.
+    """
+    if not words or words[0].startswith("-"):
+        return list(words)
+    first, *rest = words
+    if any(word.partition("=")[0] == "--task" for word in rest):
+        raise InputError(f"`task` is that of the first word, {first!r}: leave out `--task`, or the word.")
+    if first in TASKS:
+        return ["--task", first, *rest]
+    arguments, flags = parse_search(rest)
+    run = parse_own_run(first, flags)
+    (spec,) = run.specs.values()
+    found = flags_of_own_run(run)
+    found |= {"output_dir": arguments.output_dir or f"runs/search/{spec.name}"}
+    found |= {"study_name": arguments.study_name or spec.name, "data": first}
+    task = next(name for name, of_paper in PAPER_TASKS.items() if of_paper.head == spec.head)
+    # later flags win: those of the user
+    return ["--task", task, *(word for name, value in found.items() for word in flag_of(name, value)), *rest]
 
 
 def parse_trial(arguments: SearchArguments, flags: Sequence[str]) -> Run:

@@ -226,7 +226,7 @@ def with_values_by_size(run: "Run", loaded: Mapping[str, LoadedData]) -> tuple["
             The rows of each task.
 
     Returns:
-        `tuple[Run, str]`: the run, and a text for the log, empty for a run without rules.
+        `tuple[Run, str]`: the run, and a text for the log, empty if no rule sets a value.
     """
     if run.rules is None:
         return run, ""
@@ -242,7 +242,7 @@ def with_values_by_size(run: "Run", loaded: Mapping[str, LoadedData]) -> tuple["
     others = [name for name in ("learning_rate", "num_train_epochs", "max_steps") if name in run.rules.given]
     text = f"defaults of {run.rules.source} for {rows:,} rows, {parameters / 1e6:.0f} M parameters"
     text += f", except {' and '.join(others)}" if others else ""
-    return replace(run, training=training, rules=None), text
+    return replace(run, training=training, rules=None), text if values else ""
 
 
 def count_parameters(name: str) -> int:

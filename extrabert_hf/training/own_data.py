@@ -74,6 +74,15 @@ def parse_own_run(data: Any, argv: Sequence[str], *, description: str | None = N
     return with_rows(run, data) if in_memory else run
 
 
+def flags_of_own_run(run: Run) -> dict[str, Any]:
+    """Returns the arguments that make a run of the paper's task with the same head the run of [`parse_own_run`]."""
+    ((name, spec),) = run.specs.items()
+    found: dict[str, Any] = {"task_name": name, **run.inspection.columns}
+    if spec.is_regression:
+        return found | {"label_min": spec.label_range[0], "label_max": spec.label_range[1]}
+    return found | {"class_names": list(spec.class_names)}
+
+
 def with_rows(run: Run, data: Any) -> Run:
     """Returns a run of one task on rows in memory, which it writes to its folder and reads from there."""
     folder = RunFolder(Path(run.training.output_dir)).rows

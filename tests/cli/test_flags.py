@@ -177,6 +177,8 @@ def test_help_and_a_typo_import_nothing_large():
         ("train nofile.csv", "must be data .a file, .*, got 'nofile.csv': no such file or folder.$"),
         ("train docs/your_dat.csv", "no such file or folder. Did you mean `docs/your_data.md`?"),
         ("train reviews.csv --lr 1e-3", "got 'reviews.csv': no such file"),
+        ("search docs/your_dat.csv", "first word after `search` must be data .* Did you mean `docs/your_data.md`?"),
+        ("search owner/name --lr 1e-3", "`--lr` is not a flag of `extrabert search`. Did you mean"),
         ("train owner/name --lr 1e-3", "`--lr` is not a flag of `extrabert train`. Did you mean `--learning_rate`?"),
         ("train sts --hub_token=a-secret", "`hub_token` can't be a flag .* HF_TOKEN"),
     ],

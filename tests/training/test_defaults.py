@@ -131,10 +131,12 @@ def test_the_plan_names_the_values_that_are_no_defaults(reviews, tiny_encoder, t
     for flags, text in {
         (): "0 M parameters",
         ("--learning_rate", "1e-3"): "parameters, except learning_rate",
-        ("--num_train_epochs=2", "--learning_rate", "1e-3"): "parameters, except learning_rate and num_train_epochs",
+        ("--max_steps", "2"): "parameters, except max_steps",
     }.items():
         run = prepared(own_run(reviews, "--model_name_or_path", tiny_encoder, *flags))
         assert with_values_by_size(run, load_rows(run))[1].endswith(text)
+    run = own_run(reviews, "--model_name_or_path", tiny_encoder, "--max_steps=2", "--learning_rate", "1e-3")
+    assert with_values_by_size(run, load_rows(run))[1] == ""
 
 
 def test_the_size_of_an_encoder_needs_no_weights_and_no_random_numbers(tiny_encoder, tmp_path):
