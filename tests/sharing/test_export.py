@@ -122,7 +122,7 @@ def test_one_task_of_several_becomes_a_model_of_its_own(saved, random_batch):
     model, whole = AutoModel.from_pretrained(output), AutoModel.from_pretrained(folder)
     assert type(model) is ExtraBertForSimilarity
     assert torch.equal(model(**batch).logits, whole(task="sts", **batch).logits)
-    assert "| safetensors | sts | 90 | 0 / 0 | 0 / 0 | 0 / 0 | - | pearson" in table
+    assert "| safetensors | sts | 90 | 0 / 0 | 0 / 0 | 0 / 0 | - | pearson" in " ".join(table.split())
 
 
 def test_a_model_with_adapters_by_task_is_exported_by_task(saved, random_batch):
