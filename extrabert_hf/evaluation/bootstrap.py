@@ -32,8 +32,8 @@ def wilson_interval(count: int, rows: int, confidence: float = 0.95) -> tuple[fl
             Confidence level of the interval, between 0 and 1.
 
     Example:
-        >>> [round(bound, 3) for bound in wilson_interval(3, 3)]
-        [0.438, 1.0]
+        >>> [round(bound, 2) for bound in wilson_interval(3, 3)]
+        [0.44, 1.0]
     """
     from scipy.stats import binomtest  # slow to import
 

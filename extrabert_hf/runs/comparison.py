@@ -233,7 +233,7 @@ def write_comparison(lines: Sequence[Comparison], folder: str | Path) -> str:
             The folder to write. A missing folder is created.
     """
     folder = Path(folder)
-    table = comparison_cells(lines), CAPTION, [f"Holm's correction is for all {len(lines)} comparisons."]
+    table = comparison_cells(lines), CAPTION, [f"Number of comparisons in Holm's correction: {len(lines)}."]
     markdown = to_markdown(*table)
     texts = {"md": markdown, "csv": to_csv([asdict(line) for line in lines]), "tex": to_latex(*table)}
     with hold_folder("output_dir", folder):

@@ -140,7 +140,7 @@ def card_template(name: str) -> Template:
         finalize=card_text,
     )
     environment.filters["score"] = number_cell
-    environment.filters["interval"] = lambda interval: interval_text(*interval, number_cell)
+    environment.filters["interval"] = lambda bounds: interval_text(bounds[0], bounds[1], number_cell)
     return environment.get_template(name)
 
 

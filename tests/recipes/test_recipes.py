@@ -194,7 +194,7 @@ def test_rows_are_audited_task_by_task(recipe, tmp_path):
         ),
         (("recipes/multitask.py", "--aggregator", "magic", "--data", "sample"), "error: .*'magic'"),
         (("recipes/multitask.py", "--tasks", "mnli", "--data", "sample"), "error: `tasks` must be of .*'mnli'"),
-        (("recipes/table1.py", "--rows", "sft_ma"), "error: `rows` must be of .*'sft_ma'"),
+        (("recipes/table1.py", "--rows", "sft_ma"), "error: each of `rows` must be one of .*'sft_ma'"),
         (("recipes/evaluate_model.py", "./nowhere", "--data", "sample"), "error: .*'./nowhere' is not a folder"),
         (("recipes/predict.py", "./nowhere", "-", "--output", "out.csv"), "error: .*'./nowhere' is not a folder"),
         (
