@@ -271,7 +271,7 @@ def ladder_cells(steps: Sequence[LadderStep]) -> list[dict[str, str]]:
 def ladder_notes(steps: Sequence[LadderStep]) -> list[str]:
     """Returns the notes below the table of steps."""
     tested = [step for step in steps if step.bootstrap_p is not None]
-    notes = [f"Holm's correction is for the {len(tested)} steps for which both rows were run."]
+    notes = [f"Holm's correction is for the steps for which both rows were run: {len(tested)}."]
     if any(step.second_p is None for step in tested):
         notes.append("McNemar's test (SST, Para) and Williams' (STS) compare single runs only.")
     return notes
