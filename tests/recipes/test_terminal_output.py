@@ -22,7 +22,8 @@ def test_a_run_in_a_terminal_has_one_bar_and_ctrl_c_leaves_the_terminal_clean(ti
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     command = [sys.executable, "recipes/sft_sst.py", *words]
-    with subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stdout=slave, stderr=slave) as process:
+    terminal = {"cwd": ROOT, "env": ENVIRONMENT, "stdout": slave, "stderr": slave}
+    with subprocess.Popen(command, **terminal, preexec_fn=heed_ctrl_c) as process:
         os.close(slave)
         shown = b""
         while chunk := read(master):
@@ -38,8 +39,13 @@ def test_a_run_in_a_terminal_has_one_bar_and_ctrl_c_leaves_the_terminal_clean(ti
     *plan, bar, end = [line for line in lines if not line.startswith("warning: ")]
     assert end == "interrupted by SIGINT"
     assert re.match(r"(training|evaluating( \d+%)?): +\d+%\|", bar)
-    assert [line.split()[0] for line in plan[:3]] == ["rows", "sst", "training"] and len(plan) == 4
+    assert [line.split()[0] for line in plan[:4]] == ["rows", "sst", "tiny_encoder,", "training"] and len(plan) == 5
     assert "\x1b[A" not in shown.decode()  # a second bar would move the cursor up
+
+
+def heed_ctrl_c():
+    """Ends the ignoring of SIGINT, which a job in the background of a shell inherits."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def read(master):

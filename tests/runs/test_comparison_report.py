@@ -76,7 +76,7 @@ def test_tables_and_figure_are_written_into_a_folder_that_is_named(run, tmp_path
     assert caplog.messages[-1] == f"comparison.md, .csv, .tex and .png are in {folder}"
     assert (folder / "comparison.md").read_text() == markdown
     assert "| para (accuracy) | worse | better | .500 | .800 | +.300 [" in re.sub(" +", " ", markdown)
-    assert re.sub(" +", " ", markdown).count("| up |") == 2 and "for all 2 comparisons" in markdown
+    assert re.sub(" +", " ", markdown).count("| up |") == 2 and "Holm's correction: 2." in markdown
     with (folder / "comparison.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
     assert [float(line["difference"]) for line in lines] == pytest.approx([0.3, 0.3])

@@ -240,8 +240,8 @@ def test_a_push_that_fails_is_an_error_of_one_line_and_works_when_tried_again(fa
     assert re.match(f"error: {message}", last_line(done)) and "Traceback" not in done.stderr
     again = shlex.split(re.search(r"to try again: (.+)", last_line(done))[1])
     assert again == [
-        "python",
-        "recipes/push_to_hub.py",
+        "extrabert",
+        "push",
         str(folder),
         "--hub_model_id",
         "new",
@@ -274,8 +274,8 @@ def test_the_one_line_stands_last_behind_all_progress_bars(hub, process, run_of,
     )
     again = re.search(r"to try again: (.+)", last_line(done))[1]
     assert "extrabert-my-runs" in last_line(done) and shlex.split(again) == [
-        "python",
-        "recipes/push_to_hub.py",
+        "extrabert",
+        "push",
         str(folder),
         "--collection",
         "All of mine",
