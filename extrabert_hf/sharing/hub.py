@@ -78,7 +78,7 @@ def push_folder(
         logger.warning("the push includes the Python code of the encoder or the tokenizer: %s", names)
     with hub_errors_in_one_line(name, again):
         repo_id = name if claimed else claim_repository(name, sharing, run)
-    files |= described(run, repo_id, sharing, hub_encoder(run) if adapter_only else None)
+    files |= described(run, repo_id, sharing, hub_encoder(run) if adapter_only else None, keeps_card=True)
     refuse_links(run, files)
     operations = [CommitOperationAdd(path, content) for path, content in sorted(files.items())]
     with hub_errors_in_one_line(name, again):

@@ -119,49 +119,68 @@ def write_card(folder: str | Path, sharing: HubArguments | None = None) -> None:
     """
     run = SharedRun(Path(folder))
     with hold_run("folder", run.path):
-        _write_card(run, THIS_FOLDER, sharing or HubArguments(), {}, None)
+        text = _card_text(run, THIS_FOLDER, sharing or HubArguments(), {}, None)
+        if text is not None:
+            _save_card(run, text)
 
 
-def described(run: SharedRun, repo_id: str, sharing: HubArguments, adapter_of: str | None) -> dict[str, Path | bytes]:
+def described(
+    run: SharedRun, repo_id: str, sharing: HubArguments, adapter_of: str | None, *, keeps_card: bool = False
+) -> dict[str, Path | bytes]:
     """
     Draws the figures and renders the card into the folder; a card that was written by hand stays as it is.
+
+    Args:
+        run ([`SharedRun`]):
+            The trained model.
+        repo_id (`str`):
+            The repository that the examples of the card load.
+        sharing ([`HubArguments`]):
+            Licence and language.
+        adapter_of (`str`, *optional*):
+            Hub id of the encoder, if only an adapter is pushed.
+        keeps_card (`bool`, defaults to `False`):
+            Whether the folder keeps the card that it has, whose examples load the folder.
 
     Returns:
         `dict[str, Path | bytes]`: the card, the figures and the metrics by the path in the repository.
     """
     with hold_run("folder", run.path):
-        return _described(run, repo_id, sharing, adapter_of)
-
-
-def _described(run: SharedRun, repo_id: str, sharing: HubArguments, adapter_of: str | None) -> dict[str, Path | bytes]:
-    card = run.folder.card_file
-    figures = run.draw_figures()
-    if not run.tasks:
-        logger.warning("%s has no %s: the card has no scores", run.path, RunFolder.METRICS)
-    if _write_card(run, repo_id, sharing, figures, adapter_of):
-        logger.info("the card states the licence %s: change it with --hub_license", sharing.hub_license)
-    else:
-        text = card.read_text(encoding="utf-8", errors="replace")
-        for path in (THIS_FOLDER, str(run.path)):
-            if f'"{path}"' in text:
-                logger.warning('%s loads the folder "%s": write "%s" there', card, path, repo_id)
-    files: dict[str, Path | bytes] = {card.name: card} | {path: run.path / path for path in figures}
+        card = run.folder.card_file
+        figures = run.draw_figures()
+        files: dict[str, Path | bytes] = {card.name: card} | {path: run.path / path for path in figures}
+        if not run.tasks:
+            logger.warning("%s has no %s: the card has no scores", run.path, RunFolder.METRICS)
+        text = _card_text(run, repo_id, sharing, figures, adapter_of)
+        if text is None:
+            own = card.read_text(encoding="utf-8", errors="replace")
+            for path in (THIS_FOLDER, str(run.path)):
+                if f'"{path}"' in own:
+                    logger.warning('%s loads the folder "%s": write "%s" there', card, path, repo_id)
+        else:
+            logger.info("the card states the licence %s: change it with --hub_license", sharing.hub_license)
+            files[card.name] = text.encode()
+            if not (keeps_card and card.exists()):
+                _save_card(run, text)
     return files if run.metrics is None else files | {RunFolder.METRICS: _json(run.metrics.to_dict())}
 
 
-def _write_card(
+def _card_text(
     run: SharedRun, model_id: str, sharing: HubArguments, figures: dict[str, str], adapter_of: str | None
-) -> bool:
-    """Renders the card and returns `True`; returns `False` and logs why if the folder has a card of the user."""
+) -> str | None:
+    """Renders the card; returns `None` and logs why if the folder has a card of the user."""
     card = run.folder.card_file
     if card.exists() and not run.folder.has_own_card:
         logger.info("%s was written by hand and stays as it is", card)
-        return False
-    text = render_card(run, model_id, sharing, figures, adapter_of=adapter_of)
+        return None
+    return render_card(run, model_id, sharing, figures, adapter_of=adapter_of)
+
+
+def _save_card(run: SharedRun, text: str) -> None:
+    card = run.folder.card_file
     if card.exists():
         record(run.path, [card.name])  # rendered by a version without a manifest
     write_text(card, text)
-    return True
 
 
 def hub_encoder(run: SharedRun) -> str:

@@ -112,6 +112,17 @@ def test_a_card_of_ones_own_stays_as_it_is(run_of):
     assert (run.path / "README.md").read_text() == own
 
 
+def test_a_push_renders_a_card_for_the_repository_and_leaves_the_card_of_the_folder(run_of):
+    run = SharedRun(run_of("sts"))
+    before = (run.path / "README.md").read_bytes()
+    files = described(run, "me/b", HubArguments(), None, keeps_card=True)
+    assert (run.path / "README.md").read_bytes() == before
+    assert b"me/b" in files["README.md"] and b"me/b" not in before
+    (run.path / "README.md").unlink()  # of a run by an earlier version
+    described(run, "me/b", HubArguments(), None, keeps_card=True)
+    assert (run.path / "README.md").read_bytes() == files["README.md"]
+
+
 def test_a_preview_lists_each_file_with_its_size(run_of):
     folder = run_of("sts")
     lines = preview_push(folder, None, sharing=HubArguments()).splitlines()
