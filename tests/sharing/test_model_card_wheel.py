@@ -22,7 +22,7 @@ Path(sys.argv[2]).write_text(render_card(SharedRun(Path(sys.argv[3])), "me/model
 def test_a_wheel_has_every_module_and_renders_the_card_as_a_checkout_does(run_of, tmp_path):
     pytest.importorskip("setuptools", minversion="77")
     source, wheels = tmp_path / "source", tmp_path / "wheels"
-    for name in ("extrabert_hf", "hub_cards"):
+    for name in ("extrabert_hf", "hub_cards", "recipes/configs"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "requirements.txt", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
