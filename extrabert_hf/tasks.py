@@ -211,3 +211,6 @@ PAPER_TASKS: dict[str, TaskSpec] = {
     ),
 }
 """The paper's tasks (Section 5.1): SST-5, Quora question pairs, SemEval STS."""
+
+RUN_TASKS = (*PAPER_TASKS, "multitask")
+"""Names of runs that are no task of one's own: `extrabert train` takes such a word for the task, not for a file."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from extrabert_hf.cli.launch import FLAG, PARALLEL
 from extrabert_hf.errors import InputError
-from extrabert_hf.tasks import PAPER_TASKS
+from extrabert_hf.tasks import RUN_TASKS
 from extrabert_hf.training.flag_parser import FlagParser
 from extrabert_hf.training.help_page import FURTHER
 
@@ -22,8 +22,7 @@ INDEX = Path(__file__).with_name("flags.json")
 FORWARDS = ("search", "table1")
 """The commands that pass unknown flags on to their training runs."""
 
-TASKS = (*PAPER_TASKS, "multitask")
-DATA_OR_TASK = f"data (a file, a folder or a Hub id as owner/name) or a task ({', '.join(TASKS)})"
+DATA_OR_TASK = f"data (a file, a folder or a Hub id as owner/name) or a task ({', '.join(RUN_TASKS)})"
 SUFFIXES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".parquet")
 HELP = {"-h", "--help"}
 
@@ -141,10 +140,10 @@ def _flags_of_training(words: Sequence[str], of_multitask: set[str]) -> Sequence
 def _check_data(command: str, first: str) -> None:
     """Raises [`InputError`] for a first word that is no task, no file or folder, and can't be a Hub id."""
     path = Path(first)
-    if first in TASKS or path.exists():
+    if first in RUN_TASKS or path.exists():
         return
     beside = [f"{path.parent / name}" for name in os.listdir(path.parent)] if path.parent.is_dir() else []
-    near = difflib.get_close_matches(first, TASKS, n=1) or difflib.get_close_matches(first, beside, n=1)
+    near = difflib.get_close_matches(first, RUN_TASKS, n=1) or difflib.get_close_matches(first, beside, n=1)
     is_path = path.suffix.lower() in SUFFIXES or first.startswith((".", "/", "~"))
     if is_path or (near and "/" not in first):  # a Hub id has a slash
         raise InputError(

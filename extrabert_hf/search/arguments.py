@@ -9,9 +9,8 @@ from urllib.parse import quote
 from sqlalchemy.engine import URL
 
 from extrabert_hf.errors import InputError
-from extrabert_hf.tasks import PAPER_TASKS
+from extrabert_hf.tasks import RUN_TASKS
 
-TASKS = (*PAPER_TASKS, "multitask")
 PRUNERS = ("median", "hyperband", "none")
 DATABASE = "study.db"
 """Name of the default storage of a study in the folder of the search."""
@@ -66,7 +65,7 @@ class SearchArguments:
     )
 
     def __post_init__(self) -> None:
-        for name, allowed in (("task", TASKS), ("pruner", PRUNERS)):
+        for name, allowed in (("task", RUN_TASKS), ("pruner", PRUNERS)):
             if getattr(self, name) not in allowed:
                 raise InputError(
                     f"`{name}` must be one of {', '.join(map(repr, allowed))}, got {getattr(self, name)!r}."

@@ -18,7 +18,7 @@ from extrabert_hf.errors import InputError, one_line
 from extrabert_hf.library_output import shows_details
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.ownership import hold_run
-from extrabert_hf.search.arguments import TASKS, SearchArguments
+from extrabert_hf.search.arguments import SearchArguments
 from extrabert_hf.search.space import SearchSpace, flags_of, read_space
 from extrabert_hf.search.study import (
     DOUBLE,
@@ -31,7 +31,7 @@ from extrabert_hf.search.study import (
     state_of,
     trials_of_plans,
 )
-from extrabert_hf.tasks import PAPER_TASKS
+from extrabert_hf.tasks import PAPER_TASKS, RUN_TASKS
 from extrabert_hf.training.command_line import parse_multitask_run, parse_run, yaml_of_flags
 from extrabert_hf.training.command_parser import CommandParser, flag_of
 from extrabert_hf.training.defaults import own_data_config
@@ -57,7 +57,7 @@ def words_of_search(words: Sequence[str]) -> list[str]:
     first, *rest = words
     if any(word.partition("=")[0] == "--task" for word in rest):
         raise InputError(f"`task` is that of the first word, {first!r}: leave out `--task`, or the word.")
-    if first in TASKS:
+    if first in RUN_TASKS:
         return ["--task", first, *rest]
     arguments, flags = parse_search(rest)
     run = parse_own_run(first, flags)

@@ -19,7 +19,7 @@ from extrabert_hf.data.in_memory import is_in_memory
 from extrabert_hf.errors import InputError, did_you_mean, shorten
 from extrabert_hf.inference.predictor import Predictor
 from extrabert_hf.runs.run_metrics import RunMetrics
-from extrabert_hf.tasks import PAPER_TASKS
+from extrabert_hf.tasks import PAPER_TASKS, RUN_TASKS
 from extrabert_hf.training.command_line import BLOCKS, MULTITASK_BLOCKS, parse_multitask_run, parse_run
 from extrabert_hf.training.command_parser import flag_of
 from extrabert_hf.training.defaults import OWN_DATA_CONFIG, is_own_data
@@ -30,7 +30,7 @@ from extrabert_hf.training.run import Run
 
 MULTITASK = "multitask"
 TASK_OF_HEAD = {task.head: name for name, task in PAPER_TASKS.items()}
-HEADS = (*TASK_OF_HEAD, *PAPER_TASKS, MULTITASK)
+HEADS = (*TASK_OF_HEAD, *RUN_TASKS)
 """Values of `head`: a kind of head, a task of the paper, or several tasks."""
 
 

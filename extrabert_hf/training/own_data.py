@@ -15,14 +15,12 @@ from extrabert_hf.data.sources import SAMPLE, SPLIT_NAMES, Source, Sources, file
 from extrabert_hf.data.validation import find_columns
 from extrabert_hf.errors import InputError
 from extrabert_hf.runs.folder import RunFolder
-from extrabert_hf.tasks import AUTO_CLASSES, PAPER_TASKS, TaskSpec
+from extrabert_hf.tasks import AUTO_CLASSES, RUN_TASKS, TaskSpec
 from extrabert_hf.training.command_line import parse_run
 from extrabert_hf.training.defaults import OWN_DATA_CONFIG
 from extrabert_hf.training.packaged_configs import packaged_config
 from extrabert_hf.training.run import Run
 
-RESERVED = (*PAPER_TASKS, "multitask")
-"""Names of runs that are no task of one's own. `extrabert train` takes such a word for the task, not for a file."""
 NAME_IN_MEMORY = "own"
 """Name of the task of rows in memory, unless `task_name` sets another one."""
 
@@ -121,7 +119,7 @@ def name_of_task(data: str, dataset_config: str | None = None) -> str:
         stem = path.parent.name
     letters = unicodedata.normalize("NFKD", stem).encode("ascii", "ignore").decode() or stem
     name = re.sub(r"[^\w-]+", "_", letters).strip("_-")[:60] or "own"
-    return f"{name}_data" if name in RESERVED else name
+    return f"{name}_data" if name in RUN_TASKS else name
 
 
 def _check_columns(task: TaskSpec, source: Source, train: str, split: str) -> None:
