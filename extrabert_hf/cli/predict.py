@@ -10,13 +10,11 @@ Several processes share the work. To continue an interrupted call, repeat the sa
 import sys
 from collections.abc import Sequence
 
-from transformers.hf_argparser import string_to_bool
-
 from extrabert_hf.inference.prediction_file import predict_file
 from extrabert_hf.inference.predictor import Predictor
 from extrabert_hf.machine import join_processes
 from extrabert_hf.training.arguments import ColumnArguments
-from extrabert_hf.training.command_parser import CommandParser
+from extrabert_hf.training.command_parser import CommandParser, add_switch
 
 
 def make_parser() -> CommandParser:
@@ -27,7 +25,7 @@ def make_parser() -> CommandParser:
     parser.add_argument("input", help="File of sentences or pairs; - for standard input.")
     parser.add_argument("--output", required=True, help="File to write: .csv, .tsv, .jsonl; - for standard output.")
     safe = "In csv and tsv, put ' before each cell that a spreadsheet program may run as a formula (= + - @)."
-    parser.add_argument("--csv_safe", type=string_to_bool, nargs="?", const=True, default=False, help=safe)
+    add_switch(parser, "--csv_safe", safe)
     parser.add_argument("--batch_size", type=int, default=64, help="Number of sentences in a batch.")
     parser.add_argument(
         "--bf16",

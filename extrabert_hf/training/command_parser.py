@@ -181,28 +181,21 @@ def refused_in_one_line() -> Iterator[None]:
         raise InputError(one_line(error)) from error
 
 
+def add_switch(parser: ArgumentParser, flag: str, text: str) -> None:
+    """Adds a flag that is off by default, and takes `true` or `false` or no value, to the parser of a command."""
+    parser.add_argument(flag, type=string_to_bool, nargs="?", const=True, default=False, help=text)
+
+
 def add_trust_flag(parser: ArgumentParser) -> None:
     """Adds the flag `--trust_remote_code` to the parser of a command that loads models. No file can set the flag."""
-    parser.add_argument(
-        "--trust_remote_code",
-        type=string_to_bool,
-        nargs="?",
-        const=True,
-        default=False,
-        help="Run the Python code in the files of the models that are loaded. Without it such a model is refused.",
-    )
+    text = "Run the Python code in the files of the models that are loaded. Without it such a model is refused."
+    add_switch(parser, "--trust_remote_code", text)
 
 
 def add_dry_run_flag(parser: ArgumentParser) -> None:
     """Adds the flag `--dry_run` to the parser of a command that trains. No file can set the flag."""
-    parser.add_argument(
-        "--dry_run",
-        type=string_to_bool,
-        nargs="?",
-        const=True,
-        default=False,
-        help="Read the rows, print the plan of the run, and stop: nothing is trained or written.",
-    )
+    text = "Read the rows, print the plan of the run, and stop: nothing is trained or written."
+    add_switch(parser, "--dry_run", text)
 
 
 class _Verbose(Action):
