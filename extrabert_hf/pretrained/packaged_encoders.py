@@ -106,3 +106,6 @@ PACKAGED_ENCODERS = {
     )
 }
 """The encoders by their names."""
+
+TRAINED_ON = "1 billion pairs of texts, among them duplicate questions of Quora and pairs of SNLI and MultiNLI"
+"""What the published cards of the encoders in [`PACKAGED_ENCODERS`] say about their contrastive training."""

@@ -15,6 +15,7 @@ from extrabert_hf.errors import printable, shorten
 from extrabert_hf.evaluation.scores import baseline_warning, interval_text
 from extrabert_hf.inference.calibration import CalibrationReport
 from extrabert_hf.models import pipeline_names_extrabert
+from extrabert_hf.pretrained.packaged_encoders import PACKAGED_ENCODERS, TRAINED_ON
 from extrabert_hf.runs.class_figures import MOST_CLASSES
 from extrabert_hf.runs.folder import CARD_MARK
 from extrabert_hf.runs.run_metrics import TaskMetrics
@@ -123,6 +124,7 @@ def render_card(
         figures=figures,
         has_report=run.folder.report_file.is_file(),
         adapter_of=adapter_of,
+        encoder_trained_on=_encoder_trained_on(run),
         licence=sharing.hub_license,
     )
     return f"---\n{card_data(run, title, sharing, adapter_of).to_yaml()}\n---\n\n{body}"
@@ -226,6 +228,13 @@ def _calibration_text(calibration: CalibrationReport) -> str:
         for name, value in asdict(calibration.before).items()
     )
     return f"(temperature {calibration.temperature:.2f}{bias}). Cross-validated scores: {', '.join(changes)}."
+
+
+def _encoder_trained_on(run: SharedRun) -> str | None:
+    """Returns the sentence pairs that the encoder was trained on before, if known, for heads over pairs."""
+    known = {encoder.hub_id for encoder in PACKAGED_ENCODERS.values()}
+    over_pairs = (entry for entry in run.tasks.values() if entry.task.head != "sentiment")
+    return TRAINED_ON if any(entry.model.encoder in known for entry in over_pairs) else None
 
 
 def _is_bi_encoder(run: SharedRun) -> bool:

@@ -69,6 +69,23 @@ def test_an_encoder_and_a_data_set_of_the_hub_are_linked(run_of):
     assert "https://huggingface.co/datasets/nyu-mll/glue" in card.text
 
 
+@pytest.mark.parametrize(
+    ("task", "encoder", "is_said"),
+    [
+        ("para", "sentence-transformers/all-mpnet-base-v2", True),
+        ("sts", "sentence-transformers/all-MiniLM-L6-v2", True),
+        ("sst", "sentence-transformers/all-MiniLM-L6-v2", False),
+        ("sts", "google-bert/bert-base-uncased", False),
+    ],
+)
+def test_a_card_says_what_pairs_the_encoder_knew_before(task, encoder, is_said, run_of):
+    folder = run_of(task)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    metrics["tasks"][task]["model"] |= {"encoder": encoder, "encoder_is_on_hub": True}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    assert ("duplicate questions of Quora" in card_of(folder)) == is_said
+
+
 @pytest.mark.parametrize("task", ["sst", "para", "sts", "multitask"])
 def test_a_card_is_whole_markdown(task, run_of):
     text = card_of(run_of(task))
