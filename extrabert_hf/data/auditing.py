@@ -66,6 +66,7 @@ def audit(
             if name != "train"
         },
         majority_baseline=_baselines(loaded.splits, task, majority_baseline),
+        extra=loaded.extra,
     )
 
 

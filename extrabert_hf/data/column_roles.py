@@ -135,7 +135,7 @@ class ColumnRoles:
             if lists:
                 several_labels_a_row(lists[0], self.source)
             if self.source.endswith(".txt"):
-                raise InputError(f"{self.source} has no labels, as a .txt file without trees has none: use a .csv file.")
+                raise InputError(f"{self.source} has no labels, as a .txt file has none: use a .csv file.")
             others = f"none of {listed(free)} looks like one" if free else "there is no other column"
             raise InputError(
                 f"{self.source} has no column of labels beside {listed(texts)}: {others}. Name it with "

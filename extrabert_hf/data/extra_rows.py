@@ -88,7 +88,7 @@ def add_extra_rows(
         >>> from extrabert_hf.tasks import PAPER_TASKS
         >>> loaded = load_task_data(PAPER_TASKS["sst"], "sample")
         >>> print(add_extra_rows(loaded, [SAMPLE_FOLDER / "ids-sst-dev.csv"]).extra[0])
-        ids-sst-dev.csv: 90 rows, none added to train; left out: 90 in dev
+        ids-sst-dev.csv: 90 rows, none added to train; left out: 90 also in dev
     """
     task, train = loaded.task, loaded.splits["train"]
     named = tuple(name for name in COLUMN_FIELDS if getattr(task, name) is not None)
@@ -104,7 +104,7 @@ def add_extra_rows(
         leaks = _leaks(rows, others)
         if is_phrases:
             trees = {index: trees_in_others[line] for index, line in enumerate(lines) if line in trees_in_others}
-            leaks = {index: f"of a sentence {reason}" for index, reason in trees.items()} | leaks
+            leaks = {index: f"of a tree {reason}" for index, reason in trees.items()} | leaks
         else:
             trees_in_others = {lines[index]: reason for index, reason in leaks.items()}
         left_out = Counter(leaks.values())
@@ -121,7 +121,8 @@ def add_extra_rows(
         notices += [*split.notices, *([] if is_phrases else [f"columns of {source.name}: {split.columns}"])]
         notices.append(str(counts[-1]))
         if leaks:
-            logger.warning(f"{len(leaks):,} of {len(rows):,} rows of {source.name} left out, because of dev and test")
+            reasons = ", ".join(f"{number:,} {reason}" for reason, number in Counter(leaks.values()).most_common())
+            logger.warning(f"{len(leaks):,} of {len(rows):,} rows of {source.name} left out: {reasons}")
     return replace(
         loaded,
         splits=DatasetDict({**loaded.splits, "train": concatenate_datasets(tables)}),
@@ -201,7 +202,7 @@ def _leaks(rows: Dataset, others: Mapping[str, str]) -> dict[int, str]:
     for index, texts in enumerate(_texts(rows)):
         for text in map(letters_and_digits, texts):
             if text in others:
-                leaks[index] = f"in {others[text]}" if len(texts) == 1 else f"with a sentence in {others[text]}"
+                leaks[index] = f"also in {others[text]}" if len(texts) == 1 else f"with a sentence of {others[text]}"
                 break
     return leaks
 
@@ -222,6 +223,9 @@ def _new_texts(
             by_text.setdefault(key, []).append(index)
     kept = []
     for indices in by_text.values():
+        if len(indices) == 1:  # most of them
+            kept += indices
+            continue
         counts = Counter(labels[index] for index in indices)
         label, count = counts.most_common(1)[0]
         kept.append(next(index for index in indices if labels[index] == label))

@@ -254,6 +254,8 @@ class DataArguments:
             raise InputError(f"`dev_fraction` must be between 0 and 1, got {self.dev_fraction}.")
         if self.max_rejected_share is not None and not 0 <= self.max_rejected_share <= 1:
             raise InputError(f"`max_rejected_share` must be between 0 and 1, got {self.max_rejected_share}.")
+        if not isinstance(self.extra_train, list | tuple | None):
+            raise InputError(f"`extra_train` must be a list of files, got {self.extra_train!r}.")
         if self.phrases is not None:
             check_number("phrases", self.phrases, "[1, inf)", is_whole=True)
         check_number("neutral_phrases", self.neutral_phrases, "[0, 1]")

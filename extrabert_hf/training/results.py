@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import transformers
 from transformers import PreTrainedModel
 
 from extrabert_hf.data.loading import LoadedData
-from extrabert_hf.data.sources import describe_source
+from extrabert_hf.data.sources import SourceDescription, describe_source
 from extrabert_hf.evaluation.metrics import aggregate_scores
 from extrabert_hf.evaluation.scores import SplitScores
 from extrabert_hf.inference.calibration import CalibrationReport
@@ -30,7 +30,7 @@ from extrabert_hf.runs.report import report_run
 from extrabert_hf.runs.run_metrics import RunMetrics, TaskMetrics
 from extrabert_hf.runs.scored import write_scored, write_submission
 from extrabert_hf.training.multitask_trainer import MultiTaskTrainer
-from extrabert_hf.training.run import Run
+from extrabert_hf.training.run import Run, TaskRun
 from extrabert_hf.training.run_output import log_conflicts, log_scores
 from extrabert_hf.training.trainer import ExtraBertTrainer
 
@@ -118,10 +118,19 @@ def _task_metrics(
             config_fields={field: getattr(model.config, field) for field in task_run.model.config_fields()},
             model_name_or_path=path,
         ),
-        dataset=describe_source(task_run.task, task_run.data.data, task_run.data.dataset_config),
+        dataset=_describe_data(task_run),
         calibration=calibration,
         data=DataRecord.from_dict(asdict(task_run.data)),
     )
+
+
+def _describe_data(task_run: TaskRun) -> SourceDescription:
+    """Describes the rows of a task, with the names of the files of further train rows."""
+    data = task_run.data
+    source = describe_source(task_run.task, data.data, data.dataset_config)
+    extra = [f"train rows of {Path(file).name}" for file in data.extra_train or ()]
+    extra += [] if data.phrases is None else [f"phrases of trees ({data.phrases} words or more)"]
+    return replace(source, name=" + ".join([source.name, *extra]))
 
 
 def _aggregate(run: Run, tasks: dict[str, TaskMetrics]) -> dict[str, float]:
