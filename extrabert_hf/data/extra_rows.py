@@ -118,7 +118,7 @@ def add_extra_rows(
         rejected += split.rejected
         rejected += [RejectedRow.of(source.name, lines[i], reason, rows[i]) for i, reason in leaks.items()]
         counts.append(ExtraRows(source.name, len(rows), len(kept), {k: n for k, n in left_out.items() if n}))
-        notices += [*split.notices, *([] if is_phrases else [f"columns of {source.name}: {split.columns}"])]
+        notices += [*split.notices, *([] if is_phrases else [f"{source.name}: columns {split.columns}"])]
         notices.append(str(counts[-1]))
         if leaks:
             reasons = ", ".join(f"{number:,} {reason}" for reason, number in Counter(leaks.values()).most_common())
