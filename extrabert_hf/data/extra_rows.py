@@ -9,6 +9,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -178,8 +179,13 @@ def _sources(
 
 def _phrases_of(path: Path, phrases: Phrases, lines: Container[int] | None = None) -> Source:
     def read() -> Rows:
-        rows = read_phrases(path, phrases.min_words)
-        return rows if lines is None else (row for row in rows if row[0] in lines)
+        rows = (row for row in read_phrases(path, phrases.min_words) if lines is None or row[0] in lines)
+        first = next(rows, None)
+        if first is None:
+            raise InputError(
+                f"`phrases` must be the length of a phrase in {path.name}, got {phrases.min_words} words."
+            )
+        return chain([first], rows)
 
     return Source(f"phrases of {path.name}", read, path)
 

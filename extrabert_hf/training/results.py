@@ -7,11 +7,11 @@ from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 
-import numpy as np
 import torch
 import transformers
 from transformers import PreTrainedModel
 
+from extrabert_hf.data.auditing import own_train_labels
 from extrabert_hf.data.loading import LoadedData
 from extrabert_hf.data.sources import SourceDescription, describe_source
 from extrabert_hf.evaluation.metrics import aggregate_scores
@@ -154,7 +154,7 @@ def _score_task(
 ) -> tuple[dict[str, SplitScores], ReportedPredictions]:
     """Predicts dev and test of a task and writes the predictions; returns the scores by split, and those of dev."""
     folder, task = RunFolder(Path(run.training.output_dir)), run.specs[name]
-    train_labels = np.asarray(loaded.splits["train"]["label"][:])
+    train_labels = own_train_labels(loaded)
     predictor = Predictor((trained,), batch_size=run.training.eval_batch_size, progress=not run.training.disable_tqdm)
     scores, predicted = {}, {}
     for split in ["dev", "test"] if run.tasks[name].data.predict_test and "test" in loaded.splits else ["dev"]:

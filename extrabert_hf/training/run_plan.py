@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from extrabert_hf.data.auditing import own_train_labels
 from extrabert_hf.data.loading import LoadedData
 from extrabert_hf.data.sources import describe_source
 from extrabert_hf.data.validation import Columns
@@ -106,8 +107,7 @@ def _line_of_training(run: Run) -> str:
 
 def _own_labels(rows: LoadedData) -> list[float]:
     """Returns the labels of the file with the train rows, those of a dev split cut off them included."""
-    train = rows.splits["train"]["label"][:]
-    own = train[: len(train) - sum(extra.added for extra in rows.extra)]
+    own = own_train_labels(rows).tolist()
     return own if rows.dev_cut_off is None else [*own, *rows.splits["dev"]["label"][:]]
 
 

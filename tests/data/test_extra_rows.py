@@ -244,6 +244,13 @@ def test_a_wrong_argument_is_one_line_with_its_name(case, loaded, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+def test_phrases_longer_than_all_are_an_error(tmp_path):
+    path = tmp_path / "trees.txt"
+    path.write_text("\n".join(f"({i % 5} (2 (2 w{i}) (1 film)) (2 end))" for i in range(20)))
+    with pytest.raises(InputError, match=r"`phrases` must be the length of a phrase in trees.txt, got 3 words"):
+        DataArguments(data=str(path), phrases=3).load(SST, 42)
+
+
 def test_neutral_phrases_need_a_class_in_the_middle(tmp_path):
     task = TaskSpec("own", "sentiment", class_names=("0", "1", "2", "3"))
     path = tmp_path / "trees.txt"
@@ -253,9 +260,10 @@ def test_neutral_phrases_need_a_class_in_the_middle(tmp_path):
 
 
 def test_the_audit_has_the_counts(loaded, tmp_path):
-    path = write(tmp_path / "extra.csv", [("it's a dev row", "good"), ("new", "bad")])
+    path = write(tmp_path / "extra.csv", [("it's a dev row", "good"), ("new", "good")])
     report = audit(add_extra_rows(loaded, [path]), OWN, majority_baseline=majority_baseline)
     assert report.rejected == {"also in dev": 1} and report.leaks["dev"].rows == 0
+    assert report.majority_baseline["train"] == {"accuracy": 0.25}  # of "bad", as without the further row
     line = "further train rows: extra.csv: 2 rows, 1 added to train; left out: 1 also in dev"
     assert line in audit_page(report)
     write_audit(tmp_path / "audit.json", {"own": report})
