@@ -182,9 +182,7 @@ def _phrases_of(path: Path, phrases: Phrases, lines: Container[int] | None = Non
         rows = (row for row in read_phrases(path, phrases.min_words) if lines is None or row[0] in lines)
         first = next(rows, None)
         if first is None:
-            raise InputError(
-                f"`phrases` must be the length of a phrase in {path.name}, got {phrases.min_words} words."
-            )
+            raise InputError(f"`phrases` must be the length of phrases in {path.name}, got {phrases.min_words}.")
         return chain([first], rows)
 
     return Source(f"phrases of {path.name}", read, path)

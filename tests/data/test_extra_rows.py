@@ -247,7 +247,7 @@ def test_a_wrong_argument_is_one_line_with_its_name(case, loaded, tmp_path):
 def test_phrases_longer_than_all_are_an_error(tmp_path):
     path = tmp_path / "trees.txt"
     path.write_text("\n".join(f"({i % 5} (2 (2 w{i}) (1 film)) (2 end))" for i in range(20)))
-    with pytest.raises(InputError, match=r"`phrases` must be the length of a phrase in trees.txt, got 3 words"):
+    with pytest.raises(InputError, match=r"`phrases` must be the length of phrases in trees.txt, got 3"):
         DataArguments(data=str(path), phrases=3).load(SST, 42)
 
 
