@@ -8,6 +8,7 @@ from extrabert_hf.cli.train import parse_train
 from extrabert_hf.errors import InputError
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.training.finetune import run_finetuning
+from extrabert_hf.training.one_call import finetune
 from extrabert_hf.training.own_data import name_of_task, parse_own_run
 from tests.conftest import SAMPLES, TINY_RUN
 from tests.table_files import write_rows
@@ -68,6 +69,28 @@ def test_a_dry_run_counts_further_rows_beside_the_rows_of_the_file(trees, caplog
         "minilm, epochs: 4, batches of 32, learning rate 7e-05 -> runs/trees",
     ]
     assert sorted(path.name for path in trees.iterdir()) == ["more.csv", "trees.txt"]
+
+
+def test_a_task_of_a_multitask_run_has_its_own_further_rows(trees, caplog):
+    caplog.set_level(logging.INFO, "extrabert_hf")
+    block = "by_task: {sst: {data: {extra_train: [trees.txt], phrases: 2, neutral_phrases: 0.5}}}"
+    (trees / "run.yaml").write_text(f"multitask: {{tasks: [sst, sts]}}\ndata: {{data: sample}}\n{block}\n")
+    words = ["multitask", "--config", "run.yaml", "--model_name_or_path", "minilm", "--dry_run"]
+    run_finetuning(parse_train([*words, "--bf16", "false"]))
+    counts = [line for line in caplog.messages if "added to train" in line]
+    assert counts == [
+        "trees.txt: 20 rows, 20 added to train",
+        "phrases of trees.txt: 20 rows, 17 added to train; left out: 3 neutral and not drawn",
+    ]
+
+
+def test_the_call_of_python_takes_further_rows(trees, caplog):
+    caplog.set_level(logging.INFO, "extrabert_hf")
+    rows = [{"text": f"film {n}", "label": n % 3} for n in range(20)]
+    for files in ("more.csv", [trees / "more.csv"]):
+        finetune(rows, extra_train=files, config="minilm/sst", dry_run=True)
+        assert "more.csv: 6 rows, 6 added to train" in caplog.messages
+        caplog.clear()
 
 
 @pytest.mark.filterwarnings("ignore::extrabert_hf.evaluation.metrics.ConstantInputWarning")
