@@ -258,6 +258,9 @@ def workspace(request, tmp_path_factory, tiny_encoder):
     (folder / "pairs.csv").write_text("sentence1,sentence2\nA dog runs.,A cat sleeps.\nIt rains.,It snows.\n")
     pairs = [{"query": f"A dog {n}", "answer": f"A cat {n}", "score": n % 11 / 10} for n in range(40)]
     (folder / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    (folder / "more-pairs.csv").write_text("question1,question2,label\nIs it red?,Is it blue?,0\nWhy?,Why not?,1\n")
+    trees = (f"({n % 5} (2 A) ({n % 5} (2 (2 film) (2 {n})) (3 (3 that) (4 glows))))" for n in range(40))
+    (folder / "trees.txt").write_text("\n".join(trees))
     (folder / "corpus.txt").write_text("A dog runs in the street. A cat sleeps on the wall. It rains.\n\n" * 20)
     return folder
 

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from extrabert_hf.data.rejected_rows import ExtraRows
 from extrabert_hf.errors import printable
 from extrabert_hf.files import write_json
 from extrabert_hf.terminal import in_columns
@@ -151,6 +152,8 @@ class Audit:
             By split, except `train`, the rows with the text of a train row.
         majority_baseline (`dict[str, dict[str, float]]`):
             By labelled split, the `BASELINE_METRICS` of a constant prediction; empty without a train split.
+        extra (`tuple[ExtraRows, ...]`):
+            Counts of the further train rows by file.
     """
 
     task: str
@@ -158,6 +161,7 @@ class Audit:
     splits: dict[str, SplitAudit]
     leaks: dict[str, Defect]
     majority_baseline: dict[str, dict[str, float]]
+    extra: tuple[ExtraRows, ...] = ()
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "Audit":
@@ -174,11 +178,12 @@ class Audit:
             for name, split in fields["splits"].items()
         }
         leaks = {name: Defect(**leak) for name, leak in fields["leaks"].items()}
-        return cls(fields["task"], fields["rejected"], splits, leaks, fields["majority_baseline"])
+        extra = tuple(ExtraRows(**counts) for counts in fields.get("extra", ()))
+        return cls(fields["task"], fields["rejected"], splits, leaks, fields["majority_baseline"], extra)
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the JSON object of the audit, without the fields of a split that are `None`."""
-        fields = asdict(self)
+        """Returns the JSON object of the audit, without an empty `extra` and the fields of a split that are `None`."""
+        fields = {name: value for name, value in asdict(self).items() if name != "extra" or value}
         for name, split in fields["splits"].items():
             fields["splits"][name] = {key: value for key, value in split.items() if value is not None}
         return fields
@@ -257,6 +262,7 @@ def audit_page(report: Audit) -> str:
     if len(reasons) > MOST_LINES:
         others = sum(count for _, count in reasons[MOST_LINES:])
         lines.append(f"    {others:,} for {len(reasons) - MOST_LINES:,} other reasons")
+    lines += [f"  further train rows: {printable(str(counts), 500)}" for counts in report.extra]
     for name, split in splits.items():
         lines += _example_lines(name, split, report.leaks.get(name))
     return "\n".join(lines)

@@ -65,8 +65,18 @@ def audit(
             for name, split in loaded.splits.items()
             if name != "train"
         },
-        majority_baseline=_baselines(loaded.splits, task, majority_baseline),
+        majority_baseline=_baselines(loaded, task, majority_baseline),
+        extra=loaded.extra,
     )
+
+
+def own_train_labels(loaded: LoadedData) -> np.ndarray:
+    """
+    Returns the labels of the train rows without those of further files and of phrases, whose shares of labels differ
+    from those of dev and test.
+    """
+    labels = np.asarray(loaded.splits["train"]["label"][:])
+    return labels[: len(labels) - sum(counts.added for counts in loaded.extra)]
 
 
 def text_keys(split: Dataset) -> list[TextKey]:
@@ -138,13 +148,12 @@ def _label_counts(labels: np.ndarray, task: TaskSpec) -> dict[str, int]:
     return {f"{low:g} to {high:g}": int(n) for low, high, n in zip(edges, edges[1:], counts, strict=False)}
 
 
-def _baselines(
-    splits: Mapping[str, Dataset], task: TaskSpec, majority_baseline: MajorityBaseline
-) -> dict[str, dict[str, float]]:
-    if "train" not in splits:
+def _baselines(loaded: LoadedData, task: TaskSpec, majority_baseline: MajorityBaseline) -> dict[str, dict[str, float]]:
+    if "train" not in loaded.splits:
         return {}
-    labels = {name: np.asarray(split["label"][:]) for name, split in splits.items() if "label" in split.column_names}
-    scores = {name: majority_baseline(task, labels["train"], column) for name, column in labels.items()}
+    labelled = {name: split for name, split in loaded.splits.items() if "label" in split.column_names}
+    labels, own = {name: np.asarray(split["label"][:]) for name, split in labelled.items()}, own_train_labels(loaded)
+    scores = {name: majority_baseline(task, own, column) for name, column in labels.items()}
     return {name: {m: score[m] for m in BASELINE_METRICS if m in score} for name, score in scores.items()}
 
 

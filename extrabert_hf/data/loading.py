@@ -18,7 +18,7 @@ from extrabert_hf.data.in_memory import is_in_memory, memory_sources
 from extrabert_hf.data.label_checks import LabelUse, SplitLabels, check_several_classes, find_classes
 from extrabert_hf.data.labels import label_text
 from extrabert_hf.data.reading import peek_columns
-from extrabert_hf.data.rejected_rows import RejectedRow, Rows
+from extrabert_hf.data.rejected_rows import ExtraRows, RejectedRow, Rows
 from extrabert_hf.data.sources import SPLIT_NAMES, Source, Sources, file_source, find_sources
 from extrabert_hf.data.validation import Columns, check_rejected_share, find_columns, rejection_notice, valid_rows
 from extrabert_hf.errors import InputError, shorten
@@ -34,20 +34,22 @@ class LoadedData:
 
     Args:
         splits (`DatasetDict`):
-            The existing splits among `train`, `dev` and `test`, with the columns `sentence1`, `sentence2` (pairs
-            only), `label` (`int64` class or `float64` score; not in an unlabelled test split), `id` (`string`) and
-            `line` (`int64`), the row's first line in its file, see [`RejectedRow`].
+            The existing splits among `train`, `dev` and `test`, with the columns `sentence1`, `sentence2` (of pairs),
+            `label` (`int64` class or `float64` score; not in an unlabelled test split), `id` and `line` (`int64`), the
+            row's first line in its file, see [`RejectedRow`].
         rejected (`list[RejectedRow]`):
             The rows that are not used.
         notices (`list[str]`):
-            Messages for the user, one line each: the columns used, a dev split cut off the train split, a test split
-            without labels. Messages about rejected rows and doubtful labels are logged as warnings instead.
+            Messages for the user, one line each. Messages about rejected rows and doubtful labels are logged as
+            warnings instead.
         task (`TaskSpec`):
             The task, with the classes of the train rows if its `class_names` were "auto".
         dev_cut_off (`Source`, *optional*):
             The source of the train rows, if the dev split was cut off them.
         columns (`tuple[Columns, ...]`, *optional*):
             The different names of columns in the splits; the first notices are about these.
+        extra (`tuple[ExtraRows, ...]`, *optional*):
+            Counts of the further rows that were added to the end of the train split.
     """
 
     splits: DatasetDict
@@ -56,6 +58,7 @@ class LoadedData:
     task: TaskSpec
     dev_cut_off: Source | None = None
     columns: tuple[Columns, ...] = ()
+    extra: tuple[ExtraRows, ...] = ()
 
 
 def load_task_data(
@@ -116,7 +119,6 @@ def load_task_data(
     given = {"dev": dev_data, "test": test_data}
     files = {split: file_source(task, path) for split, path in given.items() if path is not None}
     found = replace(found, splits=found.splits | files)
-
     limits = {"strict": strict, "max_rejected_share": max_rejected_share}
     train = read_split(found["train"], task, is_train=True, **limits)
     task = train.task
@@ -161,8 +163,8 @@ def load_split(
     """
     if split not in SPLIT_NAMES:
         raise InputError(f"`split` must be one of {', '.join(map(repr, SPLIT_NAMES))}, got {split!r}.")
-    found = find_sources(task, data, dataset_config, file_split=split)
-    loaded = read_split(found[split], task, strict=strict, max_rejected_share=max_rejected_share)
+    found = find_sources(task, data, dataset_config, file_split=split)[split]
+    loaded = read_split(found, task, strict=strict, max_rejected_share=max_rejected_share)
     return _gather({split: loaded}, task)
 
 
@@ -292,9 +294,8 @@ def _repeated_ids(ids: list[str], file: str) -> list[str]:
 
 
 def _to_dataset(values: dict[str, list[Any]], task: TaskSpec) -> Dataset:
-    label_type = Value("float64") if task.is_regression else Value("int64")
-    types = {"sentence1": Value("string"), "sentence2": Value("string"), "label": label_type, "id": Value("string")}
-    types["line"] = Value("int64")
+    text, number, label = Value("string"), Value("int64"), Value("float64" if task.is_regression else "int64")
+    types = {"sentence1": text, "sentence2": text, "label": label, "id": text, "line": number}
     filled = {name: column for name, column in values.items() if column}
     features = Features({name: types[name] for name in filled})
     return Dataset(pa.table(filled, schema=features.arrow_schema))  # ten times as fast as `Dataset.from_dict`
@@ -318,12 +319,12 @@ def cut_dev(train: LoadedSplit, fraction: float, seed: int) -> tuple[LoadedSplit
     size = min(max(1, round(total * fraction)), total - 1)
     order = np.random.default_rng(seed).permutation(total)
     notice = f"{size:,} of {total:,} rows of {train.source} became the dev split (seed {seed})"
-    rest = replace(train, dataset=_take(train.dataset, order[size:]), notices=[*train.notices, notice])
-    return rest, replace(train, dataset=_take(train.dataset, order[:size]), rejected=[], notices=[], warnings=[])
+    rest = replace(train, dataset=take_rows(train.dataset, order[size:]), notices=[*train.notices, notice])
+    return rest, replace(train, dataset=take_rows(train.dataset, order[:size]), rejected=[], notices=[], warnings=[])
 
 
-def _take(dataset: Dataset, indices: np.ndarray) -> Dataset:
-    # copies the rows, in the order of the file: the index of `Dataset.select` would slow down every later step
+def take_rows(dataset: Dataset, indices: np.ndarray) -> Dataset:
+    """Copies rows, in the order of the file: the index of `Dataset.select` would slow down every later step."""
     return Dataset(dataset.data.table.take(pa.array(np.sort(indices))))
 
 
@@ -331,15 +332,14 @@ def _gather(splits: dict[str, LoadedSplit], task: TaskSpec) -> LoadedData:
     for split in splits.values():
         for warning in split.warnings:
             logger.warning(warning)
-    sources: dict[Columns, list[str]] = {}
+    sources: dict[Columns, dict[str, None]] = {}
     for split in splits.values():
         has_labels = "label" in split.dataset.column_names
         # columns without a label are those of an earlier split that has one
         known = next((each for each in sources if replace(each, label=split.columns.label) == split.columns), None)
         same = split.columns if has_labels or known is None else known
         name = split.source if has_labels else f"{split.source} (no labels)"
-        if name not in sources.setdefault(same, []):
-            sources[same].append(name)
+        sources.setdefault(same, {})[name] = None
     notices = [f"columns of {', '.join(names)}: {columns}" for columns, names in sources.items()]
     return LoadedData(
         splits=DatasetDict({name: split.dataset for name, split in splits.items()}),

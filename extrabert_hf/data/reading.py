@@ -1,5 +1,5 @@
 """
-Reads files into rows: csv, tsv, json, jsonl, parquet, plain text and standard input.
+Reads files into rows: csv, tsv, json, jsonl, parquet, plain text, trees and standard input.
 
 A reader is an iterator over [`ReadRow`]s, in the order of the file. It yields `(line, row)` for a row that can be
 parsed, and a [`RejectedRow`] for any other row.
@@ -10,7 +10,7 @@ import io
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain, count
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from extrabert_hf.data.delimited import parse_csv, parse_text, refuse_repeated_columns
 from extrabert_hf.data.rejected_rows import ReadRow, RejectedRow, Row, Rows, Unreadable
+from extrabert_hf.data.trees import LINES_PEEKED, are_trees, parse_phrases, parse_sentences
 from extrabert_hf.errors import InputError, one_line, shorten
 
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".txt")
@@ -37,7 +38,8 @@ def read_rows(source: str | Path, text_columns: Sequence[str] = ("sentence1",)) 
     The suffix decides the format. The separator of `.tsv` is the tab, the separator of `.csv` is the most frequent of
     tab, comma and semicolon in the header line. `.json` is a list of objects or `{"data": [...]}`, `.jsonl` has one
     object per line. `.txt` has one row per line and no header; tabs separate the columns. A blank line counts as a row
-    only in `.txt`.
+    only in `.txt`. If most of the first lines of a `.txt` are trees, the rows are their sentences with labels, see
+    [`parse_sentences`].
 
     Args:
         source (`str` or `Path`):
@@ -87,6 +89,20 @@ def rows_of_batches(batches: Iterable[Mapping[str, Sequence[Any]]]) -> Rows:
             yield next(numbers), dict(zip(batch, values, strict=True))
 
 
+def has_trees(path: Path) -> bool:
+    """Returns whether a file is one of trees, see [`are_trees`]."""
+    if path.suffix.lower() != ".txt":
+        return False
+    with path.open("rb") as file:
+        return are_trees(islice(_text_lines(file, path.name), LINES_PEEKED))
+
+
+def read_phrases(path: Path, min_words: int) -> Rows:
+    """Reads the phrases of a file of trees, see [`parse_phrases`]."""
+    with path.open("rb") as file:
+        yield from parse_phrases(_text_lines(file, path.name), min_words)
+
+
 def _open(path: Path, suffix: str, text_columns: Sequence[str]) -> Rows:
     try:
         file = path.open("rb")
@@ -105,11 +121,17 @@ def _parse(file: BinaryIO, name: str, suffix: str, text_columns: Sequence[str]) 
     if suffix == ".jsonl":
         return _parse_jsonl(lines, name)
     if suffix == ".txt":
-        return parse_text(lines, name, text_columns)
+        return _parse_txt(lines, name, text_columns)
     return parse_csv(lines, name, "\t" if suffix == ".tsv" else None)
 
 
 # Text
+
+
+def _parse_txt(lines: Iterator[str], name: str, text_columns: Sequence[str]) -> Rows:
+    head = list(islice(lines, LINES_PEEKED))
+    lines = chain(head, lines)
+    yield from parse_sentences(lines, name) if are_trees(head) else parse_text(lines, name, text_columns)
 
 
 def _text_lines(file: BinaryIO, name: str) -> Iterator[str]:

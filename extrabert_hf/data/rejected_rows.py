@@ -1,4 +1,4 @@
-"""Rows as a reader yields them: good rows by column name, and [`RejectedRow`]s with the reason."""
+"""Rows as a reader yields them: good rows by column name, [`RejectedRow`]s with the reason; counts of extra rows."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -59,6 +59,33 @@ class RejectedRow:
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}: {self.reason}" + (f": {self.value}" if self.value else "")
+
+
+@dataclass(frozen=True)
+class ExtraRows:
+    """
+    The counts of a file of further train rows: `rows` is the sum of `added` and of the counts in `left_out`.
+
+    Args:
+        source (`str`):
+            Name of the file.
+        rows (`int`):
+            Number of rows that can be read.
+        added (`int`):
+            Number of rows that are in the train split.
+        left_out (`dict[str, int]`):
+            Number of the other rows by reason.
+    """
+
+    source: str
+    rows: int
+    added: int
+    left_out: dict[str, int]
+
+    def __str__(self) -> str:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in self.left_out.items())
+        line = f"{self.source}: {self.rows:,} rows, {f'{self.added:,}' if self.added else 'none'} added to train"
+        return line + (f"; left out: {reasons}" if reasons else "")
 
 
 def _text(content: Any) -> str:

@@ -48,10 +48,13 @@ class Source:
             Name in messages: the name of a file, or `<id>[<split>]` on the Hub.
         read (`Callable`):
             Starts to read the rows: returns an iterator over [`ReadRow`]s.
+        path (`Path`, *optional*):
+            The file.
     """
 
     name: str
     read: Callable[[], Rows]
+    path: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -171,8 +174,14 @@ def paper_tasks_in(data: str) -> list[str]:
 
 def file_source(task: TaskSpec, path: str | Path) -> Source:
     """Returns the source of one file, or of standard input if the path is `"-"`."""
-    name = "standard input" if str(path) == STANDARD_INPUT else Path(path).name
-    return Source(name, partial(read_rows, path, text_columns=task.sentence_columns))
+    read = partial(read_rows, path, text_columns=task.sentence_columns)
+    return Source("standard input", read) if str(path) == STANDARD_INPUT else Source(Path(path).name, read, Path(path))
+
+
+def train_file(task: TaskSpec, data: str | None) -> Path | None:
+    """Returns the file of the train rows of a local file or folder; `None` for other data."""
+    is_local = data is not None and Path(data).exists()
+    return find_sources(task, data)["train"].path if is_local else None
 
 
 def _sample_sources(task: TaskSpec) -> Sources:

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field, fields, make_dataclass
 from typing import Any, ClassVar, get_args
 
 from extrabert_hf.data.auditing import drop_defects
+from extrabert_hf.data.extra_rows import Phrases, add_extra_rows
 from extrabert_hf.data.loading import LoadedData, load_task_data
-from extrabert_hf.data.sources import Sources
+from extrabert_hf.data.sources import Sources, train_file
 from extrabert_hf.errors import InputError
 from extrabert_hf.models.configuration_extrabert import TASK_FIELDS, ExtraBertConfig
 from extrabert_hf.tasks import TaskSpec
@@ -189,7 +190,7 @@ class DataArguments:
         default=None,
         metadata={
             "help": "'sample' (bundled), a folder (CS224N files, or train/dev/test as csv, tsv, json, jsonl, "
-            "parquet), a file, or a Hub id. The default is the task's data set on the Hub."
+            "parquet, or txt with trees), a file, or a Hub id. The default is the task's data set on the Hub."
         },
     )
     dataset_config: str | None = field(default=None, metadata={"help": "Name of the configuration of a Hub data set."})
@@ -199,6 +200,24 @@ class DataArguments:
     test_data: str | None = field(
         default=None,
         metadata={"help": "File of test rows, with or without labels. It replaces the test split of --data."},
+    )
+    extra_train: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Files of further train rows, in the formats of --data. Rows that are also in dev or test, or "
+            "already in train, are left out and counted."
+        },
+    )
+    phrases: int | None = field(
+        default=None,
+        metadata={
+            "help": "Make a train row of each phrase of this many words or more in train trees: .txt files, one tree "
+            "(label child child) a line. The default makes a row of each sentence only."
+        },
+    )
+    neutral_phrases: float = field(
+        default=1.0,
+        metadata={"help": "Share of the phrases with the middle class, 0 to 1, that is kept, drawn with --seed."},
     )
     dev_fraction: float = field(
         default=0.1,
@@ -235,6 +254,13 @@ class DataArguments:
             raise InputError(f"`dev_fraction` must be between 0 and 1, got {self.dev_fraction}.")
         if self.max_rejected_share is not None and not 0 <= self.max_rejected_share <= 1:
             raise InputError(f"`max_rejected_share` must be between 0 and 1, got {self.max_rejected_share}.")
+        if not isinstance(self.extra_train, list | tuple | None):
+            raise InputError(f"`extra_train` must be a list of files, got {self.extra_train!r}.")
+        if self.phrases is not None:
+            check_number("phrases", self.phrases, "[1, inf)", is_whole=True)
+        check_number("neutral_phrases", self.neutral_phrases, "[0, 1]")
+        if self.neutral_phrases < 1 and self.phrases is None:
+            raise InputError(f"`neutral_phrases` needs `phrases`, got {self.neutral_phrases:g} without it.")
         if self.max_length is not None and self.max_length < 3:
             raise InputError(f"`max_length` must be 3 or more, got {self.max_length}.")
 
@@ -252,5 +278,15 @@ class DataArguments:
             max_rejected_share=self.max_rejected_share,
         )
         if self.drop_leaked or self.drop_duplicates:
-            return drop_defects(loaded, leaked=self.drop_leaked, duplicates=self.drop_duplicates)
-        return loaded
+            loaded = drop_defects(loaded, leaked=self.drop_leaked, duplicates=self.drop_duplicates)
+        if not self.extra_train and self.phrases is None:
+            return loaded
+        return add_extra_rows(
+            loaded,
+            self.extra_train or (),
+            own_trees=None if rows is not None or self.phrases is None else train_file(task, self.data),
+            phrases=None if self.phrases is None else Phrases(self.phrases, self.neutral_phrases),
+            seed=seed,
+            strict=self.strict_data,
+            max_rejected_share=self.max_rejected_share,
+        )

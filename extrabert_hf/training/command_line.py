@@ -130,6 +130,11 @@ def _parse(reader: "_RunReader", separate_task: str | None, find_task: FindTask 
         raise InputError("`model_name_or_path` and `attn_implementation` must be the same for all tasks.")
     if len({run.data.max_length for run in tasks.values()}) > 1:
         raise InputError("`max_length` must be the same for all tasks.")
+    if len(several := [name for name, run in tasks.items() if run.data.extra_train]) > 1 and shared["extra_train"]:
+        raise InputError(
+            f"`extra_train` must be set for each task alone, in the YAML under {BY_TASK}: {several[0]}: data:, got "
+            f"{shared['extra_train']} for {' and '.join(map(repr, several))}."
+        )
     metric = shared["metric_for_best_model"] or next(iter(tasks.values())).task.metric
     shared["metric_for_best_model"] = metric
     check_metric(metric, [run.task for run in tasks.values()], is_separate=multitask is None)

@@ -27,6 +27,7 @@ OTHER_NAMES = {
     **dict.fromkeys(("d", "dataset", "dataset_name", "file", "train", "train_file", "train_data"), ("data",)),
     **dict.fromkeys(("dev", "dev_file", "eval_data", "valid", "validation_file"), ("dev_data",)),
     **dict.fromkeys(("test_file", "test_dataset"), ("test_data",)),
+    **dict.fromkeys(("extra_data", "extra", "more_data", "additional_data"), ("extra_train",)),
     **dict.fromkeys(("max_len", "max_seq_length", "seq_len"), ("max_length",)),
     **dict.fromkeys(("text_column", "sentence_column", "text"), ("sentence1_column",)),
     **dict.fromkeys(("label", "target", "labels"), ("label_column",)),

@@ -16,7 +16,7 @@ VALUES = {
     **dict.fromkeys(("output_dir", "output_folder"), "DIR"),
     **dict.fromkeys(("model_name_or_path", "teachers", "tokenizer"), "MODEL"),
     **dict.fromkeys(("data",), "SOURCE"),
-    **dict.fromkeys(("output", "dev_data", "test_data"), "FILE"),
+    **dict.fromkeys(("output", "dev_data", "test_data", "extra_train"), "FILE"),
     **dict.fromkeys(("config", "task", "task_name", "class_names", "tasks", "train_tasks"), "NAME"),
 }
 """By the type or the name of a flag, the placeholder for the value."""

@@ -3,17 +3,17 @@
 import json
 import logging
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 
-import numpy as np
 import torch
 import transformers
 from transformers import PreTrainedModel
 
+from extrabert_hf.data.auditing import own_train_labels
 from extrabert_hf.data.loading import LoadedData
-from extrabert_hf.data.sources import describe_source
+from extrabert_hf.data.sources import SourceDescription, describe_source
 from extrabert_hf.evaluation.metrics import aggregate_scores
 from extrabert_hf.evaluation.scores import SplitScores
 from extrabert_hf.inference.calibration import CalibrationReport
@@ -30,7 +30,7 @@ from extrabert_hf.runs.report import report_run
 from extrabert_hf.runs.run_metrics import RunMetrics, TaskMetrics
 from extrabert_hf.runs.scored import write_scored, write_submission
 from extrabert_hf.training.multitask_trainer import MultiTaskTrainer
-from extrabert_hf.training.run import Run
+from extrabert_hf.training.run import Run, TaskRun
 from extrabert_hf.training.run_output import log_conflicts, log_scores
 from extrabert_hf.training.trainer import ExtraBertTrainer
 
@@ -118,10 +118,19 @@ def _task_metrics(
             config_fields={field: getattr(model.config, field) for field in task_run.model.config_fields()},
             model_name_or_path=path,
         ),
-        dataset=describe_source(task_run.task, task_run.data.data, task_run.data.dataset_config),
+        dataset=_describe_data(task_run),
         calibration=calibration,
         data=DataRecord.from_dict(asdict(task_run.data)),
     )
+
+
+def _describe_data(task_run: TaskRun) -> SourceDescription:
+    """Describes the rows of a task, with the names of the files of further train rows."""
+    data = task_run.data
+    source = describe_source(task_run.task, data.data, data.dataset_config)
+    extra = [f"train rows of {Path(file).name}" for file in data.extra_train or ()]
+    extra += [] if data.phrases is None else [f"phrases of trees ({data.phrases} words or more)"]
+    return replace(source, name=" + ".join([source.name, *extra]))
 
 
 def _aggregate(run: Run, tasks: dict[str, TaskMetrics]) -> dict[str, float]:
@@ -145,7 +154,7 @@ def _score_task(
 ) -> tuple[dict[str, SplitScores], ReportedPredictions]:
     """Predicts dev and test of a task and writes the predictions; returns the scores by split, and those of dev."""
     folder, task = RunFolder(Path(run.training.output_dir)), run.specs[name]
-    train_labels = np.asarray(loaded.splits["train"]["label"][:])
+    train_labels = own_train_labels(loaded)
     predictor = Predictor((trained,), batch_size=run.training.eval_batch_size, progress=not run.training.disable_tqdm)
     scores, predicted = {}, {}
     for split in ["dev", "test"] if run.tasks[name].data.predict_test and "test" in loaded.splits else ["dev"]:

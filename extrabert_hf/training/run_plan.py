@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from extrabert_hf.data.auditing import own_train_labels
 from extrabert_hf.data.loading import LoadedData
 from extrabert_hf.data.sources import describe_source
 from extrabert_hf.data.validation import Columns
@@ -70,7 +71,7 @@ def _line_of_rows(run: Run, name: str, rows: LoadedData) -> str:
         source = run.rows["train"].name
     else:
         source = describe_source(rows.task, data.data, data.dataset_config).name.removesuffix(" (local files)")
-    labels = _train_labels(rows)
+    labels = _own_labels(rows)
     texts = [repr(printable(each, 40)) for each in (columns.sentence1, columns.sentence2) if each is not None]
     parts = [f"{'text' if len(texts) == 1 else 'texts'} = {' and '.join(texts)}"]
     parts.append(f"label = {printable(columns.label or '', 40)!r} ({_describe_labels(rows.task, labels)})")
@@ -88,7 +89,7 @@ def _line_of_task(task_run: TaskRun, rows: LoadedData) -> str:
     task, data, dev = rows.task, task_run.data, len(rows.splits["dev"])
     line = f"task {task.name!r}: {KINDS[task.head]}, head {task.head!r}"
     if rows.dev_cut_off is not None:
-        total = dev + len(rows.splits["train"])
+        total = len(_own_labels(rows))
         line += f"; dev rows: {dev:,} of the {total:,} (--dev_fraction {data.dev_fraction:g})"
     else:
         line += f"; dev rows: {dev:,}"
@@ -104,10 +105,10 @@ def _line_of_training(run: Run) -> str:
     return f"{public_model_name(run.encoder.model_name_or_path)}, {length}, {values} -> {training.output_dir}"
 
 
-def _train_labels(rows: LoadedData) -> list[float]:
+def _own_labels(rows: LoadedData) -> list[float]:
     """Returns the labels of the file with the train rows, those of a dev split cut off them included."""
-    splits = ["train", "dev"] if rows.dev_cut_off is not None else ["train"]
-    return [label for split in splits for label in rows.splits[split]["label"][:]]
+    own = own_train_labels(rows).tolist()
+    return own if rows.dev_cut_off is None else [*own, *rows.splits["dev"]["label"][:]]
 
 
 def _describe_labels(task: TaskSpec, labels: Sequence[float]) -> str:

@@ -220,6 +220,8 @@ by_task:
         ("", ("--metric_for_best_model", "pearson"), "`metric_for_best_model` must be one of 'mean', .*'sts_pearson'"),
         ("by_task: {sst: {model: {model_name_or_path: other}}}", (), "must be the same for all tasks"),
         ("by_task: {sst: {data: {max_length: 9}}}", (), "`max_length` must be the same for all tasks"),
+        ("", ("--extra_train", "a.csv"), "`extra_train` must be set for each task alone, in the YAML under by_task: "),
+        ("data: {extra_train: [a.csv]}", (), r"by_task: sst: data:, got \['a.csv'\] for 'sst' and 'para' and 'sts'"),
         ("by_task: {sst: {trainer: {seed: 9}}}", (), "`trainer` .*by_task.* is for separate runs"),
         ("by_task: {sst: {modle: {}}}", (), "`modle` is not a block"),
         ("by_task: {mnli: {model: {pooling: mean}}}", (), "`by_task` .*'mnli'"),

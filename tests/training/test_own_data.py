@@ -8,6 +8,7 @@ from extrabert_hf.cli.train import parse_train
 from extrabert_hf.errors import InputError
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.training.finetune import run_finetuning
+from extrabert_hf.training.one_call import finetune
 from extrabert_hf.training.own_data import name_of_task, parse_own_run
 from tests.conftest import SAMPLES, TINY_RUN
 from tests.table_files import write_rows
@@ -44,6 +45,73 @@ def test_a_dry_run_of_the_papers_tasks_has_the_same_lines(reviews, caplog, task,
     plan = [line for line in caplog.messages if not line.endswith("has no labels")]
     assert len(plan) == lines and plan[-1].endswith(f"-> runs/{task}")
     assert [path.name for path in reviews.iterdir()] == ["reviews.csv"]
+
+
+@pytest.fixture
+def trees(tmp_path, monkeypatch):
+    """Files of own trees and of further rows, in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    texts = [f"({n % 3} (2 a{n}) ({n % 3} (1 nice{n}) (1 film)))" for n in range(20)]
+    (tmp_path / "trees.txt").write_text("\n".join(texts))
+    write_rows(tmp_path / "more.csv", [{"text": f"more {n}", "label": n % 3} for n in range(6)])
+    return tmp_path
+
+
+def test_a_dry_run_counts_further_rows_beside_the_rows_of_the_file(trees, caplog):
+    caplog.set_level(logging.INFO, "extrabert_hf")
+    dry("trees.txt", "--phrases", "2", "--extra_train", "more.csv")
+    assert caplog.messages == [
+        "trees.txt: 20 rows; text = 'sentence', label = 'label' (3 classes: '0' 7, '1' 7, '2' 6)",
+        "task 'trees': sentences with classes, head 'sentiment'; dev rows: 2 of the 20 (--dev_fraction 0.1)",
+        "phrases of trees.txt: 18 rows, 18 added to train",
+        "more.csv: columns sentence1 = 'text', label = 'label'",
+        "more.csv: 6 rows, 6 added to train",
+        "minilm, epochs: 4, batches of 32, learning rate 7e-05 -> runs/trees",
+    ]
+    assert sorted(path.name for path in trees.iterdir()) == ["more.csv", "trees.txt"]
+
+
+def test_a_task_of_a_multitask_run_has_its_own_further_rows(trees, caplog):
+    caplog.set_level(logging.INFO, "extrabert_hf")
+    block = "by_task: {sst: {data: {extra_train: [trees.txt], phrases: 2, neutral_phrases: 0.5}}}"
+    (trees / "run.yaml").write_text(f"multitask: {{tasks: [sst, sts]}}\ndata: {{data: sample}}\n{block}\n")
+    words = ["multitask", "--config", "run.yaml", "--model_name_or_path", "minilm", "--dry_run"]
+    run_finetuning(parse_train([*words, "--bf16", "false"]))
+    counts = [line for line in caplog.messages if "added to train" in line]
+    assert counts == [
+        "trees.txt: 20 rows, 20 added to train",
+        "phrases of trees.txt: 20 rows, 17 added to train; left out: 3 neutral and not drawn",
+    ]
+
+
+def test_the_call_of_python_takes_further_rows(trees, caplog):
+    caplog.set_level(logging.INFO, "extrabert_hf")
+    rows = [{"text": f"film {n}", "label": n % 3} for n in range(20)]
+    for files in ("more.csv", [trees / "more.csv"]):
+        finetune(rows, extra_train=files, config="minilm/sst", dry_run=True)
+        assert "more.csv: 6 rows, 6 added to train" in caplog.messages
+        caplog.clear()
+
+
+@pytest.mark.filterwarnings("ignore::extrabert_hf.evaluation.metrics.ConstantInputWarning")
+def test_a_run_remembers_its_further_rows_and_resumes_with_these_alone(trees, tiny_encoder):
+    flags = [*TINY_RUN, "--model_name_or_path", tiny_encoder, "--phrases", "2", "--extra_train", "more.csv"]
+    flags += ["--max_steps", "2", "--save_strategy", "steps", "--save_steps", "2", "--eval_strategy", "steps"]
+    flags += ["--eval_steps", "2"]
+    entry = run_finetuning(parse_own_run("trees.txt", flags)).tasks["trees"]
+    assert entry.rows == {"train": 42, "dev": 2}
+    assert entry.dataset.name.endswith(" + train rows of more.csv + phrases of trees (2 words or more)")
+    folder = RunFolder(trees / "runs" / "trees")
+    (task,) = folder.read_metrics().tasks.values()
+    assert {name: task.data.others[name] for name in ("extra_train", "phrases", "neutral_phrases")} == {
+        **{"extra_train": ["more.csv"], "phrases": 2, "neutral_phrases": 1.0},
+    }
+    again = [*flags, "--resume_from_checkpoint", str(folder.path / "checkpoint-2")]
+    with pytest.raises(InputError, match="`phrases` is 2 there, got 1"):
+        run_finetuning(parse_own_run("trees.txt", [*again, "--phrases", "1"]))
+    write_rows(trees / "more.csv", [{"text": f"more {n}", "label": (n + 1) % 3} for n in range(6)])
+    with pytest.raises(InputError, match="the split 'train' has 42 rows"):
+        run_finetuning(parse_own_run("trees.txt", again))
 
 
 @pytest.mark.filterwarnings("ignore::extrabert_hf.evaluation.metrics.ConstantInputWarning")
