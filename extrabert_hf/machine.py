@@ -5,7 +5,10 @@ import ctypes
 import os
 import platform
 import re
+import subprocess
+import sys
 import time
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -86,6 +89,45 @@ def leave_group() -> None:
     """Ends the threads of the process group: a process that exits while they run may abort."""
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
+
+
+PATIENCE = 20.0
+"""Seconds that worker processes get to end, before they are killed."""
+
+
+def start_worker(words: Sequence[str], slot: int, workers: int) -> subprocess.Popen:
+    """
+    Starts a Python process that shares the cores and the GPUs of the machine with others.
+
+    Args:
+        words (`Sequence[str]`):
+            The words of the command line after `python -m`.
+        slot (`int`):
+            Number of the process among those that run at a time, from 0.
+        workers (`int`):
+            Number of processes that run at a time.
+    """
+    threads = str(max(1, (os.cpu_count() or 1) // workers))
+    environment = {"OMP_NUM_THREADS": threads, **os.environ}
+    all_gpus = ",".join(map(str, range(torch.cuda.device_count())))
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", all_gpus).split(",")
+    if len(visible) > 1:
+        environment["CUDA_VISIBLE_DEVICES"] = visible[slot % len(visible)]
+    # in a session of its own: Ctrl-C reaches this process alone, which ends its workers
+    return subprocess.Popen([sys.executable, "-m", *words], env=environment, start_new_session=True)
+
+
+def end_workers(processes: Sequence[subprocess.Popen]) -> None:
+    """Ends processes and waits for them; kills those that have not ended after [`PATIENCE`] seconds."""
+    for process in processes:
+        process.terminate()
+    deadline = time.monotonic() + PATIENCE
+    for process in processes:
+        try:
+            process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 WORTH_IT = 1.2

@@ -1,15 +1,22 @@
-"""Runs the rows of the paper's Table 1. A finished run is not repeated."""
+"""
+Runs the rows of the paper's Table 1. A finished run is not repeated.
+
+`python -m extrabert_hf.paper.runner` is a worker process with one run, see [`run_in_workers`].
+"""
 
 import logging
+import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
+from extrabert_hf.console import command_console
 from extrabert_hf.errors import InputError
 from extrabert_hf.folder_lock import hold_folder
 from extrabert_hf.inference.predictor import Predictor
-from extrabert_hf.machine import PRECISIONS
+from extrabert_hf.machine import PRECISIONS, end_workers, start_worker
 from extrabert_hf.manifest import check_own, record
 from extrabert_hf.paper.rows import TABLE1, TABLE2, PaperRow, run_folder
 from extrabert_hf.paper.table1 import TABLES, write_tables
@@ -35,6 +42,9 @@ OWN_FLAGS = (
 )
 """Flags that the table sets for each run. With other values a row would not match its name."""
 
+PAUSE = 1.0
+"""Seconds between two looks at the worker processes."""
+
 
 @dataclass
 class Table1Arguments:
@@ -47,6 +57,7 @@ class Table1Arguments:
         metadata={"help": f"The rows to run: {', '.join(f'{name} ({row.label})' for name, row in TABLE1.items())}."},
     )
     seeds: list[int] = field(default_factory=lambda: [42], metadata={"help": "Each row is run with each seed."})
+    workers: int = field(default=1, metadata={"help": "Number of runs that are trained in parallel on this machine."})
     output_dir: str = field(
         default="runs/table1", metadata={"help": "Folder of the runs and of table1.md, .csv and .tex."}
     )
@@ -56,6 +67,8 @@ class Table1Arguments:
     )
 
     def __post_init__(self) -> None:
+        if self.workers < 1:
+            raise InputError(f"`workers` must be 1 or more, got {self.workers}.")
         for name in self.rows:
             if name not in TABLE1:
                 raise InputError(f"each of `rows` must be one of {', '.join(map(repr, TABLE1))}, got {name!r}.")
@@ -100,20 +113,20 @@ def _run_table1(arguments: Table1Arguments, flags: Sequence[str]) -> str:
     training = prepare_process(training)  # decides the precision of all runs
     flags = with_precision(flags, noted, training.bf16)
     check_same_flags(flags, noted)
-    for number, plan in enumerate(planned, start=1):
-        title = f"{number} of {len(planned)}: {plan.row.label}, {plan.task or 'all tasks'}, seed {plan.seed}"
+    if arguments.workers > 1 and training.world_size > 1:
+        raise InputError(f"`workers` must be 1 with several processes a run, got {arguments.workers}.")
+    unfinished = []
+    for plan in planned:
         if plan.run.is_finished:
-            logger.info("%s: finished, in %s", title, plan.folder)
-            continue
-        logger.info("\n%s", title)
-        found = plan.run.last_checkpoint is not None
-        start = ["--resume_from_checkpoint", "last"] if found else ["--overwrite_output_dir"]
-        with hold_run("output_dir", plan.folder):
-            if training.process_index == 0:
-                plan.run.write_flags(flags)
-            run_finetuning(plan.parse([*flags, *start]))
-            if training.process_index == 0:
-                plan.run.remove_checkpoints()
+            logger.info("%s: finished, in %s", plan.title, plan.folder)
+        else:
+            unfinished.append(plan)
+    if arguments.workers > 1:
+        run_in_workers(root, unfinished, flags, arguments.workers)
+    else:
+        for number, plan in enumerate(unfinished, start=1):
+            logger.info("\n%s of %s: %s", number, len(unfinished), plan.title)
+            run_plan(plan, flags)
     if training.process_index != 0:
         return ""
     markdown = write_tables(root, settings=describe_runs(root))
@@ -145,6 +158,11 @@ class PlannedRun:
     folder: Path
 
     @property
+    def title(self) -> str:
+        """What the run is, for messages."""
+        return f"{self.row.label}, {self.task or 'all tasks'}, seed {self.seed}"
+
+    @property
     def run(self) -> RunFolder:
         """The paths of the files in the folder."""
         return RunFolder(self.folder)
@@ -154,6 +172,48 @@ class PlannedRun:
         own = ["--config", f"table1/{self.row.name}", "--seed", str(self.seed)]
         argv = [*own, "--output_dir", str(self.folder), "--predict_test", "false", *flags]
         return parse_multitask_run(argv) if self.task is None else parse_run(self.task, argv)
+
+
+def run_plan(plan: PlannedRun, flags: Sequence[str]) -> None:
+    """Trains one run, from its last checkpoint if it has one."""
+    found = plan.run.last_checkpoint is not None
+    start = ["--resume_from_checkpoint", "last"] if found else ["--overwrite_output_dir"]
+    with hold_run("output_dir", plan.folder):
+        run = plan.parse([*flags, *start])
+        if run.training.process_index == 0:
+            plan.run.write_flags(flags)
+        run_finetuning(run)
+        if run.training.process_index == 0:
+            plan.run.remove_checkpoints()
+
+
+def run_in_workers(root: Path, plans: Sequence[PlannedRun], flags: Sequence[str], workers: int) -> None:
+    """
+    Trains each run in a process of its own, several at a time. The messages of a run are its errors and warnings.
+
+    Raises:
+        [`InputError`]: if a run fails, when the runs that are being trained have ended; no other run is started.
+    """
+    waiting, running, failed = list(plans), {}, []
+    try:
+        while running or (waiting and not failed):
+            for slot in range(workers):
+                if slot not in running and waiting and not failed:
+                    plan = waiting.pop(0)
+                    words = [str(root), plan.row.name, str(plan.seed), plan.task or "", *flags]
+                    running[slot] = plan, start_worker(["extrabert_hf.paper.runner", *words], slot, workers)
+            time.sleep(PAUSE)
+            for slot, (plan, process) in list(running.items()):
+                if process.poll() is not None:
+                    del running[slot]
+                    failed += [plan] if process.returncode else []
+                    state = "failed" if process.returncode else "finished"
+                    logger.info("%s: %s, in %s", plan.title, state, plan.folder)
+    finally:
+        end_workers([process for _, process in running.values()])
+    if failed:
+        names = "; ".join(plan.title for plan in failed)
+        raise InputError(f"{len(failed)} of {len(plans)} runs failed ({names}): see the messages above.")
 
 
 def plans_of_row(root: Path, row: PaperRow, seed: int) -> list[PlannedRun]:
@@ -258,3 +318,15 @@ def describe_runs(root: Path) -> str:
 
 def _span(values: Sequence[float]) -> str:
     return f"{values[0]:g}" if len(values) == 1 else f"{values[0]:g} to {values[-1]:g}"
+
+
+def main(words: Sequence[str]) -> None:
+    """Trains the run of a worker process: folder of the table, row, seed and task, then the flags."""
+    root, row, seed, task, *flags = words
+    (plan,) = (plan for plan in plans_of_row(Path(root), TABLE1[row], int(seed)) if plan.task == (task or None))
+    run_plan(plan, [*flags, "--disable_tqdm", "true"])
+
+
+if __name__ == "__main__":
+    with command_console(is_child=True):
+        main(sys.argv[1:])

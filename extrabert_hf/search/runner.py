@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import subprocess
 import sys
 import time
@@ -10,13 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from extrabert_hf.errors import InputError
 from extrabert_hf.files import recorded
 from extrabert_hf.folder_lock import hold_folder
+from extrabert_hf.machine import end_workers, start_worker
 from extrabert_hf.manifest import check_own, is_own, record
 from extrabert_hf.search.arguments import DATABASE, OWN_ARGUMENTS, SearchArguments
 from extrabert_hf.search.results import RESULTS, write_results
@@ -46,8 +45,6 @@ SEARCHED, BF16 = "searched", "bf16"
 """Attributes of a study: the search that it was created for, and whether all trials train in bfloat16."""
 PAUSE = 1.0
 """Seconds between two reads of the study."""
-PATIENCE = 20.0
-"""Seconds that the trials get to end after a search was interrupted."""
 
 
 def run_search(arguments: SearchArguments, flags: Sequence[str], argv: Sequence[str]) -> list[str]:
@@ -124,7 +121,7 @@ def _run_search(arguments: SearchArguments, flags: Sequence[str], argv: Sequence
             time.sleep(PAUSE)
     finally:
         bar.close()
-        end_processes([process for process in workers if process is not None])
+        end_workers([process for process in workers if process is not None])
 
 
 def count_trials(study: Study, arguments: SearchArguments, space: SearchSpace) -> int:
@@ -146,33 +143,7 @@ def start_where_needed(
     idle = sum(process is not None and process.pid not in busy for process in workers)
     if None in workers and idle < waiting:
         slot = workers.index(None)
-        workers[slot] = start_trial(argv, slot, len(workers))
-
-
-def start_trial(argv: Sequence[str], slot: int, workers: int) -> subprocess.Popen:
-    """Starts a process for the next trial; parallel processes share the cores and the GPUs."""
-    threads = str(max(1, (os.cpu_count() or 1) // workers))
-    environment = {"OMP_NUM_THREADS": threads, **os.environ}
-    all_gpus = ",".join(map(str, range(torch.cuda.device_count())))
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", all_gpus).split(",")
-    if len(visible) > 1:
-        environment["CUDA_VISIBLE_DEVICES"] = visible[slot % len(visible)]
-    # in a session of its own: Ctrl-C reaches the search alone, which ends its trials
-    words = [sys.executable, "-m", "extrabert_hf.search.trial", *argv]
-    return subprocess.Popen(words, env=environment, start_new_session=True)
-
-
-def end_processes(processes: Sequence[subprocess.Popen]) -> None:
-    """Ends processes and waits for them; kills those that have not ended after [`PATIENCE`] seconds."""
-    for process in processes:
-        process.terminate()
-    deadline = time.monotonic() + PATIENCE
-    for process in processes:
-        try:
-            process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        workers[slot] = start_worker(["extrabert_hf.search.trial", *argv], slot, len(workers))
 
 
 def check_flags(arguments: SearchArguments, flags: Sequence[str], space: SearchSpace) -> ExtraBertTrainingArguments:

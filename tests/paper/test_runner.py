@@ -1,6 +1,7 @@
 import json
 
 import pytest
+import torch
 
 from extrabert_hf.errors import InputError
 from extrabert_hf.manifest import record
@@ -14,8 +15,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::extrabert_hf.evaluation.metrics
 
 @pytest.fixture
 def run(tiny_encoder, tmp_path):
-    def call(*rows, seeds=(42,), test=False, flags=()):
-        arguments = Table1Arguments(list(rows), list(seeds), str(tmp_path / "table1"), test)
+    def call(*rows, seeds=(42,), test=False, flags=(), workers=1, folder="table1"):
+        arguments = Table1Arguments(list(rows), list(seeds), workers, str(tmp_path / folder), test)
         return run_table1(arguments, [*call.words, *flags])
 
     few = ["--max_steps", "3", "--bf16", "false", "--disable_tqdm", "true", "--eval_strategy", "no"]
@@ -50,6 +51,25 @@ def test_a_finished_row_is_not_run_again(run, tmp_path):
     run("rr", "baseline")
     assert model.stat().st_mtime_ns == written
     assert (tmp_path / "table1" / "baseline" / "seed-42" / "metrics.json").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.launch
+def test_runs_in_parallel_have_the_weights_of_runs_in_turn(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", str(torch.get_num_threads()))
+    assert run("rr", "baseline") == run("rr", "baseline", workers=2, folder="parallel").replace("parallel", "table1")
+    for name in ("rr", "baseline"):
+        weights = [tmp_path / folder / name / "seed-42" / "model.safetensors" for folder in ("table1", "parallel")]
+        assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.launch
+def test_after_a_run_that_fails_no_other_one_is_started(run, tmp_path, capfd):
+    with pytest.raises(InputError, match=r"2 of 3 runs failed .*seed 42; RR, all tasks, seed 43\): see the messages"):
+        run("rr", seeds=(42, 43, 44), workers=2, flags=["--data", "./nowhere"])
+    assert capfd.readouterr().err.count("error: ") == 2
+    assert not (tmp_path / "table1" / "rr" / "seed-44").exists()
 
 
 @pytest.mark.slow
@@ -111,6 +131,7 @@ def test_all_runs_of_a_table_are_trained_in_the_precision_that_was_measured_firs
         (["rr"], {"flags": ("--dry_run",)}, "--dry_run is not for a table"),
         (["rr"], {"flags": ("--aggregator", "pcgrad")}, "--aggregator is not for a table"),
         (["rr"], {"flags": ("--pair_encoding=cross_encoder",)}, "--pair_encoding is not for a table"),
+        (["rr"], {"workers": 0}, "`workers` must be 1 or more, got 0"),
         (["rr", "rr"], {}, "`rows` must differ from each other"),
         (["rr"], {"test": True}, "`test` needs the row sft_ma_cs, which is not finished"),
     ],

@@ -18,7 +18,11 @@ def in_pieces(tmp_path, monkeypatch):
     """An encoder in three packages, whose pieces split the zip file in the middle of its members."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
-        for name, value in {"config.json": b"{}", "1_Pooling/config.json": b"{}", "model.safetensors": WEIGHTS}.items():
+        for name, value in {
+            "config.json": b"{}",
+            "1_Pooling/config.json": b"{}",
+            "model.safetensors": WEIGHTS,
+        }.items():
             archive.writestr(f"encoder/{name}", value)
     size = len(content.getvalue()) // 3 + 1
     modules = tuple(f"part_of-encoder_{number}" for number in range(3))
@@ -42,7 +46,7 @@ def test_pieces_are_joined_once(in_pieces, tmp_path):
 
 
 def test_altered_weights_are_refused_and_leave_no_folder(in_pieces, tmp_path):
-    with pytest.raises(InputError, match="'mine' must be the published someone/encoder.*force-reinstall 'mine==1'"):
+    with pytest.raises(InputError, match=r"'mine' must be the published someone/encoder.*force-reinstall 'mine==1'"):
         replace(in_pieces, sha256="0" * 64).folder()
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
 

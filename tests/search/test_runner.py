@@ -13,10 +13,9 @@ from optuna.trial import TrialState
 
 from extrabert_hf.errors import InputError
 from extrabert_hf.runs.folder import RunFolder
-from extrabert_hf.search import runner
 from extrabert_hf.search.arguments import SearchArguments
 from extrabert_hf.search.results import write_results
-from extrabert_hf.search.runner import TrialLog, end_processes, run_search, start_trial
+from extrabert_hf.search.runner import TrialLog, run_search
 from extrabert_hf.search.space import read_space
 from extrabert_hf.search.study import PLAN, finished_trials, open_study, plan_trials, renew_lost, trials_of_plans
 from extrabert_hf.search.trial import ScoresOfTrial, parse_search, run_next_trial, run_text
@@ -177,42 +176,6 @@ def test_a_study_has_no_fewer_trials_than_it_was_begun_with(tmp_path):
         run_search(SearchArguments(**fields, n_trials=3), [], [])
 
 
-@pytest.mark.parametrize(
-    ("given", "devices", "expected"),
-    [
-        (None, 2, ["0", "1", "0"]),
-        ("4,7", 2, ["4", "7", "4"]),
-        ("3", 1, ["3"] * 3),
-        (None, 1, [None] * 3),
-        ("", 0, [""]),
-    ],
-)
-def test_trials_side_by_side_share_the_gpus(given, devices, expected, monkeypatch):
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    if given is not None:
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
-    monkeypatch.setattr("torch.cuda.device_count", lambda: devices)
-    monkeypatch.setattr("subprocess.Popen", lambda command, env, start_new_session: env.get("CUDA_VISIBLE_DEVICES"))
-    assert [start_trial([], slot, len(expected)) for slot in range(len(expected))] == expected
-
-
-@pytest.mark.launch
-def test_trials_are_ended_and_those_that_do_not_end_are_killed(monkeypatch):
-    monkeypatch.setattr(runner, "PATIENCE", 0.5)
-    stubborn = (
-        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(99)"
-    )
-    programs = [stubborn, "import time; print(1, flush=True); time.sleep(99)"]
-    pipe = {"stdout": subprocess.PIPE}
-    processes = [subprocess.Popen([sys.executable, "-c", program], **pipe) for program in programs]
-    for process in processes:
-        process.stdout.readline()
-    end_processes(processes)
-    assert [process.returncode for process in processes] == [-signal.SIGKILL, -signal.SIGTERM]
-    for process in processes:
-        process.stdout.close()
-
-
 def test_each_trial_is_told_by_what_became_of_it(tmp_path, caplog):
     study = open_study(SearchArguments(task="sts", output_dir=str(tmp_path)))
     plan_trials(study, 2)
@@ -230,7 +193,7 @@ def test_a_study_keeps_the_precision_it_was_begun_with(tmp_path, monkeypatch):
     arguments = SearchArguments(task="sts", space=str(tmp_path / "space.yaml"), output_dir=str(tmp_path / "search"))
     last_flags = []
     monkeypatch.setattr(
-        "extrabert_hf.search.runner.start_trial", lambda argv, slot, workers: last_flags.append(argv[-1])
+        "extrabert_hf.search.runner.start_worker", lambda words, slot, workers: last_flags.append(words[-1])
     )
     monkeypatch.setattr("extrabert_hf.search.runner.PAUSE", 0.0)
     for measured in (True, False):  # as another machine might
