@@ -32,7 +32,8 @@ class EncoderArguments:
         default="google-bert/bert-base-uncased",
         metadata={
             "help": "Encoder: a Hub id, a folder, or 'minilm' or 'mpnet' (22 M and 109 M parameters, from PyPI, "
-            "without network). If the folder holds a trained model of the same task, training continues from that model."
+            "without network). If the folder holds a trained model of the same task, training continues from that "
+            "model."
         },
     )
     attn_implementation: str | None = field(
