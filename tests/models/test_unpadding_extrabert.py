@@ -5,7 +5,7 @@ from transformers import CamembertConfig, ElectraConfig, XLMRobertaConfig
 
 from extrabert_hf import ExtraBertConfig, ExtraBertForMultiTask, ExtraBertForSentiment, ExtraBertForSimilarity
 from extrabert_hf.models import MODEL_FOR_HEAD, unpadding_extrabert
-from extrabert_hf.models.unpadding_extrabert import UNPADDABLE, UnpaddedBatch, unpadded_attention
+from extrabert_hf.models.unpadding_extrabert import RELATIVE, UNPADDABLE, UnpaddedBatch, unpadded_attention
 from tests.conftest import SIZES, TINY_BACKBONES
 
 ENCODERS = {
@@ -52,7 +52,9 @@ def test_logits_and_gradients_are_those_of_the_padded_batch(kind, pooling, rando
     for head, model_class in MODEL_FOR_HEAD.items():
         model = drawn(model_class(ExtraBertConfig(backbone_config=ENCODERS[kind].to_dict(), pooling=pooling)))
         seen = []
-        hook = model.backbone.register_forward_hook(lambda _, args, output, s=seen: s.append(output[0].shape[:2]))
+        hook = model.backbone.embeddings.register_forward_hook(
+            lambda _, args, output, s=seen: s.append(output.shape[:2])
+        )
         batch = random_batch(6, pair=head != "sentiment") | {"labels": torch.tensor([0, 1, 1, 0, 1, 0])}
         assert_same(*both_ways(model, **batch))
         assert seen == [(1, batch["attention_mask"].sum()), (batch["input_ids"].flatten(0, -2).shape)]
@@ -80,6 +82,15 @@ def test_padding_may_stand_anywhere_and_a_sentence_may_be_all_padding(tiny_bert)
     assert unpadded.isfinite().all()
 
 
+@pytest.mark.parametrize("kind", RELATIVE)
+def test_relative_positions_count_tokens_that_the_mask_hides(kind):
+    config = ExtraBertConfig(backbone_config=ENCODERS[kind].to_dict(), pooling="mean")
+    model = drawn(ExtraBertForSentiment(config))
+    batch = {"input_ids": torch.randint(5, 99, (3, 5)), "labels": torch.arange(3)}
+    for mask in ([[0, 0, 1, 1, 1], [0, 1, 1, 1, 0], [1, 0, 0, 0, 0]], [[1, 0, 1, 0, 1], [1, 1, 0, 1, 1], [1] * 5]):
+        assert_same(*both_ways(model, attention_mask=torch.tensor(mask), **batch))
+
+
 def test_no_sentence_sees_another(tiny_bert, random_batch):
     model = drawn(ExtraBertForSimilarity(ExtraBertConfig(backbone_config=tiny_bert)))
     batch = random_batch(5)
@@ -99,7 +110,6 @@ def test_dropout_falls_on_the_attention_of_unpadded_sentences(tiny_bert):
 @pytest.mark.parametrize(
     ("kind", "attention", "reason"),
     [
-        ("mpnet", None, "not supported by mpnet encoders"),
         ("modernbert", None, "not supported by modernbert encoders"),
         ("bert", "eager", "not supported by the attention 'eager'"),
     ],
