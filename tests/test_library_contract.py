@@ -32,6 +32,7 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.utils.data import BatchSampler, DataLoader
 from transformers import (
+    AlbertConfig,
     AttentionInterface,
     AutoConfig,
     AutoModel,
@@ -656,6 +657,7 @@ def test_a_shallow_copy_of_a_module_can_lose_a_child_alone():
 
 
 UNPADDABLE = {
+    "albert": AlbertConfig(**SIZES, embedding_size=8),
     "bert": tiny_bert(),
     "electra": ElectraConfig(**SIZES, embedding_size=8),
     "distilbert": DistilBertConfig(vocab_size=20, dim=8, n_layers=2, n_heads=2, hidden_dim=8),

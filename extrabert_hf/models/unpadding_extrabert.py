@@ -25,7 +25,10 @@ COUNT_FROM_PADDING = ("camembert", "mpnet", "roberta", "xlm-roberta")
 RELATIVE = ("mpnet",)
 """Encoders (`model_type`) with relative positions in the attention, see `relative_attention_extrabert.py`."""
 
-UNPADDABLE = ("bert", "camembert", "distilbert", "electra", "roberta", "xlm-roberta", *RELATIVE)
+UNPADDABLE = (
+    *("albert", "bert", "camembert", "distilbert", "electra", "modernbert", "roberta", "xlm-roberta"),
+    *RELATIVE,
+)
 """Encoders (`model_type`) whose attention can be replaced and which accept `position_ids`."""
 
 
@@ -37,14 +40,15 @@ def unpadded_attention(
     attention_mask: torch.Tensor | None,
     dropout: float = 0.0,
     scaling: float | None = None,
+    sliding_window: int | None = None,
     unpadded: UnpaddedBatch | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """
     Computes attention within each sentence, in one call for all sentences of equal length.
 
-    The arguments and the result are those of an attention function of transformers. The encoder passes on the argument
-    `unpadded`. Without `unpadded`, the function is plain SDPA, or returns the attention weights `(S, heads, T, T)` too
+    The arguments and the result are those of an attention function of transformers: with `sliding_window`, a token
+    attends only to tokens that are fewer positions away. The encoder passes on the argument `unpadded`. Without `unpadded`, the function is plain SDPA, or returns the attention weights `(S, heads, T, T)` too
     if the encoder passes on `output_attentions=True`.
     """
     if unpadded is None and kwargs.get("output_attentions"):
@@ -54,8 +58,13 @@ def unpadded_attention(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
     tokens = [states[0].transpose(0, 1) for states in (query, key, value)]  # each (N, heads, d)
+    longest = unpadded.runs[-1][1]
+    if sliding_window is not None and longest > sliding_window:
+        places = torch.arange(longest, device=query.device)
+        window = (places[:, None] - places).abs() < sliding_window  # (longest, longest)
+        masks = [window[:length, :length] if length > sliding_window else None for _, length in unpadded.runs]
+        return unpadded.attend(*tokens, masks, dropout=dropout, scaling=scaling).unsqueeze(0), None
     if not dropout and _fits_kernel(query, scaling):
-        longest = unpadded.runs[-1][1]
         attended = varlen_attn(tokens[0], tokens[1], tokens[2], unpadded.offsets, unpadded.offsets, longest, longest)
         return attended.unsqueeze(0), None
     return unpadded.attend(*tokens, dropout=dropout, scaling=scaling).unsqueeze(0), None  # (1, N, heads, d)
@@ -138,7 +147,8 @@ def encode_unpadded(
         the encoder's pooler, or `None` without a pooler.
     """
     is_relative = backbone.config.model_type in RELATIVE
-    if is_relative and _has_gaps(attention_mask):  # tokens that are masked inside of a sentence have positions too
+    has_window = backbone.config.model_type == "modernbert"
+    if (is_relative or has_window) and _has_gaps(attention_mask):  # a distance counts masked tokens too
         encoded = backbone(input_ids=input_ids, attention_mask=attention_mask, **token_inputs)
         return encoded.last_hidden_state, encoded.get("pooler_output")
     unpadded = UnpaddedBatch.of(attention_mask)
@@ -156,7 +166,12 @@ def encode_unpadded(
 
         states = unpadded.repad(encode(backbone, unpadded, **inputs))
     else:
-        states = unpadded.repad(backbone(**inputs, unpadded=unpadded).last_hidden_state)
+        masks = (
+            {"attention_mask": dict.fromkeys(backbone.config.layer_types)} if has_window else {}
+        )  # none for N tokens
+        states = unpadded.repad(backbone(**inputs, **masks, unpadded=unpadded).last_hidden_state)
+    if backbone.config.model_type == "albert" and pooler is not None:
+        return states, backbone.pooler_activation(pooler(states[:, 0]))
     return states, None if pooler is None else pooler(states)
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 from torch.nn import functional
-from transformers import CamembertConfig, ElectraConfig, XLMRobertaConfig
+from transformers import AlbertConfig, CamembertConfig, ElectraConfig, ErnieConfig, ModernBertConfig, XLMRobertaConfig
 
 from extrabert_hf import ExtraBertConfig, ExtraBertForMultiTask, ExtraBertForSentiment, ExtraBertForSimilarity
 from extrabert_hf.models import MODEL_FOR_HEAD, unpadding_extrabert
@@ -10,8 +10,12 @@ from tests.conftest import SIZES, TINY_BACKBONES
 
 ENCODERS = {
     **{name: config for name, config in TINY_BACKBONES.items() if name in UNPADDABLE},
+    "albert": AlbertConfig(**SIZES, embedding_size=8),
     "camembert": CamembertConfig(**SIZES, pad_token_id=1),
     "electra": ElectraConfig(**SIZES, embedding_size=8),
+    "modernbert": ModernBertConfig(
+        **SIZES, pad_token_id=0, local_attention=4, global_attn_every_n_layers=2
+    ),  # a token of the second layer attends to 2 tokens on each side
     "xlm-roberta": XLMRobertaConfig(**SIZES, pad_token_id=1),
 }
 
@@ -47,7 +51,7 @@ def test_every_kind_that_can_unpad_is_tried():
 @pytest.mark.parametrize("pooling", ["pooler", "cls", "mean", "dot", "multiplicative"])
 @pytest.mark.parametrize("kind", ENCODERS)
 def test_logits_and_gradients_are_those_of_the_padded_batch(kind, pooling, random_batch):
-    if pooling == "pooler" and kind in ("distilbert", "electra"):
+    if pooling == "pooler" and kind in ("distilbert", "electra", "modernbert"):
         pytest.skip("has no pooler")
     for head, model_class in MODEL_FOR_HEAD.items():
         model = drawn(model_class(ExtraBertConfig(backbone_config=ENCODERS[kind].to_dict(), pooling=pooling)))
@@ -82,7 +86,7 @@ def test_padding_may_stand_anywhere_and_a_sentence_may_be_all_padding(tiny_bert)
     assert unpadded.isfinite().all()
 
 
-@pytest.mark.parametrize("kind", RELATIVE)
+@pytest.mark.parametrize("kind", [*RELATIVE, "modernbert"])
 def test_relative_positions_count_tokens_that_the_mask_hides(kind):
     config = ExtraBertConfig(backbone_config=ENCODERS[kind].to_dict(), pooling="mean")
     model = drawn(ExtraBertForSentiment(config))
@@ -108,14 +112,14 @@ def test_dropout_falls_on_the_attention_of_unpadded_sentences(tiny_bert):
 
 
 @pytest.mark.parametrize(
-    ("kind", "attention", "reason"),
+    ("encoder", "attention", "reason"),
     [
-        ("modernbert", None, "not supported by modernbert encoders"),
-        ("bert", "eager", "not supported by the attention 'eager'"),
+        (ErnieConfig(**SIZES), None, "not supported by ernie encoders"),
+        (ENCODERS["bert"], "eager", "not supported by the attention 'eager'"),
     ],
 )
-def test_an_encoder_that_needs_padding_says_why(kind, attention, reason, random_batch):
-    config = ExtraBertConfig(backbone_config=TINY_BACKBONES[kind].to_dict())
+def test_an_encoder_that_needs_padding_says_why(encoder, attention, reason, random_batch):
+    config = ExtraBertConfig(backbone_config=encoder.to_dict())
     model = ExtraBertForSentiment._from_config(config, attn_implementation=attention).eval()
     assert model.why_padded() == reason
     assert model(**random_batch(2, pair=False)).logits.shape == (2, 5)
