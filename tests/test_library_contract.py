@@ -44,6 +44,7 @@ from transformers import (
     DistilBertConfig,
     ElectraConfig,
     HfArgumentParser,
+    ModernBertConfig,
     Pipeline,
     PreTrainedModel,
     PrinterCallback,
@@ -685,6 +686,26 @@ def test_extra_arguments_of_an_encoder_reach_its_attention_function(name):
     output = model(input_ids=ids, position_ids=torch.tensor([[2, 3, 2, 3]]), contract="marker")
     assert seen == [("marker", None, (1, 2, 4, 4))] * 2  # (batch, heads, seq, width), in every layer
     assert output.last_hidden_state.shape == (1, 4, 8)
+
+
+def test_modernbert_takes_a_mask_for_each_kind_of_layer_and_passes_on_its_window():
+    """For `models.unpadding_extrabert`, which passes no masks."""
+    seen = []
+
+    def attention(module, query, key, value, attention_mask, sliding_window=None, **kwargs):
+        seen.append((attention_mask, sliding_window, kwargs["contract"]))
+        return value.transpose(1, 2), None
+
+    AttentionInterface.register("extrabert_contract_window", attention)
+    AttentionMaskInterface.register("extrabert_contract_window", sdpa_mask)
+    config = ModernBertConfig(**SIZES, pad_token_id=0, local_attention=4, global_attn_every_n_layers=2)
+    assert set(config.layer_types) == {"full_attention", "sliding_attention"}
+    model = AutoModel.from_config(config).eval()
+    model.set_attn_implementation("extrabert_contract_window")
+    ids = torch.tensor([[5, 6, 7, 8, 9]])
+    masks = dict.fromkeys(config.layer_types)
+    model(input_ids=ids, position_ids=torch.tensor([[0, 1, 2, 0, 1]]), attention_mask=masks, contract="marker")
+    assert seen == [(None, None, "marker"), (None, 3, "marker")]  # 2 tokens on each side
 
 
 def test_sdpa_attention_takes_heads_second_and_returns_them_third():

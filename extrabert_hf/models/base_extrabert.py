@@ -20,7 +20,7 @@ from .forward_extrabert import ForwardPass
 from .pipeline_names_extrabert import PIPELINE_FOR_HEAD
 from .pipelines_extrabert import custom_pipelines
 from .pooling_extrabert import MultiplicativeAttentionPooling
-from .unpadding_extrabert import UNPADDABLE, can_unpad, enable_unpadding
+from .unpadding_extrabert import RELATIVE, UNPADDABLE, can_unpad, enable_unpadding
 
 logger = logging.getLogger(__name__)
 
@@ -271,7 +271,10 @@ class ExtraBertPreTrainedModel(ForwardPass, PreTrainedModel):
             return f"no padding, one length at a time: padding changes the output of {model_type} encoders"
         if model_type not in UNPADDABLE:
             return f"not supported by {model_type} encoders"
-        return None if can_unpad(self.backbone) else f"not supported by the attention {attention!r}"
+        if can_unpad(self.backbone):
+            return None
+        which = f"this form of {model_type} encoders" if model_type in RELATIVE else f"the attention {attention!r}"
+        return f"not supported by {which}"
 
     @property
     def max_tokens(self) -> int | None:

@@ -22,7 +22,7 @@ UNPADDED = "extrabert_unpadded"
 COUNT_FROM_PADDING = ("camembert", "mpnet", "roberta", "xlm-roberta")
 """Encoders (`model_type`) whose position ids start after the id of the padding token."""
 
-RELATIVE = ("mpnet",)
+RELATIVE = ("deberta", "deberta-v2", "mpnet")
 """Encoders (`model_type`) with relative positions in the attention, see `relative_attention_extrabert.py`."""
 
 UNPADDABLE = (
@@ -48,8 +48,9 @@ def unpadded_attention(
     Computes attention within each sentence, in one call for all sentences of equal length.
 
     The arguments and the result are those of an attention function of transformers: with `sliding_window`, a token
-    attends only to tokens that are fewer positions away. The encoder passes on the argument `unpadded`. Without `unpadded`, the function is plain SDPA, or returns the attention weights `(S, heads, T, T)` too
-    if the encoder passes on `output_attentions=True`.
+    attends only to tokens that are fewer positions away. The encoder passes on the argument `unpadded`. Without
+    `unpadded`, the function is plain SDPA, or returns the attention weights `(S, heads, T, T)` too if the encoder
+    passes on `output_attentions=True`.
     """
     if unpadded is None and kwargs.get("output_attentions"):
         return _attention_with_weights(query, key, value, attention_mask, dropout, scaling)
@@ -63,7 +64,7 @@ def unpadded_attention(
         places = torch.arange(longest, device=query.device)
         window = (places[:, None] - places).abs() < sliding_window  # (longest, longest)
         masks = [window[:length, :length] if length > sliding_window else None for _, length in unpadded.runs]
-        return unpadded.attend(*tokens, masks, dropout=dropout, scaling=scaling).unsqueeze(0), None
+        return unpadded.attend(*tokens, masks=masks, dropout=dropout, scaling=scaling).unsqueeze(0), None
     if not dropout and _fits_kernel(query, scaling):
         attended = varlen_attn(tokens[0], tokens[1], tokens[2], unpadded.offsets, unpadded.offsets, longest, longest)
         return attended.unsqueeze(0), None
@@ -166,10 +167,9 @@ def encode_unpadded(
 
         states = unpadded.repad(encode(backbone, unpadded, **inputs))
     else:
-        masks = (
-            {"attention_mask": dict.fromkeys(backbone.config.layer_types)} if has_window else {}
-        )  # none for N tokens
-        states = unpadded.repad(backbone(**inputs, **masks, unpadded=unpadded).last_hidden_state)
+        if has_window:  # else ModernBERT computes a mask (N, N)
+            inputs["attention_mask"] = dict.fromkeys(backbone.config.layer_types)
+        states = unpadded.repad(backbone(**inputs, unpadded=unpadded).last_hidden_state)
     if backbone.config.model_type == "albert" and pooler is not None:
         return states, backbone.pooler_activation(pooler(states[:, 0]))
     return states, None if pooler is None else pooler(states)
