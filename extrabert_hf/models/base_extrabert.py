@@ -29,8 +29,8 @@ class ExtraBertPreTrainedModel(ForwardPass, PreTrainedModel):
     """
     Base class with the encoder. The subclasses add a pooling and a head for one task, or for each of several tasks.
 
-    Sentences are encoded without padding if the encoder supports it, see [`why_padded`]. `model.unpad = False` or
-    `model.set_attn_implementation("sdpa")` disables this. The results differ by rounding only. A forward with
+    Sentences are encoded without padding if the encoder supports it, see [`why_padded`]. `model.unpad = False` disables
+    this. The results differ by rounding only. A forward with
     `inputs_embeds`, `output_hidden_states` or `output_attentions` uses padding.
     """
 
