@@ -29,8 +29,8 @@ class ExtraBertPreTrainedModel(ForwardPass, PreTrainedModel):
     """
     Base class with the encoder. The subclasses add a pooling and a head for one task, or for each of several tasks.
 
-    Sentences are encoded without padding if the encoder supports it, see [`why_padded`], unless
-    `model.unpad` is `False`. The results differ by rounding only. A forward with `inputs_embeds`, `output_hidden_states` or
+    Sentences are encoded without padding if the encoder supports it, see [`why_padded`], unless `model.unpad` is
+    `False`. The results differ by rounding only. A forward with `inputs_embeds`, `output_hidden_states` or
     `output_attentions` uses padding.
     """
 
