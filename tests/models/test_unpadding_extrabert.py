@@ -133,8 +133,10 @@ def test_no_sentence_sees_another(tiny_bert, random_batch):
     assert changed.tolist() == [False, False, True, False, False]
 
 
-def test_dropout_falls_on_the_attention_of_unpadded_sentences(tiny_bert):
-    config = ExtraBertConfig(backbone_config={**tiny_bert, "hidden_dropout_prob": 0.0}, head_dropout=0.0)
+@pytest.mark.parametrize("kind", ["bert", "modernbert", *RELATIVE])
+def test_dropout_falls_on_the_attention_of_unpadded_sentences(kind):
+    encoder = {**ENCODERS[kind].to_dict(), "hidden_dropout_prob": 0.0, "attention_dropout": 0.1}
+    config = ExtraBertConfig(backbone_config=encoder, head_dropout=0.0)
     model = drawn(ExtraBertForSentiment(config)).train()
     ids = torch.randint(5, 99, (2, 7))
     assert (model(input_ids=ids).logits != model(input_ids=ids).logits).all()
