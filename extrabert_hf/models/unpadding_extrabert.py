@@ -149,7 +149,8 @@ def encode_unpadded(
     """
     is_relative = backbone.config.model_type in RELATIVE
     has_window = backbone.config.model_type == "modernbert"
-    if (is_relative or has_window) and _has_gaps(attention_mask):  # a distance counts masked tokens too
+    is_full = backbone.config.model_type == "mpnet" and attention_mask.all()  # its own attention is 2 % faster
+    if is_full or ((is_relative or has_window) and _has_gaps(attention_mask)):  # a distance counts masked tokens too
         encoded = backbone(input_ids=input_ids, attention_mask=attention_mask, **token_inputs)
         return encoded.last_hidden_state, encoded.get("pooler_output")
     unpadded = UnpaddedBatch.of(attention_mask)

@@ -99,6 +99,15 @@ def test_padding_may_stand_anywhere_and_a_sentence_may_be_all_padding(tiny_bert)
     assert unpadded.isfinite().all()
 
 
+@pytest.mark.parametrize(("kind", "shape"), [("mpnet", (2, 7)), ("deberta-v2", (1, 14)), ("bert", (1, 14))])
+def test_mpnet_keeps_a_batch_that_has_no_padding_as_it_is(kind, shape):
+    model = ExtraBertForSentiment(ExtraBertConfig(backbone_config=ENCODERS[kind].to_dict())).eval()
+    seen = []
+    model.backbone.embeddings.register_forward_hook(lambda *call: seen.append(call[2].shape[:2]))
+    model(input_ids=torch.randint(5, 99, (2, 7)))
+    assert seen == [shape]
+
+
 @pytest.mark.parametrize(
     "fields",
     [
@@ -138,8 +147,8 @@ def test_dropout_falls_on_the_attention_of_unpadded_sentences(kind):
     encoder = {**ENCODERS[kind].to_dict(), "hidden_dropout_prob": 0.0, "attention_dropout": 0.1}
     config = ExtraBertConfig(backbone_config=encoder, head_dropout=0.0)
     model = drawn(ExtraBertForSentiment(config)).train()
-    ids = torch.randint(5, 99, (2, 7))
-    assert (model(input_ids=ids).logits != model(input_ids=ids).logits).all()
+    batch = {"input_ids": torch.randint(5, 99, (2, 7)), "attention_mask": torch.tensor([[1] * 7, [1] * 6 + [0]])}
+    assert (model(**batch).logits != model(**batch).logits).all()
 
 
 @pytest.mark.parametrize(
