@@ -32,6 +32,7 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.utils.data import BatchSampler, DataLoader
 from transformers import (
+    AlbertConfig,
     AttentionInterface,
     AutoConfig,
     AutoModel,
@@ -40,9 +41,13 @@ from transformers import (
     BertForMaskedLM,
     BertModel,
     CamembertConfig,
+    DebertaConfig,
+    DebertaV2Config,
     DistilBertConfig,
     ElectraConfig,
     HfArgumentParser,
+    ModernBertConfig,
+    MPNetConfig,
     Pipeline,
     PreTrainedModel,
     PrinterCallback,
@@ -58,6 +63,7 @@ from transformers.configuration_utils import PreTrainedConfig, SubConfigSpec
 from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+from transformers.models.mpnet.modeling_mpnet import MPNetSelfAttention
 from transformers.utils import cached_file
 
 from extrabert_hf.training.setup import TRACKERS
@@ -656,6 +662,7 @@ def test_a_shallow_copy_of_a_module_can_lose_a_child_alone():
 
 
 UNPADDABLE = {
+    "albert": AlbertConfig(**SIZES, embedding_size=8),
     "bert": tiny_bert(),
     "electra": ElectraConfig(**SIZES, embedding_size=8),
     "distilbert": DistilBertConfig(vocab_size=20, dim=8, n_layers=2, n_heads=2, hidden_dim=8),
@@ -683,6 +690,56 @@ def test_extra_arguments_of_an_encoder_reach_its_attention_function(name):
     output = model(input_ids=ids, position_ids=torch.tensor([[2, 3, 2, 3]]), contract="marker")
     assert seen == [("marker", None, (1, 2, 4, 4))] * 2  # (batch, heads, seq, width), in every layer
     assert output.last_hidden_state.shape == (1, 4, 8)
+
+
+def test_mpnet_gives_its_bias_to_every_layer_as_it_is():
+    """For `models.relative_attention_extrabert`, which calls the layers with a bias for each length."""
+    attention = inspect.signature(MPNetSelfAttention.forward).parameters
+    assert list(attention)[:5] == ["self", "hidden_states", "attention_mask", "position_bias", "output_attentions"]
+    model = AutoModel.from_config(MPNetConfig(**SIZES, pad_token_id=1)).eval()
+    states = torch.randn(1, 5, 8)
+    bias = model.encoder.compute_position_bias(states)
+    assert bias.shape == (1, 2, 5, 5) and torch.equal(bias[..., :3, :3], bias[..., 1:4, 1:4])  # relative positions
+    encoded = model.encoder(states)[0]
+    for layer in model.encoder.layer:
+        states = layer(states, position_bias=bias)[0]
+    assert torch.equal(states, encoded)
+
+
+@pytest.mark.parametrize("config_class", [DebertaConfig, DebertaV2Config])
+def test_deberta_gives_distances_and_their_embeddings_to_every_layer(config_class):
+    """For `models.relative_attention_extrabert`, which calls the layers with the distances of a batch."""
+    config = config_class(**SIZES, relative_attention=True, pos_att_type=["c2p"])
+    model = AutoModel.from_config(config).eval()
+    states = torch.randn(1, 3, 8)
+    distances, embeddings = model.encoder.get_rel_pos(states), model.encoder.get_rel_embedding()
+    assert distances.tolist() == [[[0, -1, -2], [1, 0, -1], [2, 1, 0]]] and embeddings.shape == (24, 8)
+    mask = torch.ones(1, 3)
+    encoded = model.encoder(states, mask)[0]
+    for layer in model.encoder.layer:
+        mask = mask.expand(1, 1, 3, 3)
+        states = layer(states, mask, relative_pos=distances, rel_embeddings=embeddings)[0]
+    assert torch.equal(states, encoded)
+
+
+def test_modernbert_takes_a_mask_for_each_kind_of_layer_and_passes_on_its_window():
+    """For `models.unpadding_extrabert`, which passes no masks."""
+    seen = []
+
+    def attention(module, query, key, value, attention_mask, sliding_window=None, **kwargs):
+        seen.append((attention_mask, sliding_window, kwargs["contract"]))
+        return value.transpose(1, 2), None
+
+    AttentionInterface.register("extrabert_contract_window", attention)
+    AttentionMaskInterface.register("extrabert_contract_window", sdpa_mask)
+    config = ModernBertConfig(**SIZES, pad_token_id=0, local_attention=4, global_attn_every_n_layers=2)
+    assert set(config.layer_types) == {"full_attention", "sliding_attention"}
+    model = AutoModel.from_config(config).eval()
+    model.set_attn_implementation("extrabert_contract_window")
+    ids = torch.tensor([[5, 6, 7, 8, 9]])
+    masks = dict.fromkeys(config.layer_types)
+    model(input_ids=ids, position_ids=torch.tensor([[0, 1, 2, 0, 1]]), attention_mask=masks, contract="marker")
+    assert seen == [(None, None, "marker"), (None, 3, "marker")]  # 2 tokens on each side
 
 
 def test_sdpa_attention_takes_heads_second_and_returns_them_third():

@@ -20,7 +20,7 @@ from .forward_extrabert import ForwardPass
 from .pipeline_names_extrabert import PIPELINE_FOR_HEAD
 from .pipelines_extrabert import custom_pipelines
 from .pooling_extrabert import MultiplicativeAttentionPooling
-from .unpadding_extrabert import UNPADDABLE, UNPADDED, enable_unpadding
+from .unpadding_extrabert import RELATIVE, UNPADDABLE, can_unpad, enable_unpadding
 
 logger = logging.getLogger(__name__)
 
@@ -29,9 +29,9 @@ class ExtraBertPreTrainedModel(ForwardPass, PreTrainedModel):
     """
     Base class with the encoder. The subclasses add a pooling and a head for one task, or for each of several tasks.
 
-    Sentences are encoded without padding if the encoder supports it, see [`why_padded`]. `model.unpad = False` or
-    `model.set_attn_implementation("sdpa")` disables this. The results differ by rounding only. A forward with
-    `inputs_embeds`, `output_hidden_states` or `output_attentions` uses padding.
+    Sentences are encoded without padding if the encoder supports it, see [`why_padded`], unless `model.unpad` is
+    `False`. The results differ by rounding only. A forward with `inputs_embeds`, `output_hidden_states` or
+    `output_attentions` uses padding.
     """
 
     unpad = True
@@ -271,7 +271,10 @@ class ExtraBertPreTrainedModel(ForwardPass, PreTrainedModel):
             return f"no padding, one length at a time: padding changes the output of {model_type} encoders"
         if model_type not in UNPADDABLE:
             return f"not supported by {model_type} encoders"
-        return None if attention == UNPADDED else f"not supported by the attention {attention!r}"
+        if can_unpad(self.backbone):
+            return None
+        which = f"this form of {model_type} encoders" if model_type in RELATIVE else f"the attention {attention!r}"
+        return f"not supported by {which}"
 
     @property
     def max_tokens(self) -> int | None:

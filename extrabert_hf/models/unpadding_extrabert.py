@@ -1,6 +1,5 @@
 """Encodes a batch without padding: as one sequence with attention within each sentence, or one length at a time."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,6 +9,8 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
+from .unpadded_batch_extrabert import UnpaddedBatch
+
 try:
     from torch.nn.attention.varlen import varlen_attn
 except ImportError:  # an older torch
@@ -18,57 +19,17 @@ except ImportError:  # an older torch
 UNPADDED = "extrabert_unpadded"
 """Name of the attention implementation: `"sdpa"` that also accepts an [`UnpaddedBatch`]."""
 
-COUNT_FROM_PADDING = ("camembert", "roberta", "xlm-roberta")
+COUNT_FROM_PADDING = ("camembert", "mpnet", "roberta", "xlm-roberta")
 """Encoders (`model_type`) whose position ids start after the id of the padding token."""
 
-UNPADDABLE = ("bert", "distilbert", "electra", *COUNT_FROM_PADDING)
+RELATIVE = ("deberta", "deberta-v2", "mpnet")
+"""Encoders (`model_type`) with relative positions in the attention, see `relative_attention_extrabert.py`."""
+
+UNPADDABLE = (
+    *("albert", "bert", "camembert", "distilbert", "electra", "modernbert", "roberta", "xlm-roberta"),
+    *RELATIVE,
+)
 """Encoders (`model_type`) whose attention can be replaced and which accept `position_ids`."""
-
-
-@dataclass(frozen=True)
-class UnpaddedBatch:
-    """
-    Positions of the N tokens of a padded batch `(S, T)` after its S sentences are concatenated, shortest first.
-
-    Args:
-        shape (`torch.Size`):
-            `(S, T)`.
-        places (`torch.Tensor` of shape `(N,)`):
-            Index of each token in the flattened padded batch.
-        runs (`list[tuple[int, int]]`):
-            Number of successive sentences of equal length, and that length in tokens, 1 or more.
-        offsets (`torch.Tensor` of shape `(sentences + 1,)`):
-            Start of each sentence and end of the last sentence, int32; sentences of 0 tokens are left out.
-
-    Example:
-        >>> unpadded = UnpaddedBatch.of(torch.tensor([[1, 1, 1], [1, 0, 0], [1, 0, 0]]))
-        >>> unpadded.runs, unpadded.unpad(torch.tensor([[5, 6, 7], [8, 0, 0], [9, 0, 0]])).tolist()
-        ([(2, 1), (1, 3)], [[8, 9, 5, 6, 7]])
-    """
-
-    shape: torch.Size
-    places: torch.Tensor
-    runs: list[tuple[int, int]]
-    offsets: torch.Tensor
-
-    @classmethod
-    def of(cls, attention_mask: torch.Tensor) -> "UnpaddedBatch":
-        """Makes the layout from an attention mask `(S, T)`, 0 for padding, on any side."""
-        lengths, order = attention_mask.count_nonzero(dim=1).sort(stable=True)  # each (S,), the shortest first
-        places = torch.arange(attention_mask.numel(), device=attention_mask.device).view_as(attention_mask)
-        counted = lengths.unique_consecutive(return_counts=True)
-        runs = [(count, length) for length, count in zip(*(part.tolist() for part in counted), strict=True) if length]
-        offsets = functional.pad(lengths[lengths > 0].cumsum(0), (1, 0)).int()
-        return cls(attention_mask.shape, places[order][attention_mask[order] != 0], runs, offsets)
-
-    def unpad(self, values: torch.Tensor) -> torch.Tensor:
-        """Removes the padding: `(S, T)` -> `(1, N)`."""
-        return values.flatten()[self.places].unsqueeze(0)
-
-    def repad(self, states: torch.Tensor) -> torch.Tensor:
-        """Restores the padding, with the value 0: `(1, N, d)` -> `(S, T, d)`."""
-        padded = states.new_zeros(self.shape.numel(), states.shape[-1])
-        return padded.index_copy(0, self.places, states[0]).view(*self.shape, -1)
 
 
 def unpadded_attention(
@@ -79,15 +40,17 @@ def unpadded_attention(
     attention_mask: torch.Tensor | None,
     dropout: float = 0.0,
     scaling: float | None = None,
+    sliding_window: int | None = None,
     unpadded: UnpaddedBatch | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """
     Computes attention within each sentence, in one call for all sentences of equal length.
 
-    The arguments and the result are those of an attention function of transformers. The encoder passes on the argument
-    `unpadded`. Without `unpadded`, the function is plain SDPA, or returns the attention weights `(S, heads, T, T)` too
-    if the encoder passes on `output_attentions=True`.
+    The arguments and the result are those of an attention function of transformers: with `sliding_window`, a token
+    attends only to tokens that are fewer positions away. The encoder passes on the argument `unpadded`. Without
+    `unpadded`, the function is plain SDPA, or returns the attention weights `(S, heads, T, T)` too if the encoder
+    passes on `output_attentions=True`.
     """
     if unpadded is None and kwargs.get("output_attentions"):
         return _attention_with_weights(query, key, value, attention_mask, dropout, scaling)
@@ -96,20 +59,16 @@ def unpadded_attention(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
     tokens = [states[0].transpose(0, 1) for states in (query, key, value)]  # each (N, heads, d)
+    longest = unpadded.runs[-1][1]
+    if sliding_window is not None and longest > sliding_window:
+        places = torch.arange(longest, device=query.device)
+        window = (places[:, None] - places).abs() < sliding_window  # (longest, longest)
+        masks = [window[:length, :length] if length > sliding_window else None for _, length in unpadded.runs]
+        return unpadded.attend(*tokens, masks=masks, dropout=dropout, scaling=scaling).unsqueeze(0), None
     if not dropout and _fits_kernel(query, scaling):
-        longest = unpadded.runs[-1][1]
         attended = varlen_attn(tokens[0], tokens[1], tokens[2], unpadded.offsets, unpadded.offsets, longest, longest)
         return attended.unsqueeze(0), None
-    parts = zip(*(states.split([count * length for count, length in unpadded.runs]) for states in tokens), strict=True)
-    attended = [
-        functional.scaled_dot_product_attention(
-            *(states.unflatten(0, run).transpose(1, 2) for states in part), dropout_p=dropout, scale=scaling
-        )  # (count, heads, length, d)
-        .transpose(1, 2)
-        .flatten(0, 1)
-        for run, part in zip(unpadded.runs, parts, strict=True)
-    ]
-    return torch.cat(attended).unsqueeze(0), None  # (1, N, heads, d)
+    return unpadded.attend(*tokens, dropout=dropout, scaling=scaling).unsqueeze(0), None  # (1, N, heads, d)
 
 
 def _attention_with_weights(
@@ -150,9 +109,22 @@ AttentionMaskInterface.register(UNPADDED, sdpa_mask)
 
 
 def enable_unpadding(backbone: PreTrainedModel) -> None:
-    """Sets the attention that supports unpadded batches, if the encoder is one of [`UNPADDABLE`] and uses SDPA."""
-    if backbone.config.model_type in UNPADDABLE and backbone.config._attn_implementation == "sdpa":
+    """Sets the attention that supports unpadded batches, if the encoder is one of [`UNPADDABLE`] and has SDPA."""
+    if backbone.config.model_type in RELATIVE:
+        from .relative_attention_extrabert import replace_attention  # imports the code of these encoders
+
+        replace_attention(backbone)
+    elif backbone.config.model_type in UNPADDABLE and backbone.config._attn_implementation == "sdpa":
         backbone.set_attn_implementation(UNPADDED)
+
+
+def can_unpad(backbone: PreTrainedModel) -> bool:
+    """Whether the attention of an encoder of [`UNPADDABLE`] supports unpadded batches."""
+    if backbone.config.model_type in RELATIVE:
+        from .relative_attention_extrabert import is_replaced
+
+        return is_replaced(backbone)
+    return backbone.config._attn_implementation == UNPADDED
 
 
 def encode_unpadded(
@@ -175,17 +147,39 @@ def encode_unpadded(
         `tuple[torch.Tensor, torch.Tensor | None]`: token states `(S, T, d)`, 0 for padding, and the output `(S, d)` of
         the encoder's pooler, or `None` without a pooler.
     """
+    is_relative = backbone.config.model_type in RELATIVE
+    has_window = backbone.config.model_type == "modernbert"
+    is_full = backbone.config.model_type == "mpnet" and attention_mask.all()  # its own attention is 2 % faster
+    if is_full or ((is_relative or has_window) and _has_gaps(attention_mask)):  # a distance counts masked tokens too
+        encoded = backbone(input_ids=input_ids, attention_mask=attention_mask, **token_inputs)
+        return encoded.last_hidden_state, encoded.get("pooler_output")
     unpadded = UnpaddedBatch.of(attention_mask)
     if backbone.config.model_type in COUNT_FROM_PADDING:
-        is_token = input_ids != backbone.config.pad_token_id
-        positions = is_token.cumsum(dim=1) * is_token + backbone.config.pad_token_id
+        padding = backbone.embeddings.padding_idx
+        is_token = input_ids != padding
+        positions = is_token.cumsum(dim=1) * is_token + padding
     else:
         positions = torch.arange(input_ids.shape[1], device=input_ids.device).expand_as(input_ids)
     pooler = getattr(backbone, "pooler", None)
     inputs = {"input_ids": input_ids, "position_ids": positions, **token_inputs}
-    encoded = backbone(**{name: unpadded.unpad(values) for name, values in inputs.items()}, unpadded=unpadded)
-    states = unpadded.repad(encoded.last_hidden_state)
+    inputs = {name: unpadded.unpad(values) for name, values in inputs.items()}  # each (1, N)
+    if is_relative:
+        from .relative_attention_extrabert import encode
+
+        states = unpadded.repad(encode(backbone, unpadded, **inputs))
+    else:
+        if has_window:  # else ModernBERT computes a mask (N, N)
+            inputs["attention_mask"] = dict.fromkeys(backbone.config.layer_types)
+        states = unpadded.repad(backbone(**inputs, unpadded=unpadded).last_hidden_state)
+    if backbone.config.model_type == "albert" and pooler is not None:
+        return states, backbone.pooler_activation(pooler(states[:, 0]))
     return states, None if pooler is None else pooler(states)
+
+
+def _has_gaps(attention_mask: torch.Tensor) -> bool:
+    """Whether a mask `(S, T)` has a sentence with padding between two of its tokens."""
+    starts = functional.pad(attention_mask.bool(), (1, 0)).int().diff(dim=1) > 0  # (S, T)
+    return bool((starts.count_nonzero(dim=1) > 1).any())
 
 
 def encode_by_length(

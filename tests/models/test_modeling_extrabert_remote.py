@@ -23,6 +23,8 @@ CODE = (
     "forward",
     "labels",
     "modeling",
+    "relative_attention",
+    "unpadded_batch",
     "unpadding",
     "pipeline_names",
     "pipelines",

@@ -1,17 +1,34 @@
 import pytest
 import torch
 from torch.nn import functional
-from transformers import CamembertConfig, ElectraConfig, XLMRobertaConfig
+from transformers import (
+    AlbertConfig,
+    AutoModel,
+    CamembertConfig,
+    DebertaConfig,
+    DebertaV2Config,
+    ElectraConfig,
+    ErnieConfig,
+    ModernBertConfig,
+    XLMRobertaConfig,
+)
 
 from extrabert_hf import ExtraBertConfig, ExtraBertForMultiTask, ExtraBertForSentiment, ExtraBertForSimilarity
 from extrabert_hf.models import MODEL_FOR_HEAD, unpadding_extrabert
-from extrabert_hf.models.unpadding_extrabert import UNPADDABLE, UnpaddedBatch, unpadded_attention
+from extrabert_hf.models.unpadding_extrabert import RELATIVE, UNPADDABLE, UnpaddedBatch, unpadded_attention
 from tests.conftest import SIZES, TINY_BACKBONES
 
+DISENTANGLED = {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "pad_token_id": 0}
 ENCODERS = {
     **{name: config for name, config in TINY_BACKBONES.items() if name in UNPADDABLE},
+    "albert": AlbertConfig(**SIZES, embedding_size=8),
     "camembert": CamembertConfig(**SIZES, pad_token_id=1),
+    "deberta": DebertaConfig(**SIZES, **DISENTANGLED),
+    "deberta-v2": DebertaV2Config(**SIZES, **DISENTANGLED, position_buckets=4, norm_rel_ebd="layer_norm"),
     "electra": ElectraConfig(**SIZES, embedding_size=8),
+    "modernbert": ModernBertConfig(
+        **SIZES, pad_token_id=0, local_attention=4, global_attn_every_n_layers=2
+    ),  # a token of the second layer attends to 2 tokens on each side
     "xlm-roberta": XLMRobertaConfig(**SIZES, pad_token_id=1),
 }
 
@@ -47,12 +64,14 @@ def test_every_kind_that_can_unpad_is_tried():
 @pytest.mark.parametrize("pooling", ["pooler", "cls", "mean", "dot", "multiplicative"])
 @pytest.mark.parametrize("kind", ENCODERS)
 def test_logits_and_gradients_are_those_of_the_padded_batch(kind, pooling, random_batch):
-    if pooling == "pooler" and kind in ("distilbert", "electra"):
+    if pooling == "pooler" and not hasattr(AutoModel.from_config(ENCODERS[kind]), "pooler"):
         pytest.skip("has no pooler")
     for head, model_class in MODEL_FOR_HEAD.items():
         model = drawn(model_class(ExtraBertConfig(backbone_config=ENCODERS[kind].to_dict(), pooling=pooling)))
         seen = []
-        hook = model.backbone.register_forward_hook(lambda _, args, output, s=seen: s.append(output[0].shape[:2]))
+        hook = model.backbone.embeddings.register_forward_hook(
+            lambda _, args, output, s=seen: s.append(output.shape[:2])
+        )
         batch = random_batch(6, pair=head != "sentiment") | {"labels": torch.tensor([0, 1, 1, 0, 1, 0])}
         assert_same(*both_ways(model, **batch))
         assert seen == [(1, batch["attention_mask"].sum()), (batch["input_ids"].flatten(0, -2).shape)]
@@ -80,6 +99,40 @@ def test_padding_may_stand_anywhere_and_a_sentence_may_be_all_padding(tiny_bert)
     assert unpadded.isfinite().all()
 
 
+@pytest.mark.parametrize(("kind", "shape"), [("mpnet", (2, 7)), ("deberta-v2", (1, 14)), ("bert", (1, 14))])
+def test_mpnet_keeps_a_batch_that_has_no_padding_as_it_is(kind, shape):
+    model = ExtraBertForSentiment(ExtraBertConfig(backbone_config=ENCODERS[kind].to_dict())).eval()
+    seen = []
+    model.backbone.embeddings.register_forward_hook(lambda *call: seen.append(call[2].shape[:2]))
+    model(input_ids=torch.randint(5, 99, (2, 7)))
+    assert seen == [shape]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"position_biased_input": False, "type_vocab_size": 0, "position_buckets": 2, "share_att_key": True},
+        {"pos_att_type": ["c2p"], "max_relative_positions": 3},  # a sentence has more tokens
+        {"pos_att_type": ["p2c"], "max_relative_positions": 3, "embedding_size": 8},
+    ],
+)
+@pytest.mark.parametrize("kind", ["deberta", "deberta-v2"])
+def test_every_form_of_disentangled_attention(kind, fields, random_batch):
+    encoder = {**ENCODERS[kind].to_dict(), "position_buckets": -1, **fields}
+    model = drawn(ExtraBertForSentiment(ExtraBertConfig(backbone_config=encoder, pooling="mean")))
+    assert model.why_padded() is None
+    assert_same(*both_ways(model, labels=torch.arange(5), **random_batch(5, pair=False)))
+
+
+@pytest.mark.parametrize("kind", [*RELATIVE, "modernbert"])
+def test_relative_positions_count_tokens_that_the_mask_hides(kind):
+    config = ExtraBertConfig(backbone_config=ENCODERS[kind].to_dict(), pooling="mean")
+    model = drawn(ExtraBertForSentiment(config))
+    batch = {"input_ids": torch.randint(5, 99, (3, 5)), "labels": torch.arange(3)}
+    for mask in ([[0, 0, 1, 1, 1], [0, 1, 1, 1, 0], [1, 0, 0, 0, 0]], [[1, 0, 1, 0, 1], [1, 1, 0, 1, 1], [1] * 5]):
+        assert_same(*both_ways(model, attention_mask=torch.tensor(mask), **batch))
+
+
 def test_no_sentence_sees_another(tiny_bert, random_batch):
     model = drawn(ExtraBertForSimilarity(ExtraBertConfig(backbone_config=tiny_bert)))
     batch = random_batch(5)
@@ -89,23 +142,30 @@ def test_no_sentence_sees_another(tiny_bert, random_batch):
     assert changed.tolist() == [False, False, True, False, False]
 
 
-def test_dropout_falls_on_the_attention_of_unpadded_sentences(tiny_bert):
-    config = ExtraBertConfig(backbone_config={**tiny_bert, "hidden_dropout_prob": 0.0}, head_dropout=0.0)
+@pytest.mark.parametrize("kind", ["bert", "modernbert", *RELATIVE])
+def test_dropout_falls_on_the_attention_of_unpadded_sentences(kind):
+    encoder = {**ENCODERS[kind].to_dict(), "hidden_dropout_prob": 0.0, "attention_dropout": 0.1}
+    config = ExtraBertConfig(backbone_config=encoder, head_dropout=0.0)
     model = drawn(ExtraBertForSentiment(config)).train()
-    ids = torch.randint(5, 99, (2, 7))
-    assert (model(input_ids=ids).logits != model(input_ids=ids).logits).all()
+    batch = {"input_ids": torch.randint(5, 99, (2, 7)), "attention_mask": torch.tensor([[1] * 7, [1] * 6 + [0]])}
+    assert (model(**batch).logits != model(**batch).logits).all()
 
 
 @pytest.mark.parametrize(
-    ("kind", "attention", "reason"),
+    ("encoder", "attention", "reason"),
     [
-        ("mpnet", None, "not supported by mpnet encoders"),
-        ("modernbert", None, "not supported by modernbert encoders"),
-        ("bert", "eager", "not supported by the attention 'eager'"),
+        (ErnieConfig(**SIZES), None, "not supported by ernie encoders"),
+        (ENCODERS["bert"], "eager", "not supported by the attention 'eager'"),
+        (DebertaConfig(**SIZES), None, "not supported by this form of deberta encoders"),  # no relative positions
+        (
+            DebertaV2Config(**SIZES, **DISENTANGLED, conv_kernel_size=3),
+            None,
+            "not supported by this form of deberta-v2 encoders",
+        ),
     ],
 )
-def test_an_encoder_that_needs_padding_says_why(kind, attention, reason, random_batch):
-    config = ExtraBertConfig(backbone_config=TINY_BACKBONES[kind].to_dict())
+def test_an_encoder_that_needs_padding_says_why(encoder, attention, reason, random_batch):
+    config = ExtraBertConfig(backbone_config=encoder.to_dict())
     model = ExtraBertForSentiment._from_config(config, attn_implementation=attention).eval()
     assert model.why_padded() == reason
     assert model(**random_batch(2, pair=False)).logits.shape == (2, 5)
