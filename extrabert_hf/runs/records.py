@@ -71,6 +71,8 @@ class DataRecord:
             Configuration of a data set of the Hub.
         dev_fraction (`float`, defaults to 0.1):
             Share of the train rows that becomes the dev split if there is none.
+        dev_seed (`int`, *optional*):
+            Seed of the draw of these rows; `None` for a run of an earlier version, which used the seed of the run.
         strict_data (`bool`, defaults to `False`):
             Whether a row that cannot be used is an error.
         others (`dict[str, Any]`):
@@ -82,6 +84,7 @@ class DataRecord:
     dev_data: str | None = None
     test_data: str | None = None
     dev_fraction: float = 0.1
+    dev_seed: int | None = None
     strict_data: bool = False
     others: dict[str, Any] = field(default_factory=dict)
 

@@ -136,7 +136,7 @@ def _dev_rows(task: TaskSpec, record: DataRecord, seed: int) -> Dataset:
         test_data=record.test_data,
         dev_fraction=record.dev_fraction,
         dataset_config=record.dataset_config,
-        seed=seed,
+        seed=seed if record.dev_seed is None else record.dev_seed,
         strict=record.strict_data,
         max_rejected_share=record.others.get("max_rejected_share"),
     )

@@ -224,6 +224,13 @@ class DataArguments:
         default=0.1,
         metadata={"help": "Share of the train rows, between 0 and 1, that replaces a missing dev split."},
     )
+    dev_seed: int = field(
+        default=42,
+        metadata={
+            "help": "Seed of the draw of these dev rows. --seed does not change them, so runs with several seeds can "
+            "be compared and joined."
+        },
+    )
     max_length: int | None = field(
         default=None,
         metadata={
@@ -266,7 +273,11 @@ class DataArguments:
             raise InputError(f"`max_length` must be 3 or more, got {self.max_length}.")
 
     def load(self, task: TaskSpec, seed: int, rows: Sources | None = None) -> LoadedData:
-        """Loads the rows of a task, or takes those of `rows`, without the defects that these arguments exclude."""
+        """
+        Loads the rows of a task, or takes those of `rows`, without the defects that these arguments exclude.
+
+        `seed` draws the neutral phrases.
+        """
         loaded = load_task_data(
             task,
             self.data if rows is None else rows,
@@ -274,7 +285,7 @@ class DataArguments:
             test_data=self.test_data,
             dev_fraction=self.dev_fraction,
             dataset_config=self.dataset_config,
-            seed=seed,
+            seed=self.dev_seed,
             strict=self.strict_data,
             max_rejected_share=self.max_rejected_share,
         )

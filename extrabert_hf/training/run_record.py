@@ -53,7 +53,9 @@ REPORTED = {
 """Arguments that may change, with a warning: they do not decide the rows of a step, but which model is kept, or
 rounding."""
 
-DATA_FIELDS = ("dev_fraction", "max_length", "drop_leaked", "drop_duplicates", "phrases", "neutral_phrases")
+DATA_FIELDS = (
+    *("dev_fraction", "dev_seed", "max_length", "drop_leaked", "drop_duplicates", "phrases", "neutral_phrases"),
+)
 """The [`DataArguments`] that are compared. The rows themselves decide about the others."""
 
 LENGTH = {"num_train_epochs", "max_steps"}

@@ -7,7 +7,7 @@ from transformers import AutoConfig
 from extrabert_hf.cli.train import parse_train
 from extrabert_hf.errors import InputError
 from extrabert_hf.runs.folder import RunFolder
-from extrabert_hf.training.finetune import run_finetuning
+from extrabert_hf.training.finetune import read_tasks, run_finetuning
 from extrabert_hf.training.one_call import finetune
 from extrabert_hf.training.own_data import name_of_task, parse_own_run
 from tests.conftest import SAMPLES, TINY_RUN
@@ -115,6 +115,16 @@ def test_a_run_remembers_its_further_rows_and_resumes_with_these_alone(trees, ti
 
 
 @pytest.mark.filterwarnings("ignore::extrabert_hf.evaluation.metrics.ConstantInputWarning")
+def test_runs_with_several_seeds_have_the_same_dev_rows(reviews):
+    def dev_rows(*flags):
+        (loaded,) = read_tasks(parse_train(["reviews.csv", "--config", "minilm/sst", *flags])).values()
+        return loaded.splits["dev"]["id"][:]
+
+    assert dev_rows("--seed", "1") == dev_rows("--seed", "2") == dev_rows()
+    assert dev_rows("--dev_seed", "1") != dev_rows()
+
+
+@pytest.mark.filterwarnings("ignore::extrabert_hf.evaluation.metrics.ConstantInputWarning")  # on three dev rows
 def test_a_run_of_a_file_trains_what_its_plan_says(reviews, caplog, tiny_encoder):
     caplog.set_level(logging.INFO, "extrabert_hf")
     flags = [*TINY_RUN, "--model_name_or_path", tiny_encoder, "--task_name", "stars"]
