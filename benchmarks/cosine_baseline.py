@@ -18,7 +18,6 @@ from extrabert_hf.inference.predictor import predict_logits
 from extrabert_hf.tasks import PAPER_TASKS
 from extrabert_hf.training.trainer_parts import prepare_model
 
-
 THRESHOLD_ROWS = 2000
 """Train rows that the threshold is fitted to."""
 
