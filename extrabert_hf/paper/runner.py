@@ -195,6 +195,7 @@ def run_in_workers(root: Path, plans: Sequence[PlannedRun], flags: Sequence[str]
         [`InputError`]: if a run fails, when the runs that are being trained have ended; no other run is started.
     """
     waiting, running, failed = list(plans), {}, []
+    workers = min(workers, len(plans))  # fewer runs get more cores each
     try:
         while running or (waiting and not failed):
             for slot in range(workers):
