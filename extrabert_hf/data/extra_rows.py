@@ -174,7 +174,7 @@ def _sources(
     if phrases is not None and not any(is_phrases for _, is_phrases in sources):
         raise InputError(
             "`phrases` needs a .txt file of trees, such as (3 (2 A) (3 (3 good) (2 film))), in `data` or "
-            "`extra_train`, got none."
+            f"`extra_train` of the task {loaded.task.name!r}, got none."
         )
     return sources
 

@@ -243,7 +243,7 @@ WRONG = {
         lambda folder: {"extra_train": [str(write(folder / "a.csv", [("new",)], ["text"]))]},
         "no column for",
     ),
-    "no trees": (lambda folder: {"phrases": 2}, "`phrases` needs a .txt file of trees"),
+    "no trees": (lambda folder: {"phrases": 2}, "`phrases` needs a .txt file of trees.* of the task 'own'"),
     "zero": (lambda folder: {"phrases": 0}, "`phrases` must be 1 or more"),
     "alone": (lambda folder: {"neutral_phrases": 0.5}, "`neutral_phrases` needs `phrases`"),
     "share": (lambda folder: {"phrases": 2, "neutral_phrases": 1.5}, r"`neutral_phrases` must be in \[0, 1\]"),
