@@ -228,8 +228,8 @@ class DataArguments:
     dev_seed: int = field(
         default=42,
         metadata={
-            "help": "Seed of the draw of these dev rows. --seed does not change them, so runs with several seeds can "
-            "be compared and joined."
+            "help": "Seed of the draw of the dev rows that --dev_fraction takes from the train rows. --seed does not "
+            "change the dev rows, so runs with several seeds can be compared and joined."
         },
     )
     max_length: int | None = field(
