@@ -185,8 +185,8 @@ def _phrases_of(path: Path, phrases: Phrases, lines: Container[int] | None = Non
         first = next(rows, None)
         if first is None:
             raise InputError(
-                f"`phrases` must be the number of words of some phrase in {path.name}, or less, got {phrases.min_words}: "
-                "all phrases are shorter."
+                f"`phrases` must be the number of words of some phrase in {path.name}, or less, got "
+                f"{phrases.min_words}: all phrases are shorter."
             )
         return chain([first], rows)
 
