@@ -38,7 +38,8 @@ def best_threshold(cosines: np.ndarray, labels: np.ndarray) -> float:
     """
     order = np.argsort(-cosines)
     right = np.cumsum(np.where(labels[order] == 1, 1, -1))
-    return float(cosines[order][right.argmax()])
+    is_last = np.diff(cosines[order], append=-np.inf) != 0  # of the rows with an equal cosine
+    return float(cosines[order][is_last][right[is_last].argmax()])
 
 
 def score(task: str, encoder: str, data: str) -> str:

@@ -8,6 +8,9 @@
 set -euo pipefail
 python=${PYTHON:-python}
 command=${1:-}
+if [[ $command == pack && $# -ne 3 || $command == run && $# -lt 4 ]]; then
+  command=
+fi
 case $command in
   pack)
     exec "$python" - "$2" "$3" <<'END'

@@ -96,7 +96,8 @@ def add_extra_rows(
     file_task = replace(task, remembered_columns=named)  # other files may have other names of columns
     others, labels_in_train = _sentences_of_others(loaded), dict(zip(text_keys(train), train["label"][:], strict=True))
     rng, tables, rejected, notices, counts = np.random.default_rng(seed), [train], [], [], []
-    trees_in_others: dict[int, str] = {}  # of the last file
+    # by line of the last file that was read, first of the train split
+    trees_in_others = {} if own_trees is None else _lines_of(train, _leaks(train, others))
     for source, is_phrases in _sources(loaded, files, own_trees, phrases):
         split = read_split(source, file_task, strict=strict, max_rejected_share=max_rejected_share)
         for warning in split.warnings:
@@ -107,7 +108,7 @@ def add_extra_rows(
             trees = {index: trees_in_others[line] for index, line in enumerate(lines) if line in trees_in_others}
             leaks = {index: f"of a tree {reason}" for index, reason in trees.items()} | leaks
         else:
-            trees_in_others = {lines[index]: reason for index, reason in leaks.items()}
+            trees_in_others = _lines_of(rows, leaks)
         left_out = Counter(leaks.values())
         kept = _new_texts(rows, leaks, labels_in_train, left_out)
         if is_phrases and phrases.neutral_share < 1:
@@ -165,14 +166,15 @@ def _sources(
         sources.append((_phrases_of(own_trees, phrases, lines), True))
     for file in map(Path, files):
         if not file.is_file():
-            raise InputError(f"`extra_train` must be files of rows, got {str(file)!r}: no such file.")
+            what = "a folder" if file.is_dir() else "no such file"
+            raise InputError(f"`extra_train` must be files of rows, got {str(file)!r}: {what}.")
         sources.append((file_source(loaded.task, file), False))
         if phrases is not None and has_trees(file):
             sources.append((_phrases_of(file, phrases), True))
     if phrases is not None and not any(is_phrases for _, is_phrases in sources):
         raise InputError(
             "`phrases` needs a .txt file of trees, such as (3 (2 A) (3 (3 good) (2 film))), in `data` or "
-            "`extra_train`, got none."
+            f"`extra_train` of the task {loaded.task.name!r}, got none."
         )
     return sources
 
@@ -182,7 +184,10 @@ def _phrases_of(path: Path, phrases: Phrases, lines: Container[int] | None = Non
         rows = (row for row in read_phrases(path, phrases.min_words) if lines is None or row[0] in lines)
         first = next(rows, None)
         if first is None:
-            raise InputError(f"`phrases` must be the length of phrases in {path.name}, got {phrases.min_words}.")
+            raise InputError(
+                f"`phrases` must be the number of words of some phrase in {path.name}, or less, got "
+                f"{phrases.min_words}: all phrases are shorter."
+            )
         return chain([first], rows)
 
     return Source(f"phrases of {path.name}", read, path)
@@ -209,6 +214,11 @@ def _leaks(rows: Dataset, others: Mapping[str, str]) -> dict[int, str]:
                 leaks[index] = f"also in {others[text]}" if len(texts) == 1 else f"with a sentence of {others[text]}"
                 break
     return leaks
+
+
+def _lines_of(rows: Dataset, leaks: Mapping[int, str]) -> dict[int, str]:
+    lines = rows["line"][:]
+    return {lines[index]: reason for index, reason in leaks.items()}
 
 
 def _new_texts(

@@ -172,7 +172,10 @@ def _class_reader(names: tuple[str, ...], labels: Collection[str | None]) -> Cal
             raise BadValueError("label is not a number or a class name", shorten(repr(text), 40))
         if math.isfinite(number) and not number.is_integer():
             raise BadValueError("label is not a whole number", shorten(text, 40))
-        raise BadValueError(f"label is not in {min(by_number):g} to {max(by_number):g}", shorten(text, 40))
+        low, high = min(by_number), max(by_number)
+        is_between = low < number < high  # such as 2, if the classes are 0, 1 and 3
+        reason = "label is not a class of the task" if is_between else f"label is not in {low:g} to {high:g}"
+        raise BadValueError(reason, shorten(text, 40))
 
     return read
 

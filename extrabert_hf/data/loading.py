@@ -35,8 +35,8 @@ class LoadedData:
     Args:
         splits (`DatasetDict`):
             The existing splits among `train`, `dev` and `test`, with the columns `sentence1`, `sentence2` (of pairs),
-            `label` (`int64` class or `float64` score; not in an unlabelled test split), `id` and `line` (`int64`), the
-            row's first line in its file, see [`RejectedRow`].
+            `label` (`int64` class or `float64` score; not in an unlabelled test split), `id` (`string`) and `line`
+            (`int64`), the row's first line in its file, see [`RejectedRow`].
         rejected (`list[RejectedRow]`):
             The rows that are not used.
         notices (`list[str]`):

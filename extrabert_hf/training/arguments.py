@@ -3,13 +3,14 @@
 import dataclasses
 import logging
 from dataclasses import dataclass, field, fields, make_dataclass
+from os import PathLike
 from typing import Any, ClassVar, get_args
 
 from extrabert_hf.data.auditing import drop_defects
 from extrabert_hf.data.extra_rows import Phrases, add_extra_rows
 from extrabert_hf.data.loading import LoadedData, load_task_data
 from extrabert_hf.data.sources import Sources, train_file
-from extrabert_hf.errors import InputError
+from extrabert_hf.errors import InputError, shorten
 from extrabert_hf.models.configuration_extrabert import TASK_FIELDS, ExtraBertConfig
 from extrabert_hf.tasks import TaskSpec
 from extrabert_hf.training.argument_checks import check_number
@@ -227,8 +228,8 @@ class DataArguments:
     dev_seed: int = field(
         default=42,
         metadata={
-            "help": "Seed of the draw of these dev rows. --seed does not change them, so runs with several seeds can "
-            "be compared and joined."
+            "help": "Seed of the draw of the dev rows that --dev_fraction takes from the train rows. --seed does not "
+            "change the dev rows, so runs with several seeds can be compared and joined."
         },
     )
     max_length: int | None = field(
@@ -263,7 +264,10 @@ class DataArguments:
         if self.max_rejected_share is not None and not 0 <= self.max_rejected_share <= 1:
             raise InputError(f"`max_rejected_share` must be between 0 and 1, got {self.max_rejected_share}.")
         if not isinstance(self.extra_train, list | tuple | None):
-            raise InputError(f"`extra_train` must be a list of files, got {self.extra_train!r}.")
+            raise InputError(f"`extra_train` must be a list of files, got {shorten(repr(self.extra_train))}.")
+        if wrong := [file for file in self.extra_train or () if not isinstance(file, str | PathLike)]:
+            raise InputError(f"`extra_train` must be a list of files, got {shorten(repr(wrong[0]))} in it.")
+        check_number("dev_seed", self.dev_seed, "[0, inf)", is_whole=True)
         if self.phrases is not None:
             check_number("phrases", self.phrases, "[1, inf)", is_whole=True)
         check_number("neutral_phrases", self.neutral_phrases, "[0, 1]")

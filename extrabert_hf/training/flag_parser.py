@@ -2,9 +2,11 @@
 
 import difflib
 import re
+import shlex
 import sys
 from argparse import SUPPRESS, Action, ArgumentError, ArgumentParser, Namespace
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from extrabert_hf.errors import InputError, did_you_mean, without_secrets
@@ -163,6 +165,9 @@ class FlagParser(ArgumentParser):
     def refuse_rest(self, rest: Sequence[str]) -> None:
         """Raises [`InputError`] if words are left that no argument takes."""
         if rest:
+            if "data" in self.flag_names and Path(rest[0]).exists():
+                typed = f"--data {shlex.quote(rest[0])}"
+                raise InputError(f"`{self.prog}` can't use the word {rest[0]!r} here: type {typed}.")
             raise InputError(
                 f"`{self.prog}` can't use the word {rest[0]!r}: a text of several words needs quotes. "
                 f"`{self.prog} --help` shows the arguments that have no flag."

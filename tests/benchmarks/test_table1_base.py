@@ -15,8 +15,9 @@ def script(*words):
     return subprocess.run(["bash", SCRIPT, *map(str, words)], capture_output=True, text=True, env=environment)
 
 
-def test_without_a_command_it_says_what_to_type():
-    finished = script()
+@pytest.mark.parametrize("words", [[], ["pack", "mpnet"], ["run", "encoder", "data"], ["other"]])
+def test_without_all_words_it_says_what_to_type(words):
+    finished = script(*words)
     assert finished.returncode == 2 and "table1_base.sh pack mpnet FOLDER" in finished.stderr
 
 

