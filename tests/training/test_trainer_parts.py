@@ -64,7 +64,10 @@ def test_a_model_of_several_tasks_gets_the_fields_of_each(tiny_encoder):
     [
         (lambda encoder: prepare_model(encoder, "sts"), "`tasks` must be a TaskSpec, .* got 'sts'"),
         (lambda encoder: prepare_model(encoder, {}), "`tasks` must be a TaskSpec"),
-        (lambda encoder: prepare_model(None, STS), "the model must be a folder, a Hub id or 'minilm', got None"),
+        (
+            lambda encoder: prepare_model(None, STS),
+            "the model must be a folder, a Hub id, 'minilm' or 'mpnet', got None",
+        ),
         (lambda encoder: prepare_model(encoder, STS, poling="mean"), "Did you mean `pooling`"),
         (lambda encoder: prepare_model(encoder, STS, max_length="a"), "`max_length` must be a whole number"),
         (lambda encoder: load_task_data("sts", "sample"), "`task` must be a TaskSpec"),
