@@ -22,12 +22,6 @@ THRESHOLD_ROWS = 2000
 """Train rows that the threshold is fitted to."""
 
 
-def cosines_of(encoder: str, rows: Dataset) -> np.ndarray:
-    """Returns the cosine of the two sentences of each pair, times 5."""
-    model, tokenizer = prepare_model(encoder, PAPER_TASKS["sts"], pooling="mean", similarity="cosine")
-    return predict_logits(model.eval(), tokenizer, rows["sentence1"][:], rows["sentence2"][:])[:, 0]
-
-
 def best_threshold(cosines: np.ndarray, labels: np.ndarray) -> float:
     """
     Returns the value at and above which the label 1 has the best accuracy.
@@ -44,11 +38,16 @@ def best_threshold(cosines: np.ndarray, labels: np.ndarray) -> float:
 
 def score(task: str, encoder: str, data: str) -> str:
     """Returns the dev score with its 95 % interval."""
+    model, tokenizer = prepare_model(encoder, PAPER_TASKS["sts"], pooling="mean", similarity="cosine")
+
+    def cosines_of(rows: Dataset) -> np.ndarray:  # times 5
+        return predict_logits(model.eval(), tokenizer, rows["sentence1"][:], rows["sentence2"][:])[:, 0]
+
     splits = load_task_data(PAPER_TASKS[task], data).splits
-    predictions, labels = cosines_of(encoder, splits["dev"]), np.array(splits["dev"]["label"])
+    predictions, labels = cosines_of(splits["dev"]), np.array(splits["dev"]["label"])
     if task == "para":
         train = splits["train"].select(range(min(THRESHOLD_ROWS, len(splits["train"]))))
-        threshold = best_threshold(cosines_of(encoder, train), np.array(train["label"][:]))
+        threshold = best_threshold(cosines_of(train), np.array(train["label"][:]))
         predictions = (predictions >= threshold).astype(int)
     formula = FORMULAS[PAPER_TASKS[task].metric]
     low, high = bootstrap_interval(formula, predictions, labels)
