@@ -241,10 +241,10 @@ def measure_flops(build: Contender, rows: Rows, rate: float, bf16: bool) -> Flop
     return FlopRates(training, bfloat16, float32, share=training / (bfloat16 if bf16 else float32))
 
 
-def matmul_rate(dtype: torch.dtype) -> float:
+def matmul_rate(dtype: torch.dtype, size: int = MATMUL_SIZE) -> float:
     """Returns the GFLOP/s of the fastest of several products of two square matrices, on the device that trains."""
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
-    left, right = (torch.randn(MATMUL_SIZE, MATMUL_SIZE, device=device).to(dtype) for _ in range(2))
+    left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     seconds = []
     for _ in range(MATMUL_TRIALS):
         start = time.perf_counter()
@@ -252,7 +252,7 @@ def matmul_rate(dtype: torch.dtype) -> float:
         if device.type != "cpu":
             torch.accelerator.synchronize()
         seconds.append(time.perf_counter() - start)
-    return 2 * MATMUL_SIZE**3 / min(seconds) / 1e9
+    return 2 * size**3 / min(seconds) / 1e9
 
 
 PROCESS_STATUS = Path("/proc/self/status")

@@ -143,7 +143,9 @@ class BackwardTrainer(MultiTaskTrainer):
         return torch.stack(computed).mean()
 
 
-def surgery_trainer(setting: Setting, rows: Rows, backward: BackwardMethod | None = None) -> MultiTaskTrainer:
+def surgery_trainer(
+    setting: Setting, rows: Rows, backward: BackwardMethod | None = None, **fields: Any
+) -> MultiTaskTrainer:
     """
     Builds a trainer of several tasks as [`finetune`] does.
 
@@ -154,12 +156,15 @@ def surgery_trainer(setting: Setting, rows: Rows, backward: BackwardMethod | Non
             The training rows by task, the same number for each task.
         backward (`Callable`, *optional*):
             The backward method; `None` is gradient surgery of this package with PCGrad.
+        fields:
+            Fields of [`ExtraBertTrainingArguments`] that differ from this package's defaults.
     """
     tasks = {name: PAPER_TASKS[name] for name in rows}
-    fields = {name: {"pooling": "multiplicative", "feed_forward_residual": True} for name in tasks}
-    args = ExtraBertTrainingArguments(load_best_model_at_end=False, bf16=setting.bf16, **setting.training_fields())
+    of_heads = {name: {"pooling": "multiplicative", "feed_forward_residual": True} for name in tasks}
+    fields = {"bf16": setting.bf16, **fields}
+    args = ExtraBertTrainingArguments(load_best_model_at_end=False, **setting.training_fields(), **fields)
     set_seed(args.seed)
-    model, tokenizer = build_multitask_model(setting.model_name_or_path, tasks, config_fields=fields)
+    model, tokenizer = build_multitask_model(setting.model_name_or_path, tasks, config_fields=of_heads)
     tokenizer.model_max_length = min(MAX_LENGTH, tokenizer.model_max_length)
     trainer_class = MultiTaskTrainer if backward is None else functools.partial(BackwardTrainer, backward=backward)
     return trainer_class(

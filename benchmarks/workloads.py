@@ -165,9 +165,11 @@ def with_two_forwards(model: ExtraBertPreTrainedModel) -> ExtraBertPreTrainedMod
 # Training with other libraries
 
 
-def sentence_transformers_trainer(setting: Setting, rows: Rows) -> Trainer:
+def sentence_transformers_trainer(setting: Setting, rows: Rows, **fields: Any) -> Trainer:
     """
     Builds a `SentenceTransformerTrainer` with `CosineSimilarityLoss`; labels are scaled to the range 0 to 1.
+
+    `fields` are fields of `SentenceTransformerTrainingArguments` that differ from the defaults of the library.
 
     The setup follows the STS-B example of the sentence-transformers documentation. The collator of the library
     tokenizes, so tokenization is part of the measured time.
@@ -190,7 +192,7 @@ def sentence_transformers_trainer(setting: Setting, rows: Rows) -> Trainer:
     model.max_seq_length = min(MAX_LENGTH, model.max_seq_length)
     return SentenceTransformerTrainer(
         model=model,
-        args=SentenceTransformerTrainingArguments(**setting.training_fields()),
+        args=SentenceTransformerTrainingArguments(**setting.training_fields(), **fields),
         train_dataset=dataset.select_columns([*SENTENCE_COLUMNS, "label"]).map(
             lambda row: {"label": (row["label"] - low) / (high - low)}
         ),
@@ -198,9 +200,11 @@ def sentence_transformers_trainer(setting: Setting, rows: Rows) -> Trainer:
     )
 
 
-def transformers_trainer(setting: Setting, rows: Rows) -> Trainer:
+def transformers_trainer(setting: Setting, rows: Rows, **fields: Any) -> Trainer:
     """
     Builds a `Trainer` with `AutoModelForSequenceClassification`; a pair is one sequence (a cross-encoder).
+
+    `fields` are fields of `TrainingArguments` that differ from the defaults of the library.
 
     The setup follows transformers' `run_glue.py`, with one difference: batches are padded to their longest row by
     `DataCollatorWithPadding`, which is faster than the script's default of padding every row to 128 tokens.
@@ -218,7 +222,7 @@ def transformers_trainer(setting: Setting, rows: Rows) -> Trainer:
         model=AutoModelForSequenceClassification.from_pretrained(
             path, num_labels=len(task.class_names), trust_remote_code=False
         ),
-        args=TrainingArguments(**setting.training_fields()),
+        args=TrainingArguments(**setting.training_fields(), **fields),
         train_dataset=dataset.map(tokenize, batched=True, remove_columns=[*columns, "id"]),
         data_collator=DataCollatorWithPadding(tokenizer),
         processing_class=tokenizer,
@@ -228,7 +232,9 @@ def transformers_trainer(setting: Setting, rows: Rows) -> Trainer:
 # Pair scoring
 
 
-def our_scoring(setting: Setting, rows: Rows) -> Callable[[], Any]:
+def our_scoring(
+    setting: Setting, rows: Rows, *, batch_size: int = 64, unpad: bool = True, dtype: torch.dtype = torch.float32
+) -> Callable[[], Any]:
     """
     Prepares this package to score pairs as `recipes/predict.py` does, with an untrained similarity model.
 
@@ -237,6 +243,12 @@ def our_scoring(setting: Setting, rows: Rows) -> Callable[[], Any]:
             The settings that all contenders share.
         rows (`Mapping[str, Dataset]`):
             The pairs of one task.
+        batch_size (`int`, defaults to 64):
+            Sentences in a batch.
+        unpad (`bool`, defaults to `True`):
+            Whether sentences are encoded without padding.
+        dtype (`torch.dtype`, defaults to `torch.float32`):
+            Type of the weights. Autocast, which `setting.bf16` selects, is for weights in float32.
 
     Returns:
         `Callable`: scores all pairs once and returns 5 times the cosine of the mean-pooled vectors, shape `(N,)`.
@@ -245,26 +257,40 @@ def our_scoring(setting: Setting, rows: Rows) -> Callable[[], Any]:
     model, tokenizer = build_model(setting.model_name_or_path, PAPER_TASKS["sts"], pooling="mean")
     tokenizer.model_max_length = min(MAX_LENGTH, tokenizer.model_max_length)
     columns = [pairs[name][:] for name in SENTENCE_COLUMNS]
-    return lambda: predict_logits(model, tokenizer, *columns, bf16=setting.bf16)[:, 0]
+    model.unpad = unpad
+    model.to(device_of_work(), dtype)
+    return lambda: predict_logits(model, tokenizer, *columns, batch_size=batch_size, bf16=setting.bf16)[:, 0]
 
 
-def sentence_transformers_scoring(setting: Setting, rows: Rows) -> Callable[[], Any]:
+def device_of_work() -> torch.device:
+    """Returns the accelerator, or the CPU of a machine without an accelerator."""
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return accelerator or torch.device("cpu")
+
+
+def sentence_transformers_scoring(
+    setting: Setting, rows: Rows, *, batch_size: int = 32, dtype: torch.dtype = torch.float32
+) -> Callable[[], Any]:
     """
     Prepares sentence-transformers to score the same pairs; arguments as for [`our_scoring`].
 
     Returns:
-        `Callable`: encodes both columns with `encode`, in the library's batches of 32, and returns the cosines,
-        shape `(N,)`.
+        `Callable`: encodes both columns with `encode`, by default in the library's batches of 32, and returns the
+        cosines, shape `(N,)`.
     """
     from sentence_transformers import SentenceTransformer, util
 
     (pairs,) = rows.values()
     model = SentenceTransformer(resolve_model_name(setting.model_name_or_path), trust_remote_code=False)
     model.max_seq_length = min(MAX_LENGTH, model.max_seq_length)
+    model.to(dtype)
     first, second = (pairs[name][:] for name in SENTENCE_COLUMNS)
 
     def score() -> Any:
-        vectors = (model.encode(column, convert_to_tensor=True, show_progress_bar=False) for column in (first, second))
+        vectors = (
+            model.encode(column, batch_size=batch_size, convert_to_tensor=True, show_progress_bar=False)
+            for column in (first, second)
+        )
         return util.pairwise_cos_sim(*vectors).cpu()
 
     return score
