@@ -210,6 +210,8 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--encoders", nargs="+", default=["minilm", "bert-base", "mpnet-base"])
     parser.add_argument("--only", nargs="+", help="sections; all by default")
     arguments = parser.parse_args(words)
+    if min(arguments.steps, arguments.warm_up, arguments.rows) < 1:
+        parser.error("--steps, --warm_up and --rows must be 1 or more")
     logging.getLogger("extrabert_hf").setLevel(logging.WARNING)
     keep_freed_memory()
     results = Results(arguments.output, arguments.seconds)

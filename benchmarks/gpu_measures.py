@@ -162,7 +162,7 @@ def measure_machine(bench: Bench) -> dict[str, Any]:
 
 class StepClock(TrainerCallback):
     """
-    Measures the steps of a trainer after the first ones.
+    Measures the steps of a trainer after the first ones, one step or more.
 
     Args:
         trainer (`Trainer`):
@@ -188,15 +188,10 @@ class StepClock(TrainerCallback):
         trainer.add_callback(self)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Starts the clock after the warm-up."""
-        if state.global_step == self.warm_up:
+        """Starts the clock after the warm-up, and stops it after the last step."""
+        if state.global_step in (self.warm_up, state.max_steps):
             synchronize()
-            self.start = time.perf_counter()
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Stops the clock."""
-        synchronize()
-        self.seconds = time.perf_counter() - self.start
+            self.start, self.seconds = time.perf_counter(), time.perf_counter() - self.start
 
     def result(self, product_rate: float) -> dict[str, Any]:
         """Returns the rates; `share` is of the product rate, for the layers on real tokens."""

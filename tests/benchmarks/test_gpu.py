@@ -58,7 +58,7 @@ def test_the_clock_counts_the_real_tokens_of_every_step(bench, build, task):
         trainer = build(bench.setting("minilm", 4), {task: rows})
         clock = StepClock(trainer, warm_up=1)
         function_of(trainer)()
-    assert len(clock.lengths) == 3 and clock.seconds > 0
+    assert len(clock.lengths) == 3 and 0 < clock.seconds < 100
     tokenizer = AutoTokenizer.from_pretrained(bench.encoder("minilm"))
     columns = [name for name in SENTENCE_COLUMNS if name in rows.column_names]
     expected = sum(len(ids) for name in columns for ids in tokenize_sentences(tokenizer, rows[name][:]))
