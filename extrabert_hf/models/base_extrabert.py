@@ -20,7 +20,7 @@ from .forward_extrabert import ForwardPass
 from .pipeline_names_extrabert import PIPELINE_FOR_HEAD
 from .pipelines_extrabert import custom_pipelines
 from .pooling_extrabert import MultiplicativeAttentionPooling
-from .unpadding_extrabert import RELATIVE, UNPADDABLE, can_unpad, enable_unpadding
+from .unpadding_extrabert import RELATIVE, UNPADDABLE, can_unpad, enable_unpadding, lacks_kernel
 
 logger = logging.getLogger(__name__)
 
@@ -262,8 +262,8 @@ class ExtraBertPreTrainedModel(ForwardPass, PreTrainedModel):
         backbone.config.return_dict = True  # also if an encoder was saved with False
         self.config.backbone_config = backbone.config  # a resized vocabulary is in both
 
-    def why_padded(self) -> str | None:
-        """Returns the reason why sentences are encoded with padding; `None` if they are encoded without."""
+    def why_padded(self, *, training: bool | None = None) -> str | None:
+        """Returns why sentences are encoded with padding, `None` if without; on a GPU for `training` or evaluation."""
         if not self.unpad:
             return "disabled by unpad=False"
         model_type, attention = self.backbone.config.model_type, self.backbone.config._attn_implementation
@@ -272,7 +272,7 @@ class ExtraBertPreTrainedModel(ForwardPass, PreTrainedModel):
         if model_type not in UNPADDABLE:
             return f"not supported by {model_type} encoders"
         if can_unpad(self.backbone):
-            return None
+            return lacks_kernel(self.backbone, self.training if training is None else training)
         which = f"this form of {model_type} encoders" if model_type in RELATIVE else f"the attention {attention!r}"
         return f"not supported by {which}"
 

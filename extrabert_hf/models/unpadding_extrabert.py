@@ -95,12 +95,15 @@ def _fits_kernel(query: torch.Tensor, scaling: float | None) -> bool:
     """Whether torch's variable-length attention kernel supports a query `(1, heads, N, d)` like this one."""
     width = query.shape[-1]
     return (
+        query.is_cuda and _has_kernel(query.device, query.dtype) and width % 8 == 0 and scaling in (None, width**-0.5)
+    )
+
+
+def _has_kernel(device: torch.device, dtype: torch.dtype) -> bool:
+    return (
         varlen_attn is not None
-        and query.is_cuda
-        and torch.cuda.get_device_capability(query.device) >= (8, 0)  # as FlashAttention requires
-        and query.dtype in (torch.float16, torch.bfloat16)
-        and width % 8 == 0
-        and scaling in (None, width**-0.5)
+        and torch.cuda.get_device_capability(device) >= (8, 0)  # as FlashAttention requires
+        and dtype in (torch.float16, torch.bfloat16)
     )
 
 
@@ -125,6 +128,36 @@ def can_unpad(backbone: PreTrainedModel) -> bool:
 
         return is_replaced(backbone)
     return backbone.config._attn_implementation == UNPADDED
+
+
+def lacks_kernel(backbone: PreTrainedModel, training: bool) -> str | None:
+    """
+    Returns why no attention kernel of a GPU takes all sentences of an unpadded batch; `None` if one does.
+
+    Without such a kernel there is one call for each length. On a CPU this costs little, and the result is `None`. On a
+    GPU, many small calls take longer than the padding, and cuDNN takes long to prepare a call for each new shape.
+
+    Args:
+        backbone (`PreTrainedModel`):
+            An encoder of [`UNPADDABLE`].
+        training (`bool`):
+            Whether the encoder is used with dropout.
+    """
+    weight, config = next(backbone.parameters(), None), backbone.config
+    if weight is None:
+        return "a replica of DataParallel"
+    kind = weight.device.type
+    if kind == "cpu":
+        return None
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
+    rates = (getattr(config, name, 0.0) for name in ("attention_probs_dropout_prob", "attention_dropout"))
+    if config.model_type in (*RELATIVE, "modernbert"):
+        return f"the GPU's attention kernel does not support {config.model_type} encoders"
+    if training and any(rates):
+        return "the GPU's attention kernel has no dropout"
+    if kind != "cuda" or not _has_kernel(weight.device, dtype):
+        return f"no attention kernel for {str(dtype).removeprefix('torch.')} on this {kind} device"
+    return None
 
 
 def encode_unpadded(

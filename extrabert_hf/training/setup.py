@@ -45,6 +45,7 @@ def prepare_process(args: TrainingArguments) -> ExtraBertTrainingArguments:
 
     The function moves `hub_token` to the environment variable `HF_TOKEN`, decides on bfloat16 autocast if `bf16` is
     `None`, sets up the device, joins the process group of a launcher, and checks that all processes use one precision.
+    Attention on CUDA uses FlashAttention or the memory-efficient kernel, not cuDNN.
     If the arguments are already prepared, they are returned unchanged.
 
     Args:
@@ -72,6 +73,7 @@ def prepare_process(args: TrainingArguments) -> ExtraBertTrainingArguments:
     prepared.precision_reason = reason
     check_group(prepared.world_size)
     check_machine(prepared)
+    torch.backends.cuda.enable_cudnn_sdp(False)  # takes up to a second to prepare attention for each shape of a batch
     if prepared.world_size > 1:
         choices: list[bool | None] = [None] * prepared.world_size
         torch.distributed.all_gather_object(choices, bf16)

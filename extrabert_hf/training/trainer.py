@@ -112,7 +112,8 @@ class ExtraBertTrainer(HubTrainer):
         """Returns in a few words why the encoder is trained with padding; `None` if it is trained without padding."""
         if self.args.torch_compile or self.args.neftune_noise_alpha is not None:
             return "for torch.compile" if self.args.torch_compile else "for NEFTune"
-        return plain_model(self.model).why_padded()
+        with self.accelerator.autocast():
+            return plain_model(self.model).why_padded(training=True)
 
     def compute_loss(
         self, model: torch.nn.Module, inputs: dict[str, Any], return_outputs: bool = False, **kwargs: Any

@@ -98,7 +98,7 @@ class ExtraBertTrainingArguments(ObjectiveArguments, HubArguments, TrainingArgum
         default=True,
         metadata={
             "help": "Run the encoder on sequences without padding, if the encoder supports this: faster, with the "
-            "same result."
+            "same result. On a GPU, training with dropout of attention weights is padded all the same."
         },
     )
     early_stopping_patience: int | None = field(

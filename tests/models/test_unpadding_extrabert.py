@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch.nn import functional
@@ -15,7 +17,13 @@ from transformers import (
 
 from extrabert_hf import ExtraBertConfig, ExtraBertForMultiTask, ExtraBertForSentiment, ExtraBertForSimilarity
 from extrabert_hf.models import MODEL_FOR_HEAD, unpadding_extrabert
-from extrabert_hf.models.unpadding_extrabert import RELATIVE, UNPADDABLE, UnpaddedBatch, unpadded_attention
+from extrabert_hf.models.unpadding_extrabert import (
+    RELATIVE,
+    UNPADDABLE,
+    UnpaddedBatch,
+    lacks_kernel,
+    unpadded_attention,
+)
 from tests.conftest import SIZES, TINY_BACKBONES
 
 DISENTANGLED = {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "pad_token_id": 0}
@@ -204,6 +212,27 @@ def test_on_a_gpu_one_kernel_takes_all_lengths(monkeypatch):
     capability = (7, 5)  # and does not run on earlier GPUs
     unpadded_attention(torch.nn.Module(), *states, None, unpadded=unpadded)
     assert len(calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "training", "dtype", "why"),
+    [
+        ("bert", False, torch.bfloat16, None),
+        ("bert", True, torch.bfloat16, "the GPU's attention kernel has no dropout"),
+        ("distilbert", True, torch.bfloat16, "the GPU's attention kernel has no dropout"),
+        ("bert", False, torch.float32, "no attention kernel for float32 on this cuda device"),
+        ("mpnet", False, torch.bfloat16, "the GPU's attention kernel does not support mpnet encoders"),
+        ("modernbert", False, torch.bfloat16, "the GPU's attention kernel does not support modernbert encoders"),
+    ],
+)
+def test_on_a_gpu_sentences_are_padded_without_a_kernel_for_all_lengths(kind, training, dtype, why, monkeypatch):
+    """With a stand-in for an encoder on a GPU: one call a length took seconds a step there."""
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    encoder = SimpleNamespace(
+        config=ENCODERS[kind], parameters=lambda: iter([SimpleNamespace(device=torch.device("cuda"), dtype=dtype)])
+    )
+    assert lacks_kernel(encoder, training) == why
+    assert lacks_kernel(AutoModel.from_config(ENCODERS[kind]), training) is None  # on a CPU
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
