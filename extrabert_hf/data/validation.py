@@ -79,6 +79,7 @@ def find_columns(present: Sequence[str], task: TaskSpec, source: str, *, label_r
         >>> print(find_columns(["", "id", "question1", "question2", "Label"], PAPER_TASKS["para"], "rows.csv"))
         sentence1 = 'question1', sentence2 = 'question2', label = 'Label', id = 'id'
     """
+    remembered = {role: getattr(task, f"{role}_column") for role in ("sentence1", "sentence2", "label")}
     task = task.without_missing_columns(present)
     needed = {"sentence1": True, "sentence2": task.is_pair, "label": label_required, "id": task.id_column is not None}
     found = {
@@ -90,9 +91,14 @@ def find_columns(present: Sequence[str], task: TaskSpec, source: str, *, label_r
         roles = " and ".join(f"`{role}`" for role in missing)
         names = f"looked for {', '.join(WELL_KNOWN_NAMES[missing[0]])}; " if len(missing) == 1 else ""
         flags = " and ".join(f"`--{role}_column`" for role in missing)
+        columns, them = ("columns", "them") if len(missing) > 1 else ("column", "it")
+        advice = f"Name the {columns}"
+        if all(remembered.get(role) for role in missing):
+            earlier = " and ".join(repr(remembered[role]) for role in missing)
+            advice = f"Rename the {columns} to {earlier} as in the train rows, or name {them}"
         raise InputError(
             f"{source} has no column for {roles}: {names}there are {_column_names(present)}. "
-            f"Name the column{'s' if len(missing) > 1 else ''} with {flags}{_header_hint(source)}."
+            f"{advice} with {flags}{_header_hint(source)}."
         )
     columns = Columns(**found)
     roles: dict[str, str] = {}

@@ -221,7 +221,8 @@ def test_files_may_have_other_names_of_columns(loaded, tmp_path):
     task = replace(OWN, sentence1_column="text", label_column="label", id_column="key")
     rows = [("k1", "new", "good")]
     path = write(tmp_path / "extra.csv", rows, ("id", "review", "stars"))
-    with pytest.raises(InputError, match=r"extra\.csv has no column for `label`"):
+    advice = "Rename the column to 'label' as in the train rows, or name it with `--label_column`"
+    with pytest.raises(InputError, match=rf"extra\.csv has no column for `label`: .*{advice}"):
         add_extra_rows(replace(loaded, task=task), [path])
     path = write(tmp_path / "extra.csv", rows, ("id", "review", "rating"))
     result = add_extra_rows(replace(loaded, task=task), [path])
