@@ -176,10 +176,10 @@ def sentence_transformers_scoring(
 
 
 INT8_BACKENDS = {
-    "onnx": ("optimum.onnxruntime", "onnx/model_int8.onnx"),
-    "openvino": ("optimum.intel.openvino", "openvino/openvino_model_int8.xml"),
+    "onnx": ("optimum.onnxruntime", "ORTModelForFeatureExtraction", "onnx/model_int8.onnx"),
+    "openvino": ("optimum.intel.openvino", "OVModelForFeatureExtraction", "openvino/openvino_model_int8.xml"),
 }
-"""Backend of sentence-transformers -> the module that it imports, and the file of an int8 model."""
+"""Backend of sentence-transformers -> the module and the class that it imports, and the file of an int8 model."""
 
 
 def int8_model(setting: Setting, backend: str, rows: Rows) -> Any:
@@ -209,7 +209,7 @@ def int8_model(setting: Setting, backend: str, rows: Rows) -> Any:
                 pairs.select_columns("sentence1").to_csv(str(new / "sentences" / "train.csv"))
                 calibration = (str(new / "sentences"), "default", "train", "sentence1")
                 export_static_quantized_openvino_model(model, None, str(new), *calibration, file_suffix="int8")
-    file = {"file_name": INT8_BACKENDS[backend][1]}
+    file = {"file_name": INT8_BACKENDS[backend][-1]}
     return SentenceTransformer(str(folder), backend=backend, model_kwargs=file, trust_remote_code=False)
 
 
@@ -242,12 +242,12 @@ def sentence_transformers_scoring_options() -> dict[str, Options]:
     """
     Returns the candidates for the scoring of sentence-transformers: type of the weights, and sentences in a batch.
 
-    An int8 backend whose module can't be imported is left out, with a message.
+    An int8 backend whose class can't be imported is left out, with a message.
     """
     weights: dict[str, Options] = {"float32": {}, "bfloat16 weights": {"dtype": torch.bfloat16}}
-    for backend, (module, _) in INT8_BACKENDS.items():
+    for backend, (module, model_class, _) in INT8_BACKENDS.items():
         try:
-            import_module(module)
+            getattr(import_module(module), model_class)  # optimum imports its dependencies at this access
         except ImportError as error:
             logger.info("sentence-transformers with %s int8 is not measured: %s", backend, error)
         else:

@@ -32,17 +32,27 @@ def test_the_first_candidate_is_the_peer_as_its_guide_has_it():
 
 
 def test_an_int8_backend_is_a_candidate_where_its_module_can_be_imported_and_is_named_where_not(monkeypatch, caplog):
-    monkeypatch.setitem(sys.modules, "optimum", ModuleType("optimum"))
-    monkeypatch.setitem(sys.modules, "optimum.onnxruntime", ModuleType("optimum.onnxruntime"))
-    monkeypatch.setitem(sys.modules, "optimum.intel", None)
-    monkeypatch.setitem(sys.modules, "optimum.intel.openvino", None)
+    onnx, openvino = ModuleType("optimum.onnxruntime"), ModuleType("optimum.intel.openvino")
+    onnx.ORTModelForFeatureExtraction = object
+
+    def lazy(name):
+        raise ImportError("cannot import name 'x' from 'transformers'")
+
+    openvino.__getattr__ = lazy  # of a release for another transformers
+    for module in (ModuleType("optimum"), ModuleType("optimum.intel"), onnx, openvino):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
     caplog.set_level(logging.INFO, logger="extrabert_hf")
     candidates = peers.sentence_transformers_scoring_options()
     of_backends = {name: options for name, options in candidates.items() if "int8" in name}
     assert list(of_backends) == [f"onnx int8, batches of {size}" for size in (32, 128, 256)]
     assert of_backends["onnx int8, batches of 128"] == {"backend": "onnx", "batch_size": 128}
     (message,) = caplog.messages
-    assert message.startswith("sentence-transformers with openvino int8 is not measured: ")
+    assert (
+        message
+        == "sentence-transformers with openvino int8 is not measured: cannot import name 'x' from 'transformers'"
+    )
+    monkeypatch.setitem(sys.modules, "optimum.onnxruntime", None)  # not installed
+    assert not any("int8" in name for name in peers.sentence_transformers_scoring_options())
 
 
 @pytest.mark.parametrize("name", ["train-sst", "train-para", "train-sts"])
