@@ -24,6 +24,13 @@ from transformers import (
 )
 
 from benchmarks.measures import function_of, matmul_rate
+from benchmarks.peers import (
+    BFLOAT16,
+    GROUP_BY_LENGTH,
+    sentence_transformers_scoring,
+    sentence_transformers_trainer,
+    transformers_trainer,
+)
 from benchmarks.runner import load_rows
 from benchmarks.suite import Builder
 from benchmarks.surgery import mean_backward, surgery_trainer
@@ -33,9 +40,6 @@ from benchmarks.workloads import (
     device_of_work,
     our_scoring,
     our_trainer,
-    sentence_transformers_scoring,
-    sentence_transformers_trainer,
-    transformers_trainer,
 )
 from extrabert_hf.files import atomic_folder
 from extrabert_hf.machine import describe_machine
@@ -250,15 +254,14 @@ def without_attention_dropout(setting: Setting, rows: Rows) -> Trainer:
     return trainer
 
 
-BEST = {"bf16": True, "use_cpu": not torch.accelerator.is_available()}  # on the CPU, the libraries ask for both
 OURS: dict[str, Builder] = {"ours": our_trainer, "ours, padded": partial(our_trainer, unpad=False)}
 OF_TRANSFORMERS: dict[str, Builder] = {
     "transformers, guide": transformers_trainer,
-    "transformers, best": partial(transformers_trainer, **BEST, train_sampling_strategy="group_by_length"),
+    "transformers, best": partial(transformers_trainer, **BFLOAT16, **GROUP_BY_LENGTH),
 }
 OF_SENTENCE_TRANSFORMERS: dict[str, Builder] = {
     "sentence-transformers, guide": sentence_transformers_trainer,
-    "sentence-transformers, best": partial(sentence_transformers_trainer, **BEST, dataloader_num_workers=4),
+    "sentence-transformers, best": partial(sentence_transformers_trainer, **BFLOAT16, dataloader_num_workers=4),
 }
 """
 A peer at its best: bfloat16, and rows of similar length where the library has it. The collator of

@@ -82,9 +82,13 @@ class BenchmarkResult:
         model (`str`):
             The encoder, as the user named it.
         precision (`str`):
-            Precision of this package; other libraries run in their default, float32.
+            Precision of this package.
         machine (`dict[str, Any]`):
             The hardware and the torch version, as [`describe_machine`] returns them.
+        setting (`str`, defaults to `"guide"`):
+            `"guide"` for the peer as its guide has it, `"best"` for the peer at its best.
+        options (`str`, *optional*):
+            Name of the options of the peer at its best.
         others (`list[OtherResult]`, *optional*):
             Further contenders.
         steps (`list[StepResult]`, *optional*):
@@ -110,11 +114,23 @@ class BenchmarkResult:
     model: str
     precision: str
     machine: dict[str, Any]
+    setting: str = "guide"
+    options: str | None = None
     others: list[OtherResult] | None = None
     steps: list[StepResult] | None = None
     flops: FlopRates | None = None
     scaling: Scaling | None = None
     memory: dict[str, float] | None = None
+
+    @property
+    def key(self) -> tuple[str, int, str]:
+        """Comparison, batch size and setting: what a file holds once."""
+        return self.name, self.batch_size, self.setting
+
+    @property
+    def peer_label(self) -> str:
+        """Name of the peer, with its options if it is the peer at its best."""
+        return self.peer_name if self.options is None else f"{self.peer_name}, at its best ({self.options})"
 
     @classmethod
     def of_rates(cls, ours: list[float], peer: list[float], **fields: Any) -> "BenchmarkResult":
@@ -136,7 +152,7 @@ class BenchmarkResult:
 
     @classmethod
     def from_dict(cls, entry: Mapping[str, Any]) -> "BenchmarkResult":
-        """Reads an entry of the JSON file."""
+        """Reads an entry of the JSON file; one without `setting` is of the peer as its guide has it."""
         fields = dict(entry)
         if "others" in fields:
             fields["others"] = [OtherResult(**other) for other in fields["others"]]
@@ -201,10 +217,10 @@ def table(results: Sequence[BenchmarkResult]) -> str:
         ", ".join(f"{name} {value}" for name, value in run.machine.items()),
     ]
     for unit in dict.fromkeys(result.unit for result in results):
-        lines += ["", f"{unit:<12}{'ours':>9}{'peer':>9}{'ratio':>8}  {'min-max':<11}  peer"]
+        lines += ["", f"{unit:<12}{'setting':<7}{'ours':>9}{'peer':>9}{'ratio':>8}  {'min-max':<11}  peer"]
         lines += [
-            f"{result.name:<12}{_rate(result.ours, unit)}{_rate(result.peer, unit)}{result.ratio:>8.2f}  "
-            f"{_spread(result.ratios):<11}  {result.peer_name}"
+            f"{result.name:<12}{result.setting:<7}{_rate(result.ours, unit)}{_rate(result.peer, unit)}"
+            f"{result.ratio:>8.2f}  {_spread(result.ratios):<11}  {result.peer_label}"
             for result in results
             if result.unit == unit
         ]
@@ -256,10 +272,11 @@ def plot_ratios(results: Sequence[BenchmarkResult]) -> Figure:
     for position, result in enumerate(reversed(results)):
         below, above = result.ratio - min(result.ratios), max(result.ratios) - result.ratio
         spread = [[max(below, 0.0)], [max(above, 0.0)]]  # a ratio of medians can be outside the range of the rounds
-        axes.barh(position, result.ratio, xerr=spread, color="tab:blue", alpha=0.75, capsize=3)
+        color = {"guide": "tab:blue", "best": "tab:orange"}[result.setting]
+        axes.barh(position, result.ratio, xerr=spread, color=color, alpha=0.75, capsize=3)
         axes.annotate(f"{result.ratio:.2f}", (0, position), (4, 0), textcoords="offset points", va="center")
         batch = f", batch {result.batch_size}" if result.name.startswith("train") else ""
-        labels.append(f"{result.name}{batch}\n{result.peer_name}")
+        labels.append(f"{result.name}{batch}\n{result.peer_label}")
     axes.axvline(1, color="0.4", linewidth=0.8)
     axes.set_yticks(range(len(results)), labels, fontsize=8)
     axes.set(xlabel="speed as a multiple of the peer's", xlim=(0, None))
@@ -277,7 +294,7 @@ def plot_scaling(results: Sequence[BenchmarkResult]) -> Figure:
         ]
         for axes, (measured, sizes, size_name) in zip(pair, curves, strict=True):
             axes.plot(sizes, [times.ours for times in measured], marker="o", label="ours")
-            axes.plot(sizes, [times.peer for times in measured], marker="o", label=result.peer_name)
+            axes.plot(sizes, [times.peer for times in measured], marker="o", label=result.peer_label)
             axes.set(title=result.name, xlabel=size_name, ylabel="seconds", xlim=(0, None), ylim=(0, None))
         pair[0].legend(frameon=False, fontsize=8)
     return figure
@@ -292,7 +309,7 @@ def write_results(results: Sequence[BenchmarkResult], path: str | Path | None = 
     """
     Adds results to a JSON file and draws its charts: the ratios, and the scaling if it was measured.
 
-    Results of the same comparison and batch size replace those in the file.
+    Results of the same comparison, batch size and setting replace those in the file.
 
     Args:
         results (`Sequence[BenchmarkResult]`):
@@ -304,9 +321,9 @@ def write_results(results: Sequence[BenchmarkResult], path: str | Path | None = 
         `Path`: the file.
     """
     path = default_path(results[0].machine) if path is None else Path(path)
-    measured = {(result.name, result.batch_size) for result in results}
+    measured = {result.key for result in results}
     earlier = read_results(path) if path.is_file() else []
-    results = [result for result in earlier if (result.name, result.batch_size) not in measured] + list(results)
+    results = [result for result in earlier if result.key not in measured] + list(results)
     write_json(path, [result.to_dict() for result in results])
     write_figure(path.with_suffix(".png"), plot_ratios(results), dpi=120)
     if scaled := [result for result in results if result.scaling is not None]:

@@ -2,10 +2,12 @@
 
 import logging
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from datasets import Dataset
 
@@ -16,9 +18,10 @@ from benchmarks.measures import (
     memory_in_own_process,
     rates_in_turn,
 )
+from benchmarks.peers import SETTINGS
 from benchmarks.report import BenchmarkResult, other_results, step_results
 from benchmarks.suite import BENCHMARKS
-from benchmarks.workloads import Rows, Setting, our_trainer, quiet_libraries
+from benchmarks.workloads import Contender, Rows, Setting, our_trainer, quiet_libraries
 from extrabert_hf.data.loading import load_split
 from extrabert_hf.errors import InputError
 from extrabert_hf.machine import choose_bf16, describe_machine, keep_freed_memory
@@ -33,6 +36,13 @@ class BenchmarkArguments:
 
     only: list[str] = field(
         default_factory=lambda: list(BENCHMARKS), metadata={"help": "Comparisons to run; by default all of them."}
+    )
+    settings: list[str] = field(
+        default_factory=lambda: list(SETTINGS),
+        metadata={
+            "help": "Settings of the peers: 'guide', as the guide of the library has it; 'best', with the fastest of "
+            "the library's options here, each measured once in an extra first round. By default both."
+        },
     )
     rounds: int = field(
         default=3, metadata={"help": "Number of measurements of each contender; contenders are measured in turn."}
@@ -75,9 +85,10 @@ class BenchmarkArguments:
     )
 
     def __post_init__(self) -> None:
-        for name in self.only:
-            if name not in BENCHMARKS:
-                raise InputError(f"`only` must be of {', '.join(map(repr, BENCHMARKS))}, got {name!r}.")
+        for field_name, allowed in (("only", BENCHMARKS), ("settings", SETTINGS)):
+            for name in getattr(self, field_name):
+                if name not in allowed:
+                    raise InputError(f"`{field_name}` must be of {', '.join(map(repr, allowed))}, got {name!r}.")
         for name in ("rounds", "rows", "batch_size"):
             if getattr(self, name) < 1:
                 raise InputError(f"`{name}` must be 1 or more, got {getattr(self, name)}.")
@@ -89,7 +100,7 @@ class BenchmarkArguments:
 
 def run_benchmark(arguments: BenchmarkArguments) -> list[BenchmarkResult]:
     """
-    Runs the comparisons that `arguments` name, and returns one result for each.
+    Runs the comparisons that `arguments` name, and returns one result for each comparison and setting of its peer.
 
     Args:
         arguments ([`BenchmarkArguments`]):
@@ -116,7 +127,7 @@ def run_benchmark(arguments: BenchmarkArguments) -> list[BenchmarkResult]:
         for name in arguments.only:
             logger.info("%s against %s", name, peer_names[name])
             with quiet_libraries():
-                results.append(compare(name, setting, rows[name], arguments))
+                results += compare(name, setting, rows[name], arguments)
     return results
 
 
@@ -143,7 +154,7 @@ def load_rows(task: TaskSpec, data: str, rows: int, *, repeat: bool = True) -> D
     return train.select([index % len(train) for index in range(rows)])
 
 
-def compare(name: str, setting: Setting, rows: Rows, arguments: BenchmarkArguments) -> BenchmarkResult:
+def compare(name: str, setting: Setting, rows: Rows, arguments: BenchmarkArguments) -> list[BenchmarkResult]:
     """
     Measures all contenders of a comparison in turn, and then the details that `arguments` ask for.
 
@@ -155,41 +166,80 @@ def compare(name: str, setting: Setting, rows: Rows, arguments: BenchmarkArgumen
         rows (`Mapping[str, Dataset]`):
             Rows by task, the same number for each task.
         arguments ([`BenchmarkArguments`]):
-            The number of rounds, and the details to measure.
+            The settings of the peer, the number of rounds, and the details to measure.
+
+    Returns:
+        `list[BenchmarkResult]`: a result for each setting of the peer, the first one with the details. A peer without
+        options has the setting `"guide"` only.
     """
     benchmark = BENCHMARKS[name]
-    contenders = benchmark.contenders(setting)
+    others = benchmark.contenders(setting)
+    ours, builds = others.pop("ours"), {"peer": others.pop("peer")}
+    peers, options = {"guide": "peer"}, None  # by setting, the name of the contender
+    if candidates := benchmark.candidates(setting) if "best" in arguments.settings else {}:
+        options = fastest(candidates, rows, setting.batch_size, benchmark.unit)
+        is_guide = options == next(iter(candidates))  # then one measurement serves both settings
+        peers["best"] = "peer" if is_guide else "peer at its best"
+        builds[peers["best"]] = candidates[options]
+        if "guide" not in arguments.settings:
+            del peers["guide"]
+    contenders = {"ours": ours} | {name: builds[name] for name in peers.values()} | others
+    first, *_ = peers.values()
     ablation = benchmark.ablation(setting) if arguments.steps else {}
     # the last step of the ablation has no fields: it is ours
     steps = {step: partial(our_trainer, setting, **fields) for step, fields in ablation.items() if fields}
     rates = rates_in_turn(contenders | steps, rows, arguments.rounds, setting.batch_size, benchmark.unit)
-    ours, peer = rates["ours"], rates["peer"]
-    others = {other: rates[other] for other in contenders if other not in ("ours", "peer")}
-    flops = scaling = memory = None
+    details: dict[str, Any] = {}  # of the first result
+    if others:
+        details["others"] = other_results({other: rates[other] for other in others}, rates[first])
+    if ablation:
+        details["steps"] = step_results({step: rates.get(step, rates["ours"]) for step in ablation})
     if arguments.flops and benchmark.ours is our_trainer:
-        flops = measure_flops(contenders["ours"], rows, median(ours), setting.bf16)
+        details["flops"] = measure_flops(ours, rows, median(rates["ours"]), setting.bf16)
     if arguments.scaling:
-        scaling = measure_scaling({name: contenders[name] for name in ("ours", "peer")}, rows)
+        details["scaling"] = measure_scaling({"ours": ours, "peer": contenders[first]}, rows)
     if arguments.memory:
-        memory = {
+        details["memory"] = {
             contender: memory_in_own_process(build, rows, setting.batch_size)
             for contender, build in contenders.items()
         }
-    return BenchmarkResult.of_rates(
-        ours,
-        peer,
-        name=name,
-        unit=benchmark.unit,
-        peer_name=benchmark.peer_name(),
-        rounds=arguments.rounds,
-        rows=min(map(len, rows.values())),
-        batch_size=setting.batch_size,
-        model=setting.model_name_or_path,
-        precision=setting.precision,
-        machine=describe_machine(),
-        others=other_results(others, peer) if others else None,
-        steps=step_results({step: rates.get(step, ours) for step in ablation}) if ablation else None,
-        flops=flops,
-        scaling=scaling,
-        memory=memory,
-    )
+    return [
+        BenchmarkResult.of_rates(
+            rates["ours"],
+            rates[peer],
+            name=name,
+            setting=peer_setting,
+            options=options if peer_setting == "best" else None,
+            unit=benchmark.unit,
+            peer_name=benchmark.peer_name(),
+            rounds=arguments.rounds,
+            rows=min(map(len, rows.values())),
+            batch_size=setting.batch_size,
+            model=setting.model_name_or_path,
+            precision=setting.precision,
+            machine=describe_machine(),
+            **(details if peer == first else {}),
+        )
+        for peer_setting, peer in peers.items()
+    ]
+
+
+def fastest(candidates: Mapping[str, Contender], rows: Rows, batch_size: int, unit: str) -> str:
+    """
+    Returns the name of the candidate for the peer at its best, by the rule in `benchmarks/peers.py`.
+
+    Args:
+        candidates (`Mapping[str, Callable]`):
+            By the name of its options, the function that sets up the work of a candidate.
+        rows (`Mapping[str, Dataset]`):
+            Rows by task, the same number for each task.
+        batch_size (`int`):
+            Rows of a task in a training step.
+        unit (`str`):
+            What is counted, as for [`rates_in_turn`].
+    """
+    logger.info("  candidates for the peer at its best, one round:")
+    rates = rates_in_turn(candidates, rows, 1, batch_size, unit)
+    best = max(rates, key=lambda name: rates[name])
+    logger.info("  the peer at its best: %s", best)
+    return best

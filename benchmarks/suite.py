@@ -6,18 +6,17 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any
 
-from benchmarks.surgery import mean_backward, other_methods, surgery_trainer
-from benchmarks.workloads import (
-    Contender,
-    Rows,
-    Setting,
-    Work,
-    our_scoring,
-    our_trainer,
+from benchmarks.peers import (
+    Options,
+    sentence_transformers_options,
     sentence_transformers_scoring,
+    sentence_transformers_scoring_options,
     sentence_transformers_trainer,
+    transformers_options,
     transformers_trainer,
 )
+from benchmarks.surgery import mean_backward, other_methods, surgery_trainer
+from benchmarks.workloads import Contender, Rows, Setting, Work, our_scoring, our_trainer
 from extrabert_hf.errors import need_packages
 from extrabert_hf.tasks import PAPER_TASKS, TaskSpec
 
@@ -39,6 +38,9 @@ class Benchmark:
             How the peer is used.
         package (`str`, *optional*):
             Distribution that provides the peer; `None` if this package does.
+        options (`Callable`, *optional*):
+            Returns the candidates for the peer at its best, by name; the first one has no options, it is the peer as
+            its guide has it. Without candidates, the peer has the setting `"guide"` only.
         others (`Callable`, *optional*):
             Returns the builders of further contenders by name.
         unit (`str`, defaults to `"rows/s"`):
@@ -53,6 +55,7 @@ class Benchmark:
     peer: Builder
     pattern: str
     package: str | None = None
+    options: Callable[[], Mapping[str, Options]] = dict
     others: Callable[[], Mapping[str, Builder]] = dict
     unit: str = "rows/s"
     repeats_rows: bool = True
@@ -68,6 +71,10 @@ class Benchmark:
         """Returns, by name, the functions that set up the contenders: `"ours"`, `"peer"`, then the others."""
         builders = {"ours": self.ours, "peer": self.peer, **self.others()}
         return {name: partial(build, setting) for name, build in builders.items()}
+
+    def candidates(self, setting: Setting) -> dict[str, Contender]:
+        """Returns, by the name of its options, the functions that set up each candidate for the peer at its best."""
+        return {name: partial(self.peer, setting, **options) for name, options in self.options().items()}
 
     def ablation(self, setting: Setting) -> dict[str, dict[str, Any]]:
         """Returns the [`ablation`] of the task; empty unless ours is the trainer of one task."""
@@ -120,18 +127,31 @@ def _other_surgery_trainers() -> dict[str, Builder]:
 
 BENCHMARKS = {
     "train-sts": Benchmark(
-        ("sts",), our_trainer, sentence_transformers_trainer, "CosineSimilarityLoss", "sentence-transformers"
+        ("sts",),
+        our_trainer,
+        sentence_transformers_trainer,
+        "CosineSimilarityLoss",
+        "sentence-transformers",
+        sentence_transformers_options,
     ),
-    "train-sst": Benchmark(("sst",), our_trainer, transformers_trainer, "run_glue pattern", "transformers"),
+    "train-sst": Benchmark(
+        ("sst",), our_trainer, transformers_trainer, "run_glue pattern", "transformers", transformers_options
+    ),
     "train-para": Benchmark(
-        ("para",), our_trainer, transformers_trainer, "run_glue pattern, cross-encoder", "transformers"
+        ("para",),
+        our_trainer,
+        transformers_trainer,
+        "run_glue pattern, cross-encoder",
+        "transformers",
+        transformers_options,
     ),
     "score-pairs": Benchmark(
         ("para",),
         our_scoring,
         sentence_transformers_scoring,
-        "encode in its batches of 32 and cosine (ours: 64)",
+        "encode and cosine",
         "sentence-transformers",
+        sentence_transformers_scoring_options,
         repeats_rows=False,
     ),
     "surgery": Benchmark(

@@ -1,4 +1,4 @@
-"""The work that is measured on one task: training and pair scoring with this package and with other libraries."""
+"""The work of this package that is measured on one task, training and pair scoring, and what contenders share."""
 
 import logging
 import warnings
@@ -11,13 +11,7 @@ import datasets
 import torch
 from datasets import Dataset
 from torch import nn
-from transformers import (
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    DataCollatorWithPadding,
-    Trainer,
-    TrainingArguments,
-)
+from transformers import Trainer
 from transformers.utils import ModelOutput
 from transformers.utils import logging as transformers_logging
 
@@ -27,7 +21,6 @@ from extrabert_hf.inference.predictor import predict_logits
 from extrabert_hf.models import ExtraBertForParaphrase, ExtraBertForSimilarity, ExtraBertPreTrainedModel
 from extrabert_hf.models.encoder_inputs_extrabert import EncoderInputs
 from extrabert_hf.pretrained.loading import build_model
-from extrabert_hf.pretrained.names import resolve_model_name
 from extrabert_hf.tasks import PAPER_TASKS, SENTENCE_COLUMNS, TaskSpec
 from extrabert_hf.training.trainer import ExtraBertTrainer
 from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
@@ -162,73 +155,6 @@ def with_two_forwards(model: ExtraBertPreTrainedModel) -> ExtraBertPreTrainedMod
     return separate
 
 
-# Training with other libraries
-
-
-def sentence_transformers_trainer(setting: Setting, rows: Rows, **fields: Any) -> Trainer:
-    """
-    Builds a `SentenceTransformerTrainer` with `CosineSimilarityLoss`; labels are scaled to the range 0 to 1.
-
-    `fields` are fields of `SentenceTransformerTrainingArguments` that differ from the defaults of the library.
-
-    The setup follows the STS-B example of the sentence-transformers documentation. The collator of the library
-    tokenizes, so tokenization is part of the measured time.
-    """
-    from sentence_transformers import (
-        SentenceTransformer,
-        SentenceTransformerModelCardData,
-        SentenceTransformerTrainer,
-        SentenceTransformerTrainingArguments,
-    )
-    from sentence_transformers.sentence_transformer.losses import CosineSimilarityLoss
-
-    task, dataset = single_task(rows)
-    low, high = task.label_range
-    card = SentenceTransformerModelCardData(local_files_only=True)
-    card.widget = [{}]  # otherwise the library selects example rows for a model card that is never written
-    model = SentenceTransformer(
-        resolve_model_name(setting.model_name_or_path), model_card_data=card, trust_remote_code=False
-    )
-    model.max_seq_length = min(MAX_LENGTH, model.max_seq_length)
-    return SentenceTransformerTrainer(
-        model=model,
-        args=SentenceTransformerTrainingArguments(**setting.training_fields(), **fields),
-        train_dataset=dataset.select_columns([*SENTENCE_COLUMNS, "label"]).map(
-            lambda row: {"label": (row["label"] - low) / (high - low)}
-        ),
-        loss=CosineSimilarityLoss(model),
-    )
-
-
-def transformers_trainer(setting: Setting, rows: Rows, **fields: Any) -> Trainer:
-    """
-    Builds a `Trainer` with `AutoModelForSequenceClassification`; a pair is one sequence (a cross-encoder).
-
-    `fields` are fields of `TrainingArguments` that differ from the defaults of the library.
-
-    The setup follows transformers' `run_glue.py`, with one difference: batches are padded to their longest row by
-    `DataCollatorWithPadding`, which is faster than the script's default of padding every row to 128 tokens.
-    """
-    task, dataset = single_task(rows)
-    path = resolve_model_name(setting.model_name_or_path)
-    tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
-    max_length = min(MAX_LENGTH, tokenizer.model_max_length)
-    columns = task.sentence_columns
-
-    def tokenize(batch: dict[str, list]) -> dict[str, list]:
-        return tokenizer(*(batch[name] for name in columns), truncation=True, max_length=max_length)
-
-    return Trainer(
-        model=AutoModelForSequenceClassification.from_pretrained(
-            path, num_labels=len(task.class_names), trust_remote_code=False
-        ),
-        args=TrainingArguments(**setting.training_fields(), **fields),
-        train_dataset=dataset.map(tokenize, batched=True, remove_columns=[*columns, "id"]),
-        data_collator=DataCollatorWithPadding(tokenizer),
-        processing_class=tokenizer,
-    )
-
-
 # Pair scoring
 
 
@@ -266,34 +192,6 @@ def device_of_work() -> torch.device:
     """Returns the accelerator, or the CPU of a machine without an accelerator."""
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     return accelerator or torch.device("cpu")
-
-
-def sentence_transformers_scoring(
-    setting: Setting, rows: Rows, *, batch_size: int = 32, dtype: torch.dtype = torch.float32
-) -> Callable[[], Any]:
-    """
-    Prepares sentence-transformers to score the same pairs; arguments as for [`our_scoring`].
-
-    Returns:
-        `Callable`: encodes both columns with `encode`, by default in the library's batches of 32, and returns the
-        cosines, shape `(N,)`.
-    """
-    from sentence_transformers import SentenceTransformer, util
-
-    (pairs,) = rows.values()
-    model = SentenceTransformer(resolve_model_name(setting.model_name_or_path), trust_remote_code=False)
-    model.max_seq_length = min(MAX_LENGTH, model.max_seq_length)
-    model.to(dtype)
-    first, second = (pairs[name][:] for name in SENTENCE_COLUMNS)
-
-    def score() -> Any:
-        vectors = (
-            model.encode(column, batch_size=batch_size, convert_to_tensor=True, show_progress_bar=False)
-            for column in (first, second)
-        )
-        return util.pairwise_cos_sim(*vectors).cpu()
-
-    return score
 
 
 @contextmanager

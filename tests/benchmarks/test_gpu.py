@@ -13,9 +13,10 @@ from transformers import AutoTokenizer, BertConfig, MPNetConfig
 
 from benchmarks import gpu
 from benchmarks.gpu_checks import measure_correctness
-from benchmarks.gpu_measures import BEST, Bench, StepClock, measure_training
+from benchmarks.gpu_measures import Bench, StepClock, measure_training
 from benchmarks.measures import function_of
-from benchmarks.workloads import our_trainer, quiet_libraries, sentence_transformers_trainer, transformers_trainer
+from benchmarks.peers import BFLOAT16, sentence_transformers_trainer, transformers_trainer
+from benchmarks.workloads import our_trainer, quiet_libraries
 from extrabert_hf.data.tokenization import tokenize_sentences
 from extrabert_hf.tasks import SENTENCE_COLUMNS
 from tests.conftest import SIZES
@@ -50,7 +51,7 @@ def test_correctness_compares_both_ways_with_the_same_weights(bench, name):
 
 @pytest.mark.parametrize(
     ("build", "task"),
-    [(our_trainer, "sts"), (sentence_transformers_trainer, "sts"), (partial(transformers_trainer, **BEST), "sst")],
+    [(our_trainer, "sts"), (sentence_transformers_trainer, "sts"), (partial(transformers_trainer, **BFLOAT16), "sst")],
 )
 def test_the_clock_counts_the_real_tokens_of_every_step(bench, build, task):
     rows = bench.rows(task, 12)

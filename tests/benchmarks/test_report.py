@@ -42,6 +42,7 @@ def test_the_ratio_is_that_of_the_medians_and_each_round_has_its_own():
         "ratio": 2.0,
         "unit": "rows/s",
         "ratios": [3.0, 5.0, 1.5],
+        "setting": "guide",
         **SHARED,
     }
 
@@ -56,14 +57,17 @@ def test_gains_multiply_to_the_whole_way_from_plain_to_ours():
 def test_the_table_shows_ratio_spread_and_steps():
     steps = step_results({"plain": [80.0], "+ length buckets": [100.0]})
     with_steps = result("train-sst", [100.0, 90.0, 110.0], [40.0, 45.0, 50.0], steps=steps)
+    best = result("train-sst", [100.0], [80.0], setting="best", options="bfloat16, group_by_length")
     without = result("train-para", [1234.5], [1000.0])
-    assert table([with_steps, without]).splitlines() == [
+    assert table([with_steps, best, without]).splitlines() == [
         "one epoch of 1,600 rows a task in batches of 16, minilm, ours in float32; median of 3 in turn",
         "cpu AMD EPYC, threads 2, torch 2.13.0",
         "",
-        "rows/s           ours     peer   ratio  min-max      peer",
-        "train-sst       100.0     45.0    2.22  2.00-2.50    transformers 5.23.0, run_glue pattern",
-        "train-para     1234.5   1000.0    1.23  1.23-1.23    transformers 5.23.0, run_glue pattern",
+        "rows/s      setting     ours     peer   ratio  min-max      peer",
+        "train-sst   guide      100.0     45.0    2.22  2.00-2.50    transformers 5.23.0, run_glue pattern",
+        "train-sst   best       100.0     80.0    1.25  1.25-1.25    transformers 5.23.0, run_glue pattern, "
+        "at its best (bfloat16, group_by_length)",
+        "train-para  guide     1234.5   1000.0    1.23  1.23-1.23    transformers 5.23.0, run_glue pattern",
         "",
         "train-sst, step by step                    rows/s    gain",
         "  plain                                      80.0",
@@ -78,11 +82,11 @@ def test_each_unit_has_a_table_and_others_and_memory_are_below():
     details = {"others": others, "memory": {"ours": 512.4, "peer": 1700.0}, "peer_name": "plain mean"}
     steps = result("surgery", [1.9, 1.8, 2.1], [2.0, 2.0, 2.5], "steps/s", **details)
     assert table([rows, steps]).splitlines()[3:] == [
-        "rows/s           ours     peer   ratio  min-max      peer",
-        "train-sst       100.0     40.0    2.50  2.50-2.50    transformers 5.23.0, run_glue pattern",
+        "rows/s      setting     ours     peer   ratio  min-max      peer",
+        "train-sst   guide      100.0     40.0    2.50  2.50-2.50    transformers 5.23.0, run_glue pattern",
         "",
-        "steps/s          ours     peer   ratio  min-max      peer",
-        "surgery         1.900    2.000    0.95  0.84-0.95    plain mean",
+        "steps/s     setting     ours     peer   ratio  min-max      peer",
+        "surgery     guide      1.900    2.000    0.95  0.84-0.95    plain mean",
         "",
         "train-sst: 250 GFLOP/s, 25% of the rate of a matrix product in the same precision (bfloat16 900, "
         "float32 1,010)",
@@ -106,8 +110,18 @@ def test_results_are_named_after_the_machine_by_default(tmp_path, monkeypatch):
     assert (tmp_path / "benchmarks" / "amd-epyc-x-2-threads.png").is_file()
     faster = result("train-sst", [120.0], [40.0], machine=machine)
     larger = result("train-sst", [150.0], [40.0], machine=machine, batch_size=64)
+    best = result("train-sst", [120.0], [60.0], machine=machine, setting="best", options="bfloat16")
     write_results([larger, faster])  # the same comparison is measured again, another is added
-    assert json.loads((tmp_path / path).read_text()) == [larger.to_dict(), faster.to_dict()]
+    write_results([best])  # and another setting
+    assert json.loads((tmp_path / path).read_text()) == [row.to_dict() for row in (larger, faster, best)]
+
+
+def test_a_file_without_settings_has_the_peers_as_their_guides_have_them(tmp_path):
+    row = result("train-sst", [100.0], [40.0]).to_dict()
+    del row["setting"]
+    (tmp_path / "results.json").write_text(json.dumps([row]))
+    (read,) = read_results(tmp_path / "results.json")
+    assert (read.setting, read.options) == ("guide", None)
 
 
 SCALING = Scaling(rows=[TimesForRows(10, ours=1.0, peer=2.0)], words=[TimesForWords(8, ours=3.0, peer=4.0)])
@@ -121,6 +135,13 @@ def test_each_ratio_is_a_bar_the_first_on_top():
     axes = plot_ratios(TWO_RESULTS).axes[0]
     assert [bar.get_width() for bar in axes.patches] == [0.5, 2.0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["b\ny", "train-a, batch 16\nx 1.0"]
+
+
+def test_both_settings_are_bars_of_two_colours_and_the_peer_at_its_best_has_its_options():
+    best = replace(TWO_RESULTS[0], setting="best", options="bfloat16")
+    axes = plot_ratios([TWO_RESULTS[0], best]).axes[0]
+    assert axes.get_yticklabels()[0].get_text() == "train-a, batch 16\nx 1.0, at its best (bfloat16)"
+    assert axes.patches[0].get_facecolor() != axes.patches[1].get_facecolor()
 
 
 def test_seconds_are_lines_over_rows_and_over_words():

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.peers import SETTINGS, transformers_options
 from benchmarks.runner import BenchmarkArguments, load_rows, run_benchmark
 from extrabert_hf.errors import InputError
 from extrabert_hf.tasks import PAPER_TASKS
@@ -28,6 +29,7 @@ def run_recipe(monkeypatch, *words):
             {"only": ["train-sts", "fly"]},
             "`only` must be of 'train-sts', 'train-sst', 'train-para', 'score-pairs', 'surgery', got 'fly'",
         ),
+        ({"settings": ["guide", "fast"]}, "`settings` must be of 'guide', 'best', got 'fast'"),
         ({"rounds": 0}, "`rounds` must be 1 or more, got 0"),
         ({"rows": -5}, "`rows` must be 1 or more, got -5"),
         ({"batch_size": 0}, "`batch_size` must be 1 or more, got 0"),
@@ -56,7 +58,13 @@ def test_memory_is_refused_where_nothing_counts_it(monkeypatch, tmp_path):
 
 def test_a_result_has_its_ratios_and_the_ablation_and_can_be_written_as_json(tiny_encoder):
     arguments = BenchmarkArguments(
-        only=["train-sst"], rounds=1, rows=8, batch_size=4, model_name_or_path=tiny_encoder, steps=True
+        only=["train-sst"],
+        rounds=1,
+        rows=8,
+        batch_size=4,
+        model_name_or_path=tiny_encoder,
+        steps=True,
+        settings=["guide"],
     )
     (result,) = run_benchmark(arguments)
     entry = json.loads(json.dumps(result.to_dict()))
@@ -82,15 +90,59 @@ def test_surgery_is_measured_in_steps_beside_the_plain_mean_and_other_methods(ti
     for other in result.others:
         assert other.ratio == other.rate / result.peer > 0
     assert result.steps is None  # the ablation is for trainers of one task
+    assert (result.setting, result.options) == ("guide", None)  # the peer is of this package: it has no options
 
 
 def test_scoring_is_measured_in_rows(tiny_encoder):
     pytest.importorskip("sentence_transformers")
-    options = {"only": ["score-pairs"], "rounds": 2, "rows": 8, "steps": True, "scaling": True}
+    options = {"only": ["score-pairs"], "rounds": 2, "rows": 8, "steps": True, "scaling": True, "settings": ["guide"]}
     (result,) = run_benchmark(BenchmarkArguments(model_name_or_path=tiny_encoder, **options))
     assert [times.rows for times in result.scaling.rows] == [2, 4, 8]
     assert (result.name, result.unit, len(result.ratios)) == ("score-pairs", "rows/s", 2)
-    assert ", encode in its batches of 32 and cosine" in result.peer_name and result.steps is None
+    assert ", encode and cosine" in result.peer_name and result.steps is None
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """Rates in place of measurements: candidates by name, 10 for every other contender; returns what was measured."""
+    rounds, rates = [], {}
+
+    def rates_in_turn(contenders, rows, number, batch_size, unit):
+        rounds.append((list(contenders), number))
+        return {name: [rates.get(name, 10.0)] * number for name in contenders}
+
+    monkeypatch.setattr("benchmarks.runner.rates_in_turn", rates_in_turn)
+    return rounds, rates
+
+
+@pytest.mark.parametrize(
+    ("settings", "fastest", "names", "found"),
+    [
+        (["guide", "best"], "bfloat16, random", ["ours", "peer", "peer at its best"], ["guide", "best"]),
+        (["best"], "bfloat16, random", ["ours", "peer at its best"], ["best"]),
+        (["guide", "best"], "float32, random", ["ours", "peer"], ["guide", "best"]),  # the same peer in both settings
+        (["best"], "float32, random", ["ours", "peer"], ["best"]),
+        (["guide"], None, ["ours", "peer"], ["guide"]),
+    ],
+)
+def test_the_fastest_candidate_of_one_round_is_the_peer_at_its_best(settings, fastest, names, found, measured):
+    rounds, rates = measured
+    rates |= {fastest: 30.0, "bfloat16, group_by_length": 20.0, "peer": 4.0, "peer at its best": 5.0}
+    results = run_benchmark(BenchmarkArguments(only=["train-sst"], rounds=2, rows=8, settings=settings))
+    assert rounds[-1] == (names, 2)
+    candidates = ["float32, random", "float32, group_by_length", "bfloat16, random", "bfloat16, group_by_length"]
+    assert rounds[:-1] == ([(candidates, 1)] if "best" in settings else [])
+    assert [(row.setting, row.options) for row in results] == [(s, fastest if s == "best" else None) for s in found]
+    assert [row.peer for row in results] == [
+        5.0 if s == "best" and "peer at its best" in names else 4.0 for s in found
+    ]
+
+
+def test_a_row_has_what_readers_of_the_file_need_in_both_settings(measured):
+    results = run_benchmark(BenchmarkArguments(only=["train-sst"], rounds=1, rows=8))
+    needed = {"name", "setting", "batch_size", "ours", "peer", "ratio", "unit"}
+    assert [needed <= row.to_dict().keys() for row in results] == [True, True]
+    assert "options" in results[1].to_dict() and "options" not in results[0].to_dict()
 
 
 def test_rows_come_from_the_start_of_the_file_and_are_repeated_where_there_are_too_few():
@@ -128,8 +180,11 @@ def test_the_recipe_runs_from_another_folder_and_logs_each_rate(tiny_encoder, tm
         [sys.executable, RECIPE, *words], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
     assert process.returncode == 0, process.stderr
-    assert process.stdout.splitlines()[-1].startswith("train-sst ")
-    assert [line.split(":")[0].strip() for line in process.stderr.splitlines()[-2:]] == ["ours", "peer"]
+    assert [line.split()[:2] for line in process.stdout.splitlines()[-2:]] == [["train-sst", s] for s in SETTINGS]
+    logged = [line.split(":")[0].strip() for line in process.stderr.splitlines()]
+    start = logged.index("candidates for the peer at its best, one round")
+    assert set(logged[start + 1 : start + 5]) == set(transformers_options())
+    assert logged[start + 5 : start + 8] == ["the peer at its best", "ours", "peer"]
     assert len(list(tmp_path.glob("benchmarks/*.json"))) == 1
 
 
@@ -143,5 +198,7 @@ def test_the_recipe_prints_only_the_table_and_writes_the_results(monkeypatch, ca
     assert lines[0].startswith("one epoch of 8 rows a task in batches of 4, minilm, ours in ")
     assert lines[-1].startswith("train-sst ")
     assert path.with_suffix(".png").stat().st_size > 5_000
-    (entry,) = json.loads(path.read_text())
-    assert (entry["name"], entry["model"], entry["rows"]) == ("train-sst", "minilm", 8)
+    entries = json.loads(path.read_text())
+    assert [entry["setting"] for entry in entries] == list(SETTINGS)
+    for entry in entries:
+        assert (entry["name"], entry["model"], entry["rows"]) == ("train-sst", "minilm", 8)

@@ -7,16 +7,10 @@ import torch
 from transformers.utils import logging as transformers_logging
 
 from benchmarks.measures import seconds_of
+from benchmarks.peers import sentence_transformers_scoring
 from benchmarks.runner import load_rows
 from benchmarks.suite import BENCHMARKS, ablation
-from benchmarks.workloads import (
-    Setting,
-    our_scoring,
-    our_trainer,
-    quiet_libraries,
-    sentence_transformers_scoring,
-    with_two_forwards,
-)
+from benchmarks.workloads import Setting, our_scoring, our_trainer, quiet_libraries, with_two_forwards
 from extrabert_hf.models import ExtraBertConfig, ExtraBertForParaphrase, ExtraBertForSimilarity
 from extrabert_hf.tasks import PAPER_TASKS
 from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
