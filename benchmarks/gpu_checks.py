@@ -73,6 +73,7 @@ def measure_correctness(bench: Bench, encoder: str, task: str = "sts") -> dict[s
             model.zero_grad()
             with CountedKernel() as kernel, torch.autocast(device.type, dtype, enabled=dtype is not None):
                 output = model(**batch)
+                found[f"{name}_is_padded"] = model.why_padded() is not None
             output.loss.backward()
             logits[name] = output.logits.detach().float().cpu()
             gradients[name] = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])

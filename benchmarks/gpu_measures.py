@@ -248,13 +248,14 @@ def measure_training(
 def without_attention_dropout(setting: Setting, rows: Rows) -> Trainer:
     """As [`our_trainer`], without dropout of the attention's weights: the kernel supports none."""
     trainer = our_trainer(setting, rows)
+    trainer.model.backbone.config.attention_probs_dropout_prob = 0.0  # decides about padding on a GPU
     for module in trainer.model.modules():
         if "SelfAttention" in type(module).__name__ and isinstance(getattr(module, "dropout", None), nn.Dropout):
             module.dropout.p = 0.0
     return trainer
 
 
-OURS: dict[str, Builder] = {"ours": our_trainer, "ours, padded": partial(our_trainer, unpad=False)}
+OURS: dict[str, Builder] = {"ours": our_trainer}
 OF_TRANSFORMERS: dict[str, Builder] = {
     "transformers, guide": transformers_trainer,
     "transformers, best": partial(transformers_trainer, **BFLOAT16, **GROUP_BY_LENGTH),

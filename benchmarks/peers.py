@@ -1,9 +1,9 @@
 """
 The work of other libraries, in two settings.
 
-`guide` is a library as its guide has it. `best` is the library at its best, by this rule: of the options that the
-library documents for this work on this machine, each candidate is measured once in an extra round before the first
-one, and the fastest candidate is the peer at its best. It is then measured anew in every round, in turn with ours.
+`guide` is a library as its guide has it. `best` is the library at its best. The candidates are combinations of options
+that the library documents for this work. Each candidate is measured once, in an extra round before the others. The
+fastest one is then measured again in every round, in turn with ours.
 """
 
 import itertools

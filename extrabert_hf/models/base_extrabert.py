@@ -263,7 +263,7 @@ class ExtraBertPreTrainedModel(ForwardPass, PreTrainedModel):
         self.config.backbone_config = backbone.config  # a resized vocabulary is in both
 
     def why_padded(self, *, training: bool | None = None) -> str | None:
-        """Returns why sentences are encoded with padding, `None` if without; on a GPU for `training` or evaluation."""
+        """Returns why sentences are padded, or `None`; `training` (dropout is on) is by default `self.training`."""
         if not self.unpad:
             return "disabled by unpad=False"
         model_type, attention = self.backbone.config.model_type, self.backbone.config._attn_implementation

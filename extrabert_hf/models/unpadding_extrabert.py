@@ -100,6 +100,7 @@ def _fits_kernel(query: torch.Tensor, scaling: float | None) -> bool:
 
 
 def _has_kernel(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether torch's variable-length attention kernel exists for a CUDA device and a type of the states."""
     return (
         varlen_attn is not None
         and torch.cuda.get_device_capability(device) >= (8, 0)  # as FlashAttention requires
@@ -145,16 +146,18 @@ def lacks_kernel(backbone: PreTrainedModel, training: bool) -> str | None:
     """
     weight, config = next(backbone.parameters(), None), backbone.config
     if weight is None:
-        return "a replica of DataParallel"
+        return "not supported in DataParallel"
     kind = weight.device.type
     if kind == "cpu":
         return None
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
     rates = (getattr(config, name, 0.0) for name in ("attention_probs_dropout_prob", "attention_dropout"))
+    if config.model_type == "deberta" and dtype != weight.dtype:
+        return None  # its padded attention in transformers 5.24 raises an error under autocast
     if config.model_type in (*RELATIVE, "modernbert"):
         return f"the GPU's attention kernel does not support {config.model_type} encoders"
     if training and any(rates):
-        return "the GPU's attention kernel has no dropout"
+        return "the GPU's attention kernel does not support dropout"
     if kind != "cuda" or not _has_kernel(weight.device, dtype):
         return f"no attention kernel for {str(dtype).removeprefix('torch.')} on this {kind} device"
     return None

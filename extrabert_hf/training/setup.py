@@ -45,7 +45,7 @@ def prepare_process(args: TrainingArguments) -> ExtraBertTrainingArguments:
 
     The function moves `hub_token` to the environment variable `HF_TOKEN`, decides on bfloat16 autocast if `bf16` is
     `None`, sets up the device, joins the process group of a launcher, and checks that all processes use one precision.
-    Attention on CUDA uses FlashAttention or the memory-efficient kernel, not cuDNN.
+    Attention on CUDA then does not use cuDNN, in the whole process.
     If the arguments are already prepared, they are returned unchanged.
 
     Args:

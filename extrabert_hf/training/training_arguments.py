@@ -98,7 +98,8 @@ class ExtraBertTrainingArguments(ObjectiveArguments, HubArguments, TrainingArgum
         default=True,
         metadata={
             "help": "Run the encoder on sequences without padding, if the encoder supports this: faster, with the "
-            "same result. On a GPU, training with dropout of attention weights is padded all the same."
+            "same result. On a GPU, some encoders, float32, and training with dropout of attention weights are padded "
+            "in any case."
         },
     )
     early_stopping_patience: int | None = field(

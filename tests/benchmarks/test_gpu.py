@@ -118,6 +118,7 @@ def test_dropout_of_attention_weights_is_off_where_the_kernel_needs_it(bench):
         name: module.p for name, module in found["trainer"].model.named_modules() if isinstance(module, nn.Dropout)
     }
     assert {p for name, p in dropouts.items() if name.endswith("attention.self.dropout")} == {0.0}
+    assert found["trainer"].model.backbone.config.attention_probs_dropout_prob == 0.0
     assert 0.1 in dropouts.values()
 
 

@@ -218,8 +218,9 @@ def test_on_a_gpu_one_kernel_takes_all_lengths(monkeypatch):
     ("kind", "training", "dtype", "why"),
     [
         ("bert", False, torch.bfloat16, None),
-        ("bert", True, torch.bfloat16, "the GPU's attention kernel has no dropout"),
-        ("distilbert", True, torch.bfloat16, "the GPU's attention kernel has no dropout"),
+        ("bert", True, torch.bfloat16, "the GPU's attention kernel does not support dropout"),
+        ("distilbert", True, torch.bfloat16, "the GPU's attention kernel does not support dropout"),
+        ("deberta", True, torch.float16, "the GPU's attention kernel does not support deberta encoders"),
         ("bert", False, torch.float32, "no attention kernel for float32 on this cuda device"),
         ("mpnet", False, torch.bfloat16, "the GPU's attention kernel does not support mpnet encoders"),
         ("modernbert", False, torch.bfloat16, "the GPU's attention kernel does not support modernbert encoders"),
