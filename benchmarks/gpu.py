@@ -107,12 +107,21 @@ class Results:
     def __init__(self, path: Path, seconds: float) -> None:
         self.path, self.seconds, self.start = path, seconds, time.monotonic()
         self.found: dict[str, dict[str, Any]] = {}
-        self.has_failed = False
 
     @property
     def spent(self) -> float:
         """Seconds since the start."""
         return time.monotonic() - self.start
+
+    @property
+    def failed(self) -> list[str]:
+        """Sections and names of the measurements that ended in an error."""
+        return [
+            f"{section}: {name}"
+            for section, entries in self.found.items()
+            for name in entries
+            if "error" in entries[name]
+        ]
 
     def put(self, section: str, name: str, entry: Mapping[str, Any]) -> None:
         """Adds an entry, prints it, and writes the file."""
@@ -128,7 +137,6 @@ class Results:
             with quiet_libraries(), stopped_after(LONGEST):
                 entry = measure()
         except Exception as error:  # of any library: the other measurements go on
-            self.has_failed = True
             traceback.print_exc()
             entry = {"error": traceback.format_exception_only(error)[-1].strip(), "at": place_of(error)}
         self.put(section, name, {**entry, "seconds": round(self.spent - start, 2)})
@@ -227,12 +235,9 @@ def main(words: Sequence[str] | None = None) -> int:
         stages = stages_of(bench, arguments.encoders)
         results.run([stage for stage in stages if arguments.only is None or stage.section in arguments.only])
     print(table(results.found))  # noqa: T201
-    failed = [
-        f"{section}: {name}" for section, all_of in results.found.items() for name in all_of if "error" in all_of[name]
-    ]
-    if failed:
-        print("FAILED:", *failed, sep="\n  ", file=sys.stderr)  # noqa: T201
-    return int(results.has_failed)
+    if results.failed:
+        print("FAILED:", *results.failed, sep="\n  ", file=sys.stderr)  # noqa: T201
+    return int(bool(results.failed))
 
 
 if __name__ == "__main__":

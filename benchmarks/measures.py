@@ -17,7 +17,7 @@ from datasets import Dataset
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import PrinterCallback
 
-from benchmarks.workloads import Contender, Rows, Work, quiet_libraries
+from benchmarks.workloads import Contender, Rows, Work, device_of_work, quiet_libraries
 from extrabert_hf.machine import keep_freed_memory
 from extrabert_hf.tasks import SENTENCE_COLUMNS
 
@@ -243,7 +243,7 @@ def measure_flops(build: Contender, rows: Rows, rate: float, bf16: bool) -> Flop
 
 def matmul_rate(dtype: torch.dtype, size: int = MATMUL_SIZE) -> float:
     """Returns the GFLOP/s of the fastest of several products of two square matrices, on the device that trains."""
-    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
+    device = device_of_work()
     left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     seconds = []
     for _ in range(MATMUL_TRIALS):

@@ -79,8 +79,7 @@ def find_columns(present: Sequence[str], task: TaskSpec, source: str, *, label_r
         >>> print(find_columns(["", "id", "question1", "question2", "Label"], PAPER_TASKS["para"], "rows.csv"))
         sentence1 = 'question1', sentence2 = 'question2', label = 'Label', id = 'id'
     """
-    remembered = {role: getattr(task, f"{role}_column") for role in ("sentence1", "sentence2", "label")}
-    task = task.without_missing_columns(present)
+    remembered, task = task, task.without_missing_columns(present)
     needed = {"sentence1": True, "sentence2": task.is_pair, "label": label_required, "id": task.id_column is not None}
     found = {
         role: _find_column(role, getattr(task, f"{role}_column"), present, source, required=is_needed)
@@ -91,11 +90,12 @@ def find_columns(present: Sequence[str], task: TaskSpec, source: str, *, label_r
         roles = " and ".join(f"`{role}`" for role in missing)
         names = f"looked for {', '.join(WELL_KNOWN_NAMES[missing[0]])}; " if len(missing) == 1 else ""
         flags = " and ".join(f"`--{role}_column`" for role in missing)
-        columns, them = ("columns", "them") if len(missing) > 1 else ("column", "it")
-        advice = f"Name the {columns}"
-        if all(remembered.get(role) for role in missing):
-            earlier = " and ".join(repr(remembered[role]) for role in missing)
-            advice = f"Rename the {columns} to {earlier} as in the train rows, or name {them}"
+        noun, them = ("columns", "them") if len(missing) > 1 else ("column", "it")
+        advice = f"Name the {noun}"
+        earlier = [getattr(remembered, f"{role}_column") for role in missing]
+        if all(earlier):
+            names_before = " and ".join(map(repr, earlier))
+            advice = f"Rename the {noun} to {names_before} as in the train rows, or name {them}"
         raise InputError(
             f"{source} has no column for {roles}: {names}there are {_column_names(present)}. "
             f"{advice} with {flags}{_header_hint(source)}."

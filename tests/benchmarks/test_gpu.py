@@ -37,7 +37,7 @@ def test_each_section_measures(number, bench, tmp_path):
     stage = replace(stage, measures=dict(list(stage.measures.items())[:2]))
     results = gpu.Results(tmp_path / "gpu.json", seconds=100)
     results.run([stage])
-    assert not results.has_failed
+    assert not results.failed
     found = json.loads((tmp_path / "gpu.json").read_text())[stage.section]
     assert found.keys() == stage.measures.keys() and all(len(entry) > 1 for entry in found.values())
     assert gpu.table(results.found).count("\n") == 1 + (len(found) if number > 2 else 0)
@@ -73,7 +73,7 @@ def test_a_failure_is_written_and_does_not_end_the_other_measurements(tmp_path, 
     results = gpu.Results(tmp_path / "gpu.json", seconds=100)
     results.run([gpu.Stage("training", 1.0, {"first": fail, "second": lambda: {"steps_per_second": float("nan")}})])
     found = json.loads((tmp_path / "gpu.json").read_text())["training"]
-    assert results.has_failed and "no kernel" in found["first"]["error"] and "test_gpu.py" in found["first"]["at"]
+    assert results.failed and "no kernel" in found["first"]["error"] and "test_gpu.py" in found["first"]["at"]
     assert found["second"]["steps_per_second"] is None
     assert "RuntimeError" in capsys.readouterr().err
 
