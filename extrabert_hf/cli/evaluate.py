@@ -9,7 +9,7 @@ from pathlib import Path
 
 from extrabert_hf.runs.labelled_rows import LabelledRows, evaluate_saved
 from extrabert_hf.training.arguments import ColumnArguments
-from extrabert_hf.training.command_parser import CommandParser
+from extrabert_hf.training.command_parser import CommandParser, add_int8
 
 
 def make_parser() -> CommandParser:
@@ -20,6 +20,7 @@ def make_parser() -> CommandParser:
     parser.add_argument("model", help="Folder or Hub id; several, separated by commas, form an ensemble.")
     parser.add_argument("--task", help="Task of a multitask model.")
     parser.add_argument("--output", type=Path, help="JSON file to write the scores to.")
+    add_int8(parser)
     return parser
 
 
@@ -27,6 +28,11 @@ def main(words: Sequence[str]) -> None:
     """Runs the command."""
     rows, columns, arguments = make_parser().parse_args_into_dataclasses(words)
     scores = evaluate_saved(
-        arguments.model, rows, task=arguments.task, adjust_task=columns.apply_to, output=arguments.output
+        arguments.model,
+        rows,
+        task=arguments.task,
+        adjust_task=columns.apply_to,
+        int8=arguments.int8,
+        output=arguments.output,
     )
     print(scores)

@@ -14,7 +14,7 @@ from extrabert_hf.inference.prediction_file import predict_file
 from extrabert_hf.inference.predictor import Predictor
 from extrabert_hf.machine import join_processes
 from extrabert_hf.training.arguments import ColumnArguments
-from extrabert_hf.training.command_parser import CommandParser, add_switch
+from extrabert_hf.training.command_parser import CommandParser, add_int8, add_switch
 
 
 def make_parser() -> CommandParser:
@@ -32,6 +32,7 @@ def make_parser() -> CommandParser:
         action="store_true",
         help="Encode in bfloat16: faster on machines with bfloat16 instructions; scores differ by about 0.01.",
     )
+    add_int8(parser)
     return parser
 
 
@@ -39,7 +40,7 @@ def main(words: Sequence[str]) -> None:
     """Runs the command."""
     columns, arguments = make_parser().parse_args_into_dataclasses(words)
     state = join_processes()  # gives each process its own device before a model is loaded
-    options = {"batch_size": arguments.batch_size, "bf16": arguments.bf16}
+    options = {"batch_size": arguments.batch_size, "bf16": arguments.bf16, "int8": arguments.int8}
     predictor = Predictor.load(arguments.model, arguments.task, **options)
     task = columns.apply_to(predictor.task)
     rows = predict_file(predictor, arguments.input, arguments.output, task=task, csv_safe=arguments.csv_safe)

@@ -18,6 +18,7 @@ from extrabert_hf.data.tokenization import tokenize_sentences
 from extrabert_hf.errors import InputError
 from extrabert_hf.evaluation.metrics import predictions_from_logits
 from extrabert_hf.evaluation.scores import SplitScores, score
+from extrabert_hf.inference.int8 import quantize_encoder
 from extrabert_hf.models import ExtraBertForOneTask
 from extrabert_hf.pretrained.loading import TrainedModel, load_model, load_same_task
 from extrabert_hf.tasks import TaskSpec
@@ -147,6 +148,7 @@ class Predictor:
         *,
         batch_size: int = 64,
         bf16: bool = False,
+        int8: bool = False,
         progress: bool = False,
     ) -> "Predictor":
         """
@@ -162,16 +164,22 @@ class Predictor:
                 Number of sentences in a batch, 1 or more.
             bf16 (`bool`, defaults to `False`):
                 Whether the encoder runs under bfloat16 autocast.
+            int8 (`bool`, defaults to `False`):
+                Whether the encoder computes with 8-bit weights, see [`quantize_encoder`]; on a CPU only.
             progress (`bool`, defaults to `False`):
                 Whether to show a progress bar.
 
         Raises:
-            [`InputError`]: as [`load_model`], and if the models differ in head or labels.
+            [`InputError`]: as [`load_model`] and [`quantize_encoder`], and if the models differ in head or labels.
         """
         first_name, *other_names = model_names(names)
         first = load_model(first_name, task)
         others = [load_same_task(name, first.task, "model") for name in other_names]
-        return cls((first, *others), batch_size=batch_size, bf16=bf16, progress=progress)
+        members = (first, *others)
+        if int8:
+            for member in members:
+                quantize_encoder(member.model)
+        return cls(members, batch_size=batch_size, bf16=bf16, progress=progress)
 
     @property
     def task(self) -> TaskSpec:

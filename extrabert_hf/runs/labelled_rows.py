@@ -100,6 +100,7 @@ def evaluate_saved(
     *,
     task: str | None = None,
     adjust_task: Callable[[TaskSpec], TaskSpec],
+    int8: bool = False,
     output: Path | None = None,
 ) -> str:
     """
@@ -114,6 +115,8 @@ def evaluate_saved(
             The task of a multitask model.
         adjust_task (`Callable`):
             Changes the task, such as its column names, before the rows are read.
+        int8 (`bool`, defaults to `False`):
+            As for [`Predictor.load`].
         output (`Path`, *optional*):
             JSON file to write the scores to, with the number of `train_rows` of each model among the rows, `null` if
             unknown.
@@ -122,7 +125,7 @@ def evaluate_saved(
         `str`: first, for each model, how many of the rows are its train rows; then the scores.
     """
     with own_file("output", output):
-        predictor, names = Predictor.load(models, task, progress=True), model_names(models)
+        predictor, names = Predictor.load(models, task, int8=int8, progress=True), model_names(models)
         spec = adjust_task(predictor.task)
         title, dataset, loaded = rows.load(names[0], spec)
         overlaps = [find_overlap(name, spec, dataset) for name in names]

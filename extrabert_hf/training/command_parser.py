@@ -186,6 +186,15 @@ def add_switch(parser: ArgumentParser, flag: str, text: str) -> None:
     parser.add_argument(flag, type=string_to_bool, nargs="?", const=True, default=False, help=text)
 
 
+def add_int8(parser: ArgumentParser) -> None:
+    """Adds the flag `--int8` to the parser of a command that predicts."""
+    text = (
+        "Encode with 8-bit weights on a CPU: faster than float32 and bfloat16 where the processor has VNNI; scores "
+        "differ by about 0.05."
+    )
+    add_switch(parser, "--int8", text)
+
+
 def add_trust_flag(parser: ArgumentParser) -> None:
     """Adds the flag `--trust_remote_code` to the parser of a command that loads models. No file can set the flag."""
     text = "Run the Python code in the files of the models that are loaded. Without it such a model is refused."

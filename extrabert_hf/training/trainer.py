@@ -18,7 +18,7 @@ from transformers import (
     TrainerCallback,
     TrainingArguments,
 )
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, has_length
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, TrainOutput, has_length
 
 from extrabert_hf.data.collators import EXTRA_COLUMNS
 from extrabert_hf.data.samplers import LengthBucketSampler, TokenBudgetBatchSampler
@@ -27,6 +27,7 @@ from extrabert_hf.files import atomic_folder, atomic_path, recorded_folder
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.training.callbacks import SetSamplerEpoch, StopAtNaN
 from extrabert_hf.training.command_parser import refused_in_one_line
+from extrabert_hf.training.dropout import fast_dropout
 from extrabert_hf.training.hub_trainer import HubTrainer
 from extrabert_hf.training.objectives import objective_from
 from extrabert_hf.training.run_record import RunRecord
@@ -114,6 +115,11 @@ class ExtraBertTrainer(HubTrainer):
             return "for torch.compile" if self.args.torch_compile else "for NEFTune"
         with self.accelerator.autocast():
             return plain_model(self.model).why_padded(training=True)
+
+    def _inner_training_loop(self, *args: Any, **kwargs: Any) -> TrainOutput:
+        is_eager_cpu = self.args.device.type == "cpu" and not self.args.torch_compile
+        with fast_dropout(self.model) if is_eager_cpu else nullcontext():
+            return super()._inner_training_loop(*args, **kwargs)
 
     def compute_loss(
         self, model: torch.nn.Module, inputs: dict[str, Any], return_outputs: bool = False, **kwargs: Any

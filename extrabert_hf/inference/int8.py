@@ -1,0 +1,88 @@
+"""Encodes with 8-bit matrix products on a CPU."""
+
+import torch
+from torch import nn
+
+from extrabert_hf.errors import InputError
+from extrabert_hf.models import ExtraBertPreTrainedModel
+
+LARGEST = 127
+"""The largest 8-bit weight; the smallest one is its negative."""
+
+
+class Int8Linear(nn.Module):
+    """
+    A linear layer with weights and inputs of 8 bits, and sums of 32 bits, on a CPU with oneDNN.
+
+    Each output feature has its own scale. All inputs of a call share a scale and a zero point, which come from their
+    smallest and largest value (Jacob et al. 2018, https://arxiv.org/abs/1712.05877, Equation 1).
+
+    Args:
+        linear ([`~torch.nn.Linear`]):
+            The layer; it is not changed.
+        input_bits (`int`, defaults to 8):
+            Bits of an input, 8 or 7: see [`saturates`].
+    """
+
+    def __init__(self, linear: nn.Linear, input_bits: int = 8) -> None:
+        super().__init__()
+        weight = linear.weight.detach().float()  # (out, in)
+        scale = weight.abs().amax(dim=1).clamp_min(torch.finfo(torch.float32).tiny) / LARGEST  # (out,)
+        self.register_buffer("int8_weight", (weight / scale[:, None]).round().to(torch.int8))
+        self.register_buffer("scale", scale)
+        self.register_buffer("zero_points", torch.zeros_like(scale, dtype=torch.long))
+        self.register_buffer("bias", None if linear.bias is None else linear.bias.detach().float())
+        self.levels = 2**input_bits - 1
+        self.packed = torch.ops.onednn.qlinear_prepack(self.int8_weight, None)
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """The weights in float32, `(out, in)`, for encoders that use them outside of this layer."""
+        return self.int8_weight * self.scale[:, None]
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """`(..., in)` -> `(..., out)`, in the type of the input."""
+        low, high = (float(bound) for bound in input.aminmax())
+        low, high = min(low, 0.0), max(high, 0.0)  # 0 has a whole number
+        step = (high - low) / self.levels or 1.0
+        zero_point = round(-low / step)
+        offset = torch.tensor(zero_point + 0.5)  # the conversion to whole numbers rounds down
+        whole = torch.add(offset, input.flatten(0, -2).float(), alpha=1 / step).to(torch.uint8)  # (N, in)
+        output = torch.ops.onednn.qlinear_pointwise(
+            *(whole, step, zero_point, self.packed, self.scale, self.zero_points, self.bias),
+            *(1.0, 0, input.dtype, "none", [], ""),  # an output in floating point, nothing after the product
+        )  # (N, out)
+        return output.unflatten(0, input.shape[:-1])
+
+
+def quantize_encoder(model: ExtraBertPreTrainedModel) -> None:
+    """
+    Replaces the linear layers of the encoder by [`Int8Linear`]; embeddings, poolings and heads stay as they are.
+
+    Args:
+        model ([`ExtraBertPreTrainedModel`]):
+            A model on a CPU, for prediction only.
+
+    Raises:
+        [`InputError`]: for a model on another device, or if PyTorch has no oneDNN.
+    """
+    if model.device.type != "cpu":
+        raise InputError(f"`int8` needs a model on the CPU, got one on {model.device}: use --bf16 there.")
+    if not torch.backends.mkldnn.is_available():
+        raise InputError("`int8` needs a PyTorch with oneDNN (mkldnn): this one has none for this processor.")
+    input_bits = 7 if saturates() else 8
+    for module in list(model.backbone.modules()):
+        for name, child in list(module.named_children()):
+            if type(child) is nn.Linear:
+                setattr(module, name, Int8Linear(child, input_bits))
+
+
+def saturates() -> bool:
+    """
+    Whether a sum of 8-bit products exceeds the 16 bits in which processors without VNNI add two of them.
+
+    Inputs of 7 bits avoid this, at the price of precision.
+    """
+    ones = nn.Linear(64, 1, bias=False)
+    nn.init.ones_(ones.weight)
+    return bool((Int8Linear(ones)(torch.ones(1, 64)) - 64).abs() > 1)
