@@ -6,6 +6,8 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any
 
+import torch
+
 from benchmarks.peers import (
     Options,
     sentence_transformers_options,
@@ -121,6 +123,10 @@ def ablation(task: TaskSpec, bf16: bool) -> dict[str, dict[str, Any]]:
     return trainers
 
 
+def _other_scoring() -> dict[str, Builder]:
+    return {} if torch.accelerator.is_available() else {"ours with --int8": partial(our_scoring, int8=True)}
+
+
 def _other_surgery_trainers() -> dict[str, Builder]:
     return {name: partial(surgery_trainer, backward=method) for name, method in other_methods().items()}
 
@@ -152,6 +158,7 @@ BENCHMARKS = {
         "encode and cosine",
         "sentence-transformers",
         sentence_transformers_scoring_options,
+        _other_scoring,
         repeats_rows=False,
     ),
     "surgery": Benchmark(

@@ -17,6 +17,7 @@ from transformers.utils import logging as transformers_logging
 
 from extrabert_hf.data.collators import DataCollatorForSentences
 from extrabert_hf.data.tokenization import tokenize_dataset
+from extrabert_hf.inference.int8 import quantize_encoder
 from extrabert_hf.inference.predictor import predict_logits
 from extrabert_hf.models import ExtraBertForParaphrase, ExtraBertForSimilarity, ExtraBertPreTrainedModel
 from extrabert_hf.models.encoder_inputs_extrabert import EncoderInputs
@@ -159,7 +160,13 @@ def with_two_forwards(model: ExtraBertPreTrainedModel) -> ExtraBertPreTrainedMod
 
 
 def our_scoring(
-    setting: Setting, rows: Rows, *, batch_size: int = 64, unpad: bool = True, dtype: torch.dtype = torch.float32
+    setting: Setting,
+    rows: Rows,
+    *,
+    batch_size: int = 64,
+    unpad: bool = True,
+    dtype: torch.dtype = torch.float32,
+    int8: bool = False,
 ) -> Callable[[], Any]:
     """
     Prepares this package to score pairs as `recipes/predict.py` does, with an untrained similarity model.
@@ -175,6 +182,8 @@ def our_scoring(
             Whether sentences are encoded without padding.
         dtype (`torch.dtype`, defaults to `torch.float32`):
             Type of the weights. Autocast, which `setting.bf16` selects, is for weights in float32.
+        int8 (`bool`, defaults to `False`):
+            Whether the encoder has 8-bit weights, see [`quantize_encoder`]; on a CPU only.
 
     Returns:
         `Callable`: scores all pairs once and returns 5 times the cosine of the mean-pooled vectors, shape `(N,)`.
@@ -185,6 +194,8 @@ def our_scoring(
     columns = [pairs[name][:] for name in SENTENCE_COLUMNS]
     model.unpad = unpad
     model.to(device_of_work(), dtype)
+    if int8:
+        quantize_encoder(model)
     return lambda: predict_logits(model, tokenizer, *columns, batch_size=batch_size, bf16=setting.bf16)[:, 0]
 
 

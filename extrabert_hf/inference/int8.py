@@ -8,14 +8,17 @@ from extrabert_hf.models import ExtraBertPreTrainedModel
 
 LARGEST = 127
 """The largest 8-bit weight; the smallest one is its negative."""
+TINY = 1e-30
+"""The smallest range of values that is divided into steps."""
 
 
 class Int8Linear(nn.Module):
     """
     A linear layer with weights and inputs of 8 bits, and sums of 32 bits, on a CPU with oneDNN.
 
-    Each output feature has its own scale. All inputs of a call share a scale and a zero point, which come from their
-    smallest and largest value (Jacob et al. 2018, https://arxiv.org/abs/1712.05877, Equation 1).
+    Each output feature has a scale for its weights. Each vector of the input has its own scale and offset, from its
+    smallest and largest value (affine quantization as of Jacob et al. 2018, https://arxiv.org/abs/1712.05877, Equation
+    1). So a few large values do not take the precision of other vectors, and a result does not depend on the batch.
 
     Args:
         linear ([`~torch.nn.Linear`]):
@@ -27,11 +30,12 @@ class Int8Linear(nn.Module):
     def __init__(self, linear: nn.Linear, input_bits: int = 8) -> None:
         super().__init__()
         weight = linear.weight.detach().float()  # (out, in)
-        scale = weight.abs().amax(dim=1).clamp_min(torch.finfo(torch.float32).tiny) / LARGEST  # (out,)
+        scale = weight.abs().amax(dim=1).clamp_min(TINY) / LARGEST  # (out,)
         self.register_buffer("int8_weight", (weight / scale[:, None]).round().to(torch.int8))
         self.register_buffer("scale", scale)
         self.register_buffer("zero_points", torch.zeros_like(scale, dtype=torch.long))
-        self.register_buffer("bias", None if linear.bias is None else linear.bias.detach().float())
+        self.register_buffer("totals", self.weight.sum(dim=1))  # (out,)
+        self.register_buffer("bias", torch.zeros_like(scale) if linear.bias is None else linear.bias.detach().float())
         self.levels = 2**input_bits - 1
         self.packed = torch.ops.onednn.qlinear_prepack(self.int8_weight, None)
 
@@ -42,17 +46,16 @@ class Int8Linear(nn.Module):
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """`(..., in)` -> `(..., out)`, in the type of the input."""
-        low, high = (float(bound) for bound in input.aminmax())
-        low, high = min(low, 0.0), max(high, 0.0)  # 0 has a whole number
-        step = (high - low) / self.levels or 1.0
-        zero_point = round(-low / step)
-        offset = torch.tensor(zero_point + 0.5)  # the conversion to whole numbers rounds down
-        whole = torch.add(offset, input.flatten(0, -2).float(), alpha=1 / step).to(torch.uint8)  # (N, in)
-        output = torch.ops.onednn.qlinear_pointwise(
-            *(whole, step, zero_point, self.packed, self.scale, self.zero_points, self.bias),
-            *(1.0, 0, input.dtype, "none", [], ""),  # an output in floating point, nothing after the product
+        vectors = input.flatten(0, -2).float()  # (N, in), nearly low + step * whole
+        low, high = vectors.amin(dim=1, keepdim=True), vectors.amax(dim=1, keepdim=True)  # (N, 1), faster than `aminmax`
+        step = (high - low).clamp_min_(TINY) / self.levels
+        whole = (vectors - low).mul_(1 / step).add_(0.5).to(torch.uint8)  # rounds down
+        products = torch.ops.onednn.qlinear_pointwise(
+            *(whole, 1.0, 0, self.packed, self.scale, self.zero_points, None),
+            *(1.0, 0, torch.float32, "none", [], ""),  # an output in floating point, nothing after the product
         )  # (N, out)
-        return output.unflatten(0, input.shape[:-1])
+        output = products.mul_(step).add_(low * self.totals).add_(self.bias)
+        return output.to(input.dtype).unflatten(0, input.shape[:-1])
 
 
 def quantize_encoder(model: ExtraBertPreTrainedModel) -> None:

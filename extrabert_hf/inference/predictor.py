@@ -21,6 +21,7 @@ from extrabert_hf.evaluation.scores import SplitScores, score
 from extrabert_hf.inference.int8 import quantize_encoder
 from extrabert_hf.models import ExtraBertForOneTask
 from extrabert_hf.pretrained.loading import TrainedModel, load_model, load_same_task
+from extrabert_hf.pretrained.names import model_names
 from extrabert_hf.tasks import TaskSpec
 from extrabert_hf.terminal import with_progress
 
@@ -174,11 +175,9 @@ class Predictor:
         """
         first_name, *other_names = model_names(names)
         first = load_model(first_name, task)
-        others = [load_same_task(name, first.task, "model") for name in other_names]
-        members = (first, *others)
-        if int8:
-            for member in members:
-                quantize_encoder(member.model)
+        members = (first, *(load_same_task(name, first.task, "model") for name in other_names))
+        for member in members if int8 else ():
+            quantize_encoder(member.model)
         return cls(members, batch_size=batch_size, bf16=bf16, progress=progress)
 
     @property
@@ -241,17 +240,6 @@ class Predictor:
             labels=np.asarray(rows["label"][:]) if "label" in rows.column_names else None,
             lines=rows["line"][:] if "line" in rows.column_names else (),
         )
-
-
-def model_names(names: str | Path | Sequence[str | Path]) -> list[str]:
-    """Returns the names of models one by one: those of a list, or of a text with commas, see [`Predictor.load`]."""
-    if isinstance(names, str):
-        split = [names] if Path(names).is_dir() else names.split(",")
-    else:
-        split = [names] if isinstance(names, Path) else names if isinstance(names, list | tuple) else []
-    if not split or not all(isinstance(name, str | Path) and str(name) for name in split):
-        raise InputError(f"the model must be one name, or several separated by commas, got {names!r}.")
-    return list(map(str, split))
 
 
 @torch.inference_mode()

@@ -1,6 +1,7 @@
 """Names of models, as a user writes them: a folder, a Hub id, or an encoder from PyPI, such as `minilm`."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from extrabert_hf.errors import InputError, shorten
@@ -41,6 +42,17 @@ def resolve_model_name(name: str | Path) -> str:
     if is_path or _is_path(name):
         raise InputError(f"the model must be {FORMS}, and {name!r} is not a folder.")
     return name
+
+
+def model_names(names: str | Path | Sequence[str | Path]) -> list[str]:
+    """Returns the names of models one by one: those of a list, or of a text with commas. A folder may have a comma."""
+    if isinstance(names, str):
+        split = [names] if Path(names).is_dir() else names.split(",")
+    else:
+        split = [names] if isinstance(names, Path) else names if isinstance(names, list | tuple) else []
+    if not split or not all(isinstance(name, str | Path) and str(name) for name in split):
+        raise InputError(f"the model must be one name, or several separated by commas, got {names!r}.")
+    return list(map(str, split))
 
 
 def hub_model_name(name: str) -> str | None:

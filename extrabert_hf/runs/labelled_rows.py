@@ -16,9 +16,9 @@ from extrabert_hf.evaluation.scores import summarize
 from extrabert_hf.files import atomic_folder, own_file, write_json
 from extrabert_hf.folder_lock import hold_folder
 from extrabert_hf.inference.calibration import MIN_ROWS, CalibrationReport, calibrate_model
-from extrabert_hf.inference.predictor import Predictor, model_names
+from extrabert_hf.inference.predictor import Predictor
 from extrabert_hf.pretrained.loading import load_model
-from extrabert_hf.pretrained.names import split_name
+from extrabert_hf.pretrained.names import model_names, split_name
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.train_rows import copy_train_rows, find_overlap, rows_set_aside
 from extrabert_hf.tasks import TaskSpec

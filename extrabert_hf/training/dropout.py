@@ -42,7 +42,7 @@ def fast_dropout(model: nn.Module) -> Iterator[None]:
 
     Args:
         model (`torch.nn.Module`):
-            A model on a CPU. Subclasses of [`~torch.nn.Dropout`] and the dropout of attention weights stay as they are.
+            A model on a CPU. Subclasses of [`~torch.nn.Dropout`] stay as they are, as does dropout within attention.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.1))
