@@ -47,7 +47,8 @@ class Int8Linear(nn.Module):
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """`(..., in)` -> `(..., out)`, in the type of the input."""
         vectors = input.flatten(0, -2).float()  # (N, in), nearly low + step * whole
-        low, high = vectors.amin(dim=1, keepdim=True), vectors.amax(dim=1, keepdim=True)  # (N, 1), faster than `aminmax`
+        low = vectors.amin(dim=1, keepdim=True)  # (N, 1)
+        high = vectors.amax(dim=1, keepdim=True)  # the two together are faster than `aminmax`
         step = (high - low).clamp_min_(TINY) / self.levels
         whole = (vectors - low).mul_(1 / step).add_(0.5).to(torch.uint8)  # rounds down
         products = torch.ops.onednn.qlinear_pointwise(

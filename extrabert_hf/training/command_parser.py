@@ -189,7 +189,7 @@ def add_switch(parser: ArgumentParser, flag: str, text: str) -> None:
 def add_int8(parser: ArgumentParser) -> None:
     """Adds the flag `--int8` to the parser of a command that predicts."""
     text = (
-        "Encode in 8 bits on a CPU: 2 to 3 times as fast as float32 where the processor has VNNI; scores differ by "
+        "Encode in 8 bits on a CPU: about twice as fast as float32 where the processor has VNNI; scores differ by "
         "about 0.02."
     )
     add_switch(parser, "--int8", text)
