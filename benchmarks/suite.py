@@ -124,7 +124,9 @@ def ablation(task: TaskSpec, bf16: bool) -> dict[str, dict[str, Any]]:
 
 
 def _other_scoring() -> dict[str, Builder]:
-    return {} if torch.accelerator.is_available() else {"ours with --int8": partial(our_scoring, int8=True)}
+    if torch.accelerator.is_available() or not torch.backends.mkldnn.is_available():
+        return {}
+    return {"ours with --int8": partial(our_scoring, int8=True)}
 
 
 def _other_surgery_trainers() -> dict[str, Builder]:

@@ -17,8 +17,9 @@ class Int8Linear(nn.Module):
     A linear layer with weights and inputs of 8 bits, and sums of 32 bits, on a CPU with oneDNN.
 
     Each output feature has a scale for its weights. Each vector of the input has its own scale and offset, from its
-    smallest and largest value (affine quantization as of Jacob et al. 2018, https://arxiv.org/abs/1712.05877, Equation
-    1). So a few large values do not take the precision of other vectors, and a result does not depend on the batch.
+    smallest and largest value (the affine quantization of Jacob et al. 2018, https://arxiv.org/abs/1712.05877,
+    Equation 1). So large values in one vector do not reduce the precision of the others, and a result does not depend
+    on the batch. The layer cannot be copied, pickled, or moved to another device or type.
 
     Args:
         linear ([`~torch.nn.Linear`]):
@@ -29,6 +30,7 @@ class Int8Linear(nn.Module):
 
     def __init__(self, linear: nn.Linear, input_bits: int = 8) -> None:
         super().__init__()
+        self.in_features, self.out_features = linear.in_features, linear.out_features
         weight = linear.weight.detach().float()  # (out, in)
         scale = weight.abs().amax(dim=1).clamp_min(TINY) / LARGEST  # (out,)
         self.register_buffer("int8_weight", (weight / scale[:, None]).round().to(torch.int8))
@@ -36,7 +38,7 @@ class Int8Linear(nn.Module):
         self.register_buffer("zero_points", torch.zeros_like(scale, dtype=torch.long))
         self.register_buffer("totals", self.weight.sum(dim=1))  # (out,)
         self.register_buffer("bias", torch.zeros_like(scale) if linear.bias is None else linear.bias.detach().float())
-        self.levels = 2**input_bits - 1
+        self.register_buffer("levels", torch.tensor(2**input_bits - 1))
         self.packed = torch.ops.onednn.qlinear_prepack(self.int8_weight, None)
 
     @property
@@ -46,7 +48,7 @@ class Int8Linear(nn.Module):
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """`(..., in)` -> `(..., out)`, in the type of the input."""
-        vectors = input.flatten(0, -2).float()  # (N, in), nearly low + step * whole
+        vectors = input.reshape(-1, self.in_features).float()  # (N, in), nearly low + step * whole
         low = vectors.amin(dim=1, keepdim=True)  # (N, 1)
         high = vectors.amax(dim=1, keepdim=True)  # the two together are faster than `aminmax`
         step = (high - low).clamp_min_(TINY) / self.levels
@@ -56,12 +58,14 @@ class Int8Linear(nn.Module):
             *(1.0, 0, torch.float32, "none", [], ""),  # an output in floating point, nothing after the product
         )  # (N, out)
         output = products.mul_(step).add_(low * self.totals).add_(self.bias)
-        return output.to(input.dtype).unflatten(0, input.shape[:-1])
+        return output.to(input.dtype).view(*input.shape[:-1], self.out_features)
 
 
 def quantize_encoder(model: ExtraBertPreTrainedModel) -> None:
     """
     Replaces the linear layers of the encoder by [`Int8Linear`]; embeddings, poolings and heads stay as they are.
+
+    Under bfloat16 autocast the other operations of the encoder, such as attention, run in bfloat16.
 
     Args:
         model ([`ExtraBertPreTrainedModel`]):
@@ -71,7 +75,7 @@ def quantize_encoder(model: ExtraBertPreTrainedModel) -> None:
         [`InputError`]: for a model on another device, or if PyTorch has no oneDNN.
     """
     if model.device.type != "cpu":
-        raise InputError(f"`int8` needs a model on the CPU, got one on {model.device}: use --bf16 there.")
+        raise InputError(f"`int8` needs a model on the CPU, got one on {model.device}: predict without it there.")
     if not torch.backends.mkldnn.is_available():
         raise InputError("`int8` needs a PyTorch with oneDNN (mkldnn): this one has none for this processor.")
     input_bits = 7 if saturates() else 8
@@ -89,4 +93,6 @@ def saturates() -> bool:
     """
     ones = nn.Linear(64, 1, bias=False)
     nn.init.ones_(ones.weight)
-    return bool((Int8Linear(ones)(torch.ones(1, 64)) - 64).abs() > 1)
+    inputs = torch.ones(1, 64)
+    inputs[0, 0] = 0.0  # the range is 0 to 1: all other inputs become the largest whole number
+    return bool((Int8Linear(ones)(inputs) - 63).abs() > 1)

@@ -166,7 +166,7 @@ class Predictor:
             bf16 (`bool`, defaults to `False`):
                 Whether the encoder runs under bfloat16 autocast.
             int8 (`bool`, defaults to `False`):
-                Whether the encoder computes with 8-bit weights, see [`quantize_encoder`]; on a CPU only.
+                Whether the encoder computes in 8 bits, see [`quantize_encoder`]; on a CPU only.
             progress (`bool`, defaults to `False`):
                 Whether to show a progress bar.
 

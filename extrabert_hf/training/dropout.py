@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 DRAWS = 2**16
-"""Number of values of a random number. A rate is rounded to a multiple of `1 / DRAWS`."""
+"""Number of values that 16 random bits can have. A rate is rounded to a multiple of `1 / DRAWS`."""
 
 
 class FastDropout(nn.Dropout):
@@ -26,11 +26,11 @@ class FastDropout(nn.Dropout):
             input (`torch.Tensor` of any shape):
                 The values, on a CPU.
         """
-        dropped = round(self.p * DRAWS)  # of the values of a random number
+        dropped = round(self.p * DRAWS)  # a draw among so many of the values drops an element
         if not self.training or dropped in (0, DRAWS):
             return super().forward(input)
         count = input.numel()
-        draws = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(2**63), None)
+        draws = torch.empty(-(-count // 4), dtype=torch.int64, device=input.device).random_(-(2**63), None)
         is_kept = draws.view(torch.int16)[:count].view(input.shape) >= dropped - DRAWS // 2
         return input * is_kept.to(input.dtype).mul_(DRAWS / (DRAWS - dropped))
 
@@ -42,7 +42,8 @@ def fast_dropout(model: nn.Module) -> Iterator[None]:
 
     Args:
         model (`torch.nn.Module`):
-            A model on a CPU. Subclasses of [`~torch.nn.Dropout`] stay as they are, as does dropout within attention.
+            A model on a CPU. Subclasses of [`~torch.nn.Dropout`] and calls of `torch.nn.functional.dropout` stay as
+            they are.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.1))
