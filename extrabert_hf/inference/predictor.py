@@ -176,8 +176,9 @@ class Predictor:
         first_name, *other_names = model_names(names)
         first = load_model(first_name, task)
         members = (first, *(load_same_task(name, first.task, "model") for name in other_names))
-        for member in members if int8 else ():
-            quantize_encoder(member.model)
+        if int8:
+            for member in members:
+                quantize_encoder(member.model)
         return cls(members, batch_size=batch_size, bf16=bf16, progress=progress)
 
     @property
