@@ -14,7 +14,7 @@ from benchmarks.workloads import MAX_LENGTH, device_of_work
 from extrabert_hf.data.collators import DataCollatorForSentences
 from extrabert_hf.data.tokenization import tokenize_dataset
 from extrabert_hf.models import unpadding_extrabert
-from extrabert_hf.pretrained.loading import build_model
+from extrabert_hf.pretrained.building import build_model
 from extrabert_hf.tasks import PAPER_TASKS
 
 

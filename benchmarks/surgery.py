@@ -20,7 +20,7 @@ from extrabert_hf.data.collators import DataCollatorForMultiTask, DataCollatorFo
 from extrabert_hf.data.multitask import MultiTaskDataset
 from extrabert_hf.data.tokenization import tokenize_dataset
 from extrabert_hf.models import ExtraBertForMultiTask
-from extrabert_hf.pretrained.loading import build_multitask_model
+from extrabert_hf.pretrained.building import build_multitask_model
 from extrabert_hf.tasks import PAPER_TASKS
 from extrabert_hf.training.multitask_arguments import MultiTaskArguments
 from extrabert_hf.training.multitask_trainer import MultiTaskTrainer

@@ -30,7 +30,7 @@ from extrabert_hf.data.samplers import LengthBucketSampler
 from extrabert_hf.data.tokenization import tokenize_dataset
 from extrabert_hf.machine import choose_bf16, keep_freed_memory
 from extrabert_hf.models import MODEL_FOR_HEAD, ExtraBertConfig, ExtraBertPreTrainedModel
-from extrabert_hf.pretrained.loading import build_model
+from extrabert_hf.pretrained.building import build_model
 from extrabert_hf.tasks import PAPER_TASKS
 
 DISENTANGLED = {"relative_attention": True, "position_biased_input": False, "pos_att_type": ["p2c", "c2p"]}

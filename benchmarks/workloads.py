@@ -21,7 +21,7 @@ from extrabert_hf.inference.int8 import quantize_encoder
 from extrabert_hf.inference.predictor import predict_logits
 from extrabert_hf.models import ExtraBertForParaphrase, ExtraBertForSimilarity, ExtraBertPreTrainedModel
 from extrabert_hf.models.encoder_inputs_extrabert import EncoderInputs
-from extrabert_hf.pretrained.loading import build_model
+from extrabert_hf.pretrained.building import build_model
 from extrabert_hf.tasks import PAPER_TASKS, SENTENCE_COLUMNS, TaskSpec
 from extrabert_hf.training.trainer import ExtraBertTrainer
 from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments

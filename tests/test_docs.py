@@ -18,6 +18,7 @@ import shutil
 import sys
 import textwrap
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -306,9 +307,8 @@ def adapted(command, tiny_encoder, fresh):
     if command.command in (*TRAINING, *FORWARDS_FLAGS, "pretrain"):
         words += FEW_STEPS
         words += ["--rows", "rr_cs_gs", "--seeds", "42"] if command.command == "table1" else []
-        words += (
-            [] if any(word.startswith("runs/pretrained") for word in words) else ["--model_name_or_path", tiny_encoder]
-        )
+        models = [value for flag, value in pairwise(words) if flag == "--model_name_or_path"]
+        words += [] if any(value.startswith("runs/") for value in models) else ["--model_name_or_path", tiny_encoder]
         has_data = command.command == "train" or {"data", "text"} & set(command.flags)
         words += [] if has_data else ["--data", "sample"]
         words += [] if "output_dir" in command.flags else ["--output_dir", f"runs/fresh{fresh}"]

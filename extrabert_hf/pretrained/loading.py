@@ -19,7 +19,7 @@ from extrabert_hf.models import (
     ExtraBertPreTrainedModel,
 )
 from extrabert_hf.pretrained.adapters import holds_adapter, load_adapter, saved_model_class
-from extrabert_hf.pretrained.encoder_checks import check_config, prepare_tokenizer, probe_encoder
+from extrabert_hf.pretrained.encoder_checks import prepare_tokenizer
 from extrabert_hf.pretrained.model_files import damaged_file
 from extrabert_hf.pretrained.names import resolve_model_name
 from extrabert_hf.pretrained.remote_code import (
@@ -58,92 +58,6 @@ class TrainedModel:
         """Saves model and tokenizer into one folder, which [`load_model`] loads."""
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
-
-
-def build_model(
-    name: str, task: TaskSpec, *, attn_implementation: str | None = None, **config_fields: Any
-) -> tuple[ExtraBertForOneTask, PreTrainedTokenizerBase]:
-    """
-    Builds a task's model on a pretrained encoder, or loads a model of this package to continue its training.
-
-    The config of the model remembers the task's name and column names, see [`load_model`].
-
-    Args:
-        name (`str`):
-            As for [`resolve_model_name`]. A model of this package must have the same head and labels; it is loaded
-            with its own config, and `config_fields` are not used.
-        task ([`TaskSpec`]):
-            The task. Its head determines the class of the model, its labels the number of logits.
-        attn_implementation (`str`, *optional*):
-            As in transformers.
-        config_fields:
-            Fields of [`ExtraBertConfig`].
-
-    Returns:
-        `tuple[ExtraBertForOneTask, PreTrainedTokenizerBase]`: the model in float32, and its tokenizer.
-
-    Raises:
-        [`InputError`]: if the model can't be loaded, or a field has a value that the model does not allow.
-    """
-    path = resolve_model_name(name)
-    model_class = MODEL_FOR_HEAD[task.head]
-    if not isinstance(load_config(path), ExtraBertConfig):
-        fields = {**config_fields, **_label_fields(task), "task_name": task.name, "columns": _columns_of(task)}
-        return _on_encoder(model_class, path, attn_implementation, **fields)
-    saved = load_model(path, attn_implementation=attn_implementation)
-    _check_same_task(saved.task, task, path)
-    saved.model.config.task_name, saved.model.config.columns = task.name, _columns_of(task)
-    logger.info("continuing from the %s in %s, with its own config", model_class.__name__, path)
-    return saved.model, saved.tokenizer
-
-
-def build_multitask_model(
-    name: str,
-    tasks: Mapping[str, TaskSpec],
-    *,
-    attn_implementation: str | None = None,
-    config_fields: Mapping[str, Mapping[str, Any]],
-) -> tuple[ExtraBertForMultiTask, PreTrainedTokenizerBase]:
-    """
-    Builds a model of several tasks on one pretrained encoder, or loads one to continue its training.
-
-    Args:
-        name (`str`):
-            As for [`build_model`].
-        tasks (`Mapping[str, TaskSpec]`):
-            The tasks by name.
-        attn_implementation (`str`, *optional*):
-            As in transformers.
-        config_fields (`Mapping[str, Mapping[str, Any]]`):
-            Fields of [`ExtraBertConfig`] for each task, by the task's name.
-
-    Returns:
-        `tuple[ExtraBertForMultiTask, PreTrainedTokenizerBase]`: the model in float32, and its tokenizer.
-
-    Raises:
-        [`InputError`]: as [`build_model`].
-    """
-    path = resolve_model_name(name)
-    config = load_config(path)
-    if not isinstance(config, ExtraBertConfig):
-        heads = {
-            task_name: {"head": task.head, **config_fields[task_name], **_label_fields(task), **_columns_entry(task)}
-            for task_name, task in tasks.items()
-        }
-        return _on_encoder(ExtraBertForMultiTask, path, attn_implementation, tasks=heads)
-    model = _load_saved(path, attn_implementation)
-    saved_tasks = config.tasks or {}  # config.json has the tasks in alphabetical order
-    if not isinstance(model, ExtraBertForMultiTask) or saved_tasks.keys() != tasks.keys():
-        raise InputError(
-            f"`model_name_or_path` must be an encoder or an ExtraBertForMultiTask for {sorted(tasks)}, "
-            f"got an {type(model).__name__} for {sorted(saved_tasks) or 'one task'} in {path}."
-        )
-    for task_name, task in tasks.items():
-        _check_same_task(_task_of(model.extract(task_name)), task, path)
-        model.config.tasks[task_name].pop("columns", None)
-        model.config.tasks[task_name] |= _columns_entry(task)
-    logger.info("continuing from the ExtraBertForMultiTask in %s, with its own config", path)
-    return model, _tokenizer_of(model, path)
 
 
 def load_model(name: str | Path, task: str | None = None, *, attn_implementation: str | None = None) -> TrainedModel:
@@ -190,10 +104,12 @@ def load_same_task(name: str, task: TaskSpec, argument: str) -> TrainedModel:
     return saved
 
 
-def load_whole_model(name: str) -> tuple[ExtraBertPreTrainedModel, PreTrainedTokenizerBase]:
+def load_whole_model(
+    name: str, *, attn_implementation: str | None = None
+) -> tuple[ExtraBertPreTrainedModel, PreTrainedTokenizerBase]:
     """Loads a saved model of one task or of several, and its tokenizer, as [`load_model`] does."""
     path, _ = _saved_config(name)
-    model = _load_saved(path, None)
+    model = _load_saved(path, attn_implementation)
     return model, _tokenizer_of(model, path)
 
 
@@ -276,58 +192,23 @@ def _task_of(model: ExtraBertForOneTask) -> TaskSpec:
     )
 
 
-def _check_same_task(saved: TaskSpec, task: TaskSpec, path: str, argument: str = "") -> None:
+def _check_same_task(saved: TaskSpec, task: TaskSpec, path: str, argument: str) -> None:
     def described(task: TaskSpec) -> str:
         labels = task.label_range if task.is_regression else task.class_names
         return f"an {MODEL_FOR_HEAD[task.head].__name__} with labels {list(labels)}"
 
     if described(saved) != described(task):
-        allowed = f"`{argument}` must be" if argument else "`model_name_or_path` must be an encoder or"
-        raise InputError(f"{allowed} {described(task)} for {task.name!r}, got {described(saved)} in {path}.")
-
-
-def _label_fields(task: TaskSpec) -> dict[str, Any]:
-    if task.is_regression:
-        return {"score_range": list(task.label_range)}
-    return {"class_names": list(task.class_names)}
-
-
-def _columns_of(task: TaskSpec) -> dict[str, str] | None:
-    columns = {field.removesuffix("_column"): getattr(task, field) for field in COLUMN_FIELDS}
-    return {name: column for name, column in columns.items() if column is not None} or None
-
-
-def _columns_entry(task: TaskSpec) -> dict[str, Any]:
-    columns = _columns_of(task)
-    return {} if columns is None else {"columns": columns}
-
-
-def _on_encoder(
-    model_class: type[M], path: str, attn_implementation: str | None, **config_fields: Any
-) -> tuple[M, PreTrainedTokenizerBase]:
-    check_config(_load(AutoConfig.from_pretrained, path), path)
-    tokenizer = _load(AutoTokenizer.from_pretrained, path)
-    try:
-        with pickles_in_one_line(f"the model {path!r}"):
-            model = model_class.from_backbone(
-                path, attn_implementation=attn_implementation, trust_remote_code=is_code_trusted(), **config_fields
-            )
-    except StrictDataclassError as error:  # the cause names the field of the config and the reason
-        raise InputError(one_line(error)) from error
-    except InputError:
-        raise
-    except Exception as error:  # code and files of others
-        raise InputError(f"no {model_class.__name__} on {path!r}: {_reason(error, path)}") from error
-    prepare_tokenizer(tokenizer, model, path)
-    probe_encoder(model, tokenizer, path)
-    return model, tokenizer
+        raise InputError(
+            f"`{argument}` must be {described(task)} for {task.name!r}, got {described(saved)} in {path}."
+        )
 
 
 def _tokenizer_of(model: ExtraBertPreTrainedModel, path: str) -> PreTrainedTokenizerBase:
     return prepare_tokenizer(_load(AutoTokenizer.from_pretrained, path), model, path)
 
 
-def _reason(error: Exception, path: str) -> str:
+def reason_of(error: Exception, path: str) -> str:
+    """Returns in one line why a model can't be loaded: a damaged file, or the error of its code."""
     if (damaged := damaged_file(Path(path))) is not None:
         return damaged
     if isinstance(error, (OSError, ValueError, RuntimeError, ImportError, StrictDataclassError)):
@@ -345,4 +226,4 @@ def _load(from_pretrained: Callable[..., T], path: str, **kwargs: Any) -> T:
     except InputError:
         raise
     except Exception as error:  # code and files of others
-        raise InputError(f"the model {path!r} can't be loaded: {_reason(error, path)}") from error
+        raise InputError(f"the model {path!r} can't be loaded: {reason_of(error, path)}") from error

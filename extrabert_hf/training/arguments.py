@@ -33,8 +33,8 @@ class EncoderArguments:
         default="google-bert/bert-base-uncased",
         metadata={
             "help": "Encoder: a Hub id, a folder, or 'minilm' or 'mpnet' (22 M and 109 M parameters, from PyPI, "
-            "without network). If the folder holds a trained model of the same task, training continues from that "
-            "model."
+            "without network). A model that this package saved is trained further: with its head if the task has "
+            "the same kind of head, classes being matched by name, otherwise with its encoder and a new head."
         },
     )
     attn_implementation: str | None = field(

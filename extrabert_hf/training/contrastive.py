@@ -17,7 +17,7 @@ from extrabert_hf.data.tokenization import check_length, longest_sentence, token
 from extrabert_hf.errors import InputError, one_line
 from extrabert_hf.files import atomic_folder
 from extrabert_hf.machine import keep_freed_memory
-from extrabert_hf.pretrained.loading import build_model
+from extrabert_hf.pretrained.building import build_model
 from extrabert_hf.pretrained.remote_code import pickles_in_one_line
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.ownership import check_room, hold_run

@@ -10,7 +10,7 @@ from extrabert_hf.data.tokenization import limit_length
 from extrabert_hf.errors import InputError, shorten
 from extrabert_hf.evaluation.metrics import compute_metrics, predictions_from_logits
 from extrabert_hf.models import ExtraBertPreTrainedModel
-from extrabert_hf.pretrained.loading import build_model, build_multitask_model
+from extrabert_hf.pretrained.building import build_model, build_multitask_model
 from extrabert_hf.tasks import TaskSpec
 
 
@@ -28,8 +28,8 @@ def prepare_model(
 
     Args:
         name (`str` or `Path`):
-            The encoder: a folder, a Hub id, or `"minilm"`. A model of this package must have the same heads and
-            labels; it is loaded with its own config.
+            The encoder: a folder, a Hub id, or `"minilm"`. A model that this package saved is trained further, with
+            its own config where it has the head of the task, see [`build_model`].
         tasks ([`TaskSpec`] or `Mapping[str, TaskSpec]`):
             The task of the model, or the tasks by name for a model of several tasks ([`ExtraBertForMultiTask`]).
         max_length (`int`, *optional*):

@@ -7,7 +7,8 @@ from extrabert_hf.data.loading import load_split
 from extrabert_hf.errors import InputError
 from extrabert_hf.inference.calibration import Calibration, calibrate, calibrate_model, fit_calibration
 from extrabert_hf.inference.predictor import predict_logits
-from extrabert_hf.pretrained.loading import TrainedModel, build_model
+from extrabert_hf.pretrained.building import build_model
+from extrabert_hf.pretrained.loading import TrainedModel
 from extrabert_hf.tasks import PAPER_TASKS
 
 

@@ -14,7 +14,8 @@ from extrabert_hf.inference.demo import build_demo, load_demo_models, prediction
 from extrabert_hf.inference.explanation import explain
 from extrabert_hf.inference.prediction_route import predict_request
 from extrabert_hf.models import ExtraBertForMultiTask
-from extrabert_hf.pretrained.loading import TrainedModel, build_model
+from extrabert_hf.pretrained.building import build_model
+from extrabert_hf.pretrained.loading import TrainedModel
 from extrabert_hf.tasks import PAPER_TASKS
 
 

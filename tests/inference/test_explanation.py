@@ -3,7 +3,8 @@ import torch
 
 from extrabert_hf.errors import InputError
 from extrabert_hf.inference.explanation import explain
-from extrabert_hf.pretrained.loading import TrainedModel, build_model
+from extrabert_hf.pretrained.building import build_model
+from extrabert_hf.pretrained.loading import TrainedModel
 from extrabert_hf.tasks import PAPER_TASKS
 
 PAIR = ["A warm film .", "a man plays a guitar in the street ."]

@@ -13,7 +13,8 @@ from extrabert_hf.errors import InputError
 from extrabert_hf.inference.prediction_columns import PredictedTable, free_names, is_formula, prediction_columns
 from extrabert_hf.inference.prediction_file import predict_file
 from extrabert_hf.inference.predictor import Predictions, Predictor
-from extrabert_hf.pretrained.loading import TrainedModel, build_model
+from extrabert_hf.pretrained.building import build_model
+from extrabert_hf.pretrained.loading import TrainedModel
 from extrabert_hf.tasks import PAPER_TASKS
 from tests.table_files import write_rows
 

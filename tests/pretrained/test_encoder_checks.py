@@ -27,7 +27,8 @@ from extrabert_hf import ExtraBertForSentiment
 from extrabert_hf.data.tokenization import limit_length, longest_sentence, tokenize_sentences
 from extrabert_hf.errors import InputError
 from extrabert_hf.inference.predictor import predict_logits
-from extrabert_hf.pretrained.loading import build_model, load_model
+from extrabert_hf.pretrained.building import build_model
+from extrabert_hf.pretrained.loading import load_model
 from extrabert_hf.tasks import PAPER_TASKS
 from tests.conftest import SIZES, TINY_BACKBONES
 from tests.pretrained.tiny_models import VOCABULARY, WORDS, tiny_tokenizer

@@ -14,8 +14,9 @@ from extrabert_hf.data.collators import DataCollatorForSentences
 from extrabert_hf.data.tokenization import limit_length, tokenize_sentences
 from extrabert_hf.errors import InputError
 from extrabert_hf.inference.predictor import predict_logits
+from extrabert_hf.pretrained.building import build_model
 from extrabert_hf.pretrained.encoder_checks import check_config
-from extrabert_hf.pretrained.loading import build_model, load_model
+from extrabert_hf.pretrained.loading import load_model
 from extrabert_hf.tasks import PAPER_TASKS
 from tests.pretrained.tiny_models import WORDS, tiny_model, tiny_tokenizer
 

@@ -10,7 +10,8 @@ from transformers import AutoModel, AutoTokenizer, BertConfig, DistilBertConfig
 from extrabert_hf import ExtraBertConfig, ExtraBertForMultiTask, ExtraBertForParaphrase
 from extrabert_hf.errors import InputError
 from extrabert_hf.models import MODEL_FOR_HEAD
-from extrabert_hf.pretrained.loading import build_model, build_multitask_model, load_all_tasks, load_model
+from extrabert_hf.pretrained.building import build_model, build_multitask_model
+from extrabert_hf.pretrained.loading import load_all_tasks, load_model
 from extrabert_hf.tasks import PAPER_TASKS, TaskSpec
 
 needs_minilm = pytest.mark.skipif(
@@ -135,31 +136,6 @@ def test_a_saved_multitask_model_is_gone_on_from_by_value(order, multitask, mult
     assert all(torch.equal(weights[name].cpu(), saved[name]) for name in weights)
     assert model.config.tasks == multitask[0].config.tasks
     assert tokenizer.get_vocab() == multitask[1].get_vocab()
-
-
-@pytest.mark.parametrize(
-    ("tasks", "message"),
-    [
-        (PAPER_TASKS, r"an ExtraBertForMultiTask for \['para', 'sst', 'sts'\], got .* for \['mood', 'near', 'para'"),
-        ({**TASKS, "sst": TASKS["mood"]}, r"for 'mood', got .*labels \['very negative', "),
-        ({**TASKS, "near": PAPER_TASKS["sts"]}, r"labels \[0.0, 5.0\] for 'sts', got .*labels \[-1.0, 1.0\]"),
-        ({**TASKS, "mood": PAPER_TASKS["para"]}, "an ExtraBertForParaphrase .*got an ExtraBertForSentiment"),
-        (
-            {**TASKS, "mood": dataclasses.replace(TASKS["mood"], class_names=("up", "level", "down"))},
-            r"labels \['up', 'level', 'down'\] for 'mood', got .*labels \['down', 'level', 'up'\]",
-        ),
-    ],
-)
-def test_going_on_with_other_tasks_or_labels_is_refused(tasks, message, multitask_folder):
-    with pytest.raises(InputError, match=f"`model_name_or_path` must be an encoder or .*{message}") as caught:
-        build_multitask_model(multitask_folder, tasks, config_fields={name: {} for name in tasks})
-    assert one_line(caught)
-
-
-def test_a_multitask_run_does_not_go_on_from_a_model_of_one_task(paraphrase_folder):
-    message = r"must be an encoder or an ExtraBertForMultiTask for .*, got an ExtraBertForParaphrase for one task in"
-    with pytest.raises(InputError, match=message):
-        build_multitask_model(paraphrase_folder, PAPER_TASKS, config_fields={name: {} for name in PAPER_TASKS})
 
 
 @pytest.mark.parametrize("name", TASKS)

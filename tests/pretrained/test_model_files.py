@@ -3,7 +3,8 @@ import torch
 from transformers import AutoTokenizer, BertConfig, BertModel
 
 from extrabert_hf.errors import InputError
-from extrabert_hf.pretrained.loading import build_model, load_model
+from extrabert_hf.pretrained.building import build_model
+from extrabert_hf.pretrained.loading import load_model
 from extrabert_hf.pretrained.names import resolve_model_name
 from extrabert_hf.tasks import PAPER_TASKS
 from tests.conftest import SIZES

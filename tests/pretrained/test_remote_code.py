@@ -15,10 +15,9 @@ import extrabert_hf
 from extrabert_hf.errors import InputError
 from extrabert_hf.inference.predictor import Predictor
 from extrabert_hf.models.adapter_files_extrabert import CONFIG_FILE
+from extrabert_hf.pretrained.building import build_model, build_multitask_model
 from extrabert_hf.pretrained.loading import (
     TrainedModel,
-    build_model,
-    build_multitask_model,
     load_all_tasks,
     load_config,
     load_model,

@@ -5,7 +5,8 @@ from datasets import Dataset
 
 from extrabert_hf.inference.explanation import explain_worst_rows
 from extrabert_hf.inference.predictor import Predictor
-from extrabert_hf.pretrained.loading import TrainedModel, build_model
+from extrabert_hf.pretrained.building import build_model
+from extrabert_hf.pretrained.loading import TrainedModel
 from extrabert_hf.runs.error_table import ReportedPredictions
 from extrabert_hf.tasks import PAPER_TASKS
 

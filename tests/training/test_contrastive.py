@@ -3,7 +3,7 @@ import torch
 from transformers import AutoModel, AutoTokenizer
 
 from extrabert_hf.errors import InputError
-from extrabert_hf.pretrained.loading import build_model
+from extrabert_hf.pretrained.building import build_model
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.tasks import PAPER_TASKS
 from extrabert_hf.training.contrastive import ContrastiveArguments, info_nce, pairs_of_text, pretrain, same_sentences

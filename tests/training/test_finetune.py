@@ -13,7 +13,8 @@ from extrabert_hf.data.loading import load_split
 from extrabert_hf.data.tokenization import limit_length
 from extrabert_hf.errors import InputError
 from extrabert_hf.inference.predictor import Predictor
-from extrabert_hf.pretrained.loading import build_model, load_model
+from extrabert_hf.pretrained.building import build_model
+from extrabert_hf.pretrained.loading import load_model
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.tasks import PAPER_TASKS
 from extrabert_hf.training.command_line import parse_multitask_run, parse_run
@@ -286,8 +287,10 @@ def test_training_goes_on_from_a_model_of_ours(train, plain_run, tmp_path):
     train("sts", "--model_name_or_path", str(folder), *frozen, output="further")
     after = load_model(str(tmp_path / "further")).model.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
-    with pytest.raises(InputError, match="must be an encoder or an ExtraBertForSentiment"):
-        train("sst", "--model_name_or_path", str(folder), output="other")
+    metrics = train("sst", "--model_name_or_path", str(folder), *frozen, output="other")  # its encoder, a new head
+    other = load_model(str(tmp_path / "other")).model.state_dict()
+    assert list(metrics.tasks) == ["sst"]
+    assert all(torch.equal(before[name], other[name]) for name in other if name.startswith("backbone."))
 
 
 def test_a_multitask_run_leaves_one_model_and_each_tasks_scores(train, tmp_path):
