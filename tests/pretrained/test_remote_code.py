@@ -1,5 +1,6 @@
 import contextlib
 import copy
+import dataclasses
 import io
 import json
 import pickle
@@ -174,6 +175,13 @@ def test_trusted_code_is_run_and_saved_with_the_model(name, marked, tmp_path, ti
     assert type(loaded.model.backbone).__name__ == type(trained.model.backbone).__name__
     weights = trained.model.state_dict()
     assert all(torch.equal(weight, weights[name]) for name, weight in loaded.model.state_dict().items())
+    two_classes = dataclasses.replace(SST, class_names=("negative", "positive"))
+    for task in (PAPER_TASKS["sts"], two_classes):  # a new head, and other classes
+        with trusted_code():
+            model, tokenizer = build_model(str(tmp_path / "saved"), task)
+            TrainedModel(model, tokenizer, task).save_pretrained(tmp_path / task.head)
+            again = load_model(str(tmp_path / task.head)).model
+        assert type(again.backbone).__name__ == type(trained.model.backbone).__name__
 
 
 def test_an_adapter_and_a_push_have_the_trusted_code_of_the_encoder(marked, tmp_path, tiny_encoder):
