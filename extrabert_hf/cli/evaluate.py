@@ -2,6 +2,7 @@
 Scores a trained model, or an ensemble of several, on a labelled split, with 95 % intervals.
 
     extrabert evaluate runs/sts --data sample --split dev
+    extrabert evaluate runs/para --data sample --target_accuracy 0.95 --figure risk_coverage.png
 """
 
 from collections.abc import Sequence
@@ -20,6 +21,14 @@ def make_parser() -> CommandParser:
     parser.add_argument("model", help="Folder or Hub id; several, separated by commas, form an ensemble.")
     parser.add_argument("--task", help="Task of a multitask model.")
     parser.add_argument("--output", type=Path, help="JSON file to write the scores to.")
+    parser.add_argument(
+        "--target_accuracy",
+        type=float,
+        metavar="A",
+        help="For classes: print the smallest P for predict --abstain_below with which the answered rows have this "
+        "accuracy, 0 to 1.",
+    )
+    parser.add_argument("--figure", type=Path, help="For classes: .png or .svg to draw the risk-coverage curve to.")
     add_int8(parser)
     return parser
 
@@ -33,6 +42,8 @@ def main(words: Sequence[str]) -> None:
         task=arguments.task,
         adjust_task=columns.apply_to,
         int8=arguments.int8,
+        target_accuracy=arguments.target_accuracy,
+        figure=arguments.figure,
         output=arguments.output,
     )
     print(scores)

@@ -3,6 +3,7 @@ Predicts each sentence or pair of a file (csv, tsv, json, jsonl, parquet or txt)
 
     extrabert predict runs/sts pairs.csv --output predictions.csv
     extrabert predict runs/sts pairs.csv --output predictions.csv --num_processes 2
+    extrabert predict runs/para pairs.csv --output predictions.csv --abstain_below 0.9
 
 Several processes share the work. To continue an interrupted call, repeat the same command.
 """
@@ -26,6 +27,13 @@ def make_parser() -> CommandParser:
     parser.add_argument("--output", required=True, help="File to write: .csv, .tsv, .jsonl; - for standard output.")
     safe = "In csv and tsv, put ' before each cell that a spreadsheet program may run as a formula (= + - @)."
     add_switch(parser, "--csv_safe", safe)
+    parser.add_argument(
+        "--abstain_below",
+        type=float,
+        metavar="P",
+        help="Leave the class of a row empty if its probability is below P, 0 to 1; evaluate --target_accuracy prints "
+        "such a P.",
+    )
     parser.add_argument("--batch_size", type=int, default=64, help="Number of sentences in a batch.")
     parser.add_argument(
         "--bf16",
@@ -43,6 +51,7 @@ def main(words: Sequence[str]) -> None:
     options = {"batch_size": arguments.batch_size, "bf16": arguments.bf16, "int8": arguments.int8}
     predictor = Predictor.load(arguments.model, arguments.task, **options)
     task = columns.apply_to(predictor.task)
-    rows = predict_file(predictor, arguments.input, arguments.output, task=task, csv_safe=arguments.csv_safe)
+    table = {"csv_safe": arguments.csv_safe, "abstain_below": arguments.abstain_below}
+    rows = predict_file(predictor, arguments.input, arguments.output, task=task, **table)
     if state.is_main_process:
         print(f"{rows:,} predictions in {arguments.output}", file=sys.stderr)

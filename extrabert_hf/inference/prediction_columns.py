@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
+from extrabert_hf.data.delimited import FIELD_LIMIT
 from extrabert_hf.data.originals import cell_text
 from extrabert_hf.data.reading import Row
 from extrabert_hf.errors import shorten
@@ -18,6 +21,9 @@ from extrabert_hf.tasks import TaskSpec
 
 DIGITS = 4
 """Decimal places of a probability."""
+
+ABSTAINED = "abstained"
+"""The column of [`PredictedTable`] that tells whether a row has no predicted class."""
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 """Separator of a table by the suffix of its file."""
@@ -108,6 +114,9 @@ class PredictedTable:
             `".csv"`, `".tsv"` or `".jsonl"`.
         csv_safe (`bool`):
             Whether a cell of a table that [`is_formula`] gets an apostrophe in front.
+        abstain_below (`float`, *optional*):
+            Rows whose predicted class has a smaller probability get no class, and a last column `abstained` tells
+            whether a row is one of them.
     """
 
     task: TaskSpec
@@ -115,18 +124,19 @@ class PredictedTable:
     has_ids: bool
     suffix: str
     csv_safe: bool
+    abstain_below: float | None = None
     formulas: int = field(default=0, init=False)
     lost: Counter[str] = field(default_factory=Counter, init=False)
 
     @cached_property
     def added(self) -> list[str]:
         """Names of the columns that are added to those of the file: the id, unless the file has it; predictions."""
-        return free_names([*([] if self.has_ids else ["id"]), *prediction_columns(self.task)], self.present)
+        return free_names([*([] if self.has_ids else ["id"]), *self._predicted], self.present)
 
     @property
     def renamed(self) -> list[str]:
         """The added columns that have another name, because the file has a column of this name."""
-        usual = {"id", *prediction_columns(self.task)}
+        usual = {"id", *self._predicted}
         return [name for name in self.added if name not in usual]
 
     @property
@@ -134,13 +144,19 @@ class PredictedTable:
         """Whether the rows are written as csv or tsv."""
         return self.suffix in SEPARATORS
 
+    @property
+    def _predicted(self) -> list[str]:
+        return [*prediction_columns(self.task), *([] if self.abstain_below is None else [ABSTAINED])]
+
     @cached_property
     def _kept(self) -> frozenset[str]:
         return frozenset(self.present)
 
     def job(self) -> dict[str, Any]:
         """Describes everything that determines the lines beside the rows and the model."""
-        return {"columns": [*self.present, *self.added], "suffix": self.suffix, "csv_safe": self.csv_safe}
+        columns = [*self.present, *self.added]
+        settings = {"suffix": self.suffix, "csv_safe": self.csv_safe, "abstain_below": self.abstain_below}
+        return {"columns": columns, **settings}
 
     def head(self) -> str:
         """Returns the line of column names; empty for jsonl."""
@@ -163,6 +179,8 @@ class PredictedTable:
         cells = prediction_cells(predictions)
         if self.task.is_regression:
             cells = ((round(score, DIGITS),) for (score,) in cells)
+        elif self.abstain_below is not None:
+            cells = self._with_abstained(cells, predictions.confidences < self.abstain_below)
         numbered = zip(rows, cells, strict=True)
         ids = [] if self.has_ids else self.added[:1]
         if self.is_table:
@@ -175,6 +193,20 @@ class PredictedTable:
             _json_line({**dict.fromkeys(ids, row_id), **row, **dict(zip(names, of_row, strict=True))})
             for (row_id, row), of_row in numbered
         )
+
+    def _with_abstained(self, cells: Iterable[tuple[Any, ...]], abstained: np.ndarray) -> Iterator[tuple[Any, ...]]:
+        """Empties the name and the id of the class where `abstained` `(N,)` is true, and adds the column."""
+        for (name, class_id, *probabilities), is_abstained in zip(cells, abstained.tolist(), strict=True):
+            of_class = (None, None) if is_abstained else (name, class_id)
+            yield (*of_class, *probabilities, cell_text(is_abstained) if self.is_table else is_abstained)
+
+    def count_abstained(self, text: str) -> int:
+        """Counts the rows without a predicted class in the result of [`PredictedTable.lines`]."""
+        if not self.is_table:
+            return sum(json.loads(line)[self.added[-1]] for line in text.split("\n")[:-1])
+        csv.field_size_limit(FIELD_LIMIT)
+        rows = csv.reader(io.StringIO(text, newline=""), delimiter=SEPARATORS[self.suffix])
+        return sum(row[-1] == cell_text(True) for row in rows)
 
     def _table(self, rows: Iterable[Sequence[Any]]) -> str:
         text = io.StringIO(newline="")

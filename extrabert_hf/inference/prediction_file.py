@@ -17,6 +17,7 @@ from extrabert_hf.data.originals import StreamedFile, stream_sentences
 from extrabert_hf.data.reading import RejectedRow, Row
 from extrabert_hf.data.validation import write_rejected_rows
 from extrabert_hf.errors import InputError
+from extrabert_hf.evaluation.selective import check_abstention
 from extrabert_hf.files import own_file
 from extrabert_hf.inference.prediction_columns import SEPARATORS, PredictedTable
 from extrabert_hf.inference.prediction_parts import PredictionParts
@@ -37,7 +38,13 @@ logger = logging.getLogger(__name__)
 
 
 def predict_file(
-    predictor: Predictor, source: str, output: str, *, task: TaskSpec | None = None, csv_safe: bool = False
+    predictor: Predictor,
+    source: str,
+    output: str,
+    *,
+    task: TaskSpec | None = None,
+    csv_safe: bool = False,
+    abstain_below: float | None = None,
 ) -> int:
     """
     Predicts each row of a file and writes it with its prediction, in the order of the file.
@@ -65,13 +72,20 @@ def predict_file(
         csv_safe (`bool`, defaults to `False`):
             Whether a cell of a csv or tsv file that a spreadsheet program may run as a formula gets an apostrophe in
             front. Without, the cells are counted and a warning is logged.
+        abstain_below (`float`, *optional*):
+            For classes, a probability, 0 to 1: rows whose predicted class has a smaller one get no class name and no
+            class id. The probabilities stay. The last column `abstained` is true or false. The number of rows with a
+            class is logged at the end.
 
     Returns:
-        `int`: number of predicted rows, of all processes.
+        `int`: number of written rows, of all processes.
 
     Raises:
-        [`InputError`]: if the file, a column or the suffix of the output can't be used.
+        [`InputError`]: if the file, a column or the suffix of the output can't be used, or for `abstain_below` if it
+        is no probability or the predictor predicts scores.
     """
+    if abstain_below is not None:
+        check_abstention("abstain_below", abstain_below, predictor.task)
     suffix = ".jsonl" if output == "-" else Path(output).suffix
     if suffix not in (*SEPARATORS, ".jsonl"):
         raise InputError(f"`output` must end in .csv, .tsv or .jsonl, or be '-', got {output!r}.")
@@ -85,7 +99,8 @@ def predict_file(
     if source != "-" and Path(source).resolve() in (Path(output).resolve(), rejected.path.resolve()):
         raise InputError(f"`output` {output!r} would take the place of the input {source!r}: name another.")
     with own_file("output", None if output == "-" else Path(output)):
-        return _predict_rows(predictor, task, source, output, rejected, state, csv_safe)
+        options = {"csv_safe": csv_safe, "abstain_below": abstain_below}
+        return _predict_rows(predictor, task, source, output, rejected, state, options)
 
 
 def _predict_rows(
@@ -95,14 +110,19 @@ def _predict_rows(
     output: str,
     rejected: "_RejectedRows",
     state: PartialState,
-    csv_safe: bool,
+    table_options: dict[str, Any],
 ) -> int:
     suffix = ".jsonl" if output == "-" else Path(output).suffix
     rows = stream_sentences(task, source)
     rejected.delete_earlier()
-    table = PredictedTable(predictor.task, rows.present, rows.columns.id is not None, suffix, csv_safe)
+    table = PredictedTable(predictor.task, rows.present, rows.columns.id is not None, suffix, **table_options)
     parts = _parts(rows, rejected, table)
     predictor = replace(predictor, progress=state.is_main_process)
+    abstained = 0
+
+    def count(text: str) -> None:  # the text of each part, also of one that another process or call has predicted
+        nonlocal abstained
+        abstained += 0 if table.abstain_below is None else table.count_abstained(text)
 
     def predicted(part: Sequence[PartRow]) -> str:
         sentences = {name: [row[name] for row, _ in part] for name in task.sentence_columns}
@@ -111,14 +131,16 @@ def _predict_rows(
 
     with progress_bar(desc="predicting", units="rows", disable=not state.is_main_process) as bar:
         if output == "-":
-            written = _print_parts(parts, predicted, bar)
+            written = _print_parts(parts, predicted, count, bar)
         else:
             written_parts = PredictionParts(Path(output), _job(predictor, task, source) | table.job())
-            written = _share_parts(parts, predicted, written_parts, table.head(), bar, state)
+            written = _share_parts(parts, predicted, count, written_parts, table.head(), bar, state)
     if table.renamed and state.is_main_process:
         logger.warning("%s has columns of predictions already; the new ones are %s", source, ", ".join(table.renamed))
     for notice in table.notices() if state.is_main_process else ():
         logger.warning(notice)
+    if table.abstain_below is not None and state.is_main_process:
+        logger.info("answered %s of %s rows", f"{written - abstained:,}", f"{written:,}")
     if rejected.count and state.is_main_process:
         total = f"{written + rejected.count:,}"
         logger.warning("%s of %s rows have no prediction, see %s", f"{rejected.count:,}", total, rejected.path)
@@ -172,10 +194,17 @@ def _parts(rows: StreamedFile, rejected: _RejectedRows, table: PredictedTable) -
         yield part
 
 
-def _print_parts(parts: Iterator[list[PartRow]], predicted: Callable[[Sequence[PartRow]], str], bar: Any) -> int:
+def _print_parts(
+    parts: Iterator[list[PartRow]],
+    predicted: Callable[[Sequence[PartRow]], str],
+    count_text: Callable[[str], None],
+    bar: Any,
+) -> int:
     written = 0
     for part in parts:
-        sys.stdout.write(predicted(part))
+        text = predicted(part)
+        sys.stdout.write(text)
+        count_text(text)
         written += len(part)
         bar.update(len(part))
     return written
@@ -184,6 +213,7 @@ def _print_parts(parts: Iterator[list[PartRow]], predicted: Callable[[Sequence[P
 def _share_parts(
     parts: Iterator[list[PartRow]],
     predicted: Callable[[Sequence[PartRow]], str],
+    count_text: Callable[[str], None],
     written_parts: PredictionParts,
     head: str,
     bar: Any,
@@ -205,7 +235,7 @@ def _share_parts(
             bar.update(len(part))
         state.wait_for_everyone()
         if state.is_main_process:
-            written_parts.join(head, count)
+            written_parts.join(head, count, count_text)
         state.wait_for_everyone()
     return written
 

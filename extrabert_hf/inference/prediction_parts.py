@@ -3,7 +3,7 @@
 import json
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -75,13 +75,18 @@ class PredictionParts:
         with atomic_path(self._path(index)) as unfinished:
             unfinished.write_text(text, encoding="utf-8", newline="")
 
-    def join(self, head: str, count: int) -> None:
-        """Writes `head` and the first `count` parts to the output and deletes the folder, in the main process."""
+    def join(self, head: str, count: int, read: Callable[[str], None]) -> None:
+        """
+        Writes `head` and the first `count` parts to the output and deletes the folder, in the main process. `read` is
+        called with the text of each part.
+        """
         with atomic_path(self.output) as unfinished, unfinished.open("w", encoding="utf-8", newline="") as file:
             file.write(head)
             for index in range(count):
                 with self._path(index).open(encoding="utf-8", newline="") as part:
-                    shutil.copyfileobj(part, file)
+                    text = part.read()
+                file.write(text)
+                read(text)
         self._remove()
 
     def _files(self) -> list[Path]:

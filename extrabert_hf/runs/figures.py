@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from extrabert_hf.evaluation.bootstrap import wilson_interval
+from extrabert_hf.evaluation.selective import MIN_ANSWERED, REPORTED_ACCURACY, curve_text, point_text, risk_coverage
 from extrabert_hf.inference.calibration import expected_calibration_error, reliability_bins
 from extrabert_hf.inference.predictor import Predictions
 from extrabert_hf.runs.class_figures import class_names_in_figure, name_ticks, shown_classes
@@ -31,6 +32,8 @@ MOST_MARKERS = 200
 """Maximum number of evaluations that a curve marks with a point."""
 MOST_CURVES = 12
 """Maximum number of curves with an entry in the legend."""
+MOST_THRESHOLDS = 1_000
+"""Maximum number of points of the curve of [`plot_risk_coverage`]."""
 MOST_DIFFERENCES = 60
 """Maximum number of lines of [`plot_differences`]: those with the smallest p-values."""
 
@@ -44,6 +47,7 @@ CURVES_CAPTION = "Training loss and dev score"
 CONFLICTS_CAPTION = "Cosine similarity of the tasks' encoder gradients"
 SCORES_CAPTION = "Predicted and actual scores"
 RELIABILITY_CAPTION = "Reliability diagram"
+RISK_COVERAGE_CAPTION = "Risk-coverage curve"
 
 
 def plot_conflicts(rows: Sequence[Conflict]) -> Figure:
@@ -178,6 +182,34 @@ def plot_reliability(predictions: Predictions) -> Figure:
     axes.set(ylabel=f"accuracy, {INTERVAL}", ylim=(0, 1), title=f"Expected calibration error {error:.3f}")
     counts.bar(confidences, [each.rows for each in bins], width=0.07, color="0.6")
     counts.set(xlabel="confidence", ylabel="rows", xlim=(0, 1))
+    return figure
+
+
+def risk_coverage_caption(predictions: Predictions) -> str:
+    """Returns the caption of [`plot_risk_coverage`], with the share of the rows that has [`REPORTED_ACCURACY`]."""
+    curve = risk_coverage(predictions.confidences, predictions.values == predictions.labels)
+    return f"{RISK_COVERAGE_CAPTION}: {point_text(curve, REPORTED_ACCURACY)}"
+
+
+def plot_risk_coverage(predictions: Predictions) -> Figure:
+    """
+    Draws the error rate of the most confident rows by their share, from [`MIN_ANSWERED`] rows on, and the curve of the
+    same predictions if all wrong ones were the least confident.
+    """
+    curve = risk_coverage(predictions.confidences, predictions.values == predictions.labels)
+    first = min(MIN_ANSWERED, curve.rows)
+    drawn = np.flatnonzero(curve.answered >= first)  # (D,)
+    drawn = drawn[np.unique(np.linspace(0, len(drawn) - 1, MOST_THRESHOLDS).round().astype(int))]
+    best = np.unique(np.linspace(first, curve.rows, MOST_THRESHOLDS).round().astype(int))  # numbers of rows
+    figure = Figure(figsize=(5.5, 5.5), layout="constrained")
+    axes = figure.subplots()
+    axes.axhline(curve.risks[-1], color="0.6", linewidth=0.8, linestyle="--", label="all rows")
+    axes.plot(best / curve.rows, curve.best_risks[best - 1], color="0.6", linewidth=0.8, label="best order")
+    marker = "o" if len(drawn) == 1 else None
+    axes.plot(curve.coverages[drawn], curve.risks[drawn], marker=marker, label="this model")
+    axes.set(xlabel="share of rows that are answered", ylabel="error rate of these rows", title=curve_text(curve))
+    axes.set(xlim=(0, 1), ylim=(0, None))
+    axes.legend(frameon=False, fontsize="small")
     return figure
 
 

@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from datasets import Dataset
@@ -13,10 +13,17 @@ from datasets import Dataset
 from extrabert_hf.data.loading import LoadedData, load_split
 from extrabert_hf.errors import InputError
 from extrabert_hf.evaluation.scores import summarize
-from extrabert_hf.files import atomic_folder, own_file, write_json
+from extrabert_hf.evaluation.selective import (
+    check_abstention,
+    curve_text,
+    risk_coverage,
+    target_lines,
+    threshold_for,
+)
+from extrabert_hf.files import atomic_folder, own_file, write_figure, write_json
 from extrabert_hf.folder_lock import hold_folder
 from extrabert_hf.inference.calibration import MIN_ROWS, CalibrationReport, calibrate_model
-from extrabert_hf.inference.predictor import Predictor
+from extrabert_hf.inference.predictor import Predictions, Predictor
 from extrabert_hf.pretrained.loading import load_model
 from extrabert_hf.pretrained.names import model_names, split_name
 from extrabert_hf.runs.folder import RunFolder
@@ -25,6 +32,9 @@ from extrabert_hf.tasks import TaskSpec
 
 MOST_LEFT_OUT = 0.1
 """Share of train rows up to which a calibration leaves them out. A larger share is an error."""
+
+FIGURE_SUFFIXES = (".png", ".svg")
+"""Suffixes of the figure of [`evaluate_saved`]."""
 
 EXAMPLES = 3
 """Number of examples of a task in [`example_sentences`]."""
@@ -101,6 +111,8 @@ def evaluate_saved(
     task: str | None = None,
     adjust_task: Callable[[TaskSpec], TaskSpec],
     int8: bool = False,
+    target_accuracy: float | None = None,
+    figure: Path | None = None,
     output: Path | None = None,
 ) -> str:
     """
@@ -117,27 +129,57 @@ def evaluate_saved(
             Changes the task, such as its column names, before the rows are read.
         int8 (`bool`, defaults to `False`):
             As for [`Predictor.load`].
+        target_accuracy (`float`, *optional*):
+            For classes, the accuracy, 0 to 1, to choose a threshold for, see [`threshold_for`].
+        figure (`Path`, *optional*):
+            For classes, the file to draw the risk-coverage curve to, `.png` or `.svg`.
         output (`Path`, *optional*):
             JSON file to write the scores to, with the number of `train_rows` of each model among the rows, `null` if
-            unknown.
+            unknown. For classes it has `aurc` and `excess_aurc`, see [`RiskCoverage`], and with `target_accuracy` the
+            `threshold`, see [`SelectivePoint`], `null` if the target is not reached.
 
     Returns:
         `str`: first, for each model, how many of the rows are its train rows; then the scores.
+
+    Raises:
+        [`InputError`]: for `target_accuracy` or `figure` if the model predicts scores, or for other values.
     """
-    with own_file("output", output):
+    if figure is not None and figure.suffix not in FIGURE_SUFFIXES:
+        raise InputError(f"`figure` must end in {' or '.join(FIGURE_SUFFIXES)}, got {str(figure)!r}.")
+    with own_file("output", output), own_file("figure", figure):
         predictor, names = Predictor.load(models, task, int8=int8, progress=True), model_names(models)
         spec = adjust_task(predictor.task)
+        for argument, value in (("target_accuracy", target_accuracy), ("figure", None if figure is None else 1.0)):
+            if value is not None:
+                check_abstention(argument, value, spec)
         title, dataset, loaded = rows.load(names[0], spec)
         overlaps = [find_overlap(name, spec, dataset) for name in names]
         if rows.data is None:  # the rows are those that were set aside: no other rows to name
             overlaps = [replace(overlap, set_aside=None) for overlap in overlaps]
         predictions = predictor.predict(dataset)
         scores = predictions.score(train_labels=predictions.labels)
+        abstention, lines = ({}, []) if spec.is_regression else _abstention(predictions, target_accuracy)
         if output is not None:
             train_rows = [None if overlap.in_train is None else overlap.count for overlap in overlaps]
-            write_json(output, asdict(scores) | {"train_rows": train_rows})
+            write_json(output, asdict(scores) | {"train_rows": train_rows} | abstention)
+        if figure is not None:
+            from extrabert_hf.runs.figures import plot_risk_coverage  # matplotlib is slow to import
+
+            write_figure(figure, plot_risk_coverage(predictions), dpi=150)
     majority = f"(majority: the {'mean' if spec.is_regression else 'most frequent'} label of these rows)"
-    return "\n".join([*map(str, overlaps), *loaded.notices, summarize(title, scores, spec), majority])
+    return "\n".join([*map(str, overlaps), *loaded.notices, summarize(title, scores, spec), majority, *lines])
+
+
+def _abstention(predictions: Predictions, target_accuracy: float | None) -> tuple[dict[str, Any], list[str]]:
+    """Returns the entries of the JSON file and the lines of text on the abstention of a classifier."""
+    confidences, correct = predictions.confidences, predictions.values == predictions.labels
+    curve = risk_coverage(confidences, correct)
+    entries: dict[str, Any] = {"aurc": curve.aurc, "excess_aurc": curve.excess_aurc}
+    if target_accuracy is None:
+        return entries, [curve_text(curve)]
+    point = threshold_for(curve, target_accuracy)
+    entries |= {"target_accuracy": target_accuracy, "threshold": None if point is None else asdict(point)}
+    return entries, [curve_text(curve), *target_lines(confidences, correct, target_accuracy)]
 
 
 def calibrate_saved(

@@ -41,7 +41,9 @@ from extrabert_hf.runs.figures import (
     plot_curves,
     plot_differences,
     plot_reliability,
+    plot_risk_coverage,
     plot_scores,
+    risk_coverage_caption,
 )
 from extrabert_hf.runs.gradient_conflicts import Conflict
 from extrabert_hf.runs.tables import number_cell
@@ -50,7 +52,7 @@ MOST_CHARACTERS = 2000
 """Maximum number of characters of a text in the page; a longer text is cut."""
 HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters, characters that change the direction of a text, and lone surrogates."""
-SAME_SCALE = {"scores", "by_length", "by_label", "label_counts"}
+SAME_SCALE = {"scores", "by_length", "by_label", "label_counts", "risk_coverage"}
 """Kinds of figures with the same axes for all runs of a page."""
 
 
@@ -246,6 +248,7 @@ def _prediction_figures(name: str, predictions: Predictions) -> dict[str, tuple[
     return {
         "confusion": (confusion, classes_caption(CONFUSION_CAPTION, classes)),
         "reliability": (plot_reliability(predictions), RELIABILITY_CAPTION),
+        "risk_coverage": (plot_risk_coverage(predictions), risk_coverage_caption(predictions)),
         "label_counts": (plot_label_counts(predictions), classes_caption(LABEL_COUNTS_CAPTION, classes)),
         "by_length": by_length,
         "by_label": (by_label[0], classes_caption(by_label[1], classes)),

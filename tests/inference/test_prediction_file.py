@@ -22,11 +22,11 @@ CLASSES = {"sst": ExtraBertForSentiment, "para": ExtraBertForParaphrase, "sts": 
 def predict(tiny_encoder):
     tokenizer = AutoTokenizer.from_pretrained(tiny_encoder)
 
-    def run(task, source, output, **options):
+    def run(task, source, output, abstain_below=None, **options):
         set_seed(0)
         model = CLASSES[task].from_backbone(tiny_encoder).eval()
         predictor = Predictor((TrainedModel(model, tokenizer, PAPER_TASKS[task]),), **options)
-        return predict_file(predictor, str(source), str(output))
+        return predict_file(predictor, str(source), str(output), abstain_below=abstain_below)
 
     return run
 
@@ -56,6 +56,111 @@ def test_a_file_in_parts_gives_the_predictions_of_the_whole(predict, tmp_path, m
     for a, b in zip(map(json.loads, whole), map(json.loads, parts), strict=True):
         assert a.pop("predicted_score") == pytest.approx(b.pop("predicted_score"), abs=2e-4)
         assert a == b
+
+
+@pytest.fixture
+def middle(predict, pairs, tmp_path):
+    """A probability that some of the pairs reach."""
+    predict("para", pairs, tmp_path / "all.jsonl")
+    rows = map(json.loads, (tmp_path / "all.jsonl").read_text().splitlines())
+    highest = sorted(max(row["p_paraphrase"], row["p_not_paraphrase"]) for row in rows)
+    return highest[12] + 0.00005  # the written probabilities have four decimal places
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl"])
+def test_rows_below_the_threshold_have_probabilities_and_no_class(suffix, predict, pairs, middle, tmp_path, caplog):
+    plain, output = tmp_path / f"plain{suffix}", tmp_path / f"out{suffix}"
+    predict("para", pairs, plain)
+    with caplog.at_level("INFO"):
+        predict("para", pairs, output, abstain_below=middle)
+    rows, of_plain = read_rows(output), read_rows(plain)
+    assert list(rows[0]) == [*of_plain[0], "abstained"]
+    answered = 0
+    for row, as_before in zip(rows, of_plain, strict=True):
+        abstained = row.pop("abstained")
+        is_below = max(float(row["p_paraphrase"]), float(row["p_not_paraphrase"])) < middle
+        assert abstained == (is_below if suffix == ".jsonl" else str(is_below).lower())
+        empty = dict.fromkeys(("predicted_class", "class_id"), None if suffix == ".jsonl" else "")
+        assert row == (as_before | empty if is_below else as_before)
+        answered += not is_below
+    assert 0 < answered < 25 and f"answered {answered} of 25 rows" in caplog.text
+
+
+def test_without_a_threshold_there_is_no_column_and_no_count(predict, pairs, tmp_path, caplog):
+    with caplog.at_level("INFO"):
+        predict("para", pairs, tmp_path / "out.jsonl")
+    assert "abstained" not in read_rows(tmp_path / "out.jsonl")[0] and "answered" not in caplog.text
+    predict("para", pairs, tmp_path / "zero.jsonl", abstain_below=0.0)
+    assert {row["abstained"] for row in read_rows(tmp_path / "zero.jsonl")} == {False}
+
+
+def test_a_column_with_the_name_of_the_new_one_stays(predict, middle, pairs, tmp_path, caplog):
+    source, output = tmp_path / "in.csv", tmp_path / "out.csv"
+    rows = [json.loads(line) for line in pairs.read_text().splitlines()]
+    with source.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["sentence1", "sentence2", "abstained"])
+        writer.writerows([row["sentence1"], row["sentence2"], 'true,"\r\n'] for row in rows)
+    with caplog.at_level("INFO"):
+        predict("para", source, output, abstain_below=middle)
+    written = read_rows(output)
+    assert {row["abstained"] for row in written} == {'true,"\r\n'}
+    answered = [row["abstained_2"] for row in written].count("false")
+    assert 0 < answered < 25 and f"answered {answered} of 25 rows" in caplog.text
+
+
+def test_a_call_that_goes_on_counts_the_rows_of_all_parts(predict, pairs, middle, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(prediction_file, "ROWS_AT_A_TIME", 10)
+    predict("para", pairs, tmp_path / "whole.csv", abstain_below=middle)
+    calls, logits = [], Predictor.logits
+
+    def break_off(*args, **kwargs):
+        calls.append(args)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return logits(*args, **kwargs)
+
+    monkeypatch.setattr(Predictor, "logits", break_off)
+    with pytest.raises(KeyboardInterrupt):
+        predict("para", pairs, tmp_path / "out.csv", abstain_below=middle)
+    with caplog.at_level("INFO"):
+        predict("para", pairs, tmp_path / "out.csv", abstain_below=middle)
+    assert "continuing after 1 parts" in caplog.text
+    assert (tmp_path / "out.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    answered = [row["abstained"] for row in read_rows(tmp_path / "out.csv")].count("false")
+    assert f"answered {answered} of 25 rows" in caplog.text
+
+
+def test_another_threshold_does_not_go_on_with_the_parts(predict, pairs, middle, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(prediction_file, "ROWS_AT_A_TIME", 10)
+    monkeypatch.setattr(PredictionParts, "join", lambda *_: None)
+    predict("para", pairs, tmp_path / "out.csv", abstain_below=middle)
+    with caplog.at_level("INFO"):
+        predict("para", pairs, tmp_path / "out.csv", abstain_below=middle + 0.01)
+    assert "continuing" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("task", "value", "text"), [("sts", 0.9, "is for classes, but 'sts' has scores"), ("para", 90, "from 0 to 1")]
+)
+def test_abstention_needs_classes_and_a_probability(task, value, text, predict, pairs, tmp_path):
+    with pytest.raises(InputError, match=f"`abstain_below` .*{text}"):
+        predict(task, pairs, tmp_path / "out.csv", abstain_below=value)
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_the_rows_on_standard_output_are_counted(predict, pairs, middle, capsys, caplog):
+    with caplog.at_level("INFO"):
+        predict("para", pairs, "-", abstain_below=middle)
+    abstained = [json.loads(line)["abstained"] for line in capsys.readouterr().out.splitlines()]
+    assert f"answered {abstained.count(False)} of 25 rows" in caplog.text
+
+
+def read_rows(path):
+    if path.suffix == ".jsonl":
+        return [json.loads(line) for line in path.read_text().splitlines()]
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ","))
 
 
 @pytest.fixture

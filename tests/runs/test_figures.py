@@ -5,7 +5,14 @@ import pytest
 
 from extrabert_hf.evaluation.bootstrap import wilson_interval
 from extrabert_hf.runs.class_figures import plot_label_counts
-from extrabert_hf.runs.figures import mean_error_interval, plot_by_label, plot_by_length, plot_reliability
+from extrabert_hf.runs.figures import (
+    mean_error_interval,
+    plot_by_label,
+    plot_by_length,
+    plot_reliability,
+    plot_risk_coverage,
+    risk_coverage_caption,
+)
 
 
 def heights(figure):
@@ -36,6 +43,23 @@ def test_scores_by_label_are_in_fifths_of_the_range(predictions_of):
 
 def test_the_reliability_says_its_error(predictions_of):
     assert plot_reliability(predictions_of("sst")).axes[0].get_title().startswith("Expected calibration error 0.")
+
+
+def test_the_risk_coverage_curve_ends_at_the_error_rate_of_all_rows(predictions_of):
+    for rows in (1, 24, 90):
+        predictions = predictions_of("para", rows=rows)
+        axes = plot_risk_coverage(predictions).axes[0]
+        every, best, curve = (line.get_xydata() for line in axes.lines)
+        error_rate = (predictions.values != predictions.labels).mean()
+        assert curve[-1] == pytest.approx([1, error_rate]) and best[-1] == pytest.approx([1, error_rate])
+        assert every[0, 1] == pytest.approx(error_rate)
+        assert curve[0, 0] >= min(30, rows) / rows
+        assert axes.get_title().startswith("AURC 0.") or rows == 1
+
+
+def test_the_caption_of_the_risk_coverage_curve_says_that_no_share_is_accurate_enough(predictions_of):
+    caption = risk_coverage_caption(predictions_of("para", rows=40))
+    assert caption.startswith("Risk-coverage curve: no share of 30 rows or more reaches an accuracy of 0.95; the best")
 
 
 def test_labels_and_predictions_are_counted_by_class(predictions_of):

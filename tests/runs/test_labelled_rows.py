@@ -7,6 +7,7 @@ import pytest
 
 from extrabert_hf.data.loading import load_split
 from extrabert_hf.errors import InputError
+from extrabert_hf.pretrained.loading import TrainedModel, build_model
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.labelled_rows import LabelledRows, calibrate_saved, evaluate_saved, example_sentences
 from extrabert_hf.runs.train_rows import Overlap
@@ -61,6 +62,36 @@ def test_the_rows_that_were_set_aside_are_the_default_and_give_the_scores_of_the
     with run.scored_file("stars", "dev").open(newline="") as file:
         scored = list(csv.DictReader(file))
     assert [(row["id"], row["true_class"]) for row in scored] == [(row["key"], row["stars"]) for row in rows]
+
+
+def test_evaluate_chooses_a_threshold_and_draws_the_curve(stars, tmp_path):
+    run, rows, output, figure = str(stars / "run"), LabelledRows(), tmp_path / "scores.json", tmp_path / "curve.svg"
+    *_, areas = evaluate_saved(run, rows, output=output, **KEEP).splitlines()
+    plain = json.loads(output.read_text())
+    assert areas == f"AURC {plain['aurc']:.3f}, excess AURC {plain['excess_aurc']:.3f}" and "threshold" not in plain
+    accuracy = plain["metrics"]["accuracy"]
+    lines = evaluate_saved(run, rows, output=output, figure=figure, target_accuracy=accuracy, **KEEP).splitlines()
+    found = json.loads(output.read_text())["threshold"]
+    assert found == {**found, "abstain_below": 0.0, "answered": 120, "rows": 120, "accuracy": accuracy}
+    assert lines[-2].startswith(f"answering all 120 rows gives an accuracy of {accuracy:.3f} [")
+    assert lines[-2].endswith("extrabert predict --abstain_below 0.0") and "the same 120 rows" in lines[-1]
+    assert areas in figure.read_text()
+    *_, last = evaluate_saved(run, rows, output=output, target_accuracy=1.0, **KEEP).splitlines()
+    assert last.startswith("no share of 30 rows or more reaches an accuracy of 1; the best is 0.")
+    assert json.loads(output.read_text())["threshold"] is None
+
+
+def test_evaluate_abstains_for_classes_only(stars, tiny_encoder, tmp_path):
+    for name, value in (("target_accuracy", 95.0), ("figure", tmp_path / "curve.xyz")):
+        with pytest.raises(InputError, match=f"`{name}` must"):
+            evaluate_saved(str(stars / "run"), LabelledRows(), **{name: value}, **KEEP)
+    spec = PAPER_TASKS["sts"]
+    model, tokenizer = build_model(tiny_encoder, spec)
+    TrainedModel(model, tokenizer, spec).save_pretrained(tmp_path / "sts")
+    for name, value in (("target_accuracy", 0.9), ("figure", tmp_path / "curve.svg")):
+        with pytest.raises(InputError, match=f"`{name}` is for classes, but 'sts' has scores"):
+            evaluate_saved(str(tmp_path / "sts"), LabelledRows("sample"), **{name: value}, **KEEP)
+    assert "AURC" not in evaluate_saved(str(tmp_path / "sts"), LabelledRows("sample"), **KEEP)
 
 
 def test_the_rows_that_were_set_aside_are_not_named_as_other_rows(stars, monkeypatch):

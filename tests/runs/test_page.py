@@ -61,7 +61,7 @@ def test_a_page_holds_scores_figures_and_errors_and_needs_nothing_else(page):
     text = path.read_text(encoding="utf-8")
     assert "<title>a &amp; b</title>" in text and "&lt;b&gt;not&lt;/b&gt; &amp; dull" in text
     assert not re.findall(r"https?://|src=\"(?!data:)|@import|<link", text)
-    assert text.count("data:image/png;base64,") == 5 + 3 + 2  # classes, scores, training
+    assert text.count("data:image/png;base64,") == 6 + 3 + 2  # classes, scores, training
     low, high = scores["sst"].intervals["accuracy"]
     expected = [f"{value:.3f}".replace("0.", ".", 1) for value in (scores["sst"].metrics["accuracy"], low, high)]
     assert f'{expected[0]}<td class="interval">[{expected[1]}, {expected[2]}]' in text
@@ -75,7 +75,8 @@ def test_a_page_holds_scores_figures_and_errors_and_needs_nothing_else(page):
 
 def test_the_figures_stand_beside_the_page(page):
     path, *_ = page
-    kinds = ["sst-by_label", "sst-by_length", "sst-confusion", "sst-label_counts", "sst-reliability"]
+    kinds = ["sst-by_label", "sst-by_length", "sst-confusion", "sst-label_counts"]
+    kinds += ["sst-reliability", "sst-risk_coverage"]
     kinds += ["similar-2-by_label", "similar-2-by_length", "similar-2-scores", "training", "gradient_conflicts"]
     drawn = {file.name for file in (path.parent / "report_figures").iterdir()}
     assert drawn == {f"{kind}.{form}" for kind in kinds for form in ("png", "svg")} | {"notes.txt", "mine.svg"}
