@@ -5,15 +5,18 @@ import io
 import json
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
+
+import torch
 
 from extrabert_hf.data.originals import cell_text
 from extrabert_hf.data.reading import Row
 from extrabert_hf.errors import shorten
 from extrabert_hf.inference.predictor import Predictions
+from extrabert_hf.models.conformal_extrabert import prediction_intervals, prediction_sets
 from extrabert_hf.tasks import TaskSpec
 
 DIGITS = 4
@@ -26,12 +29,13 @@ FORMULA_STARTS = frozenset("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 """First characters of a cell that a spreadsheet program may run as a formula; the last four are full-width forms."""
 
 
-def prediction_columns(task: TaskSpec) -> list[str]:
+def prediction_columns(task: TaskSpec, conformal: Mapping[str, Any] | None = None) -> list[str]:
     """
     Returns the names of a task's columns, all different.
 
     For classes: `predicted_class` (the name), `class_id`, and one probability `p_CLASS` for each class. A blank of a
-    class name becomes `_`, unless two names would then be equal. For scores: `predicted_score`.
+    class name becomes `_`, unless two names would then be equal. For scores: `predicted_score`. With the quantiles of
+    a config's `conformal`, then `prediction_set`, or for scores `lower` and `upper`.
 
     Example:
         >>> from extrabert_hf.tasks import PAPER_TASKS
@@ -39,11 +43,12 @@ def prediction_columns(task: TaskSpec) -> list[str]:
         (['predicted_class', 'class_id', 'p_not_paraphrase', 'p_paraphrase'], ['predicted_score'])
     """
     if task.is_regression:
-        return ["predicted_score"]
+        return ["predicted_score", *([] if conformal is None else ["lower", "upper"])]
     names = [name.replace(" ", "_") for name in task.class_names]
     if len(set(names)) < len(names):
         names = list(task.class_names)
-    return ["predicted_class", "class_id", *(f"p_{name}" for name in names)]
+    sets = [] if conformal is None else ["prediction_set"]
+    return ["predicted_class", "class_id", *(f"p_{name}" for name in names), *sets]
 
 
 def prediction_cells(predictions: Predictions) -> Iterator[tuple[Any, ...]]:
@@ -53,6 +58,16 @@ def prediction_cells(predictions: Predictions) -> Iterator[tuple[Any, ...]]:
     probabilities = predictions.probabilities.round(DIGITS).tolist()
     cells = zip(predictions.names, predictions.values.tolist(), probabilities, strict=True)
     return ((name, class_id, *of_row) for name, class_id, of_row in cells)
+
+
+def conformal_cells(predictions: Predictions, conformal: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
+    """Returns the cells of the columns that `conformal` adds: a list of classes, or the two ends of an interval."""
+    logits = torch.as_tensor(predictions.logits)
+    if predictions.task.is_regression:
+        return map(tuple, prediction_intervals(logits[:, 0], conformal, predictions.task.label_range).tolist())
+    names = predictions.task.class_names
+    sets = prediction_sets(logits, conformal).tolist()
+    return (([name for name, is_in in zip(names, row, strict=True) if is_in],) for row in sets)
 
 
 def free_names(names: Sequence[str], taken: Collection[str]) -> list[str]:
@@ -108,6 +123,8 @@ class PredictedTable:
             `".csv"`, `".tsv"` or `".jsonl"`.
         csv_safe (`bool`):
             Whether a cell of a table that [`is_formula`] gets an apostrophe in front.
+        conformal (`Mapping`, *optional*):
+            Quantiles of the model's config, for the columns of [`conformal_cells`]. A table has a set as a JSON list.
     """
 
     task: TaskSpec
@@ -115,18 +132,19 @@ class PredictedTable:
     has_ids: bool
     suffix: str
     csv_safe: bool
+    conformal: Mapping[str, Any] | None = None
     formulas: int = field(default=0, init=False)
     lost: Counter[str] = field(default_factory=Counter, init=False)
 
     @cached_property
     def added(self) -> list[str]:
         """Names of the columns that are added to those of the file: the id, unless the file has it; predictions."""
-        return free_names([*([] if self.has_ids else ["id"]), *prediction_columns(self.task)], self.present)
+        return free_names([*([] if self.has_ids else ["id"]), *self._predicted], self.present)
 
     @property
     def renamed(self) -> list[str]:
         """The added columns that have another name, because the file has a column of this name."""
-        usual = {"id", *prediction_columns(self.task)}
+        usual = {"id", *self._predicted}
         return [name for name in self.added if name not in usual]
 
     @property
@@ -134,13 +152,18 @@ class PredictedTable:
         """Whether the rows are written as csv or tsv."""
         return self.suffix in SEPARATORS
 
+    @property
+    def _predicted(self) -> list[str]:
+        return prediction_columns(self.task, self.conformal)
+
     @cached_property
     def _kept(self) -> frozenset[str]:
         return frozenset(self.present)
 
     def job(self) -> dict[str, Any]:
         """Describes everything that determines the lines beside the rows and the model."""
-        return {"columns": [*self.present, *self.added], "suffix": self.suffix, "csv_safe": self.csv_safe}
+        described = {"suffix": self.suffix, "csv_safe": self.csv_safe, "conformal": self.conformal}
+        return {"columns": [*self.present, *self.added], **described}
 
     def head(self) -> str:
         """Returns the line of column names; empty for jsonl."""
@@ -161,13 +184,20 @@ class PredictedTable:
     def lines(self, rows: Iterable[tuple[str, Row]], predictions: Predictions) -> str:
         """Returns the lines of rows, each an id and the row in the file, with their predictions."""
         cells = prediction_cells(predictions)
+        if self.conformal is not None:
+            more = conformal_cells(predictions, self.conformal)
+            cells = ((*of_row, *added) for of_row, added in zip(cells, more, strict=True))
         if self.task.is_regression:
-            cells = ((round(score, DIGITS),) for (score,) in cells)
+            cells = (tuple(round(number, DIGITS) for number in of_row) for of_row in cells)
         numbered = zip(rows, cells, strict=True)
         ids = [] if self.has_ids else self.added[:1]
         if self.is_table:
             return self._table(
-                [*([row_id] * len(ids)), *(cell_text(row.get(name)) for name in self.present), *of_row]
+                [
+                    *([row_id] * len(ids)),
+                    *(cell_text(row.get(name)) for name in self.present),
+                    *map(_list_text, of_row),
+                ]
                 for (row_id, row), of_row in numbered
             )
         names = self.added[len(ids) :]
@@ -201,6 +231,10 @@ class PredictedTable:
 
 def _without_formulas(cells: Sequence[Any]) -> list[Any]:
     return [f"'{cell}" if isinstance(cell, str) and is_formula(cell) else cell for cell in cells]
+
+
+def _list_text(cell: Any) -> Any:
+    return json.dumps(cell, ensure_ascii=False) if isinstance(cell, list) else cell
 
 
 def _json_line(row: Row) -> str:

@@ -93,6 +93,7 @@ def build_model(
     saved = load_model(path, attn_implementation=attn_implementation)
     _check_same_task(saved.task, task, path)
     saved.model.config.task_name, saved.model.config.columns = task.name, _columns_of(task)
+    saved.model.config.conformal = None  # the quantiles are of the weights before training
     logger.info("continuing from the %s in %s, with its own config", model_class.__name__, path)
     return saved.model, saved.tokenizer
 
@@ -140,7 +141,8 @@ def build_multitask_model(
         )
     for task_name, task in tasks.items():
         _check_same_task(_task_of(model.extract(task_name)), task, path)
-        model.config.tasks[task_name].pop("columns", None)
+        for field in ("columns", "conformal"):
+            model.config.tasks[task_name].pop(field, None)
         model.config.tasks[task_name] |= _columns_entry(task)
     logger.info("continuing from the ExtraBertForMultiTask in %s, with its own config", path)
     return model, _tokenizer_of(model, path)
