@@ -1,7 +1,11 @@
 """
-Calibrates the probabilities of a trained classifier on labelled rows that it was not trained on.
+Calibrates a trained model on labelled rows that it was not trained on.
 
     extrabert calibrate runs/para --data path/to/cs224n/data --output_dir runs/para_calibrated
+    extrabert calibrate runs/sts --data path/to/cs224n/data --output_dir runs/sts_90 --coverage 0.9
+
+The first command calibrates the probabilities of a classifier. The second one fits conformal prediction: intervals of
+scores, or sets of classes, that hold the label with a probability of 0.9 or more.
 """
 
 from collections.abc import Sequence
@@ -9,6 +13,7 @@ from pathlib import Path
 
 from transformers.hf_argparser import string_to_bool
 
+from extrabert_hf.models.conformal_extrabert import CLASS_METHODS, SCORE_METHODS
 from extrabert_hf.runs.labelled_rows import LabelledRows, calibrate_saved
 from extrabert_hf.sharing.repository_files import write_card
 from extrabert_hf.training.arguments import ColumnArguments
@@ -29,6 +34,19 @@ def make_parser() -> CommandParser:
         default=False,
         help="Calibrate on rows that the model was trained on, too.",
     )
+    parser.add_argument(
+        "--coverage",
+        type=float,
+        help="Fit prediction sets or intervals that hold the label with this probability, such as 0.9. The "
+        "probabilities stay as they are.",
+    )
+    parser.add_argument(
+        "--conformal_method",
+        choices=[*CLASS_METHODS, *SCORE_METHODS],
+        help="For classes: lac (the smallest sets, the default), aps (always with the predicted class), "
+        "class_conditional (the coverage holds for each class). For scores: absolute (intervals of one width, the "
+        "default), normalized (wider where errors are larger).",
+    )
     return parser
 
 
@@ -42,6 +60,9 @@ def main(words: Sequence[str]) -> None:
         task=arguments.task,
         adjust_task=columns.apply_to,
         allow_train_rows=arguments.allow_train_rows,
+        coverage=arguments.coverage,
+        conformal_method=arguments.conformal_method,
     )
     write_card(arguments.output_dir)
-    print(f"the calibrated model and calibration.json are in {arguments.output_dir}")
+    result = "calibration.json" if arguments.coverage is None else "its quantiles (`conformal` in config.json)"
+    print(f"the calibrated model and {result} are in {arguments.output_dir}")

@@ -263,10 +263,16 @@ def calibrate_model(
     """
     task = trained.task
     if task.is_regression:
-        raise InputError(f"only classes have probabilities to calibrate, but {task.name!r} has scores.")
+        raise InputError(
+            f"only classes have probabilities to calibrate, but {task.name!r} has scores: give --coverage 0.9 for "
+            "intervals."
+        )
     predictions = Predictor((trained,), batch_size=batch_size, progress=progress).predict(rows)
     report = calibrate(predictions.logits, predictions.labels)
     report.calibration.write_into(trained.model.head.classifier)
+    if trained.model.config.conformal is not None:
+        trained.model.config.conformal = None
+        logger.warning("the prediction sets of %s are removed: they do not fit the new probabilities", task.name)
     changes = [
         f"{field.name.replace('_', ' ')} {getattr(report.before, field.name):.3f} -> "
         f"{getattr(report.after, field.name):.3f}"

@@ -5,18 +5,20 @@ import io
 import json
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
 
 from extrabert_hf.data.delimited import FIELD_LIMIT
 from extrabert_hf.data.originals import cell_text
 from extrabert_hf.data.reading import Row
 from extrabert_hf.errors import shorten
 from extrabert_hf.inference.predictor import Predictions
+from extrabert_hf.models.conformal_extrabert import prediction_intervals, prediction_sets
 from extrabert_hf.tasks import TaskSpec
 
 DIGITS = 4
@@ -32,12 +34,13 @@ FORMULA_STARTS = frozenset("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 """First characters of a cell that a spreadsheet program may run as a formula; the last four are full-width forms."""
 
 
-def prediction_columns(task: TaskSpec) -> list[str]:
+def prediction_columns(task: TaskSpec, conformal: Mapping[str, Any] | None = None) -> list[str]:
     """
     Returns the names of a task's columns, all different.
 
     For classes: `predicted_class` (the name), `class_id`, and one probability `p_CLASS` for each class. A blank of a
-    class name becomes `_`, unless two names would then be equal. For scores: `predicted_score`.
+    class name becomes `_`, unless two names would then be equal. For scores: `predicted_score`. With the quantiles of
+    a config's `conformal`, then `prediction_set`, or for scores `lower` and `upper`.
 
     Example:
         >>> from extrabert_hf.tasks import PAPER_TASKS
@@ -45,11 +48,12 @@ def prediction_columns(task: TaskSpec) -> list[str]:
         (['predicted_class', 'class_id', 'p_not_paraphrase', 'p_paraphrase'], ['predicted_score'])
     """
     if task.is_regression:
-        return ["predicted_score"]
+        return ["predicted_score", *([] if conformal is None else ["lower", "upper"])]
     names = [name.replace(" ", "_") for name in task.class_names]
     if len(set(names)) < len(names):
         names = list(task.class_names)
-    return ["predicted_class", "class_id", *(f"p_{name}" for name in names)]
+    sets = [] if conformal is None else ["prediction_set"]
+    return ["predicted_class", "class_id", *(f"p_{name}" for name in names), *sets]
 
 
 def prediction_cells(predictions: Predictions) -> Iterator[tuple[Any, ...]]:
@@ -59,6 +63,16 @@ def prediction_cells(predictions: Predictions) -> Iterator[tuple[Any, ...]]:
     probabilities = predictions.probabilities.round(DIGITS).tolist()
     cells = zip(predictions.names, predictions.values.tolist(), probabilities, strict=True)
     return ((name, class_id, *of_row) for name, class_id, of_row in cells)
+
+
+def conformal_cells(predictions: Predictions, conformal: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
+    """Returns the cells of the columns that `conformal` adds: a list of classes, or the two ends of an interval."""
+    logits = torch.as_tensor(predictions.logits)
+    if predictions.task.is_regression:
+        return map(tuple, prediction_intervals(logits[:, 0], conformal, predictions.task.label_range).tolist())
+    names = predictions.task.class_names
+    sets = prediction_sets(logits, conformal).tolist()
+    return (([name for name, is_in in zip(names, row, strict=True) if is_in],) for row in sets)
 
 
 def free_names(names: Sequence[str], taken: Collection[str]) -> list[str]:
@@ -114,6 +128,8 @@ class PredictedTable:
             `".csv"`, `".tsv"` or `".jsonl"`.
         csv_safe (`bool`):
             Whether a cell of a table that [`is_formula`] gets an apostrophe in front.
+        conformal (`Mapping`, *optional*):
+            Quantiles of the model's config, for the columns of [`conformal_cells`]. A table has a set as a JSON list.
         abstain_below (`float`, *optional*):
             Rows whose predicted class has a smaller probability get no class, and a last column `abstained` tells
             whether a row is one of them.
@@ -124,6 +140,7 @@ class PredictedTable:
     has_ids: bool
     suffix: str
     csv_safe: bool
+    conformal: Mapping[str, Any] | None = None
     abstain_below: float | None = None
     formulas: int = field(default=0, init=False)
     lost: Counter[str] = field(default_factory=Counter, init=False)
@@ -146,7 +163,8 @@ class PredictedTable:
 
     @property
     def _predicted(self) -> list[str]:
-        return [*prediction_columns(self.task), *([] if self.abstain_below is None else [ABSTAINED])]
+        columns = prediction_columns(self.task, self.conformal)
+        return columns if self.abstain_below is None else [*columns, ABSTAINED]
 
     @cached_property
     def _kept(self) -> frozenset[str]:
@@ -154,9 +172,8 @@ class PredictedTable:
 
     def job(self) -> dict[str, Any]:
         """Describes everything that determines the lines beside the rows and the model."""
-        columns = [*self.present, *self.added]
-        settings = {"suffix": self.suffix, "csv_safe": self.csv_safe, "abstain_below": self.abstain_below}
-        return {"columns": columns, **settings}
+        described = {"suffix": self.suffix, "csv_safe": self.csv_safe, "conformal": self.conformal}
+        return {"columns": [*self.present, *self.added], **described, "abstain_below": self.abstain_below}
 
     def head(self) -> str:
         """Returns the line of column names; empty for jsonl."""
@@ -177,15 +194,22 @@ class PredictedTable:
     def lines(self, rows: Iterable[tuple[str, Row]], predictions: Predictions) -> str:
         """Returns the lines of rows, each an id and the row in the file, with their predictions."""
         cells = prediction_cells(predictions)
+        if self.conformal is not None:
+            more = conformal_cells(predictions, self.conformal)
+            cells = ((*of_row, *added) for of_row, added in zip(cells, more, strict=True))
         if self.task.is_regression:
-            cells = ((round(score, DIGITS),) for (score,) in cells)
+            cells = (tuple(round(number, DIGITS) for number in of_row) for of_row in cells)
         elif self.abstain_below is not None:
             cells = self._with_abstained(cells, predictions.confidences < self.abstain_below)
         numbered = zip(rows, cells, strict=True)
         ids = [] if self.has_ids else self.added[:1]
         if self.is_table:
             return self._table(
-                [*([row_id] * len(ids)), *(cell_text(row.get(name)) for name in self.present), *of_row]
+                [
+                    *([row_id] * len(ids)),
+                    *(cell_text(row.get(name)) for name in self.present),
+                    *map(_list_text, of_row),
+                ]
                 for (row_id, row), of_row in numbered
             )
         names = self.added[len(ids) :]
@@ -233,6 +257,10 @@ class PredictedTable:
 
 def _without_formulas(cells: Sequence[Any]) -> list[Any]:
     return [f"'{cell}" if isinstance(cell, str) and is_formula(cell) else cell for cell in cells]
+
+
+def _list_text(cell: Any) -> Any:
+    return json.dumps(cell, ensure_ascii=False) if isinstance(cell, list) else cell
 
 
 def _json_line(row: Row) -> str:

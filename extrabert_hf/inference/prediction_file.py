@@ -51,7 +51,8 @@ def predict_file(
 
     All columns of the file stay as they are. A file without ids gets the first column `id`, the line of the row. The
     last columns are those of [`prediction_columns`]: the class name, the class id and a probability for each class, 0
-    to 1; or the score, in the units of the training labels. If the file has a column of this name, the new column gets
+    to 1; or the score, in the units of the training labels; and the prediction set or the interval, if the config of
+    the model has quantiles for them. If the file has a column of this name, the new column gets
     a number, `class_id_2`. Rows without text are counted, and written with the reason to
     `<output without suffix>.rejected.jsonl` instead.
 
@@ -115,7 +116,9 @@ def _predict_rows(
     suffix = ".jsonl" if output == "-" else Path(output).suffix
     rows = stream_sentences(task, source)
     rejected.delete_earlier()
-    table = PredictedTable(predictor.task, rows.present, rows.columns.id is not None, suffix, **table_options)
+    conformal = _conformal(predictor, state.is_main_process)
+    has_ids = rows.columns.id is not None
+    table = PredictedTable(predictor.task, rows.present, has_ids, suffix, conformal=conformal, **table_options)
     parts = _parts(rows, rejected, table)
     predictor = replace(predictor, progress=state.is_main_process)
     abstained = 0
@@ -192,6 +195,16 @@ def _parts(rows: StreamedFile, rejected: _RejectedRows, table: PredictedTable) -
     rejected.write()
     if part:
         yield part
+
+
+def _conformal(predictor: Predictor, is_main: bool) -> dict[str, Any] | None:
+    """Returns the quantiles of a single model; those of the models of an ensemble do not fit its mean predictions."""
+    found = [member.model.config.conformal for member in predictor.members]
+    if len(found) == 1:
+        return found[0]
+    if any(each is not None for each in found) and is_main:
+        logger.warning("the ensemble has no prediction sets or intervals: those of its models do not fit their mean")
+    return None
 
 
 def _print_parts(

@@ -13,7 +13,7 @@ from torch import nn
 from transformers import AutoConfig
 from transformers.configuration_utils import PreTrainedConfig, SubConfigSpec
 
-from .encoder_code_extrabert import check_fields, is_own_code, run_code
+from .encoder_code_extrabert import check_fields, is_own_code, run_code, without_folders
 from .labels_extrabert import LABEL_FIELDS, names_of, tasks_with_labels, with_fields, with_labels
 from .pipeline_names_extrabert import CustomPipelines
 
@@ -37,6 +37,7 @@ TASK_FIELDS = (
     "class_names",
     "head_dropout",
     "columns",
+    "conformal",
 )
 """The fields that may differ between the tasks of a multitask model."""
 
@@ -126,6 +127,10 @@ class ExtraBertConfig(PreTrainedConfig):
         columns (`dict[str, str]`, *optional*):
             Names of the columns of the training rows. The keys are `"sentence1"`, `"sentence2"`, `"label"` and `"id"`;
             the values are the names that the user passed. `extrabert_hf` looks for the same names in other files.
+        conformal (`dict`, *optional*):
+            The quantiles of conformal prediction that `extrabert calibrate` fits, for the weights as they are: the
+            `method`, the `coverage`, the number of `rows` of the fit, the `quantiles`, and for `"normalized"` `knots`.
+            A multitask model has them in its `tasks`.
         encode_by_length (`bool`, defaults to `False`):
             Whether the encoder gets only sentences of equal length at a time, never padding. It is slower, and for
             encoders whose output depends on the padding, such as FNet, which ignores the attention mask.
@@ -155,6 +160,7 @@ class ExtraBertConfig(PreTrainedConfig):
     tasks: dict[str, dict] | None = None
     task_name: str | None = None
     columns: dict[str, str] | None = None
+    conformal: dict[str, Any] | None = None
     encode_by_length: bool = False
     adapter_subfolder: str | None = None
     pad_token_id: int | None = None
@@ -169,7 +175,7 @@ class ExtraBertConfig(PreTrainedConfig):
         tasks, self.tasks = self.tasks, None  # transformers sets labels of its own
         super().__post_init__(**kwargs)
         if isinstance(self.backbone_config, PreTrainedConfig):  # the file is handed on: no folder of this machine
-            self.backbone_config.name_or_path = _without_folders(self.backbone_config.name_or_path)
+            self.backbone_config.name_or_path = without_folders(self.backbone_config.name_or_path)
         self.pair_features, self.score_range = list(self.pair_features), list(self.score_range)  # as in config.json
         if tasks:
             tasks = {name: with_labels(task, {}) if isinstance(task, dict) else task for name, task in tasks.items()}
@@ -332,13 +338,6 @@ class ExtraBertConfig(PreTrainedConfig):
             if near and self.transformers_version is None:
                 raise ValueError(f"{message} Did you mean `{near[0]}`?")
             logger.warning("%s It is kept and not used.", message)
-
-
-def _without_folders(name: str) -> str:
-    """Returns the last part of a path; a Hub id is unchanged."""
-    name = str(name or "")
-    is_path = name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name or Path(name).is_dir()
-    return name.replace("\\", "/").rstrip("/").rpartition("/")[2] if is_path else name
 
 
 def _with_present_names(fields: dict[str, Any]) -> dict[str, Any]:

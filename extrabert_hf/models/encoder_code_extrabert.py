@@ -95,3 +95,10 @@ def check_fields(fields: Mapping[str, Any]) -> None:
         raise ValueError(
             f"`backbone_config` must have a `model_type` that transformers has, got {fields['model_type']!r}."
         )
+
+
+def without_folders(name: str) -> str:
+    """Returns the last part of a path; a Hub id is unchanged."""
+    name = str(name or "")
+    is_path = name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name or Path(name).is_dir()
+    return name.replace("\\", "/").rstrip("/").rpartition("/")[2] if is_path else name

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .configuration_extrabert import ExtraBertConfig
+from .conformal_extrabert import check_conformal
 
 
 class FeedForward(nn.Module):
@@ -194,7 +195,7 @@ def build_head(kind: str, config: ExtraBertConfig) -> ClassificationHead | Regre
             Fields of the head. If it has no class names, it gets the default names of the head.
 
     Raises:
-        `ValueError`: if `num_labels` or `problem_type` does not fit the head.
+        `ValueError`: if `num_labels`, `problem_type` or `conformal` does not fit the head.
     """
     if kind == "similarity":
         two_vectors = config.pair_encoding == "bi_encoder"
@@ -209,4 +210,6 @@ def build_head(kind: str, config: ExtraBertConfig) -> ClassificationHead | Regre
     due = "regression" if kind == "similarity" else "single_label_classification"
     if config.problem_type not in (None, due):
         raise ValueError(f"`problem_type` must be {due!r} or None for a {kind} head, got {config.problem_type!r}.")
+    if config.conformal is not None:
+        check_conformal(config.conformal, config.num_labels)
     return head_class(config)

@@ -4,6 +4,7 @@ import torch
 
 from .base_extrabert import ExtraBertPreTrainedModel
 from .configuration_extrabert import ExtraBertConfig
+from .conformal_extrabert import prediction_intervals, prediction_sets
 from .encoder_inputs_extrabert import EncoderInputs
 from .forward_extrabert import ExtraBertOutput
 from .heads_extrabert import build_head
@@ -78,6 +79,31 @@ class ExtraBertForOneTask(ExtraBertPreTrainedModel):
             output_hidden_states=output_hidden_states,
             return_dict=return_dict,
         )
+
+    def conformal_predictions(self, logits: torch.Tensor) -> torch.Tensor:
+        """
+        Computes the prediction sets or intervals of rows, from the quantiles in the config.
+
+        Args:
+            logits (`torch.Tensor` of shape `(batch, num_labels)`):
+                The logits of this model.
+
+        Returns:
+            `torch.Tensor`: for classes of shape `(batch, num_labels)`, bool, whether each class is in the set of the
+            row, see [`prediction_sets`]; for scores of shape `(batch, 2)`, the ends of the interval of the row, see
+            [`prediction_intervals`].
+
+        Raises:
+            `ValueError`: if the config has no quantiles.
+        """
+        conformal = self.config.conformal
+        if conformal is None:
+            raise ValueError(
+                "the config must have `conformal`, which `extrabert calibrate --coverage` fits, got None."
+            )
+        if self.head_kind == "similarity":
+            return prediction_intervals(logits.squeeze(-1), conformal, self.config.score_range)
+        return prediction_sets(logits, conformal)
 
 
 class ExtraBertForSentiment(ExtraBertForOneTask):

@@ -247,6 +247,9 @@ class ExtraBertForMultiTask(ExtraBertPreTrainedModel):
             task: {"head": model.head_kind} | {name: getattr(model.config, name) for name in TASK_FIELDS}
             for task, model in models.items()
         }
+        if encoder_from is not None:  # the quantiles are of the weights as they were
+            for task in tasks.keys() - {encoder_from}:
+                tasks[task]["conformal"] = None
         with torch.device("meta"):
             by_length = source.config.encode_by_length
             multitask = cls(

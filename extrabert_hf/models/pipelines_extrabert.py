@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from transformers import Pipeline
 
+from .conformal_extrabert import prediction_intervals, prediction_sets
 from .pipeline_names_extrabert import CustomPipelines, pipeline_entry
 
 TEXT_KEYS = ("text", "sentence", "sentence1")
@@ -64,9 +65,11 @@ class ExtraBertPipeline(Pipeline):
 
         Returns:
             A `dict` with `label` and `score` for each row: a class and its probability, or the name of the score and
-            its value in the config's `score_range`. With `top_k` each row has a list of such dicts. The results are a
-            `list` for a list or a single string, as in transformers' pipeline for text classification, and a generator
-            for a data set or a generator.
+            its value in the config's `score_range`. If the config has `conformal`, the dict also has a
+            `prediction_set`, a list of classes in the order of their ids, or the ends of an interval, `lower` and
+            `upper`. With `top_k` each row has a list of dicts with only `label` and `score`. The results are a `list`
+            for a list or a single string, as in transformers' pipeline for text classification, and a generator for a
+            data set or a generator.
 
         Raises:
             `ValueError`: if a row has none of these forms, or `head` is not a task of the model.
@@ -135,7 +138,9 @@ class ExtraBertPipeline(Pipeline):
             [{"label": config.id2label[index], "score": score} for index, score in zip(*row, strict=True)]
             for row in zip(classes.tolist(), ranked.tolist(), strict=True)
         ]
-        return [row[0] for row in labelled] if top_k == "" else [row[:top_k] for row in labelled]
+        if top_k != "":
+            return [row[:top_k] for row in labelled]
+        return [row[0] | more for row, more in zip(labelled, _conformal(logits, kind, config), strict=True)]
 
     def _takes_pairs(self, head: str | None) -> bool:
         return self._kind(head)[0] != "sentiment"
@@ -200,6 +205,17 @@ def _checked(tokenization: dict[str, Any]) -> dict[str, int]:
                 f"`padding=True`, got `{name}={value!r}`."
             )
     return {"max_length": tokenization["max_length"]} if "max_length" in tokenization else {}
+
+
+def _conformal(logits: torch.Tensor, kind: str, config: Any) -> list[dict[str, Any]]:
+    """Returns the prediction set or the interval of each row; empty dicts for a config without quantiles."""
+    if config.conformal is None:
+        return [{} for _ in logits]
+    if kind == "similarity":
+        ends = prediction_intervals(logits.squeeze(-1), config.conformal, config.score_range).tolist()
+        return [{"lower": lower, "upper": upper} for lower, upper in ends]
+    chosen = prediction_sets(logits, config.conformal).tolist()
+    return [{"prediction_set": [config.id2label[c] for c, is_in in enumerate(row) if is_in]} for row in chosen]
 
 
 def _is_two_strings(row: Any) -> bool:

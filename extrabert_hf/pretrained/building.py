@@ -114,7 +114,8 @@ def build_multitask_model(
     labels = {task_name: _labels_of(task) for task_name, task in tasks.items()}
     if whole.config.tasks and labels == {task_name: _labels_of(model.task) for task_name, model in saved.items()}:
         for task_name, task in tasks.items():
-            whole.config.tasks[task_name].pop("columns", None)
+            for field in ("columns", "conformal"):
+                whole.config.tasks[task_name].pop(field, None)
             whole.config.tasks[task_name] |= _columns_entry(task)
         logger.info("continuing from the ExtraBertForMultiTask in %s, with its own config", path)
         return whole, tokenizer
@@ -170,6 +171,7 @@ def _with_new_head(
 def _with_labels(saved: TrainedModel, task: TaskSpec) -> tuple[ExtraBertForOneTask, str]:
     """Returns the saved model with the labels of `task`, and in words what changes."""
     before, model = saved.task, saved.model
+    model.config.conformal = None  # the quantiles are of the weights before training
     if _labels_of(before) == _labels_of(task):
         return model, ""
     config = copy.deepcopy(model.config)

@@ -23,6 +23,7 @@ from extrabert_hf.evaluation.selective import (
 from extrabert_hf.files import atomic_folder, own_file, write_figure, write_json
 from extrabert_hf.folder_lock import hold_folder
 from extrabert_hf.inference.calibration import MIN_ROWS, CalibrationReport, calibrate_model
+from extrabert_hf.inference.conformal import calibrate_coverage, check_coverage
 from extrabert_hf.inference.predictor import Predictions, Predictor
 from extrabert_hf.pretrained.loading import load_model
 from extrabert_hf.pretrained.names import model_names, split_name
@@ -190,9 +191,13 @@ def calibrate_saved(
     task: str | None = None,
     adjust_task: Callable[[TaskSpec], TaskSpec],
     allow_train_rows: bool = False,
-) -> CalibrationReport:
+    coverage: float | None = None,
+    conformal_method: str | None = None,
+) -> CalibrationReport | None:
     """
-    Calibrates a saved model on labelled rows and saves the result as another model, with `calibration.json`.
+    Calibrates a saved model on labelled rows and saves the result as another model.
+
+    The folder has the result in `calibration.json`, or with `coverage` in the `conformal` of `config.json`.
 
     Args:
         model (`str`):
@@ -207,10 +212,20 @@ def calibrate_saved(
             Changes the task, such as its column names, before the rows are read.
         allow_train_rows (`bool`, defaults to `False`):
             Whether to calibrate on train rows of the model too.
+        coverage (`float`, *optional*):
+            Fits prediction sets or intervals as [`calibrate_coverage`]; the weights stay as they are.
+        conformal_method (`str`, *optional*):
+            The method of the sets or intervals.
+
+    Returns:
+        [`CalibrationReport`]: `None` with `coverage`.
 
     Raises:
-        [`InputError`]: as [`calibrate_model`], and if more than a tenth of the rows are train rows of the model.
+        [`InputError`]: as [`calibrate_model`] or [`calibrate_coverage`], and if more than a tenth of the rows are
+            train rows of the model.
     """
+    if coverage is None and conformal_method is not None:
+        raise InputError(f"`conformal_method` {conformal_method!r} needs --coverage, such as --coverage 0.9.")
     if output_dir.resolve() == Path(model).resolve():
         raise InputError(f"`output_dir` must be another folder than the model's, got {output_dir}.")
     if rows.split == "train" and not allow_train_rows:
@@ -218,20 +233,26 @@ def calibrate_saved(
     with hold_folder("output_dir", output_dir), atomic_folder(output_dir) as folder:
         trained = load_model(model, task)
         spec = adjust_task(trained.task)
+        if coverage is not None:
+            check_coverage(coverage, conformal_method, spec)
         _, dataset, loaded = rows.load(model, spec)
         for notice in loaded.notices:
             logger.info(notice)
         if not allow_train_rows:
             dataset = _without_train_rows(model, spec, dataset, set_aside=rows.data is None)
-        if len(dataset) < MIN_ROWS and not spec.is_regression:
+        if len(dataset) < MIN_ROWS and not spec.is_regression and coverage is None:
             raise InputError(
                 f"`data` must have {MIN_ROWS} labelled rows or more to calibrate, got {len(dataset)}: give a "
                 "file with more rows that the model was not trained on."
             )
-        report = calibrate_model(trained, dataset, progress=True)
+        report = None
+        if coverage is None:
+            report = calibrate_model(trained, dataset, progress=True)
+            write_json(RunFolder(folder).calibration_file, asdict(report))
+        else:
+            calibrate_coverage(trained, dataset, coverage, conformal_method, progress=True)
         trained.save_pretrained(folder)
         copy_train_rows([model], RunFolder(output_dir))
-        write_json(RunFolder(folder).calibration_file, asdict(report))
         return report
 
 

@@ -114,6 +114,7 @@ def render_card(
         tasks=run.tasks,
         metric_names=METRIC_NAMES,
         calibrations={name: _calibration_text(report) for name, report in run.calibrations.items()},
+        conformals=_conformal_texts(run),
         fields_of={name: _fields_of_head(entry) for name, entry in run.tasks.items()},
         is_bi_encoder=_is_bi_encoder(run),
         is_cross_encoder=any(_is_cross_encoder(run, name) for name in run.heads),
@@ -228,6 +229,19 @@ def _calibration_text(calibration: CalibrationReport) -> str:
         for name, value in asdict(calibration.before).items()
     )
     return f"(temperature {calibration.temperature:.2f}{bias}). Cross-validated scores: {', '.join(changes)}."
+
+
+def _conformal_texts(run: SharedRun) -> dict[str, str]:
+    """Returns what the prediction sets or intervals of each task that has quantiles for them guarantee."""
+    config = run.model_config
+    by_task = {name: (config.tasks or {}).get(name, {}).get("conformal", config.conformal) for name in run.heads}
+    return {
+        name: f"{'interval' if run.heads[name] == 'similarity' else 'prediction set'} of a new row holds the label "
+        f"with a probability of {conformal['coverage']:g} or more (conformal prediction, method "
+        f"{conformal['method']}, {conformal['rows']:,} rows)"
+        for name, conformal in by_task.items()
+        if conformal is not None
+    }
 
 
 def _encoder_trained_on(run: SharedRun) -> str | None:

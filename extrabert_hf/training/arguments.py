@@ -19,8 +19,8 @@ from extrabert_hf.training.command_parser import described_arguments
 logger = logging.getLogger(__name__)
 
 
-MODEL_FIELDS = tuple(name for name in TASK_FIELDS if name not in ("score_range", "class_names", "columns"))
-"""Fields of [`ExtraBertConfig`] that a run sets by flags. The others come from the task."""
+MODEL_FIELDS = tuple(n for n in TASK_FIELDS if n not in ("score_range", "class_names", "columns", "conformal"))
+"""Fields of [`ExtraBertConfig`] that a run sets by flags. The others come from the task, or from a calibration."""
 
 
 @dataclass

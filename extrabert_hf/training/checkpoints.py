@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 COMPARED = (
     "tasks",
-    *(name for name in TASK_FIELDS if name not in ("class_names", "columns")),
+    *(name for name in TASK_FIELDS if name not in ("class_names", "columns", "conformal")),
     "id2label",
     "hidden_size",
 )

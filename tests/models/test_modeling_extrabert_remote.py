@@ -17,6 +17,7 @@ CODE = (
     "adapter_files",
     "base",
     "configuration",
+    "conformal",
     "heads",
     "encoder_code",
     "encoder_inputs",

@@ -132,6 +132,27 @@ def test_a_model_is_not_calibrated_on_its_train_rows(stars, tmp_path, caplog):
     assert first.startswith("280 of 400 rows are train rows of")
 
 
+def test_prediction_sets_are_fitted_to_rows_that_are_no_train_rows(stars, tmp_path):
+    run, data, new = str(stars / "run"), stars / "reviews.csv", tmp_path / "new"
+    with pytest.raises(InputError, match="`conformal_method` 'aps' needs --coverage"):
+        calibrate_saved(run, LabelledRows(), new, conformal_method="aps", **KEEP)
+    with pytest.raises(InputError, match="`coverage` must be above 0 and below 1"):
+        calibrate_saved(run, LabelledRows("missing.csv"), new, coverage=9, **KEEP)  # before the rows are read
+    with pytest.raises(InputError, match="got 280 train rows of 400"):
+        calibrate_saved(run, LabelledRows(str(data)), new, coverage=0.9, **KEEP)
+    assert not (new / "config.json").exists()
+    assert calibrate_saved(run, LabelledRows(), new, coverage=0.9, conformal_method="aps", **KEEP) is None
+    config = json.loads((new / "config.json").read_text())
+    assert {name: config["conformal"][name] for name in ("method", "coverage", "rows")} == {
+        "method": "aps",
+        "coverage": 0.9,
+        "rows": 120,
+    }
+    assert not RunFolder(new).calibration_file.exists()
+    scores = [evaluate_saved(name, LabelledRows(str(data)), **KEEP).splitlines()[-2] for name in (run, str(new))]
+    assert scores[0] == scores[1]  # the weights are the same
+
+
 def test_rows_must_be_named_if_none_were_set_aside(stars, tmp_path):
     calibrate_saved(str(stars / "run"), LabelledRows(), tmp_path / "new", **KEEP)
     with pytest.raises(InputError, match=r"`data` must name labelled rows, got none, and .*new has set no dev rows"):

@@ -130,6 +130,17 @@ def test_what_the_audit_found_stands_in_the_card(run_of):
     assert "- sts: 13 of 90 dev rows are also in train\n" in card_of(folder)
 
 
+def test_the_guarantee_of_prediction_sets_is_in_the_card(run_of):
+    folder = run_of("para")
+    assert "conformal" not in card_of(folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["conformal"] = {"method": "aps", "coverage": 0.9, "rows": 1234, "quantiles": [0.8]}
+    (folder / "config.json").write_text(json.dumps(config))
+    card = card_of(folder)
+    assert "For `para`, the prediction set of a new row holds the label with a probability of 0.9 or more" in card
+    assert "(conformal prediction, method aps, 1,234 rows)" in card and "as `prediction_set`" in card
+
+
 def test_a_calibration_stands_in_the_card_with_what_it_was_worth(run_of):
     folder = run_of("para")
     assert "calibrated" not in card_of(folder)

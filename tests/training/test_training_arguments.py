@@ -35,7 +35,7 @@ def test_model_arguments_are_fields_of_the_config(tiny_bert):
 def test_model_arguments_are_described_by_the_config_alone():
     described = described_arguments(ExtraBertConfig)
     shown = {field.name: field for field in dataclasses.fields(ModelArguments)}
-    of_the_task = {"score_range", "class_names", "columns"}  # which have no flags
+    of_the_task = {"score_range", "class_names", "columns", "conformal"}  # which have no flags
     assert not of_the_task & shown.keys()
     for name in set(TASK_FIELDS) - of_the_task:
         assert shown[name].metadata["help"].replace("%%", "%") == described[name]
