@@ -11,6 +11,7 @@ precision is higher.
 
 import argparse
 import csv
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,8 @@ def write_rows(path: Path, task: TaskSpec, rows: Dataset, labels: np.ndarray) ->
 
 def share_text(count: int, rows: int) -> str:
     """Returns a share with its 95 % interval."""
+    if not rows:
+        return "0 of 0"
     low, high = wilson_interval(count, rows)
     return f"{count} of {rows}, {count / rows:.3f} [{low:.3f}, {high:.3f}]"
 
@@ -98,9 +101,12 @@ def main() -> None:
     with output.open(encoding="utf-8", newline="") as file:
         hits = [bool(is_wrong[int(row["line"]) - 2]) for row in csv.DictReader(file)]
     wrong, first = int(is_wrong.sum()), hits[: int(is_wrong.sum())]
-    print(f"precision: {share_text(sum(hits), len(hits))}")
-    print(f"recall: {share_text(sum(hits), wrong)}")
-    print(f"precision of the first {len(first)} rows: {share_text(sum(first), len(first))}")
+    lines = [
+        f"precision: {share_text(sum(hits), len(hits))}",
+        f"recall: {share_text(sum(hits), wrong)}",
+        f"precision of the first {len(first)} rows: {share_text(sum(first), len(first))}",
+    ]
+    sys.stdout.write("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

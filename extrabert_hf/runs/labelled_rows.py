@@ -240,7 +240,7 @@ def _different_rows(task: TaskSpec, rows: Dataset) -> list[list[str]]:
 
 
 def without_train_rows(
-    model: str, task: TaskSpec, rows: Dataset, *, set_aside: bool, otherwise: str = "give --allow_train_rows true"
+    model: str, task: TaskSpec, rows: Dataset, *, set_aside: bool, otherwise: str = "--allow_train_rows true"
 ) -> Dataset:
     """
     Leaves out the train rows of a model.
@@ -255,19 +255,17 @@ def without_train_rows(
         set_aside (`bool`):
             Whether the rows are the dev split that the run of the model cut off.
         otherwise (`str`, *optional*):
-            The end of the error: what to do without other rows.
+            The end of the error: what to give instead of other rows.
 
     Raises:
         [`InputError`]: if more than a tenth of the rows are train rows of the model.
     """
     overlap = find_overlap(model, task, rows)
     if overlap.count > MOST_LEFT_OUT * len(rows):
-        other = (
-            "" if set_aside or overlap.set_aside is None else f"give --data {shlex.quote(str(overlap.set_aside))}, or "
-        )
+        other = "" if set_aside or overlap.set_aside is None else f"--data {shlex.quote(str(overlap.set_aside))}, or "
         raise InputError(
             f"`data` must be rows that {model} was not trained on, got {overlap.count:,} train rows of {len(rows):,}: "
-            f"{other}{otherwise}."
+            f"give {other}{otherwise}."
         )
     if not overlap.count:
         logger.log(logging.WARNING if overlap.in_train is None else logging.INFO, "%s", overlap)

@@ -114,7 +114,7 @@ def find_label_errors(
     if trained is None:
         predictor = f"Each row is predicted by a model that was trained on the other folds, {arguments.folds} folds."
         return LabelErrors.of(title, predictor, predict_folds(dataset, loaded.task, arguments))
-    otherwise = "leave out --model: then models are trained for the search"
+    otherwise = "no --model: then models are trained for the search"
     dataset = without_train_rows(arguments.model, task, dataset, set_aside=False, otherwise=otherwise)
     predictions = Predictor((trained,), progress=True).predict(dataset)
     return LabelErrors.of(title, f"The rows are predicted by the model {arguments.model}.", predictions)

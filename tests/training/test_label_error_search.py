@@ -17,6 +17,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::extrabert_hf.evaluation.metrics
 
 WORDS = {"bad": "boring", "fair": "ordinary", "good": "funny"}
 TRAINING = """
+model: {feed_forward_depth: 0}
 data: {max_length: 40}
 trainer:
   learning_rate: 1.0e-2
@@ -103,7 +104,7 @@ def test_a_given_model_predicts_the_rows_that_it_was_not_trained_on(reviews, set
     words = ["--find_label_errors", "--model", str(run), "--output", str(output)]
     audit(["--data", str(path), *words])
     assert {int(row["line"]) for row in read(output)[:6]} == wrong
-    with pytest.raises(InputError, match=r"was not trained on, got \d+ train rows of 120: give .*leave out --model"):
+    with pytest.raises(InputError, match=r"was not trained on, got \d+ train rows of 120: give .*no --model: then"):
         audit(["--data", str(tmp_path / "train.csv"), *words])
 
 
@@ -144,8 +145,16 @@ def test_a_file_of_the_user_is_not_replaced(tmp_path, settings):
         Path(tmp_path / name).write_text("mine")
         with pytest.raises(InputError, match=f"`output`.*{name}"):
             audit(
-                ["--data", "sample", "--like", "sts", "--find_label_errors", "--output", str(tmp_path / "doubts.csv")]
-                + settings
+                [
+                    "--data",
+                    "sample",
+                    "--like",
+                    "sts",
+                    "--find_label_errors",
+                    "--output",
+                    f"{tmp_path}/doubts.csv",
+                    *settings,
+                ]
             )
         assert (tmp_path / name).read_text() == "mine"
         (tmp_path / name).unlink()
