@@ -7,10 +7,10 @@ import numpy as np
 
 from extrabert_hf.errors import InputError, need_packages
 
-LARGEST_RESIDUAL = 3.5
-"""Size of a modified z-score above which a score is doubtful, the recommendation of Iglewicz and Hoaglin (1993)."""
-MAD_TO_DEVIATION = 0.6745
-"""Median absolute deviation of a normal distribution with standard deviation 1."""
+LARGEST_RESIDUAL = 2.5
+"""Size of a residual, in robust standard deviations, above which a score is doubtful; recommended by Leys et al."""
+MAD_TO_DEVIATION = 1.4826
+"""Standard deviation of a normal distribution whose median absolute deviation is 1."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,8 +22,8 @@ class LabelDoubts:
         suggested (`np.ndarray` of shape `(N,)`):
             The predicted class ids or scores.
         sizes (`np.ndarray` of shape `(N,)`):
-            Of classes: 1 minus the probability of the given label, 0 to 1. Of scores: the size of the modified
-            z-score of the residual, 0 or more.
+            Of classes: 1 minus the probability of the given label, 0 to 1. Of scores: the size of the
+            residual in robust standard deviations, 0 or more.
         is_found (`np.ndarray` of shape `(N,)`):
             Whether each label is probably wrong.
     """
@@ -84,9 +84,9 @@ def doubt_scores(labels: np.ndarray, predictions: np.ndarray) -> LabelDoubts:
     """
     Finds the scores that are probably wrong: those with a large residual, in units of the spread of the residuals.
 
-    The unit is robust, since wrong labels would increase a standard deviation. The modified z-score of the residual
-    `r = label - prediction` is `0.6745 (r - median(r)) / median(|r - median(r)|)`, Iglewicz and Hoaglin (1993), How to
-    Detect and Handle Outliers, ASQC, Section 3. Sizes above 3.5 are found.
+    The unit is robust, since wrong labels would increase a standard deviation. The size of the residual `r = label -
+    prediction` is `|r - median(r)| / (1.4826 median(|r - median(r)|))`, and sizes above 2.5 are found: Leys et al.
+    (2013), Detecting outliers, https://doi.org/10.1016/j.jesp.2013.03.013.
 
     Args:
         labels (`np.ndarray` of shape `(N,)`):
@@ -104,7 +104,7 @@ def doubt_scores(labels: np.ndarray, predictions: np.ndarray) -> LabelDoubts:
     """
     residuals = labels - predictions
     deviations = residuals - np.median(residuals)
-    unit = np.median(np.abs(deviations)) / MAD_TO_DEVIATION
+    unit = MAD_TO_DEVIATION * np.median(np.abs(deviations))
     if not unit > 0:
         raise InputError("`predictions` must differ from `labels` by different amounts, got half of them equal.")
     sizes = np.abs(deviations) / unit

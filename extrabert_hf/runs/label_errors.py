@@ -17,7 +17,7 @@ MOST_CHANGES = 30
 """Number of lines in the table of given and suggested classes."""
 DOUBT_OF_CLASSES = "Doubt: 1 minus the probability of the given label."
 DOUBT_OF_SCORES = (
-    "Doubt: size of label minus prediction, in robust standard deviations of all rows (modified z-score); the rows "
+    "Doubt: size of label minus prediction, in robust standard deviations of all rows; the rows "
     f"above {LARGEST_RESIDUAL} are listed."
 )
 

@@ -52,7 +52,9 @@ def test_planted_scores_are_found_in_any_unit_and_with_any_bias():
     labels = predictions + generator.normal(scale=0.5, size=1000)
     labels[:50] = predictions[:50] + np.where(predictions[:50] < 2.5, 2.5, -2.5)
     doubts = doubt_scores(labels, predictions)
-    assert set(doubts.rows) >= set(range(50)) and len(doubts.rows) < 55
+    assert (
+        set(doubts.rows) >= set(range(50)) and len(doubts.rows) < 70
+    )  # a normal residual is as large in 1.2 % of the rows
     scaled = doubt_scores(20 * labels, 20 * predictions + 7)
     assert set(scaled.rows) == set(doubts.rows)
     np.testing.assert_allclose(scaled.sizes, doubts.sizes)
