@@ -1,16 +1,18 @@
 import csv
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from datasets import Dataset
 
 from extrabert_hf.cli.audit import main as audit
 from extrabert_hf.data.auditing import text_keys
 from extrabert_hf.data.loading import load_split
 from extrabert_hf.errors import InputError
 from extrabert_hf.tasks import PAPER_TASKS
-from extrabert_hf.training.label_error_search import LabelErrorArguments, folds_of
+from extrabert_hf.training.label_error_search import LabelErrorArguments, folds_of, predict_folds
 from extrabert_hf.training.one_call import finetune
 
 pytestmark = pytest.mark.filterwarnings("ignore::extrabert_hf.evaluation.metrics.ConstantInputWarning")
@@ -117,6 +119,24 @@ def test_a_fold_has_all_rows_of_a_text_and_its_share_of_each_class():
     counts = np.array([np.bincount(labels[folds == fold], minlength=5) for fold in range(4)])
     assert (counts.max(axis=0) - counts.min(axis=0)).max() <= 1
     assert (folds_of(range(len(labels)), labels, 4, seed=1) != folds).any()
+
+
+def test_no_row_is_predicted_by_a_model_that_was_trained_on_its_text(monkeypatch):
+    def fake_finetune(train, **settings):
+        def predict(held_out):
+            assert not set(text_keys(train)) & set(text_keys(held_out))
+            values = np.array([[float(row_id)] for row_id in held_out["id"]])
+            return SimpleNamespace(logits=values)
+
+        return SimpleNamespace(predictor=SimpleNamespace(predict=predict))
+
+    monkeypatch.setattr("extrabert_hf.training.label_error_search.finetune", fake_finetune)
+    texts = [f"text {n % 20}" for n in range(30)]
+    rows = {"sentence1": texts, "sentence2": texts, "label": np.linspace(0, 5, 30)}
+    rows |= {"id": [str(n) for n in range(30)], "line": range(2, 32)}
+    found = predict_folds(Dataset.from_dict(rows), PAPER_TASKS["sts"], LabelErrorArguments(folds=3))
+    assert found.logits[:, 0].tolist() == list(range(30))
+    assert list(found.lines) == list(range(2, 32))
 
 
 @pytest.mark.parametrize(
