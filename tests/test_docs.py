@@ -25,6 +25,7 @@ import pytest
 import yaml
 
 from extrabert_hf.cli.main import COMMANDS, main
+from extrabert_hf.errors import is_installed
 from extrabert_hf.training.command_line import parse_multitask_run, parse_run
 from tests.conftest import TINY_RUN
 from tests.recipe_process import RecipeProcess
@@ -60,6 +61,7 @@ NOT_RUN = {
     "--num_processes": "starts processes; tests/cli runs it",
     "--adapter_only": "needs an encoder from the Hub; tests/sharing runs it",
     "--config quickstart": ".ci/run runs it in a fresh virtual environment",
+    **({} if is_installed("cleanlab") else {"--find_label_errors": "needs the extra `labels`"}),
 }
 SLOW = ("extrabert table1", "--format onnx")
 

@@ -239,7 +239,7 @@ def calibrate_saved(
         for notice in loaded.notices:
             logger.info(notice)
         if not allow_train_rows:
-            dataset = _without_train_rows(model, spec, dataset, set_aside=rows.data is None)
+            dataset = without_train_rows(model, spec, dataset, set_aside=rows.data is None)
         if len(dataset) < MIN_ROWS and not spec.is_regression and coverage is None:
             raise InputError(
                 f"`data` must have {MIN_ROWS} labelled rows or more to calibrate, got {len(dataset)}: give a "
@@ -302,14 +302,33 @@ def _different_rows(task: TaskSpec, rows: Dataset) -> list[list[str]]:
     return [*by_label.values(), *others][:EXAMPLES]
 
 
-def _without_train_rows(model: str, task: TaskSpec, rows: Dataset, *, set_aside: bool) -> Dataset:
-    """Leaves out the train rows of a model; `set_aside` says that the rows are the dev split that its run cut off."""
+def without_train_rows(
+    model: str, task: TaskSpec, rows: Dataset, *, set_aside: bool, otherwise: str = "--allow_train_rows true"
+) -> Dataset:
+    """
+    Leaves out the train rows of a model.
+
+    Args:
+        model (`str`):
+            Folder or Hub id of the model.
+        task ([`TaskSpec`]):
+            The task.
+        rows (`Dataset`):
+            Rows as for [`find_overlap`].
+        set_aside (`bool`):
+            Whether the rows are the dev split that the run of the model cut off.
+        otherwise (`str`, *optional*):
+            The end of the error: what to give instead of other rows.
+
+    Raises:
+        [`InputError`]: if more than a tenth of the rows are train rows of the model.
+    """
     overlap = find_overlap(model, task, rows)
     if overlap.count > MOST_LEFT_OUT * len(rows):
         other = "" if set_aside or overlap.set_aside is None else f"--data {shlex.quote(str(overlap.set_aside))}, or "
         raise InputError(
             f"`data` must be rows that {model} was not trained on, got {overlap.count:,} train rows of {len(rows):,}: "
-            f"give {other}--allow_train_rows true."
+            f"give {other}{otherwise}."
         )
     if not overlap.count:
         logger.log(logging.WARNING if overlap.in_train is None else logging.INFO, "%s", overlap)

@@ -4,11 +4,10 @@ import base64
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
@@ -138,18 +137,13 @@ def write_report(
 
 
 def _write_report(path: Path, runs: Sequence[ReportedRun], comparison: Sequence[Comparison], title: str) -> None:
-    environment = Environment(
-        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=True, finalize=page_text
-    )
-    template = files("extrabert_hf.runs").joinpath("page.html.jinja").read_text(encoding="utf-8")
     folder = path.with_name(f"{path.stem}_figures")
     for earlier in [*folder.glob("*.png"), *folder.glob("*.svg")]:
         remove_own(earlier)
     names = list(dict.fromkeys(name for run in runs for name in run.tasks))
     compared = {line.task for line in comparison}
-    page = environment.from_string(template).render(
+    page = page_template("page.html.jinja").render(
         title=title,
-        colours=Markup(COLOURS),
         intervals_note=INTERVALS_NOTE,
         runs=runs,
         scores=[line for name in names for run in runs if name in run.tasks for line in _scores(name, run)],
@@ -165,6 +159,20 @@ def _write_report(path: Path, runs: Sequence[ReportedRun], comparison: Sequence[
         ],
     )
     write_text(path, page)
+
+
+def page_template(name: str) -> Template:
+    """Loads a template of this folder: a text is escaped and cut by [`page_text`], an undefined name is an error."""
+    environment = Environment(
+        loader=PackageLoader("extrabert_hf", "runs"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=True,
+        finalize=page_text,
+    )
+    return environment.get_template(name, globals={"colours": Markup(COLOURS)})
 
 
 def page_text(value: Any) -> Any:

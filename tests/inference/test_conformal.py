@@ -22,7 +22,8 @@ from extrabert_hf.inference.conformal import (
 from extrabert_hf.inference.prediction_file import predict_file
 from extrabert_hf.inference.predictor import Predictor
 from extrabert_hf.models.conformal_extrabert import prediction_intervals, prediction_sets
-from extrabert_hf.pretrained.loading import TrainedModel, build_model, load_model
+from extrabert_hf.pretrained.building import build_model
+from extrabert_hf.pretrained.loading import TrainedModel, load_model
 from extrabert_hf.tasks import PAPER_TASKS
 
 RANGE = (0.0, 5.0)

@@ -198,7 +198,7 @@ def test_rows_are_audited_task_by_task(recipe, tmp_path):
         (("recipes/evaluate_model.py", "./nowhere", "--data", "sample"), "error: .*'./nowhere' is not a folder"),
         (("recipes/predict.py", "./nowhere", "-", "--output", "out.csv"), "error: .*'./nowhere' is not a folder"),
         (
-            ("recipes/audit_data.py", "--data", "tests"),
+            ("recipes/audit_data.py",),
             "error: `data` must be 'sample' or a CS224N folder, or needs `like`, got",
         ),
         (

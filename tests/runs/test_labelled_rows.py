@@ -7,7 +7,8 @@ import pytest
 
 from extrabert_hf.data.loading import load_split
 from extrabert_hf.errors import InputError
-from extrabert_hf.pretrained.loading import TrainedModel, build_model
+from extrabert_hf.pretrained.building import build_model
+from extrabert_hf.pretrained.loading import TrainedModel
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.labelled_rows import LabelledRows, calibrate_saved, evaluate_saved, example_sentences
 from extrabert_hf.runs.train_rows import Overlap
