@@ -8,7 +8,8 @@ and of lengths, and the score of a constant prediction.
 --find_label_errors also lists the rows whose label is probably wrong.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import fields
 from pathlib import Path
 
 from extrabert_hf.data.audit_report import audit_page, write_audit
@@ -19,11 +20,11 @@ from extrabert_hf.data.tokenization import DEFAULT_MAX_LENGTH
 from extrabert_hf.errors import InputError
 from extrabert_hf.evaluation.scores import majority_baseline
 from extrabert_hf.files import own_file
-from extrabert_hf.pretrained.loading import TrainedModel, load_model, load_tokenizer
+from extrabert_hf.pretrained.loading import load_model, load_tokenizer
 from extrabert_hf.runs.label_errors import page_of
 from extrabert_hf.runs.labelled_rows import LabelledRows
 from extrabert_hf.tasks import AUTO_CLASSES, PAPER_TASKS, TaskSpec
-from extrabert_hf.training.arguments import DataArguments, TaskArguments
+from extrabert_hf.training.arguments import ColumnArguments, DataArguments, TaskArguments
 from extrabert_hf.training.command_parser import CommandParser
 from extrabert_hf.training.defaults import is_own_data
 from extrabert_hf.training.label_error_search import LabelErrorArguments, find_label_errors
@@ -53,7 +54,17 @@ def main(words: Sequence[str]) -> None:
     """Runs the command."""
     task, data, search, arguments = make_parser().parse_args_into_dataclasses(words)
     trained = None if search.model is None else load_model(search.model, search.model_task)
-    tasks = [task.apply_to(each) for each in _tasks(task, data, arguments.like, trained)]
+    if trained is None:
+        tasks = [task.apply_to(each) for each in _tasks(task, data, arguments.like)]
+    else:
+        if data.data is None or arguments.like is not None:
+            raise InputError("`model` needs `data`, the rows to search, and has a task: leave out --like.")
+        columns = {each.name for each in fields(ColumnArguments)}
+        refuse_changed(task, "`model` has its own task", to_keep=columns)
+        tasks = [ColumnArguments.apply_to(task, trained.task)]
+    if search.find_label_errors:
+        rows_alone = {"data", "dataset_config", "max_rejected_share"}
+        refuse_changed(data, "the rows of `data` are searched for label errors as they are", to_keep=rows_alone)
     if search.find_label_errors and len(tasks) > 1:
         names = " or ".join(each.name for each in tasks)
         raise InputError(f"`like` must name one task to find label errors, {names}, got none.")
@@ -79,12 +90,16 @@ def main(words: Sequence[str]) -> None:
         print(f"{found}: {file}, {page_of(file)}")
 
 
-def _tasks(task: TaskArguments, data: DataArguments, like: str | None, trained: TrainedModel | None) -> list[TaskSpec]:
-    """Returns the tasks of the rows: of the model, the one that the user names, those of a folder, or of own rows."""
-    if trained is not None:
-        if data.data is None or like is not None:
-            raise InputError("`model` needs `data`, the rows to search, and has a task: leave out --like.")
-        return [trained.task]
+def refuse_changed(arguments: TaskArguments | DataArguments, reason: str, *, to_keep: Collection[str]) -> None:
+    """Raises [`InputError`] if an argument, other than those to keep, does not have its default."""
+    defaults = type(arguments)()
+    for name in (each.name for each in fields(arguments) if each.name not in to_keep):
+        if getattr(arguments, name) != getattr(defaults, name):
+            raise InputError(f"`{name}` can't be used here: {reason}. Leave out --{name}.")
+
+
+def _tasks(task: TaskArguments, data: DataArguments, like: str | None) -> list[TaskSpec]:
+    """Returns the tasks of the rows: the one that the user names, those of a folder, or that of own rows."""
     if like is not None:
         return [PAPER_TASKS[like]]
     names = paper_tasks_in(data.data or "")

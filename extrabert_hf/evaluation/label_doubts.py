@@ -48,9 +48,9 @@ def doubt_classes(labels: np.ndarray, probabilities: np.ndarray) -> LabelDoubts:
     Finds the classes that are probably wrong by confident learning, with the package cleanlab.
 
     Northcutt et al. (2021), Confident Learning, https://arxiv.org/abs/1911.00068: a row counts as mislabelled if its
-    probability of another class is at least the mean probability of that class over the rows with its label (Equations
-    1 and 2). This gives the number of wrong labels. The found rows are as many rows as that, those with the lowest
-    probability of the given label, without rows whose most probable class is the given label.
+    probability of another class is at least the mean probability of that class over the rows that are labelled with it
+    (Equations 1 and 2). This gives the number of wrong labels. The found rows are as many rows as that, those with the
+    lowest probability of the given label, without rows whose most probable class is the given label.
 
     Args:
         labels (`np.ndarray` of shape `(N,)`):
@@ -73,10 +73,12 @@ def doubt_classes(labels: np.ndarray, probabilities: np.ndarray) -> LabelDoubts:
 
     if len(set(labels.tolist())) < 2:
         raise InputError("`labels` must be of two classes or more to find wrong ones, got one class only.")
+    suggested = probabilities.argmax(axis=1)
+    is_found = find_label_issues(labels, probabilities, filter_by="low_self_confidence", n_jobs=1)
     return LabelDoubts(
-        suggested=probabilities.argmax(axis=1),
+        suggested=suggested,
         sizes=1 - get_label_quality_scores(labels, probabilities, method="self_confidence"),
-        is_found=find_label_issues(labels, probabilities, filter_by="low_self_confidence", n_jobs=1),
+        is_found=is_found & (suggested != labels),
     )
 
 

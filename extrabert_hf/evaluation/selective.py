@@ -19,6 +19,8 @@ FOLDS = 10
 """Number of folds of the cross-validation that measures a threshold on rows that did not choose it."""
 REPORTED_ACCURACY = 0.95
 """The accuracy that a report names a threshold for."""
+NO_ROW = f"answer no row (a threshold must answer {MIN_ANSWERED} of the rows that chose it)"
+"""The result of a cross-validation in which no row is answered."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,7 +243,7 @@ def target_lines(confidences: np.ndarray, correct: np.ndarray, target_accuracy: 
         return [text]
     answered, measured = cross_validated(confidences, correct, target_accuracy)
     few = f"warning: only {point.answered} rows are answered, and " if point.answered < FEW_ANSWERED else ""
-    held_out = f"answer {100 * answered / curve.rows:.3g} % of the rows" if answered else "answer no row"
+    held_out = f"answer {100 * answered / curve.rows:.3g} % of the rows" if answered else NO_ROW
     return [
         f"{text} {interval_text(*point.interval)}: extrabert predict --abstain_below {point.abstain_below}",
         f"{few}this accuracy is optimistic, because the threshold was chosen on the same {curve.rows:,} rows; in "

@@ -52,8 +52,8 @@ def predict_file(
     All columns of the file stay as they are. A file without ids gets the first column `id`, the line of the row. The
     last columns are those of [`prediction_columns`]: the class name, the class id and a probability for each class, 0
     to 1; or the score, in the units of the training labels; and the prediction set or the interval, if the config of
-    the model has quantiles for them. If the file has a column of this name, the new column gets
-    a number, `class_id_2`. Rows without text are counted, and written with the reason to
+    the model has quantiles for them. If the file has a column with one of these names, the new column gets a number,
+    `class_id_2`. Rows without text are counted, and written with the reason to
     `<output without suffix>.rejected.jsonl` instead.
 
     Under `accelerate launch` the processes share the parts of the file, and the main process joins their predictions.

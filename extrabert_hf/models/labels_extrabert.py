@@ -69,6 +69,7 @@ def with_labels(fields: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[st
         logger.warning("The config names its classes in several ways: %s are used, not %s.", saved[0], saved[1:])
     names = names_of({"class_names": saved[0] if saved else None, "num_labels": fields.get("num_labels")})
     if chosen and (set(chosen) != {"num_labels"} or names is None or len(names) != chosen["num_labels"]):
+        others = {field: value for field, value in others.items() if field != "conformal"}  # of the saved classes
         names = names_of(chosen)
     return others if names is None else others | {"class_names": names}
 

@@ -84,7 +84,8 @@ def build_multitask_model(
     """
     Builds a model of several tasks on one pretrained encoder, or from a model of this package.
 
-    Each task of a model of this package is continued as in [`build_model`]; the others get a new head on its encoder.
+    A task that a model of this package has by the same name is continued as in [`build_model`]; the others get a new
+    head on its encoder. A model with an adapter for each task must have the same tasks and labels.
 
     Args:
         name (`str`):
@@ -119,6 +120,11 @@ def build_multitask_model(
             whole.config.tasks[task_name] |= _columns_entry(task)
         logger.info("continuing from the ExtraBertForMultiTask in %s, with its own config", path)
         return whole, tokenizer
+    if getattr(whole, "adapters", None):
+        raise InputError(
+            f"`model_name_or_path` must be an encoder or have the same tasks and labels, got {sorted(saved)} with an "
+            f"adapter for each in {path}."
+        )
     models = {
         task_name: _continued(whole, saved.get(task_name), task, path, config_fields[task_name])
         for task_name, task in tasks.items()
@@ -141,7 +147,7 @@ def _continued(
         model, about = _with_labels(saved, task)
         logger.info("continuing from the %s in %s, with its own config%s", type(model).__name__, path, about)
     model.config.task_name, model.config.columns = task.name, _columns_of(task)
-    return model
+    return model.requires_grad_(True)  # the encoder of a model with adapters was frozen
 
 
 def _with_new_head(
@@ -150,8 +156,8 @@ def _with_new_head(
     """Returns a model with a new pooling and head on the encoder of a saved model."""
     if getattr(whole, "adapters", None):
         raise InputError(
-            f"`model_name_or_path` must be an encoder or have an adapter for {task.name!r}, got adapters for "
-            f"{sorted(whole.adapters)} in {path}."
+            f"`model_name_or_path` must be an encoder or have an adapter for {task.name!r} with the head "
+            f"{task.head!r}, got adapters for {sorted(whole.adapters)} in {path}."
         )
     backbone = copy.copy(whole.backbone)
     backbone._modules = dict(backbone._modules)  # its pooler can be dropped here, and stay in `whole`
@@ -180,6 +186,11 @@ def _with_labels(saved: TrainedModel, task: TaskSpec) -> tuple[ExtraBertForOneTa
         config.score_range = list(task.label_range)
         about = f"; scores from {list(before.label_range)} become scores from {list(task.label_range)}"
         relabelled = type(model)._from_config(config)
+        if "classifier.bias" in weights and config.similarity_bounds != "scale":  # the weights are in these units
+            (old_low, old_high), (low, high) = before.label_range, task.label_range
+            factor = (high - low) / (old_high - old_low)
+            weights["classifier.weight"] = factor * weights["classifier.weight"]
+            weights["classifier.bias"] = low + factor * (weights["classifier.bias"] - old_low)
     else:
         config.class_names = list(task.class_names)
         relabelled = type(model)._from_config(config)

@@ -2,6 +2,7 @@
 
 import logging
 import shlex
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -251,6 +252,8 @@ def calibrate_saved(
             write_json(RunFolder(folder).calibration_file, asdict(report))
         else:
             calibrate_coverage(trained, dataset, coverage, conformal_method, progress=True)
+            if RunFolder(Path(model)).calibration_file.is_file():  # of the probabilities, which stay as they are
+                shutil.copyfile(RunFolder(Path(model)).calibration_file, RunFolder(folder).calibration_file)
         trained.save_pretrained(folder)
         copy_train_rows([model], RunFolder(output_dir))
         return report

@@ -17,7 +17,10 @@ from extrabert_hf.data.tokenization import check_length, longest_sentence, token
 from extrabert_hf.errors import InputError, one_line
 from extrabert_hf.files import atomic_folder
 from extrabert_hf.machine import keep_freed_memory
+from extrabert_hf.models import ExtraBertConfig
 from extrabert_hf.pretrained.building import build_model
+from extrabert_hf.pretrained.loading import load_config
+from extrabert_hf.pretrained.names import resolve_model_name
 from extrabert_hf.pretrained.remote_code import pickles_in_one_line
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.ownership import check_room, hold_run
@@ -203,11 +206,11 @@ def _pretrain(arguments: ContrastiveArguments, training: ExtraBertTrainingArgume
     if len(pairs) < 2:
         raise InputError(f"`text` must have 2 pairs of sentences or more, got {len(pairs)} in {arguments.text}.")
     logger.info("%s pairs of sentences in %s", f"{len(pairs):,}", arguments.text)
-    model, tokenizer = build_model(arguments.model_name_or_path, PAPER_TASKS["sts"], pooling="mean")
-    if model.config.pooling != "mean" or model.config.pair_encoding != "bi_encoder":
+    if isinstance(load_config(resolve_model_name(arguments.model_name_or_path)), ExtraBertConfig):
         raise InputError(
             f"`model_name_or_path` must be an encoder, got a trained model in {arguments.model_name_or_path}."
         )
+    model, tokenizer = build_model(arguments.model_name_or_path, PAPER_TASKS["sts"], pooling="mean")
     if checkpoint is not None:
         check_same_model(model, checkpoint)
     own_length = tokenizer.model_max_length

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, Literal
@@ -83,8 +83,14 @@ class LabelErrorArguments:
             raise InputError(
                 "`model` can't be combined with `model_name_or_path` and `config`: they train other models."
             )
-        if self.model is not None and not self.find_label_errors:
-            raise InputError("`model` is for --find_label_errors, got it without.")
+        if not self.find_label_errors:
+            names = [each.name for each in fields(self) if getattr(self, each.name) != each.default]
+            if names:
+                raise InputError(f"`{names[0]}` is for --find_label_errors, got it without.")
+        if self.model is None and self.model_task is not None:
+            raise InputError("`model_task` is the task of `model`, got it without.")
+        if self.model is not None and self.folds != LabelErrorArguments.folds:
+            raise InputError("`folds` is for models that the search trains, got it with `model`.")
 
 
 def find_label_errors(
@@ -182,7 +188,7 @@ def folds_of(keys: Sequence[Any], labels: np.ndarray, folds: int, seed: int = 0)
 
     Example:
         >>> folds_of(["a", "b", "a", "c"], np.array([0, 1, 0, 0]), 2).tolist()
-        [0, 0, 0, 1]
+        [1, 0, 1, 0]
     """
     first_rows: dict[Any, int] = {}
     for row, key in enumerate(keys):

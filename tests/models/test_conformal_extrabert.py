@@ -41,6 +41,12 @@ def test_the_expected_error_is_interpolated_between_the_knots():
     torch.testing.assert_close(residual_scale(scores, knots), torch.tensor([1.0, 1.0, 2.0, 3.0, 1.5, 0.0, 0.0]))
 
 
+def test_other_classes_drop_the_quantiles_and_the_same_classes_keep_them():
+    saved = ExtraBertConfig(class_names=["a", "b", "c"], conformal=LAC).to_dict()
+    assert ExtraBertConfig.from_dict(saved, num_labels=7).conformal is None
+    assert ExtraBertConfig.from_dict(saved, num_labels=3).conformal == LAC
+
+
 @pytest.mark.parametrize(
     ("kind", "conformal", "message"),
     [

@@ -92,6 +92,15 @@ def test_another_range_of_scores_rescales_the_same_cosine(folder_of):
     torch.testing.assert_close(logits_of(model, PAPER_TASKS["sts"]), 2 * before)
 
 
+@pytest.mark.parametrize("bounds", ["none", "clamp", "scale"])
+def test_another_range_of_scores_rescales_a_linear_score(bounds, folder_of):
+    sts = PAPER_TASKS["sts"]
+    folder = folder_of(sts, similarity="linear", similarity_bounds=bounds)
+    model, _ = build_model(folder, dataclasses.replace(sts, label_range=(-1.0, 1.0)))
+    before = logits_of(load_model(folder).model, sts)
+    torch.testing.assert_close(logits_of(model, sts), -1 + 2 / 5 * before)
+
+
 @pytest.mark.parametrize("task", PAPER_TASKS.values(), ids=list(PAPER_TASKS))
 def test_a_model_with_another_head_gives_its_encoder(task, folder_of, caplog):
     source = next(other for other in PAPER_TASKS.values() if other.head != task.head)
@@ -148,14 +157,41 @@ def test_several_tasks_go_on_from_a_model_of_one(folder_of):
     assert same_encoder(model, before)
 
 
-def test_a_new_task_on_a_model_with_adapters_is_refused(tiny_encoder, tmp_path):
+@pytest.fixture
+def adapters_folder(tiny_encoder, tmp_path):
+    """A saved model of the paper's tasks with an adapter for each, which all differ from 0."""
     model, tokenizer = build_multitask_model(
         tiny_encoder, PAPER_TASKS, config_fields={name: {} for name in PAPER_TASKS}
     )
     adapter = {"r": 2, "lora_alpha": 4, "target_modules": ["query"]}
     tasks = {name: {**task, "adapter": adapter} for name, task in model.config.tasks.items()}
-    config = type(model.config)(backbone_config=model.config.backbone_config, tasks=tasks)
-    folder = saved(tmp_path / "adapters", ExtraBertForMultiTask(config), tokenizer)
-    with pytest.raises(InputError, match=r"have an adapter for 'mood', got adapters for \['para', 'sst', 'sts'\]"):
-        build_model(folder, MOOD)
-    assert type(build_model(folder, PAPER_TASKS["sst"])[0]) is MODEL_FOR_HEAD["sentiment"]
+    model = ExtraBertForMultiTask(type(model.config)(backbone_config=model.config.backbone_config, tasks=tasks))
+    for name, parameter in model.named_parameters():
+        if ".lora_" in name:
+            torch.nn.init.normal_(parameter)
+    return saved(tmp_path / "adapters", model, tokenizer)
+
+
+def test_a_new_task_on_a_model_with_adapters_is_refused(adapters_folder):
+    with pytest.raises(InputError, match=r"have an adapter for 'mood' .*got adapters for \['para', 'sst', 'sts'\]"):
+        build_model(adapters_folder, MOOD)
+
+
+@pytest.mark.parametrize(
+    "tasks",
+    [
+        {name: PAPER_TASKS[name] for name in ("sst", "sts")},
+        {**PAPER_TASKS, "sst": dataclasses.replace(PAPER_TASKS["sst"], class_names=("bad", "good"))},
+        TASKS,
+    ],
+    ids=["fewer tasks", "other labels", "more tasks"],
+)
+def test_several_tasks_on_a_model_with_adapters_are_those_of_the_model(tasks, adapters_folder):
+    with pytest.raises(InputError, match=r"the same tasks and labels, got \['para', 'sst', 'sts'\] with an adapter"):
+        build_multitask_model(adapters_folder, tasks, config_fields={name: {} for name in tasks})
+
+
+def test_one_task_of_a_model_with_adapters_trains_the_whole_encoder(adapters_folder):
+    model, _ = build_model(adapters_folder, PAPER_TASKS["sst"])
+    assert type(model) is MODEL_FOR_HEAD["sentiment"]
+    assert all(parameter.requires_grad for parameter in model.parameters())

@@ -41,7 +41,8 @@ def test_a_model_reads_files_like_its_own_without_column_flags(own_run, recipe, 
     out = capsys.readouterr().out
     assert out.startswith("none of 9 rows is a train row of") and "stars, new.csv, 9 rows" in out
     scores = json.loads((own_run / "scores.json").read_text())
-    assert list(scores) == ["rows", "metrics", "intervals", "majority_baseline", "train_rows"] and scores["rows"] == 9
+    names = ["rows", "metrics", "intervals", "majority_baseline", "train_rows", "aurc", "excess_aurc"]
+    assert list(scores) == names and scores["rows"] == 9
     recipe("predict", own_run / "run", own_run / "new.csv", "--output", own_run / "out.csv")
     with (own_run / "out.csv").open() as file:
         rows = list(csv.DictReader(file))

@@ -105,7 +105,11 @@ def test_a_given_model_predicts_the_rows_that_it_was_not_trained_on(reviews, set
     finetune(str(tmp_path / "train.csv"), output_dir=run, config=settings[3], model_name_or_path=settings[1])
     words = ["--find_label_errors", "--model", str(run), "--output", str(output)]
     audit(["--data", str(path), *words])
-    assert {int(row["line"]) for row in read(output)[:6]} == wrong
+    found = read(output)
+    assert {int(row["line"]) for row in found[:6]} == wrong
+    assert all(row["suggested_label"] != row["label"] for row in found)
+    with pytest.raises(InputError, match="`class_names` can't be used here: `model` has its own task"):
+        audit(["--data", str(path), "--class_names", "a", "b", "--find_label_errors", "--model", str(run)])
     with pytest.raises(InputError, match=r"was not trained on, got \d+ train rows of 120: give .*no --model: then"):
         audit(["--data", str(tmp_path / "train.csv"), *words])
 
@@ -134,7 +138,9 @@ def test_no_row_is_predicted_by_a_model_that_was_trained_on_its_text(monkeypatch
     texts = [f"text {n % 20}" for n in range(30)]
     rows = {"sentence1": texts, "sentence2": texts, "label": np.linspace(0, 5, 30)}
     rows |= {"id": [str(n) for n in range(30)], "line": range(2, 32)}
-    found = predict_folds(Dataset.from_dict(rows), PAPER_TASKS["sts"], LabelErrorArguments(folds=3))
+    found = predict_folds(
+        Dataset.from_dict(rows), PAPER_TASKS["sts"], LabelErrorArguments(find_label_errors=True, folds=3)
+    )
     assert found.logits[:, 0].tolist() == list(range(30))
     assert list(found.lines) == list(range(2, 32))
 
@@ -146,6 +152,7 @@ def test_no_row_is_predicted_by_a_model_that_was_trained_on_its_text(monkeypatch
         (["--output", "errors.tsv"], r"`output` must end in \.csv, got 'errors.tsv'"),
         (["--model", "runs/a", "--config", "a.yaml"], "`model` can't be combined with `model_name_or_path`"),
         ([], "`like` must name one task to find label errors, sst or para or sts, got none"),
+        (["--like", "sst", "--dev_data", "dev.csv"], "`dev_data` can't be used here: the rows of `data` are searched"),
     ],
 )
 def test_arguments_that_do_not_fit_are_refused(words, message):
@@ -156,6 +163,12 @@ def test_arguments_that_do_not_fit_are_refused(words, message):
 def test_a_model_without_the_search_and_more_folds_than_texts_are_refused():
     with pytest.raises(InputError, match="`model` is for --find_label_errors"):
         LabelErrorArguments(model="runs/a")
+    with pytest.raises(InputError, match="`folds` is for --find_label_errors, got it without"):
+        LabelErrorArguments(folds=3)
+    with pytest.raises(InputError, match="`model_task` is the task of `model`"):
+        LabelErrorArguments(find_label_errors=True, model_task="sst")
+    with pytest.raises(InputError, match="`folds` is for models that the search trains"):
+        LabelErrorArguments(find_label_errors=True, model="runs/a", folds=3)
     with pytest.raises(InputError, match="`folds` must be at most the number of different texts, 2, got 3"):
         folds_of(["a", "b", "a"], np.zeros(3), 3)
 
