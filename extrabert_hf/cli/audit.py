@@ -24,6 +24,7 @@ from extrabert_hf.pretrained.loading import load_model, load_tokenizer
 from extrabert_hf.runs.label_errors import page_of
 from extrabert_hf.runs.labelled_rows import LabelledRows
 from extrabert_hf.tasks import AUTO_CLASSES, PAPER_TASKS, TaskSpec
+from extrabert_hf.training.argument_checks import changed_fields
 from extrabert_hf.training.arguments import ColumnArguments, DataArguments, TaskArguments
 from extrabert_hf.training.command_parser import CommandParser
 from extrabert_hf.training.defaults import is_own_data
@@ -53,18 +54,19 @@ def make_parser() -> CommandParser:
 def main(words: Sequence[str]) -> None:
     """Runs the command."""
     task, data, search, arguments = make_parser().parse_args_into_dataclasses(words)
-    trained = None if search.model is None else load_model(search.model, search.model_task)
-    if trained is None:
+    if search.find_label_errors:
+        rows_alone = {"data", "dataset_config", "max_rejected_share"}
+        refuse_changed(data, "the rows of `data` are searched for label errors as they are", to_keep=rows_alone)
+    trained = None
+    if search.model is None:
         tasks = [task.apply_to(each) for each in _tasks(task, data, arguments.like)]
     else:
         if data.data is None or arguments.like is not None:
             raise InputError("`model` needs `data`, the rows to search, and has a task: leave out --like.")
         columns = {each.name for each in fields(ColumnArguments)}
         refuse_changed(task, "`model` has its own task", to_keep=columns)
+        trained = load_model(search.model, search.model_task)
         tasks = [ColumnArguments.apply_to(task, trained.task)]
-    if search.find_label_errors:
-        rows_alone = {"data", "dataset_config", "max_rejected_share"}
-        refuse_changed(data, "the rows of `data` are searched for label errors as they are", to_keep=rows_alone)
     if search.find_label_errors and len(tasks) > 1:
         names = " or ".join(each.name for each in tasks)
         raise InputError(f"`like` must name one task to find label errors, {names}, got none.")
@@ -92,9 +94,8 @@ def main(words: Sequence[str]) -> None:
 
 def refuse_changed(arguments: TaskArguments | DataArguments, reason: str, *, to_keep: Collection[str]) -> None:
     """Raises [`InputError`] if an argument, other than those to keep, does not have its default."""
-    defaults = type(arguments)()
-    for name in (each.name for each in fields(arguments) if each.name not in to_keep):
-        if getattr(arguments, name) != getattr(defaults, name):
+    for name in changed_fields(arguments):
+        if name not in to_keep:
             raise InputError(f"`{name}` can't be used here: {reason}. Leave out --{name}.")
 
 

@@ -5,7 +5,7 @@ import math
 import multiprocessing
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -173,6 +173,15 @@ def check_number(name: str, value: Any, interval: str, *, is_whole: bool = False
         is_finite = isinstance(value, Real) and math.isfinite(value)
         kind = "a whole number, " if is_whole and not is_number else "" if is_number and is_finite else "a number, "
         raise InputError(f"`{name}` must be {kind}{bounds}, got {value!r}.")
+
+
+def changed_fields(arguments: Any) -> list[str]:
+    """Returns the names of the fields of a dataclass of arguments that do not have their defaults."""
+    return [
+        each.name
+        for each in fields(arguments)
+        if getattr(arguments, each.name) != (each.default if each.default is not MISSING else each.default_factory())
+    ]
 
 
 def _check_json(name: str, value: Any) -> None:

@@ -13,7 +13,7 @@ from extrabert_hf.data.sources import Sources, train_file
 from extrabert_hf.errors import InputError, shorten
 from extrabert_hf.models.configuration_extrabert import TASK_FIELDS, ExtraBertConfig
 from extrabert_hf.tasks import TaskSpec
-from extrabert_hf.training.argument_checks import check_number
+from extrabert_hf.training.argument_checks import changed_fields, check_number
 from extrabert_hf.training.command_parser import described_arguments
 
 logger = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ class LoraArguments:
     )
 
     def __post_init__(self) -> None:
-        changed = [entry.name for entry in fields(self) if getattr(self, entry.name) != entry.default]
+        changed = changed_fields(self)
         if changed and not self.lora:
             logger.warning("without `lora`, %s have no effect", ", ".join(f"`{name}`" for name in changed))
         if self.lora:

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, Literal
@@ -20,7 +20,7 @@ from extrabert_hf.pretrained.remote_code import is_code_trusted
 from extrabert_hf.runs.label_errors import LabelErrors
 from extrabert_hf.runs.labelled_rows import LabelledRows, without_train_rows
 from extrabert_hf.tasks import TaskSpec
-from extrabert_hf.training.argument_checks import check_number
+from extrabert_hf.training.argument_checks import changed_fields, check_number
 from extrabert_hf.training.one_call import finetune
 
 logger = logging.getLogger(__name__)
@@ -83,10 +83,8 @@ class LabelErrorArguments:
             raise InputError(
                 "`model` can't be combined with `model_name_or_path` and `config`: they train other models."
             )
-        if not self.find_label_errors:
-            names = [each.name for each in fields(self) if getattr(self, each.name) != each.default]
-            if names:
-                raise InputError(f"`{names[0]}` is for --find_label_errors, got it without.")
+        if not self.find_label_errors and (changed := changed_fields(self)):
+            raise InputError(f"`{changed[0]}` is for --find_label_errors, got it without.")
         if self.model is None and self.model_task is not None:
             raise InputError("`model_task` is the task of `model`, got it without.")
         if self.model is not None and self.folds != LabelErrorArguments.folds:
