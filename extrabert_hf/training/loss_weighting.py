@@ -28,7 +28,7 @@ class LossWeighting:
         tasks (`Sequence[str]`):
             Names of the `T` tasks, in the order of the losses.
         learning_rate (`float`, defaults to 0.025):
-            Learning rate of this Adam, above 0. The default is that of FAMO, Section 5.
+            Learning rate of this Adam, above 0. The default is that of the official implementation of FAMO.
     """
 
     weight_decay: ClassVar[float] = 0.0
@@ -121,10 +121,9 @@ class UncertaintyWeighting(LossWeighting):
     r"""
     Uncertainty weighting: the total is `sum_i exp(-s_i) / 2 L_i + s_i / 2`, with a learned log variance `s_i`.
 
-    Kendall et al. (2018), https://arxiv.org/abs/1705.07115, Equation 7, with `s_i = log sigma_i^2` (Section 4.2) for
-    all tasks. Their Equation 10 has `1 / sigma^2` without the half for classes; this only moves `s_i` by `log 2`,
-    because at the minimum over `s_i` the coefficient is `1 / (2 L_i)` in both. Losses below 1e-8 count as 1e-8, so
-    that `s_i` is bounded.
+    Kendall et al. (2018), https://arxiv.org/abs/1705.07115, Section 3.2, Equation 7 with `s_i = log sigma_i^2`. It is
+    used for scores and for classes. Equation 10, for classes, has `1 / sigma^2` without the half; at the minimum over
+    `s_i` the coefficient is `1 / (2 L_i)` in both. A loss below 1e-8 counts as 1e-8, so that `s_i` is bounded.
 
     Example:
         >>> weighting = UncertaintyWeighting(["sst", "sts"])
@@ -144,12 +143,12 @@ class UncertaintyWeighting(LossWeighting):
 
 class FamoWeighting(LossWeighting):
     r"""
-    FAMO: all losses shall fall at the same rate; a task whose loss falls more slowly gets a larger weight.
+    FAMO lets all losses fall at about the same rate: a task whose loss falls more slowly gets a larger weight.
 
-    Liu et al. (2023), https://arxiv.org/abs/2306.03792, Algorithm 2: the update is `c sum_i z_i grad log(L_i)` with
-    `z = softmax(w)` and `c = 1 / sum_i (z_i / L_i)`, so the coefficients `c z_i / L_i` of the gradients sum to 1.
-    After the step, `w` takes a step on `J^T (log L(before) - log L(after))`, with the Jacobian `J` of the softmax and
-    a weight decay of 1e-3. The losses after the step are those of the same rows.
+    Liu et al. (2023), https://arxiv.org/abs/2306.03792, Appendix C, Algorithm 2: the update is
+    `c sum_i z_i grad log(L_i)` with `z = softmax(w)` and `c = 1 / sum_i (z_i / L_i)`, so the coefficients `c z_i / L_i`
+    of the gradients sum to 1. After the step, `w` takes a step on `J^T (log L(before) - log L(after))`, with the
+    Jacobian `J` of the softmax and a weight decay of 1e-3. The losses after the step are those of the same rows.
 
     Example:
         >>> weighting = FamoWeighting(["sst", "sts"])

@@ -41,14 +41,14 @@ class MultiTaskArguments:
     loss_weighting: str = field(
         default="none",
         metadata={
-            "help": "Weights of the tasks from their losses alone, with --aggregator sum: 'uncertainty' (a learned "
-            "variance for each task), 'famo' (all losses shall fall at the same rate; needs a further forward pass a "
-            "step) or 'none'."
+            "help": "Method that weights the tasks' gradients of the encoder by the tasks' losses, with --aggregator "
+            "sum: 'uncertainty' (a learned variance for each task), 'famo' (lets all losses fall at the same rate; "
+            "one more forward pass for each batch) or 'none'."
         },
     )
     loss_weighting_learning_rate: float = field(
         default=0.025,
-        metadata={"help": "Learning rate of what --loss_weighting learns; the default is that of FAMO."},
+        metadata={"help": "Learning rate of the weights of --loss_weighting; the default is that of FAMO."},
     )
     mixing: str = field(
         default="together",

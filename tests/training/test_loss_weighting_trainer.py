@@ -7,6 +7,7 @@ from torch.testing import assert_close
 
 from extrabert_hf.errors import InputError
 from extrabert_hf.runs.folder import RunFolder
+from extrabert_hf.runs.ownership import LAYOUT
 from extrabert_hf.training.callbacks import StopAtNaN
 from extrabert_hf.training.loss_weighting import LOSS_WEIGHTINGS
 from extrabert_hf.training.multitask_trainer import MultiTaskTrainer
@@ -94,6 +95,7 @@ def test_training_resumes_bit_for_bit(name, saving, tmp_path):
         assert all(torch.equal(tensor, weights(whole)[key]) for key, tensor in weights(resumed).items())
         assert resumed.weighting.state_dict() == whole.weighting.state_dict()
     path = tmp_path / "checkpoint-6" / RunFolder.LOSS_WEIGHTING
+    assert LAYOUT.fullmatch(f"checkpoint-6/{path.name}")
     state = json.loads(path.read_text())
     path.write_text(json.dumps(state | {"numbers": [1.0, 0.0, 0.0]}))
     changed = make_trainer(tmp_path, **saving, **WEIGHTED[name])
