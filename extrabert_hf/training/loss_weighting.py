@@ -146,9 +146,10 @@ class FamoWeighting(LossWeighting):
     FAMO lets all losses fall at about the same rate: a task whose loss falls more slowly gets a larger weight.
 
     Liu et al. (2023), https://arxiv.org/abs/2306.03792, Appendix C, Algorithm 2: the update is
-    `c sum_i z_i grad log(L_i)` with `z = softmax(w)` and `c = 1 / sum_i (z_i / L_i)`, so the coefficients `c z_i / L_i`
-    of the gradients sum to 1. After the step, `w` takes a step on `J^T (log L(before) - log L(after))`, with the
-    Jacobian `J` of the softmax and a weight decay of 1e-3. The losses after the step are those of the same rows.
+    `c sum_i z_i grad log(L_i)` with `z = softmax(w)` and `c = 1 / sum_i (z_i / L_i)`. The coefficients of the
+    gradients are `c z_i / L_i`, with the sum 1. After the step, `w` takes a step on
+    `J^T (log L(before) - log L(after))`, with the Jacobian `J` of the softmax and a weight decay of 1e-3. The losses
+    after the step are those of the same rows.
 
     Example:
         >>> weighting = FamoWeighting(["sst", "sts"])

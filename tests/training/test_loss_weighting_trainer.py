@@ -4,6 +4,7 @@ import shutil
 import pytest
 import torch
 from torch.testing import assert_close
+from transformers import TrainerCallback
 
 from extrabert_hf.errors import InputError
 from extrabert_hf.runs.folder import RunFolder
@@ -152,13 +153,17 @@ def test_a_frozen_encoder_and_a_single_task_train(name, tmp_path):
     assert all(torch.equal(tensor, weights(plain)[key]) for key, tensor in weights(alone).items())
 
 
-class OverflowingTrainer(MultiTaskTrainer):
-    """A trainer under the loss scale of float16; at the second step the loss of one task is infinite."""
+class ScaledTrainer(MultiTaskTrainer):
+    """A trainer under the loss scale of float16."""
 
     def create_optimizer(self, model=None):
         self.remove_callback(StopAtNaN)
         self.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**16)
         return super().create_optimizer(model)
+
+
+class OverflowingTrainer(ScaledTrainer):
+    """At the second step the loss of one task is infinite."""
 
     def compute_loss(self, model, inputs, *args, **kwargs):
         loss = super().compute_loss(model, inputs, *args, **kwargs)
@@ -166,10 +171,22 @@ class OverflowingTrainer(MultiTaskTrainer):
         return loss * float("inf") if overflows else loss
 
 
+class OverflowOfAHead(TrainerCallback):
+    """At the second step a gradient of a head is infinite."""
+
+    def on_pre_optimizer_step(self, args, state, control, *, model, **kwargs):
+        if state.global_step == 1:
+            next(model.heads.parameters()).grad.fill_(float("inf"))
+
+
 @for_each_weighting
-@pytest.mark.parametrize("frozen", [(), ("backbone.",)], ids=["encoder", "heads"])
-def test_a_step_that_overflows_teaches_the_weighting_nothing(name, frozen, tmp_path):
-    skipped = make_trainer(tmp_path, trainer_class=OverflowingTrainer, frozen=frozen, **WEIGHTED[name])
+@pytest.mark.parametrize("frozen", [(), ("backbone.",)], ids=["encoder", "frozen encoder"])
+@pytest.mark.parametrize("of", ["loss", "head"])
+def test_a_step_that_overflows_teaches_the_weighting_nothing(name, frozen, of, tmp_path):
+    kind = OverflowingTrainer if of == "loss" else ScaledTrainer
+    skipped = make_trainer(tmp_path, trainer_class=kind, frozen=frozen, **WEIGHTED[name])
+    if of == "head":
+        skipped.add_callback(OverflowOfAHead())
     plain = make_trainer(tmp_path, max_steps=2, frozen=frozen, **WEIGHTED[name])
     for trainer in (skipped, plain):
         trainer.train()
