@@ -38,7 +38,7 @@ OWN_FLAGS = (
     *("--config", "--seed", "--predict_test", "--resume_from_checkpoint", "--overwrite_output_dir", "--tasks"),
     *("--pooling", "--multiplicative_weight", "--feed_forward_depth", "--feed_forward_residual", "--train_tasks"),
     *("--pair_features", "--pair_encoding", "--similarity", "--similarity_bounds", "--aggregator", "--mixing"),
-    "--dry_run",
+    *("--loss_weighting", "--dry_run"),
 )
 """Flags that the table sets for each run. With other values a row would not match its name."""
 

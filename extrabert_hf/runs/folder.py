@@ -42,6 +42,7 @@ class RunFolder:
     ADAPTER: ClassVar[str] = "adapter"
     COMPLETE: ClassVar[str] = "complete"
     RUN_RECORD: ClassVar[str] = "run_record.json"
+    LOSS_WEIGHTING: ClassVar[str] = "loss_weighting.json"
 
     @property
     def metrics_file(self) -> Path:

@@ -27,7 +27,7 @@ RUN_FILES = "|".join([MODEL_FILES, *(re.escape(path.name) for path in RESULT_FIL
 """Names of the files that a run writes to its folder itself."""
 
 STATE_FILES = r"(optimizer|scheduler|scaler)\.pt|rng_state(_\d+)?\.pth|README\.md|" + "|".join(
-    map(re.escape, (RunFolder.TRAINER_STATE, RunFolder.RUN_RECORD, RunFolder.COMPLETE))
+    map(re.escape, (RunFolder.TRAINER_STATE, RunFolder.RUN_RECORD, RunFolder.LOSS_WEIGHTING, RunFolder.COMPLETE))
 )
 FOLDERS = {
     f"{_RUN.predictions}|{_RUN.scored}|{_RUN.splits}": r"[^/]+-(train|dev|test)\.csv",

@@ -153,6 +153,8 @@ class RunMetrics:
             With `keep_best_per_task`: for each task, the evaluation of the kept model.
         gradient_conflicts ([`ConflictSummary`], *optional*):
             Conflicts between the tasks' gradients of the encoder, for a multitask run.
+        loss_weights (`dict[str, float]`, *optional*):
+            Weight of each task's loss at the last step, for a multitask run with a loss weighting.
         training ([`TrainingRecord`], *optional*):
             The result of training; `None` for a model that was composed of several runs.
         lora (`dict[str, Any]`):
@@ -172,6 +174,7 @@ class RunMetrics:
     multitask: dict[str, Any] | None = None
     best_per_task: dict[str, BestScore] | None = None
     gradient_conflicts: ConflictSummary | None = None
+    loss_weights: dict[str, float] | None = None
     training: TrainingRecord | None = None
     lora: dict[str, Any] = field(default_factory=dict)
     arguments: dict[str, Any] = field(default_factory=dict)
@@ -209,6 +212,12 @@ class RunMetrics:
     def aggregator(self) -> str | None:
         """Aggregator of the tasks' gradients; `None` without a multitask run."""
         return (self.multitask or {}).get("aggregator")
+
+    @property
+    def loss_weighting(self) -> str | None:
+        """Weighting of the tasks' losses; `None` without one."""
+        name = (self.multitask or {}).get("loss_weighting")
+        return None if name == "none" else name
 
     @property
     def adapter_settings(self) -> dict[str, Any]:

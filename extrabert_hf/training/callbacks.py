@@ -126,6 +126,27 @@ class ContinueCheckpoint(TrainerCallback):
                 state.best_metric = state.best_global_step = None
 
 
+class ForgetEarlierSteps(TrainerCallback):
+    """
+    Clears what a trainer collected in an interrupted training, when the next one begins.
+
+    It does not hold the trainer. A trainer that refers to itself is deleted by the garbage collector, which closes the
+    queues of persistent workers before the message to stop is sent, and then waits 5 s for each worker.
+
+    Args:
+        collected (`dict` or `list`):
+            The collections.
+    """
+
+    def __init__(self, *collected: dict[str, Any] | list[Any]) -> None:
+        self.collected = collected
+
+    def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
+        """Clears the collections."""
+        for values in self.collected:
+            values.clear()
+
+
 class StopAtNaN(TrainerCallback):
     """Ends training with an error once a logged loss, or the norm of the gradients, is not a finite number."""
 

@@ -9,6 +9,7 @@ import itertools
 from collections.abc import Callable, Sequence
 
 import torch
+import torch.distributed as dist
 
 from extrabert_hf.errors import InputError, missing_package
 
@@ -164,3 +165,29 @@ def combine(
                 update.add_(gradient, alpha=coefficient)
         updates.append(update)
     return updates
+
+
+def average_gradients(parameters: Sequence[torch.nn.Parameter], gradients: list[list[torch.Tensor | None]]) -> None:
+    """
+    Averages gradients over the processes, in place.
+
+    Args:
+        parameters (`Sequence[torch.nn.Parameter]`):
+            The `P` parameters.
+        gradients (`list[list[torch.Tensor | None]]`):
+            `T` lists of `P` gradients. A gradient that is `None` on this process but not on all counts as 0.
+    """
+    if not parameters:  # a frozen encoder
+        return
+    exists = torch.tensor([[gradient is not None for gradient in row] for row in gradients], dtype=torch.int32)
+    exists = exists.to(parameters[0].device)  # (T, P)
+    dist.all_reduce(exists, op=dist.ReduceOp.MAX)
+    for row, row_exists in zip(gradients, exists.tolist(), strict=True):
+        for index, (gradient, exists_somewhere) in enumerate(zip(row, row_exists, strict=True)):
+            if gradient is None and exists_somewhere:
+                row[index] = torch.zeros_like(parameters[index])
+    present = [gradient for row in gradients for gradient in row if gradient is not None]
+    for work in [dist.all_reduce(gradient, async_op=True) for gradient in present]:
+        work.wait()
+    for gradient in present:
+        gradient.div_(dist.get_world_size())

@@ -9,6 +9,7 @@ from extrabert_hf.data.multitask import MultiTaskSampler, StepSampler
 from extrabert_hf.errors import InputError
 from extrabert_hf.training.argument_checks import check_number
 from extrabert_hf.training.gradient_surgery import AGGREGATORS, TORCHJD_WEIGHTINGS, get_aggregator
+from extrabert_hf.training.loss_weighting import LOSS_WEIGHTINGS, LossWeighting
 
 EPOCH_LENGTHS = {"together": ("longest", "shortest")} | dict.fromkeys(
     ("proportional", "temperature", "annealed", "weights"), ("total",)
@@ -36,6 +37,18 @@ class MultiTaskArguments:
             "help": "Method that combines the tasks' gradients of the encoder: "
             f"{', '.join(map(repr, AGGREGATORS))}, or with torchjd {', '.join(map(repr, TORCHJD_WEIGHTINGS))}."
         },
+    )
+    loss_weighting: str = field(
+        default="none",
+        metadata={
+            "help": "Method that weights the tasks' gradients of the encoder by the tasks' losses, with --aggregator "
+            "sum: 'uncertainty' (a learned variance for each task), 'famo' (lets all losses fall at the same rate; "
+            "one more forward pass for each batch) or 'none'."
+        },
+    )
+    loss_weighting_learning_rate: float = field(
+        default=0.025,
+        metadata={"help": "Learning rate of the weights of --loss_weighting; the default is that of FAMO."},
     )
     mixing: str = field(
         default="together",
@@ -83,6 +96,7 @@ class MultiTaskArguments:
         get_aggregator(self.aggregator)  # raises for an unknown name
         if self.mixing not in EPOCH_LENGTHS:
             raise InputError(f"`mixing` must be one of {', '.join(map(repr, EPOCH_LENGTHS))}, got {self.mixing!r}.")
+        self._check_loss_weighting()
         words = EPOCH_LENGTHS[self.mixing]
         is_count = (self.epoch_length or "").isdecimal() and int(self.epoch_length) > 0
         if self.epoch_length not in (None, *words) and not is_count:
@@ -105,10 +119,30 @@ class MultiTaskArguments:
                 f"`mixing_weights` go with `mixing` 'weights', got {self.mixing_weights}, {self.mixing!r}."
             )
 
+    def _check_loss_weighting(self) -> None:
+        check_number("loss_weighting_learning_rate", self.loss_weighting_learning_rate, "(0, inf)")
+        if self.loss_weighting == "none":
+            return
+        if self.loss_weighting not in LOSS_WEIGHTINGS:
+            names = ", ".join(map(repr, ("none", *LOSS_WEIGHTINGS)))
+            raise InputError(f"`loss_weighting` must be one of {names}, got {self.loss_weighting!r}.")
+        for name, value, needed in (("mixing", self.mixing, "together"), ("aggregator", self.aggregator, "sum")):
+            if value != needed:
+                raise InputError(
+                    f"`loss_weighting` {self.loss_weighting!r} needs `{name}` {needed!r}, got {value!r}: add "
+                    f"`--{name} {needed}`."
+                )
+
     @property
     def trained(self) -> list[str]:
         """The names of the tasks that are trained, in the order of the arguments."""
         return self.tasks if self.train_tasks is None else self.train_tasks
+
+    def weighting(self, tasks: Sequence[str]) -> LossWeighting | None:
+        """Makes the weighting of the losses; `None` without one, and for one task, whose gradient has no rival."""
+        if self.loss_weighting == "none" or len(tasks) == 1:
+            return None
+        return LOSS_WEIGHTINGS[self.loss_weighting](tasks, self.loss_weighting_learning_rate)
 
     def sampler(
         self,

@@ -1,12 +1,11 @@
-"""Training of one encoder on several tasks: one gradient per task, combined by gradient surgery at each step."""
+"""Training of one encoder on several tasks: one gradient per task, combined at each step by surgery or by weights."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from datasets import Dataset
 from torch import nn
 from transformers import (
@@ -26,19 +25,22 @@ from extrabert_hf.evaluation.metrics import aggregate_scores
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.gradient_conflicts import GradientConflicts
 from extrabert_hf.tasks import TaskSpec
-from extrabert_hf.training.gradient_surgery import combine, get_aggregator, gram_matrix
+from extrabert_hf.training.callbacks import ForgetEarlierSteps
+from extrabert_hf.training.gradient_surgery import average_gradients, combine, get_aggregator, gram_matrix
+from extrabert_hf.training.loss_weighting_trainer import LossWeightingTrainer
 from extrabert_hf.training.multitask_arguments import MultiTaskArguments
 from extrabert_hf.training.setup import prepare_process
-from extrabert_hf.training.trainer import ExtraBertTrainer, default_arguments, encoder_parameters
+from extrabert_hf.training.trainer import default_arguments, encoder_parameters
 
 
-class MultiTaskTrainer(ExtraBertTrainer):
+class MultiTaskTrainer(LossWeightingTrainer):
     """
     An [`ExtraBertTrainer`] for [`ExtraBertForMultiTask`].
 
     Each step runs the tasks of the batch forward and backward one after the other, so that only the activations of
     one task are in memory. The encoder's gradient of each task is averaged over micro-batches and processes; once an
-    optimizer step, the aggregator combines these gradients. Poolings and heads keep the gradient of their own task.
+    optimizer step, the aggregator or the weighting of the losses combines these gradients. Poolings and heads keep the
+    gradient of their own task.
 
     Args:
         args (`TrainingArguments`, *optional*):
@@ -53,7 +55,7 @@ class MultiTaskTrainer(ExtraBertTrainer):
         tasks (`Mapping[str, TaskSpec]`):
             The tasks by name, as in the model.
         multitask ([`MultiTaskArguments`]):
-            The aggregator, and how the tasks are mixed.
+            The aggregator, the weighting of the losses, and how the tasks are mixed.
         metrics_of (`Mapping[str, Callable[[EvalPrediction], dict]]`, *optional*):
             By task, a function like `compute_metrics` of the `Trainer`.
 
@@ -102,6 +104,7 @@ class MultiTaskTrainer(ExtraBertTrainer):
             optimizers,
             optimizer_cls_and_kwargs,
             preprocess_logits_for_metrics,
+            multitask=multitask,
         )
         if self.is_fsdp_enabled or self.is_deepspeed_enabled or self.args.n_gpu > 1:
             kind = "FSDP" if self.is_fsdp_enabled else "DeepSpeed" if self.is_deepspeed_enabled else "DataParallel"
@@ -110,14 +113,14 @@ class MultiTaskTrainer(ExtraBertTrainer):
                 f"{kind}: it does not hold whole gradients of each task."
             )
         self.tasks = dict(tasks)
-        self.multitask = multitask
         self.metrics_of = metrics_of or {}
         self.aggregator = get_aggregator(multitask.aggregator)
         self.conflicts = GradientConflicts(RunFolder(Path(self.args.output_dir)).conflicts_file)
         self.add_callback(self.conflicts)
         self._gradients: dict[str, list[torch.Tensor | None]] = {}  # of the encoder, by task, over micro-batches
         self._losses: dict[str, list[torch.Tensor]] = {}  # by task, since the last log line
-        self.add_callback(_ForgetEarlierSteps(self._gradients, self._losses))
+        collected = (self._gradients, self._losses, self._weights, self._losses_before, self._batches)
+        self.add_callback(ForgetEarlierSteps(*collected))
 
     def training_step(
         self,
@@ -143,7 +146,9 @@ class MultiTaskTrainer(ExtraBertTrainer):
         self.optimizer.train()  # schedule-free optimizers need train mode
         shared = self._shared_parameters()
         losses = []
-        for task, batch in self._prepare_inputs(inputs).items():
+        inputs = self._prepare_inputs(inputs)
+        self._keep_batch(inputs)
+        for task, batch in inputs.items():
             gradients = self._gradients.get(task, [None] * len(shared))
             for parameter, gradient in zip(shared, gradients, strict=True):
                 parameter.grad = gradient  # backward adds to the gradient of earlier micro-batches in place
@@ -178,8 +183,12 @@ class MultiTaskTrainer(ExtraBertTrainer):
         self.conflicts.add(self.state.global_step + 1, tasks, gram)
         coefficients = torch.ones(len(tasks), dtype=gram.dtype)  # the plain sum, for one task or after an overflow
         if len(tasks) > 1 and gram.isfinite().all():
-            generator = mixed_generator(self.args.seed, self.state.global_step)  # the same on every process
-            coefficients = self.aggregator(gram, generator)
+            if self.weighting is None:
+                generator = mixed_generator(self.args.seed, self.state.global_step)  # the same on every process
+                coefficients = self.aggregator(gram, generator)
+            else:
+                parts = self.current_gradient_accumulation_steps
+                coefficients = self._weigh([self._losses[task][-parts:] for task in tasks])
         for parameter, update in zip(shared, combine(coefficients, gradients), strict=True):
             parameter.grad = update
 
@@ -196,12 +205,12 @@ class MultiTaskTrainer(ExtraBertTrainer):
         return sampler(num_epochs)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Adds the loss of each task, the cosines between the tasks' gradients, and the share of conflicting steps."""
+        """Adds each task's loss and its weight, the cosines between the gradients, and the share of conflicts."""
         if "loss" in logs:
             for task, losses in self._losses.items():
                 logs[f"loss_{task}"] = self.accelerator.gather(torch.stack(losses).mean().reshape(1)).mean().item()
             self._losses.clear()
-            logs |= self.conflicts.window()
+            logs |= self._loss_weights() | self.conflicts.window()
         logs.pop("train_samples_per_second", None)  # the Trainer counts rows of the data set, not rows of a step
         super().log(logs, start_time)
 
@@ -289,51 +298,9 @@ class MultiTaskTrainer(ExtraBertTrainer):
             super()._track_num_input_tokens(batch)
 
 
-def average_gradients(parameters: Sequence[nn.Parameter], gradients: list[list[torch.Tensor | None]]) -> None:
-    """
-    Averages gradients over the processes, in place.
-
-    Args:
-        parameters (`Sequence[nn.Parameter]`):
-            The `P` parameters.
-        gradients (`list[list[torch.Tensor | None]]`):
-            `T` lists of `P` gradients. A gradient that is `None` on this process but not on all counts as 0.
-    """
-    if not parameters:  # a frozen encoder
-        return
-    exists = torch.tensor([[gradient is not None for gradient in row] for row in gradients], dtype=torch.int32)
-    exists = exists.to(parameters[0].device)  # (T, P)
-    dist.all_reduce(exists, op=dist.ReduceOp.MAX)
-    for row, row_exists in zip(gradients, exists.tolist(), strict=True):
-        for index, (gradient, exists_somewhere) in enumerate(zip(row, row_exists, strict=True)):
-            if gradient is None and exists_somewhere:
-                row[index] = torch.zeros_like(parameters[index])
-    present = [gradient for row in gradients for gradient in row if gradient is not None]
-    for work in [dist.all_reduce(gradient, async_op=True) for gradient in present]:
-        work.wait()
-    for gradient in present:
-        gradient.div_(dist.get_world_size())
-
-
 def _datasets_by_task(rows: Mapping[str, Dataset | MultiTaskDataset]) -> dict[str, MultiTaskDataset]:
     """Makes a data set of one task from the rows of each, as the collator needs it."""
     return {
         task: of_task if isinstance(of_task, MultiTaskDataset) else MultiTaskDataset({task: of_task})
         for task, of_task in rows.items()
     }
-
-
-class _ForgetEarlierSteps(TrainerCallback):
-    """
-    Clears what [`MultiTaskTrainer`] collected in an interrupted training, when the next one begins.
-
-    It does not hold the trainer. A trainer that refers to itself is deleted by the garbage collector, which closes the
-    queues of persistent workers before the message to stop is sent, and then waits 5 s for each worker.
-    """
-
-    def __init__(self, *collected: dict[str, Any]) -> None:
-        self.collected = collected
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        for values in self.collected:
-            values.clear()

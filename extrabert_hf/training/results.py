@@ -31,7 +31,7 @@ from extrabert_hf.runs.run_metrics import RunMetrics, TaskMetrics
 from extrabert_hf.runs.scored import write_scored, write_submission
 from extrabert_hf.training.multitask_trainer import MultiTaskTrainer
 from extrabert_hf.training.run import Run, TaskRun
-from extrabert_hf.training.run_output import log_conflicts, log_scores
+from extrabert_hf.training.run_output import log_conflicts, log_loss_weights, log_scores
 from extrabert_hf.training.trainer import ExtraBertTrainer
 
 logger = logging.getLogger(__name__)
@@ -78,6 +78,7 @@ def score_and_write(
         multitask=None if run.multitask is None else asdict(run.multitask),
         best_per_task=None if run.multitask is None else _best_per_task(folder, tasks),
         gradient_conflicts=_conflicts(trainer) if isinstance(trainer, MultiTaskTrainer) else None,
+        loss_weights=_loss_weights(trainer) if isinstance(trainer, MultiTaskTrainer) else None,
         training=TrainingRecord(
             steps=trainer.state.global_step,
             global_batch_size=trainer.global_batch_size,
@@ -147,6 +148,13 @@ def _conflicts(trainer: MultiTaskTrainer) -> ConflictSummary:
     summary = summarize_conflicts(trainer.conflicts.rows)
     log_conflicts(summary)
     return summary
+
+
+def _loss_weights(trainer: MultiTaskTrainer) -> dict[str, float] | None:
+    if trainer.weighting is None:
+        return None
+    log_loss_weights(trainer.weighting.last_weights)
+    return trainer.weighting.last_weights
 
 
 def _score_task(

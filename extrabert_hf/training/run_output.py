@@ -83,7 +83,8 @@ def _size_of_step(trainer: ExtraBertTrainer, batch: int) -> str:
     if multitask.examples_per_item is not None:
         multiples = zip(multitask.trained, multitask.examples_per_item, strict=True)
         sizes = " and ".join(f"{number * batch} rows of {name}" for name, number in multiples)
-    return f"{sizes} (aggregator: {multitask.aggregator})"
+    weighting = "" if multitask.loss_weighting == "none" else f", loss weighting: {multitask.loss_weighting}"
+    return f"{sizes} (aggregator: {multitask.aggregator}{weighting})"
 
 
 def log_scores(tasks: Mapping[str, TaskMetrics]) -> None:
@@ -109,6 +110,11 @@ def log_conflicts(summary: ConflictSummary) -> None:
             "lowest " if len(lowest) < len(summary.pairs) else "",
             ", ".join(f"{pair} {entry.mean_cosine:.2f}" for pair, entry in lowest),
         )
+
+
+def log_loss_weights(weights: Mapping[str, float]) -> None:
+    """Logs in a line the weights of the tasks' losses at the last step."""
+    logger.info("weights of the losses at the last step: %s", ", ".join(f"{t} {w:.3g}" for t, w in weights.items()))
 
 
 def log_results(folder: RunFolder) -> None:

@@ -46,9 +46,10 @@ def some_metrics(seed, several=True):
     conflicts = [(step, "sst", "sts", number()) for step in range(5)]
     multitask = {
         "aggregate": {"mean": number()},
-        "multitask": {"aggregator": "pcgrad", "tasks": list(tasks)},
+        "multitask": {"aggregator": "sum", "loss_weighting": ("famo", "none")[seed % 2], "tasks": list(tasks)},
         "best_per_task": {"sst": BestScore(3, "accuracy", number())},
         "gradient_conflicts": summarize_conflicts(conflicts[: seed % 5]),
+        "loss_weights": {"sst": number(), "sts": number()},
     }
     return RunMetrics(
         tasks=tasks,
@@ -79,7 +80,8 @@ def test_the_file_has_a_version_and_the_keys_of_earlier_files():
     one, several = (json.loads(json.dumps(some_metrics(0, several).to_dict())) for several in (False, True))
     assert one["version"] == VERSION
     assert set(one) == {"version", "tasks", "training", "lora", "arguments", "machine", "versions"}
-    assert set(several) - set(one) == {"aggregate", "multitask", "best_per_task", "gradient_conflicts"}
+    of_several = {"aggregate", "multitask", "best_per_task", "gradient_conflicts", "loss_weights"}
+    assert set(several) - set(one) == of_several
     entry = several["tasks"]["sst"]
     assert list(entry) == [
         *("task", "scores", "calibration", "rows", "rejected_rows", "model", "data", "dataset"),
@@ -128,6 +130,12 @@ def test_the_record_of_the_data_has_the_keys_of_the_arguments():
     record = DataRecord.from_dict(arguments)
     assert (record.data, record.strict_data, record.others["max_length"]) == ("rows.csv", True, 9)
     assert record.to_dict() == arguments
+
+
+def test_a_weighting_of_the_losses_is_named_where_there_is_one():
+    runs = some_metrics(0), some_metrics(1), some_metrics(0, several=False)
+    assert [run.loss_weighting for run in runs] == ["famo", None, None]
+    assert dataclasses.replace(runs[0], multitask={"aggregator": "sum"}).loss_weighting is None  # an earlier version
 
 
 def test_settings_that_composed_runs_do_not_share_are_left_out():

@@ -180,6 +180,16 @@ def test_settings_that_composed_runs_do_not_share_are_not_in_the_card(run_of):
     assert "from one run with one seed. " in card
 
 
+def test_a_weighting_of_the_losses_is_in_the_card_unless_it_is_none(run_of):
+    folder = run_of("multitask")
+    assert "weighting of the tasks' losses" not in card_of(folder)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    metrics["multitask"] |= {"aggregator": "sum", "loss_weighting": "famo"}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    card = card_of(folder)
+    assert "| aggregator of the tasks' gradients | sum |\n| weighting of the tasks' losses | famo |\n" in card
+
+
 def test_an_adapters_card_names_the_encoder_it_is_for(run_of):
     card = ModelCard(card_of(run_of("sts"), adapter_of="google-bert/bert-base-uncased"))
     assert card.data.base_model == "google-bert/bert-base-uncased"

@@ -23,9 +23,15 @@ from extrabert_hf.data.collators import DataCollatorForMultiTask, DataCollatorFo
 from extrabert_hf.data.multitask import MultiTaskDataset
 from extrabert_hf.errors import InputError
 from extrabert_hf.tasks import PAPER_TASKS
-from extrabert_hf.training.gradient_surgery import AGGREGATORS, TORCHJD_WEIGHTINGS, get_aggregator
+from extrabert_hf.training.gradient_surgery import (
+    AGGREGATORS,
+    TORCHJD_WEIGHTINGS,
+    average_gradients,
+    get_aggregator,
+)
+from extrabert_hf.training.loss_weighting import LOSS_WEIGHTINGS
 from extrabert_hf.training.multitask_arguments import MultiTaskArguments
-from extrabert_hf.training.multitask_trainer import MultiTaskTrainer, average_gradients
+from extrabert_hf.training.multitask_trainer import MultiTaskTrainer
 from extrabert_hf.training.trainer_parts import metrics_for
 from extrabert_hf.training.training_arguments import ExtraBertTrainingArguments
 
@@ -49,11 +55,14 @@ TASKS = {  # a pooling each: of all tasks only `sst` has a gradient of the encod
 LABELS = {"sst": lambda row: row % 5, "para": lambda row: row % 2, "sts": lambda row: row % 6 * 1.0}
 
 ALL_AGGREGATORS = [*AGGREGATORS, *TORCHJD_WEIGHTINGS]
+WEIGHTED = {name: {"loss_weighting": name, "aggregator": "sum"} for name in LOSS_WEIGHTINGS}
 TWO = {"per_device_train_batch_size": 4}
 TWO_ACCUMULATED = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2, "data_seed": 5}
 RUNS_OF_TWO = {
     **{f"{name}, two processes": TWO | {"aggregator": name} for name in ALL_AGGREGATORS},
     **{f"{name}, two processes, accumulated": TWO_ACCUMULATED | {"aggregator": name} for name in ALL_AGGREGATORS},
+    **{f"{name}, two processes": TWO | options for name, options in WEIGHTED.items()},
+    **{f"{name}, two processes, accumulated": TWO_ACCUMULATED | options for name, options in WEIGHTED.items()},
     "activation checkpointing": TWO | {"activation_checkpointing": True},
     "frozen layers": TWO | {"frozen": ("backbone.embeddings", "backbone.encoder.layer.0")},
     "frozen encoder": TWO | {"frozen": ("backbone.",)},
@@ -170,6 +179,7 @@ def record(trainer: MultiTaskTrainer) -> dict[str, Any]:
         "weights": trainer.model.state_dict(),
         "losses": [entry["loss"] for entry in trainer.state.log_history if "loss" in entry],
         "conflicts": [tuple(row) for row in trainer.conflicts.rows],
+        "weighting": None if trainer.weighting is None else trainer.weighting.state_dict(),
     }
 
 

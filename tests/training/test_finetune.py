@@ -361,6 +361,21 @@ def test_a_lora_run_resumes_to_the_same_weights(task, train, tmp_path):
         train(task, "--resume_from_checkpoint", "last", output="part")
 
 
+def test_a_run_with_a_loss_weighting_records_the_weights_and_resumes_to_the_same(train, tmp_path, caplog):
+    famo = ("--aggregator", "sum", "--loss_weighting", "famo", "--save_total_limit", "9", "--num_train_epochs", "2")
+    with caplog.at_level("INFO"):
+        whole = train("multitask", *famo, output="whole")
+    assert list(whole.loss_weights) == ["sst", "para", "sts"]
+    assert sum(whole.loss_weights.values()) == pytest.approx(1)
+    assert "weights of the losses at the last step: sst 0." in caplog.text
+    (tmp_path / "part").mkdir()
+    (tmp_path / "whole" / "checkpoint-17").rename(tmp_path / "part" / "checkpoint-17")
+    part = train("multitask", *famo, "--resume_from_checkpoint", "last", output="part")
+    assert part.loss_weights == whole.loss_weights
+    weights = [load_file(tmp_path / name / "checkpoint-34" / "model.safetensors") for name in ("whole", "part")]
+    assert all(torch.equal(weight, weights[1][name]) for name, weight in weights[0].items())
+
+
 def test_tasks_that_are_not_trained_are_scored_as_they_were_drawn(train):
     metrics = train("multitask", "--train_tasks", "sst", "--aggregator", "mean")
     assert list(metrics.tasks) == ["sst", "para", "sts"]

@@ -20,7 +20,7 @@ from extrabert_hf.training.callbacks import StopAtNaN
 from extrabert_hf.training.gradient_surgery import combine
 from extrabert_hf.training.multitask_trainer import MultiTaskTrainer
 from tests.training.literal_pcgrad import literal_pcgrad
-from tests.training.multitask_runs import ALL_AGGREGATORS, RUNS_OF_TWO, is_installed, make_trainer, record
+from tests.training.multitask_runs import ALL_AGGREGATORS, RUNS_OF_TWO, WEIGHTED, is_installed, make_trainer, record
 
 TASKS = ("sst", "para", "sts")
 STEPS = 3
@@ -163,6 +163,36 @@ def test_a_gradient_that_one_process_lacks_counts_as_zero_there(of_two_processes
         assert of_both.tolist() == [2.0, 2.0]
         assert of_one.tolist() == [0.5, 0.5]
         assert of_none is None
+
+
+for_each_weighting = pytest.mark.parametrize("weighting", WEIGHTED)
+
+
+def assert_same_weighting(run, other):
+    """What the weighting learned is equal, and it moved far more than the tolerance."""
+    assert run["weighting"]["steps"] == other["weighting"]["steps"] == STEPS
+    for name in ("numbers", "last_weights"):
+        assert run["weighting"][name] == pytest.approx(other["weighting"][name], rel=1e-3, abs=1e-5), name
+    assert min(abs(number) for number in other["weighting"]["numbers"]) > 1e-3
+
+
+@for_each_weighting
+@pytest.mark.parametrize("accumulated", [2, 8])
+def test_accumulated_steps_make_the_weighted_update_of_one(weighting, accumulated, run):
+    parts = {"per_device_train_batch_size": 8 // accumulated, "gradient_accumulation_steps": accumulated}
+    weighted, whole = run(**WEIGHTED[weighting], **parts), run(**WEIGHTED[weighting])
+    assert_same_updates(weighted, whole)
+    assert_same_weighting(weighted, whole)
+
+
+@pytest.mark.launch
+@for_each_weighting
+@pytest.mark.parametrize("how", ["two processes", "two processes, accumulated"])
+def test_two_processes_make_the_weighted_update_of_one(weighting, how, run, of_two_processes):
+    for process in of_two_processes:
+        assert_same_updates(process[f"{weighting}, {how}"], run(**WEIGHTED[weighting]))
+        assert_same_weighting(process[f"{weighting}, {how}"], run(**WEIGHTED[weighting]))
+        assert process[f"{weighting}, {how}"]["weighting"] == of_two_processes[0][f"{weighting}, {how}"]["weighting"]
 
 
 @pytest.fixture

@@ -15,7 +15,14 @@ from extrabert_hf.terminal import display_width
 from extrabert_hf.training import run_output
 from extrabert_hf.training.multitask_arguments import MultiTaskArguments
 from extrabert_hf.training.multitask_trainer import MultiTaskTrainer
-from extrabert_hf.training.run_output import OneBar, log_conflicts, log_rows, log_what_is_trained, one_bar
+from extrabert_hf.training.run_output import (
+    OneBar,
+    log_conflicts,
+    log_loss_weights,
+    log_rows,
+    log_what_is_trained,
+    one_bar,
+)
 from extrabert_hf.training.trainer import ExtraBertTrainer
 
 
@@ -103,6 +110,10 @@ def test_columns_that_differ_between_splits_are_named(tmp_path, caplog):
         (None, "16 rows"),
         ({}, "16 rows of each task (aggregator: pcgrad)"),
         ({"aggregator": "mean", "examples_per_item": [1, 3]}, "16 rows of sst and 48 rows of sts (aggregator: mean)"),
+        (
+            {"aggregator": "sum", "loss_weighting": "famo"},
+            "16 rows of each task (aggregator: sum, loss weighting: famo)",
+        ),
         ({"mixing": "temperature"}, "16 rows of one task (mixing: temperature)"),
     ],
 )
@@ -117,6 +128,12 @@ def test_the_plan_names_the_rows_of_a_step_and_the_aggregator(multitask, size, m
     with caplog.at_level("INFO"):
         log_what_is_trained(trainer)
     assert caplog.messages[-1].startswith(f"8 steps of {size}, float32, ")
+
+
+def test_one_line_has_the_weights_of_the_losses(caplog):
+    with caplog.at_level("INFO"):
+        log_loss_weights({"sst": 0.25, "sts": 0.123456})
+    assert caplog.messages == ["weights of the losses at the last step: sst 0.25, sts 0.123"]
 
 
 def test_one_line_has_the_gradient_conflicts_of_a_run(caplog):

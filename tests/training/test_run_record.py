@@ -67,6 +67,7 @@ def test_an_argument_that_changes_the_run_is_refused_by_name_with_both_values(na
     ("name", "value"),
     [
         ("aggregator", "mean"),
+        ("loss_weighting_learning_rate", "0.1"),
         ("mixing", "proportional"),
         ("epoch_length", "shortest"),
         ("train_tasks", "sst"),
@@ -77,6 +78,14 @@ def test_an_argument_that_changes_the_run_is_refused_by_name_with_both_values(na
 def test_an_argument_of_several_tasks_is_refused_too(name, value):
     with pytest.raises(InputError, match=f"{name}` is "):
         record_of(task="multitask").check_arguments(record_of(f"--{name}={value}", task="multitask"), "checkpoint-5")
+
+
+def test_another_loss_weighting_is_refused():
+    saved, given = (
+        record_of("--aggregator", "sum", "--loss_weighting", name, task="multitask") for name in ("famo", "none")
+    )
+    with pytest.raises(InputError, match="`loss_weighting` is 'famo' there, got 'none'"):
+        saved.check_arguments(given, "checkpoint-5")
 
 
 def test_another_task_and_another_number_of_tasks_are_refused():
