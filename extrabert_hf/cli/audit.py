@@ -88,7 +88,7 @@ def main(words: Sequence[str]) -> None:
         file = Path(search.output)
         with own_file("output", file), own_file("output", page_of(file)):
             found = find_label_errors(search, rows, loaded[0].task, trained)
-            found.write(file)
+            found.write(file, csv_safe=search.csv_safe)
         print(f"{found}: {file}, {page_of(file)}")
 
 

@@ -112,6 +112,7 @@ def evaluate_saved(
     *,
     task: str | None = None,
     adjust_task: Callable[[TaskSpec], TaskSpec],
+    bf16: bool = False,
     int8: bool = False,
     target_accuracy: float | None = None,
     figure: Path | None = None,
@@ -129,6 +130,8 @@ def evaluate_saved(
             The task of a multitask model.
         adjust_task (`Callable`):
             Changes the task, such as its column names, before the rows are read.
+        bf16 (`bool`, defaults to `False`):
+            As for [`Predictor.load`].
         int8 (`bool`, defaults to `False`):
             As for [`Predictor.load`].
         target_accuracy (`float`, *optional*):
@@ -149,7 +152,7 @@ def evaluate_saved(
     if figure is not None and figure.suffix not in FIGURE_SUFFIXES:
         raise InputError(f"`figure` must end in {' or '.join(FIGURE_SUFFIXES)}, got {str(figure)!r}.")
     with own_file("output", output), own_file("figure", figure):
-        predictor, names = Predictor.load(models, task, int8=int8, progress=True), model_names(models)
+        predictor, names = Predictor.load(models, task, bf16=bf16, int8=int8, progress=True), model_names(models)
         spec = adjust_task(predictor.task)
         for argument, value in (("target_accuracy", target_accuracy), ("figure", None if figure is None else 1.0)):
             if value is not None:

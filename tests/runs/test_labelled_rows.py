@@ -5,8 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from extrabert_hf.cli.evaluate import main as evaluate
 from extrabert_hf.data.loading import load_split
 from extrabert_hf.errors import InputError
+from extrabert_hf.evaluation.selective import risk_coverage
+from extrabert_hf.inference.predictor import Predictor
 from extrabert_hf.pretrained.building import build_model
 from extrabert_hf.pretrained.loading import TrainedModel
 from extrabert_hf.runs.folder import RunFolder
@@ -80,6 +83,21 @@ def test_evaluate_chooses_a_threshold_and_draws_the_curve(stars, tmp_path):
     *_, last = evaluate_saved(run, rows, output=output, target_accuracy=1.0, **KEEP).splitlines()
     assert last.startswith("no share of 30 rows or more reaches an accuracy of 1; the best is 0.")
     assert json.loads(output.read_text())["threshold"] is None
+
+
+def test_the_threshold_of_bf16_is_of_the_predictions_in_bf16(stars, tmp_path):
+    run, output = str(stars / "run"), tmp_path / "scores.json"
+    words = [run, "--output", str(output), "--target_accuracy", "0.05"]
+    found = {}
+    for bf16 in (False, True):
+        evaluate([*words, *["--bf16"] * bf16])
+        found[bf16] = json.loads(output.read_text())
+        predictor = Predictor.load(run, bf16=bf16)
+        _, dataset, _ = LabelledRows().load(run, predictor.task)
+        predictions = predictor.predict(dataset)
+        curve = risk_coverage(predictions.confidences, predictions.values == predictions.labels)
+        assert found[bf16]["aurc"] == pytest.approx(curve.aurc, abs=1e-12)
+    assert found[True]["aurc"] != found[False]["aurc"]
 
 
 def test_evaluate_abstains_for_classes_only(stars, tiny_encoder, tmp_path):
