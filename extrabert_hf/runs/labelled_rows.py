@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from datasets import Dataset
 
+from extrabert_hf.data.label_checks import refuse_other_range
 from extrabert_hf.data.loading import LoadedData, load_split
 from extrabert_hf.errors import InputError
 from extrabert_hf.evaluation.scores import summarize
@@ -225,8 +226,8 @@ def calibrate_saved(
         [`CalibrationReport`]: `None` with `coverage`.
 
     Raises:
-        [`InputError`]: as [`calibrate_model`] or [`calibrate_coverage`], and if more than a tenth of the rows are
-            train rows of the model.
+        [`InputError`]: as [`calibrate_model`], [`calibrate_coverage`] or [`refuse_other_range`], and if more than a
+            tenth of the rows are train rows of the model.
     """
     if coverage is None and conformal_method is not None:
         raise InputError(f"`conformal_method` {conformal_method!r} needs --coverage, such as --coverage 0.9.")
@@ -239,7 +240,9 @@ def calibrate_saved(
         spec = adjust_task(trained.task)
         if coverage is not None:
             check_coverage(coverage, conformal_method, spec)
-        _, dataset, loaded = rows.load(model, spec)
+        title, dataset, loaded = rows.load(model, spec)
+        if spec.is_regression:
+            refuse_other_range(dataset["label"][:], spec, title)
         for notice in loaded.notices:
             logger.info(notice)
         if not allow_train_rows:

@@ -172,6 +172,26 @@ def test_prediction_sets_are_fitted_to_rows_that_are_no_train_rows(stars, tmp_pa
     assert scores[0] == scores[1]  # the weights are the same
 
 
+def test_scores_in_another_range_are_not_calibrated_on(tiny_encoder, tmp_path):
+    spec = PAPER_TASKS["sts"]
+    model, tokenizer = build_model(tiny_encoder, spec)
+    TrainedModel(model, tokenizer, spec).save_pretrained(tmp_path / "sts")
+    for rows, most in ((25, 1), (24, 1), (25, 4)):
+        with (tmp_path / "pairs.csv").open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["sentence1", "sentence2", "score"])
+            writer.writerows([f"one {n}", f"two {n}", most * n / (rows - 1)] for n in range(rows))
+        words = str(tmp_path / "sts"), LabelledRows(str(tmp_path / "pairs.csv")), tmp_path / f"new{rows}{most}"
+        if (rows, most) != (25, 1):
+            calibrate_saved(*words, coverage=0.5, **KEEP)
+            continue
+        with pytest.raises(
+            InputError, match=r"pairs.csv go from 0 to 1, .* from 0 to 5: .* train a model with `--label_max 1`"
+        ):
+            calibrate_saved(*words, coverage=0.5, **KEEP)
+        assert not (words[-1] / "config.json").exists()
+
+
 def test_rows_must_be_named_if_none_were_set_aside(stars, tmp_path):
     calibrate_saved(str(stars / "run"), LabelledRows(), tmp_path / "new", **KEEP)
     with pytest.raises(InputError, match=r"`data` must name labelled rows, got none, and .*new has set no dev rows"):
