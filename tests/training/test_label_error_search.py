@@ -106,6 +106,12 @@ def test_a_few_rows_are_searched_without_repeated_messages(settings, tmp_path, c
     ]
 
 
+def test_flags_without_effect_on_an_audit_are_refused():
+    for name, words in (("max_length", ["9"]), ("predict_test", ["false"])):
+        with pytest.raises(InputError, match=f"`{name}` "):
+            audit(["--data", "sample", f"--{name}", *words])
+
+
 @pytest.mark.parametrize("csv_safe", [False, True])
 def test_cells_that_are_formulas_are_counted_or_quoted(csv_safe, tmp_path, caplog):
     predictions = Predictions(
