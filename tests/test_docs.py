@@ -69,6 +69,7 @@ FEW_STEPS = [*TINY_RUN, "--max_steps", "2", "--max_length", "20"]
 RUNS = {
     **{"sst": "sst", "para": "para", "sts": "sts", "multitask": "multitask"},
     **dict.fromkeys(("sts_mean", "sts-42", "sts-43", "sts-cross", "a1", "a2", "m1", "m2"), "sts"),
+    "para_mean": "para",
 }
 """Run that the documents name -> the trained run that it is a copy of."""
 

@@ -57,6 +57,10 @@ def main(words: Sequence[str]) -> None:
     if search.find_label_errors:
         rows_alone = {"data", "dataset_config", "max_rejected_share"}
         refuse_changed(data, "the rows of `data` are searched for label errors as they are", to_keep=rows_alone)
+    if data.max_length is not None and arguments.tokenizer is None:
+        raise InputError("`max_length` counts truncated sentences with --tokenizer, such as minilm; got none.")
+    if not data.predict_test:
+        raise InputError("`predict_test` can't be used here: nothing is predicted. Leave out --predict_test.")
     trained = None
     if search.model is None:
         tasks = [task.apply_to(each) for each in _tasks(task, data, arguments.like)]
@@ -88,7 +92,7 @@ def main(words: Sequence[str]) -> None:
         file = Path(search.output)
         with own_file("output", file), own_file("output", page_of(file)):
             found = find_label_errors(search, rows, loaded[0].task, trained)
-            found.write(file)
+            found.write(file, csv_safe=search.csv_safe)
         print(f"{found}: {file}, {page_of(file)}")
 
 

@@ -4,11 +4,13 @@ correction.
 
     extrabert compare runs/sts runs/sts_mean --output_dir runs/compared
     extrabert compare attention=runs/a1,runs/a2 mean=runs/m1,runs/m2 --output_dir runs/compared
+    extrabert compare runs/para runs/para_mean --output_dir runs/compared --coverage 0.5 0.8
 """
 
 from collections.abc import Sequence
 
-from extrabert_hf.runs.comparison import SIDE, compare_runs
+from extrabert_hf.runs.comparison import compare_runs
+from extrabert_hf.runs.sides import SIDE
 from extrabert_hf.training.command_parser import CommandParser
 
 
@@ -23,10 +25,20 @@ def make_parser() -> CommandParser:
         metavar="NAME",
         help="Side to compare all other sides with; by default every two sides are compared.",
     )
+    parser.add_argument(
+        "--coverage",
+        type=float,
+        nargs="+",
+        default=(),
+        metavar="C",
+        help="For classes: also compare the accuracies of the share C of the rows, above 0 to 1, that each run is "
+        "most confident of, and the areas under the risk-coverage curves (AURC).",
+    )
     return parser
 
 
 def main(words: Sequence[str]) -> None:
     """Runs the command."""
     arguments = make_parser().parse_args(words)
-    print(compare_runs(arguments.runs, arguments.output_dir, task=arguments.task, against=arguments.against))
+    options = {"task": arguments.task, "against": arguments.against, "coverages": arguments.coverage}
+    print(compare_runs(arguments.runs, arguments.output_dir, **options))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from extrabert_hf.runs.labelled_rows import LabelledRows, evaluate_saved
 from extrabert_hf.training.arguments import ColumnArguments
-from extrabert_hf.training.command_parser import CommandParser, add_int8
+from extrabert_hf.training.command_parser import CommandParser, add_bf16, add_int8
 
 
 def make_parser() -> CommandParser:
@@ -29,6 +29,7 @@ def make_parser() -> CommandParser:
         "accuracy, 0 to 1.",
     )
     parser.add_argument("--figure", type=Path, help="For classes: .png or .svg to draw the risk-coverage curve to.")
+    add_bf16(parser)
     add_int8(parser)
     return parser
 
@@ -41,6 +42,7 @@ def main(words: Sequence[str]) -> None:
         rows,
         task=arguments.task,
         adjust_task=columns.apply_to,
+        bf16=arguments.bf16,
         int8=arguments.int8,
         target_accuracy=arguments.target_accuracy,
         figure=arguments.figure,

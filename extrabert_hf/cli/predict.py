@@ -15,7 +15,7 @@ from extrabert_hf.inference.prediction_file import predict_file
 from extrabert_hf.inference.predictor import Predictor
 from extrabert_hf.machine import join_processes
 from extrabert_hf.training.arguments import ColumnArguments
-from extrabert_hf.training.command_parser import CommandParser, add_int8, add_switch
+from extrabert_hf.training.command_parser import CommandParser, add_bf16, add_int8, add_switch
 
 
 def make_parser() -> CommandParser:
@@ -23,7 +23,10 @@ def make_parser() -> CommandParser:
     parser = CommandParser(ColumnArguments, prog="extrabert predict", description=__doc__, loads_models=True)
     parser.add_argument("model", help="Folder or Hub id; several, separated by commas, form an ensemble.")
     parser.add_argument("--task", help="Task of a multitask model.")
-    parser.add_argument("input", help="File of sentences or pairs; - for standard input.")
+    parser.add_argument(
+        "input",
+        help="File of sentences or pairs; - for standard input: a sentence a line, or two with a tab between them.",
+    )
     parser.add_argument("--output", required=True, help="File to write: .csv, .tsv, .jsonl; - for standard output.")
     safe = "In csv and tsv, put ' before each cell that a spreadsheet program may run as a formula (= + - @)."
     add_switch(parser, "--csv_safe", safe)
@@ -35,11 +38,7 @@ def make_parser() -> CommandParser:
         "such a P.",
     )
     parser.add_argument("--batch_size", type=int, default=64, help="Number of sentences in a batch.")
-    parser.add_argument(
-        "--bf16",
-        action="store_true",
-        help="Encode in bfloat16: faster on machines with bfloat16 instructions; scores differ by about 0.01.",
-    )
+    add_bf16(parser)
     add_int8(parser)
     return parser
 
@@ -54,4 +53,5 @@ def main(words: Sequence[str]) -> None:
     table = {"csv_safe": arguments.csv_safe, "abstain_below": arguments.abstain_below}
     rows = predict_file(predictor, arguments.input, arguments.output, task=task, **table)
     if state.is_main_process:
-        print(f"{rows:,} predictions in {arguments.output}", file=sys.stderr)
+        what = "predictions" if arguments.abstain_below is None else "rows"
+        print(f"{rows:,} {what} in {arguments.output}", file=sys.stderr)

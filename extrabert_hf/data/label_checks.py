@@ -249,17 +249,35 @@ def _check_classes(used: Mapping[str, int], task: TaskSpec, file: str, is_train:
 
 def _check_scores(scores: list[float], task: TaskSpec, file: str, is_train: bool) -> list[str]:
     low, high = task.label_range
-    least, most = min(scores), max(scores)
-    quarter, seventh = (high - low) / 4, (high - low) / 7
-    flags = _range_flags(task, least, most)
-    found = f"the labels of {file} go from {least:g} to {most:g}, the range of the task from {low:g} to {high:g}"
-    in_quarter = most <= low + quarter or least >= high - quarter
+    least, most, seventh = min(scores), max(scores), (high - low) / 7
+    found, flags, in_quarter = _compare_ranges(scores, task, file)
     if is_train and flags and _is_of_paper(task) and in_quarter:
         raise InputError(f"{found}: write `{flags}`.")
     if not is_train:  # few rows may lack the ends of the range, and the model's range stays
         return [found] if in_quarter else []
     is_smaller = flags and (most < high - seventh or least > low + seventh)
     return [f"{found}: should it be `{flags}`?"] if is_smaller else []
+
+
+def refuse_other_range(scores: Sequence[float], task: TaskSpec, file: str) -> None:
+    """
+    Refuses scores of [`ENOUGH_ROWS`] or more rows of `file` that are in another unit than those of a trained model.
+
+    Raises:
+        [`InputError`]: as for the train rows of a similarity task, if all scores are in the lowest or the highest
+            quarter of the range of the model's task, and their usual range is another one.
+    """
+    found, flags, in_quarter = _compare_ranges(scores, task, file)
+    if len(scores) >= ENOUGH_ROWS and flags and in_quarter:
+        raise InputError(f"{found}: write the scores in this range, or train a model with `{flags}`.")
+
+
+def _compare_ranges(scores: Sequence[float], task: TaskSpec, file: str) -> tuple[str, str, bool]:
+    """Returns both ranges in words, the flags for that of the scores, and whether a quarter has all scores."""
+    (low, high), least, most = task.label_range, min(scores), max(scores)
+    found = f"the labels of {file} go from {least:g} to {most:g}, the range of the task from {low:g} to {high:g}"
+    quarter = (high - low) / 4
+    return found, _range_flags(task, least, most), most <= low + quarter or least >= high - quarter
 
 
 def _is_of_paper(task: TaskSpec) -> bool:

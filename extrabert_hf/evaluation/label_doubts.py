@@ -59,7 +59,8 @@ def doubt_classes(labels: np.ndarray, probabilities: np.ndarray) -> LabelDoubts:
             Probability of each class, 0 to 1, from models that were not trained on the row.
 
     Raises:
-        [`InputError`]: if cleanlab is not installed, or if all labels are of one class.
+        [`InputError`]: if all labels are of one class.
+        `ImportError`: if cleanlab is not installed, see [`need_cleanlab`].
 
     Example:
         >>> labels = np.array([0] * 10 + [1] * 10)
@@ -67,7 +68,6 @@ def doubt_classes(labels: np.ndarray, probabilities: np.ndarray) -> LabelDoubts:
         >>> doubt_classes(labels, probabilities).rows  # doctest: +SKIP
         [9]
     """
-    need_cleanlab()
     from cleanlab.filter import find_label_issues  # takes a second to import
     from cleanlab.rank import get_label_quality_scores
 

@@ -112,6 +112,19 @@ def is_formula(cell: str) -> bool:
     return False
 
 
+def without_formulas(cells: Sequence[Any]) -> list[Any]:
+    """Returns the cells of a row; one that [`is_formula`] gets an apostrophe in front."""
+    return [f"'{cell}" if isinstance(cell, str) and is_formula(cell) else cell for cell in cells]
+
+
+def formula_notice(formulas: int) -> str:
+    """Returns the message about a number of cells that a spreadsheet program may run as a formula."""
+    return (
+        f"{formulas:,} cells start like a formula (= + - @): before you open the file in a spreadsheet program, write "
+        "it with --csv_safe true"
+    )
+
+
 @dataclass(eq=False)
 class PredictedTable:
     """
@@ -235,7 +248,7 @@ class PredictedTable:
     def _table(self, rows: Iterable[Sequence[Any]]) -> str:
         text = io.StringIO(newline="")
         writer = csv.writer(text, delimiter=SEPARATORS[self.suffix])
-        writer.writerows(map(_without_formulas, rows) if self.csv_safe else rows)
+        writer.writerows(map(without_formulas, rows) if self.csv_safe else rows)
         return text.getvalue()
 
     def notices(self) -> list[str]:
@@ -248,15 +261,8 @@ class PredictedTable:
                 f"{max(self.lost.values()):,} rows"
             )
         if self.formulas and not self.csv_safe:
-            found.append(
-                f"{self.formulas:,} cells start like a formula (= + - @): before you open the file in a spreadsheet "
-                "program, write it with --csv_safe true"
-            )
+            found.append(formula_notice(self.formulas))
         return found
-
-
-def _without_formulas(cells: Sequence[Any]) -> list[Any]:
-    return [f"'{cell}" if isinstance(cell, str) and is_formula(cell) else cell for cell in cells]
 
 
 def _list_text(cell: Any) -> Any:

@@ -143,7 +143,8 @@ def _predict_rows(
     for notice in table.notices() if state.is_main_process else ():
         logger.warning(notice)
     if table.abstain_below is not None and state.is_main_process:
-        logger.info("answered %s of %s rows", f"{written - abstained:,}", f"{written:,}")
+        answered = f"{written - abstained:,} of {written:,}"
+        logger.info("answered %s rows, abstained from %s", answered, f"{abstained:,}")
     if rejected.count and state.is_main_process:
         total = f"{written + rejected.count:,}"
         logger.warning("%s of %s rows have no prediction, see %s", f"{rejected.count:,}", total, rejected.path)

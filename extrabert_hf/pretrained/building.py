@@ -132,6 +132,29 @@ def build_multitask_model(
     return ExtraBertForMultiTask.from_single_task(models), tokenizer
 
 
+def need_model_without_adapters(name: str) -> None:
+    """
+    Checks the model that a LoRA adapter is to be trained on: the adapter must load on the encoder in its files.
+
+    One task of a model with adapters has the adapter of the task merged into its encoder, and no file has these
+    weights.
+
+    Args:
+        name (`str`):
+            As for [`build_model`].
+
+    Raises:
+        [`InputError`]: if the model has an adapter for a task.
+    """
+    config = load_config(resolve_model_name(name))
+    tasks = (config.tasks or {}) if isinstance(config, ExtraBertConfig) else {}
+    if adapted := sorted(task for task, entry in tasks.items() if "adapter" in entry):
+        raise InputError(
+            f"`lora` must start from a model without adapters, got {name} with adapters for {', '.join(adapted)}: "
+            "name the run of one task, or leave out --lora."
+        )
+
+
 def _continued(
     whole: ExtraBertPreTrainedModel,
     saved: TrainedModel | None,

@@ -1,7 +1,6 @@
-"""Compares finished runs that a command line names: paired tests, tables and a figure."""
+"""Compares finished runs: paired tests, tables and a figure."""
 
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
@@ -9,17 +8,24 @@ from pathlib import Path
 from typing import Literal
 
 from extrabert_hf.errors import InputError, refuse_file
-from extrabert_hf.evaluation.bootstrap import PairedDifference, paired_bootstrap, paired_difference, resample_setting
+from extrabert_hf.evaluation.bootstrap import (
+    PairedDifference,
+    ResampledSetting,
+    paired_bootstrap,
+    paired_difference,
+    resample_setting,
+)
+from extrabert_hf.evaluation.equal_coverage import AURC, check_coverages, resample_selective
 from extrabert_hf.evaluation.formulas import pearson
+from extrabert_hf.evaluation.metrics import ERRORS
+from extrabert_hf.evaluation.selective import MIN_ANSWERED
 from extrabert_hf.evaluation.significance import holm_adjusted, mcnemar_test, williams_test
 from extrabert_hf.files import write_figure, write_text
 from extrabert_hf.folder_lock import hold_folder
-from extrabert_hf.pretrained.names import split_name
 from extrabert_hf.runs.figures import plot_differences
-from extrabert_hf.runs.folder import RunFolder
-from extrabert_hf.runs.scored import ScoredRun, TaskResults, check_same_rows, read_run
+from extrabert_hf.runs.scored import TaskResults, check_same_rows
+from extrabert_hf.runs.sides import read_sides
 from extrabert_hf.runs.tables import number_cell, p_cell, score_cell, to_csv, to_latex, to_markdown
-from extrabert_hf.tasks import TaskSpec
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +44,7 @@ class Comparison:
         task (`str`):
             Name of the task.
         metric (`str`):
-            Name of the task's main metric.
+            Name of the task's main metric; `accuracy at coverage C` or `aurc` with `coverages`, see [`compare_all`].
         a, b (`str`):
             Names of the settings.
         score_a, score_b (`float`):
@@ -52,7 +58,8 @@ class Comparison:
         bootstrap_p (`float`):
             p-value of the paired bootstrap, 0 to 1.
         second_p (`float`, *optional*):
-            p-value of McNemar's test for accuracies, of Williams' test for correlations; `None` for several runs.
+            p-value of McNemar's test for accuracies, of Williams' test for correlations; `None` for several runs, and
+            for the metrics of `coverages`.
         holm_p (`float`):
             `bootstrap_p` with Holm's correction for all comparisons.
         verdict (`str`):
@@ -74,6 +81,16 @@ class Comparison:
     second_p: float | None
     holm_p: float
     verdict: Verdict
+
+    @property
+    def title(self) -> str:
+        """The task and the metric."""
+        return f"{self.task} ({self.metric})"
+
+    @property
+    def lower_is_better(self) -> bool:
+        """Whether the metric is an error."""
+        return self.metric in (AURC, *ERRORS)
 
 
 def compare(a: TaskResults, b: TaskResults) -> PairedDifference:
@@ -100,7 +117,9 @@ def verdict(difference: float, holm_p: float) -> Verdict:
     return "up" if difference > 0 else "down"
 
 
-def compare_all(sides: Mapping[str, Mapping[str, TaskResults]], against: str | None = None) -> list[Comparison]:
+def compare_all(
+    sides: Mapping[str, Mapping[str, TaskResults]], against: str | None = None, coverages: Sequence[float] = ()
+) -> list[Comparison]:
     """
     Compares every two settings on each task that both have, with Holm's correction for all comparisons.
 
@@ -109,9 +128,13 @@ def compare_all(sides: Mapping[str, Mapping[str, TaskResults]], against: str | N
             Results by setting and task, of two settings or more.
         against (`str`, *optional*):
             A setting to compare all other settings with. By default every two settings are compared.
+        coverages (`Sequence[float]`, *optional*):
+            For classes, also compares the accuracies of the most confident rows of each setting, this share of all
+            rows, above 0 to 1, and the areas under the risk-coverage curves, see [`resample_selective`].
 
     Raises:
-        [`InputError`]: if the rows of two settings differ, or two settings have no task in common.
+        [`InputError`]: if the rows of two settings differ, two settings have no task in common, or no task of
+            `coverages` has classes.
     """
     if len(sides) < 2:
         raise InputError(f"`sides` must be two settings or more, got {len(sides)}.")
@@ -122,32 +145,65 @@ def compare_all(sides: Mapping[str, Mapping[str, TaskResults]], against: str | N
     if not compared:
         found = "; ".join(f"{name}: {', '.join(results)}" for name, results in sides.items())
         raise InputError(f"`sides` must have a task in common, got {found}.")
-    for task, a, b in compared:
-        check_same_rows(sides[a][task].runs[0], sides[b][task].runs[0])
+    for task, *names in compared:
+        first, second = (sides[name][task] for name in names)
+        check_same_rows(first.runs[0], second.runs[0])
+        if first.task.metric != second.task.metric:
+            metrics = f"{first.task.metric} and {second.task.metric}"
+            raise InputError(f"`sides` must have the same metric of a task, got {metrics} for {task!r}.")
     named = {(task, name): sides[name][task] for task, *names in compared for name in names}
-    settings = {key: resample_setting(each.formula, each.predictions, each.labels) for key, each in named.items()}
-    differences = [paired_difference(settings[task, a], settings[task, b]) for task, a, b in compared]
+    if coverages:
+        _check_tasks_with_coverages(named, coverages)
+    settings = {key: _resample(each, coverages) for key, each in named.items()}
+    tests = [(*each, metric) for each in compared for metric in settings[each[:2]]]
+    differences = [
+        paired_difference(settings[task, a][metric], settings[task, b][metric]) for task, a, b, metric in tests
+    ]
     corrected = holm_adjusted([found.p_value for found in differences]).tolist()
     return [
         Comparison(
             task=task,
-            metric=sides[a][task].task.metric,
+            metric=metric,
             a=a,
             b=b,
-            score_a=sides[a][task].mean,
-            score_b=sides[b][task].mean,
+            score_a=settings[task, a][metric].score,
+            score_b=settings[task, b][metric].score,
             difference=found.difference,
             low=found.low,
             high=found.high,
             runs_a=found.runs_a,
             runs_b=found.runs_b,
             bootstrap_p=found.p_value,
-            second_p=second_p(sides[a][task], sides[b][task]),
+            second_p=second_p(sides[a][task], sides[b][task]) if metric == sides[a][task].task.metric else None,
             holm_p=holm_p,
             verdict=verdict(found.difference, holm_p),
         )
-        for (task, a, b), found, holm_p in zip(compared, differences, corrected, strict=True)
+        for (task, a, b, metric), found, holm_p in zip(tests, differences, corrected, strict=True)
     ]
+
+
+def _resample(results: TaskResults, coverages: Sequence[float]) -> dict[str, ResampledSetting]:
+    """Scores a setting on resampled rows, by metric."""
+    main = {results.task.metric: resample_setting(results.formula, results.predictions, results.labels)}
+    if not coverages or results.task.is_regression:
+        return main
+    return main | resample_selective(results.confidences, results.predictions == results.labels, coverages)
+
+
+def _check_tasks_with_coverages(named: Mapping[tuple[str, str], TaskResults], coverages: Sequence[float]) -> None:
+    by_task = {task: results for (task, _), results in named.items()}
+    scores = [task for task, results in by_task.items() if results.task.is_regression]
+    if len(scores) == len(by_task):
+        raise InputError(f"`coverage` is for classes, but {scores[0]!r} has scores without probabilities.")
+    for task, results in by_task.items():
+        rows = min(coverages) * len(results.labels)
+        if task in scores:
+            logger.info("%s has scores without probabilities: it is not compared at a coverage", task)
+        elif rows < MIN_ANSWERED:
+            logger.warning(
+                "%s: coverage %g is %.3g rows; an accuracy of fewer than %d rows follows noise",
+                *(task, min(coverages), rows, MIN_ANSWERED),
+            )
 
 
 CAPTION = (
@@ -155,71 +211,11 @@ CAPTION = (
     "over these rows and ignore the variation between seeds. There is no interval if all samples of the rows have the "
     "same difference. Up, down: Holm-corrected p below .05."
 )
-SIDE = "FOLDER, or NAME=FOLDER,FOLDER,... for several seeds of one setting"
-
-
-def read_sides(words: Sequence[str], task: str | None = None) -> dict[str, dict[str, TaskResults]]:
-    """
-    Reads the finished runs that a command line names.
-
-    Args:
-        words (`Sequence[str]`):
-            One side per word, see [`split_sides`].
-        task (`str`, *optional*):
-            The task to compare; all tasks by default.
-
-    Returns:
-        `dict[str, dict[str, TaskResults]]`: results by side and task.
-
-    Raises:
-        [`InputError`]: if a folder has no finished run, or two sides have the same name.
-    """
-    sides = {}
-    for name, folders in split_sides(words).items():
-        by_task: dict[str, list[tuple[TaskSpec, ScoredRun]]] = {}
-        for folder in folders:
-            for spec, run in _read_folder(folder, task):
-                by_task.setdefault(spec.name, []).append((spec, run))
-        sides[name] = {
-            task_name: TaskResults(runs[0][0], tuple(run for _, run in runs)) for task_name, runs in by_task.items()
-        }
-    return sides
-
-
-def split_sides(words: Sequence[str]) -> dict[str, list[Path]]:
-    """
-    Splits each `FOLDER` or `NAME=FOLDER,FOLDER,...` into a name and folders.
-
-    The name of an existing folder may contain `=` or a comma.
-
-    Returns:
-        `dict[str, list[Path]]`: folders by the name of the side. The default name is the last part of the path in
-        which the unnamed sides differ.
-
-    Raises:
-        [`InputError`]: if two sides have the same name, a name or a folder is empty, or a side has a folder twice.
-    """
-    split = [split_name(word) for word in words]
-    unnamed = iter(_distinct_names([Path(text).resolve() for name, text in split if name is None]))
-    sides: dict[str, list[Path]] = {}
-    for word, (name, text) in zip(words, split, strict=True):
-        name = next(unnamed) if name is None else name
-        folders = [text] if Path(text).is_dir() else text.split(",")
-        if not name or not all(folders):
-            raise InputError(f"`runs` must be {SIDE}, got {word!r}.")
-        if len(set(map(os.path.realpath, folders))) < len(folders):
-            raise InputError(f"`runs` must be folders that differ, got one twice in {word!r}.")
-        if name in sides:
-            raise InputError(f"`runs` must have names that differ, got {name!r} twice: {SIDE}.")
-        sides[name] = [Path(folder) for folder in folders]
-    return sides
-
-
-def _distinct_names(folders: Sequence[Path]) -> list[str]:
-    parts = [folder.parts for folder in folders]
-    while len(set(parts)) == len(parts) > 1 and min(map(len, parts)) > 1 and len({path[-1] for path in parts}) == 1:
-        parts = [path[:-1] for path in parts]
-    return [path[-1] for path in parts]
+COVERAGE_NOTE = (
+    "accuracy at coverage C: the accuracy of the share C of the rows that a run is most confident of. Each run has "
+    "its own most confident rows, selected again in each sample of the rows. aurc: area under the risk-coverage "
+    "curve; lower is better."
+)
 
 
 def write_comparison(lines: Sequence[Comparison], folder: str | Path) -> str:
@@ -233,7 +229,10 @@ def write_comparison(lines: Sequence[Comparison], folder: str | Path) -> str:
             The folder to write. A missing folder is created.
     """
     folder = Path(folder)
-    table = comparison_cells(lines), CAPTION, [f"Number of comparisons in Holm's correction: {len(lines)}."]
+    notes = [f"Number of comparisons in Holm's correction: {len(lines)}."]
+    if any(line.metric == AURC for line in lines):
+        notes.insert(0, COVERAGE_NOTE)
+    table = comparison_cells(lines), CAPTION, notes
     markdown = to_markdown(*table)
     texts = {"md": markdown, "csv": to_csv([asdict(line) for line in lines]), "tex": to_latex(*table)}
     with hold_folder("output_dir", folder):
@@ -248,7 +247,7 @@ def comparison_cells(lines: Sequence[Comparison]) -> list[dict[str, str]]:
     """Formats each comparison as a row of a table: a dictionary from column heading to text."""
     return [
         {
-            "task": f"{line.task} ({line.metric})",
+            "task": line.title,
             "a": f"{line.a}{_runs(line.runs_a)}",
             "b": f"{line.b}{_runs(line.runs_b)}",
             "score a": number_cell(line.score_a),
@@ -264,23 +263,18 @@ def comparison_cells(lines: Sequence[Comparison]) -> list[dict[str, str]]:
 
 
 def compare_runs(
-    words: Sequence[str], folder: str | Path, *, task: str | None = None, against: str | None = None
+    words: Sequence[str],
+    folder: str | Path,
+    *,
+    task: str | None = None,
+    against: str | None = None,
+    coverages: Sequence[float] = (),
 ) -> str:
     """Reads runs, compares them and writes the tables, see [`read_sides`], [`compare_all`], [`write_comparison`]."""
     refuse_file("output_dir", Path(folder))  # before the bootstrap, which takes long
-    return write_comparison(compare_all(read_sides(words, task), against), folder)
+    check_coverages(coverages)
+    return write_comparison(compare_all(read_sides(words, task), against, coverages), folder)
 
 
 def _runs(number: int) -> str:
     return f" ({number} runs)" if number > 1 else ""
-
-
-def _read_folder(path: Path, task: str | None) -> list[tuple[TaskSpec, ScoredRun]]:
-    folder = RunFolder(path)
-    if not folder.is_finished:
-        raise InputError(f"`runs` must be folders of finished runs, but {path} has no {folder.METRICS}: {SIDE}.")
-    metrics = folder.read_metrics()
-    if task is not None and task not in metrics.tasks:
-        raise InputError(f"`task` must be one of {list(metrics.tasks)}, the tasks of {path}, got {task!r}.")
-    specs = [entry.task for name, entry in metrics.tasks.items() if task in (None, name)]
-    return [(spec, read_run(folder, spec, metrics.seed or 0)) for spec in specs]

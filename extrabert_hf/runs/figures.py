@@ -142,7 +142,7 @@ def plot_curves(history: Sequence[Mapping[str, float]], metrics: Mapping[str, st
 
 def plot_differences(lines: Sequence["Comparison"]) -> Figure:
     """
-    Draws differences of scores with intervals, one per line; significant differences are coloured.
+    Draws differences of scores with intervals, one per line; a significantly better score is green, a worse one red.
 
     Args:
         lines (`Sequence[Comparison]`):
@@ -156,10 +156,13 @@ def plot_differences(lines: Sequence["Comparison"]) -> Figure:
     axes = figure.subplots()
     axes.axvline(0, color="0.6", linewidth=0.8)
     for height, line in enumerate(reversed(lines)):
-        colour = {"up": "tab:green", "down": "tab:red", "level": "0.45"}[line.verdict]
+        better = "down" if line.lower_is_better else "up"
+        colour = "0.45" if line.verdict == "level" else "tab:green" if line.verdict == better else "tab:red"
         axes.plot([line.low, line.high], [height, height], color=colour, linewidth=2)
         axes.plot(line.difference, height, "o", color=colour)
-    labels = [f"{figure_text(line.task)}: {figure_text(line.b)} - {figure_text(line.a)}" for line in reversed(lines)]
+    labels = [
+        f"{figure_text(line.title, 60)}: {figure_text(line.b)} - {figure_text(line.a)}" for line in reversed(lines)
+    ]
     axes.set_yticks(range(len(lines)), labels)
     axes.set(xlabel="difference of the scores, 95 % interval", ylim=(-0.7, len(lines) - 0.3))
     if total > len(lines):

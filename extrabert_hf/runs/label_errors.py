@@ -1,6 +1,7 @@
 """The labels that are probably wrong: the csv file, the HTML page and the line about them."""
 
 import csv
+import logging
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,8 +9,11 @@ from pathlib import Path
 
 from extrabert_hf.evaluation.label_doubts import LARGEST_RESIDUAL, LabelDoubts, doubt_classes, doubt_scores
 from extrabert_hf.files import atomic_path, write_text
+from extrabert_hf.inference.prediction_columns import formula_notice, is_formula, without_formulas
 from extrabert_hf.inference.predictor import Predictions
 from extrabert_hf.runs.page import page_template
+
+logger = logging.getLogger(__name__)
 
 MOST_SHOWN = 1000
 """Number of rows on the page; the csv file has all rows."""
@@ -94,18 +98,30 @@ class LabelErrors:
         found, total = len(self.doubts.rows), len(self.predictions.ids)
         return f"{self.title}: {found:,} of {total:,} labels ({found / total:.1%}) are doubtful"
 
-    def write(self, file: Path) -> None:
+    def write(self, file: Path, *, csv_safe: bool = False) -> None:
         """
         Writes the rows as csv, and the page beside it, with the ending `.html`.
 
         The columns are `line`, `id`, `label`, `suggested_label`, `doubt`, and the sentences.
+
+        Args:
+            file (`Path`):
+                The csv file.
+            csv_safe (`bool`, defaults to `False`):
+                Whether a cell that [`is_formula`] gets an apostrophe in front. Without, the cells are counted and a
+                warning is logged.
         """
+        formulas = 0
         with atomic_path(file) as temporary, temporary.open("w", encoding="utf-8", newline="") as opened:
             writer = csv.writer(opened)
             columns = self.predictions.task.sentence_columns
             writer.writerow(["line", "id", "label", "suggested_label", "doubt", *columns])
             for row in self.rows:
-                writer.writerow([row.line, row.id, row.label, row.suggested, f"{row.doubt:.4f}", *row.texts])
+                cells = [row.line, row.id, row.label, row.suggested, f"{row.doubt:.4f}", *row.texts]
+                formulas += sum(isinstance(cell, str) and is_formula(cell) for cell in cells)
+                writer.writerow(without_formulas(cells) if csv_safe else cells)
+        if formulas and not csv_safe:
+            logger.warning(formula_notice(formulas))
         write_text(page_of(file), self._page(file))
 
     def _page(self, file: Path) -> str:

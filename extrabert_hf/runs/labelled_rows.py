@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from datasets import Dataset
 
+from extrabert_hf.data.label_checks import refuse_other_range
 from extrabert_hf.data.loading import LoadedData, load_split
 from extrabert_hf.errors import InputError
 from extrabert_hf.evaluation.scores import summarize
@@ -112,6 +113,7 @@ def evaluate_saved(
     *,
     task: str | None = None,
     adjust_task: Callable[[TaskSpec], TaskSpec],
+    bf16: bool = False,
     int8: bool = False,
     target_accuracy: float | None = None,
     figure: Path | None = None,
@@ -129,6 +131,8 @@ def evaluate_saved(
             The task of a multitask model.
         adjust_task (`Callable`):
             Changes the task, such as its column names, before the rows are read.
+        bf16 (`bool`, defaults to `False`):
+            As for [`Predictor.load`].
         int8 (`bool`, defaults to `False`):
             As for [`Predictor.load`].
         target_accuracy (`float`, *optional*):
@@ -149,7 +153,7 @@ def evaluate_saved(
     if figure is not None and figure.suffix not in FIGURE_SUFFIXES:
         raise InputError(f"`figure` must end in {' or '.join(FIGURE_SUFFIXES)}, got {str(figure)!r}.")
     with own_file("output", output), own_file("figure", figure):
-        predictor, names = Predictor.load(models, task, int8=int8, progress=True), model_names(models)
+        predictor, names = Predictor.load(models, task, bf16=bf16, int8=int8, progress=True), model_names(models)
         spec = adjust_task(predictor.task)
         for argument, value in (("target_accuracy", target_accuracy), ("figure", None if figure is None else 1.0)):
             if value is not None:
@@ -222,8 +226,8 @@ def calibrate_saved(
         [`CalibrationReport`]: `None` with `coverage`.
 
     Raises:
-        [`InputError`]: as [`calibrate_model`] or [`calibrate_coverage`], and if more than a tenth of the rows are
-            train rows of the model.
+        [`InputError`]: as [`calibrate_model`], [`calibrate_coverage`] or [`refuse_other_range`], and if more than a
+            tenth of the rows are train rows of the model.
     """
     if coverage is None and conformal_method is not None:
         raise InputError(f"`conformal_method` {conformal_method!r} needs --coverage, such as --coverage 0.9.")
@@ -236,7 +240,9 @@ def calibrate_saved(
         spec = adjust_task(trained.task)
         if coverage is not None:
             check_coverage(coverage, conformal_method, spec)
-        _, dataset, loaded = rows.load(model, spec)
+        title, dataset, loaded = rows.load(model, spec)
+        if spec.is_regression:
+            refuse_other_range(dataset["label"][:], spec, title)
         for notice in loaded.notices:
             logger.info(notice)
         if not allow_train_rows:

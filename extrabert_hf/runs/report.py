@@ -15,7 +15,7 @@ from extrabert_hf.inference.explanation import explain_worst_rows
 from extrabert_hf.inference.predictor import Predictor
 from extrabert_hf.manifest import check_own
 from extrabert_hf.pretrained.loading import load_whole_model, models_by_task
-from extrabert_hf.runs.comparison import compare_all, read_sides, split_sides
+from extrabert_hf.runs.comparison import compare_all
 from extrabert_hf.runs.error_table import ReportedPredictions
 from extrabert_hf.runs.folder import RunFolder
 from extrabert_hf.runs.ownership import hold_run
@@ -23,6 +23,7 @@ from extrabert_hf.runs.page import ReportedRun, TaskData, write_report
 from extrabert_hf.runs.records import DataRecord
 from extrabert_hf.runs.run_metrics import RunMetrics, TaskMetrics
 from extrabert_hf.runs.scored import ScoredRun, check_same_rows
+from extrabert_hf.runs.sides import read_sides, split_sides
 from extrabert_hf.tasks import TaskSpec
 
 MAX_NAME = 60

@@ -91,6 +91,9 @@ class ScoredRun:
             Class ids, or scores for a regression.
         majority_baseline (`float`, *optional*):
             The main metric of the most frequent training class; `None` if the metric has no baseline.
+        confidences (`np.ndarray` of shape `(N,)`, *optional*):
+            Probability of each row's predicted class, 0 to 1, with the digits of the file; `None` for scores and for
+            a file of version 0.1.
     """
 
     seed: int
@@ -99,6 +102,7 @@ class ScoredRun:
     labels: np.ndarray
     predictions: np.ndarray
     majority_baseline: float | None
+    confidences: np.ndarray | None = None
 
     def has_rows(self, ids: Sequence[str], labels: np.ndarray) -> bool:
         """Whether the run has exactly these ids and labels, in this order."""
@@ -138,6 +142,22 @@ class TaskResults:
     def predictions(self) -> np.ndarray:
         """Predictions of shape `(runs, N)`."""
         return np.stack([run.predictions for run in self.runs])
+
+    @cached_property
+    def confidences(self) -> np.ndarray:
+        """
+        Probabilities of the predicted classes, of shape `(runs, N)`.
+
+        Raises:
+            [`InputError`]: if a file has none.
+        """
+        for run in self.runs:
+            if run.confidences is None:
+                raise InputError(
+                    f"`coverage` needs the probabilities of the predictions, but {run.file} has none: version 0.1 "
+                    "wrote it. Train the run again."
+                )
+        return np.stack([run.confidences for run in self.runs])
 
     @property
     def formula(self) -> Formula:
@@ -194,29 +214,35 @@ def read_run(folder: RunFolder, task: TaskSpec, seed: int, split: str = "dev") -
     baseline = metrics.tasks[task.name].scores[split].majority_baseline or {}
     file = folder.scored_file(task.name, split)
     try:
-        ids, labels, predictions = _read_scored(file, task)
+        ids, labels, predictions, confidences = _read_scored(file, task)
     except (OSError, ValueError, csv.Error) as error:
         header = ",".join(scored_columns(task)[:4])
         raise InputError(f"{file} must hold `{header},...`, one row a line, got: {one_line(error)}.") from error
     names = (f"prediction of {file}", f"label of {file}")
     predictions, labels = checked_rows(predictions, labels, **allowed_labels(task), names=names)
-    return ScoredRun(seed, file, ids, labels, predictions, baseline.get(task.metric))
+    return ScoredRun(seed, file, ids, labels, predictions, baseline.get(task.metric), confidences)
 
 
-def _read_scored(file: Path, task: TaskSpec) -> tuple[tuple[str, ...], list[float], list[float]]:
-    """Returns ids, labels and predictions of a scored file, also of an earlier version."""
+def _read_scored(file: Path, task: TaskSpec) -> tuple[tuple[str, ...], list[float], list[float], np.ndarray | None]:
+    """Returns ids, labels, predictions and confidences of a scored file, also of an earlier version."""
     csv.field_size_limit(FIELD_LIMIT)
     with file.open(encoding="utf-8", newline="") as lines:
         header, *rows = csv.reader(lines)
+    confidences = None
     if header == EARLIER_COLUMNS:
         read: Callable[[str], float] = float if task.is_regression else int
         ids, labels, predictions = zip(*rows, strict=True)
     elif header == scored_columns(task):
         read = float if task.is_regression else task.class_names.index
-        ids, _, labels, predictions, *_ = zip(*rows, strict=True)
+        ids, _, labels, predictions, *columns = zip(*rows, strict=True)
+        if not task.is_regression:
+            probabilities = np.array(columns[1:], dtype=np.float64)  # (C, N), after the ids of the classes
+            confidences = probabilities.max(axis=0)
+            if not ((confidences >= 0) & (confidences <= 1)).all():
+                raise ValueError("probabilities that are not from 0 to 1")
     else:
         raise ValueError(f"header {shorten(str(header))}")
-    return ids, list(map(read, labels)), list(map(read, predictions))
+    return ids, list(map(read, labels)), list(map(read, predictions)), confidences
 
 
 def check_same_rows(first: ScoredRun, second: ScoredRun) -> None:

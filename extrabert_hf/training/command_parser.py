@@ -186,6 +186,12 @@ def add_switch(parser: ArgumentParser, flag: str, text: str) -> None:
     parser.add_argument(flag, type=string_to_bool, nargs="?", const=True, default=False, help=text)
 
 
+def add_bf16(parser: ArgumentParser) -> None:
+    """Adds the flag `--bf16` to the parser of a command that predicts."""
+    text = "Encode in bfloat16: faster on machines with bfloat16 instructions; scores differ by about 0.01."
+    parser.add_argument("--bf16", action="store_true", help=text)
+
+
 def add_int8(parser: ArgumentParser) -> None:
     """Adds the flag `--int8` to the parser of a command that predicts."""
     text = (

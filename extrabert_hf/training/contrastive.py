@@ -163,7 +163,8 @@ NOT_FOR_TEXT = (
     *("restore_callback_states_from_checkpoint", "push_to_hub", "hub_private_repo", "hub_model_id", "hub_strategy"),
     *("hub_update", "hub_license", "hub_language"),
 )
-"""Arguments of the trainer that have no use without labels, dev rows or a head: `--help` does not show them."""
+"""Arguments of the trainer that have no use without labels, dev rows or a head: `--help` does not show them, and
+[`pretrain`] refuses them."""
 
 
 def pretrain(arguments: ContrastiveArguments, training: ExtraBertTrainingArguments) -> Path:
@@ -180,13 +181,16 @@ def pretrain(arguments: ContrastiveArguments, training: ExtraBertTrainingArgumen
         `Path`: the folder, a value for `--model_name_or_path` of `extrabert train`.
 
     Raises:
-        [`InputError`]: for a text with fewer than two pairs of sentences, or an encoder that cannot be loaded.
+        [`InputError`]: for a value of [`NOT_FOR_TEXT`] that is not the default, for a text with fewer than two pairs
+            of sentences, or an encoder that cannot be loaded.
     """
-    if training.changes_loss or training.label_balance != "none" or training.calibrate:
-        needing = "`r_drop`, `label_balance`, `teachers` and `calibrate`"
-        raise InputError(f"{needing} need labels, but a text has none.")
-    if training.eval_strategy != "no" or training.push_to_hub:
-        raise InputError("`eval_strategy` must be 'no' and `push_to_hub` false: a pre-trained encoder has no scores.")
+    usual = ExtraBertTrainingArguments(training.output_dir, eval_strategy="no", load_best_model_at_end=False)
+    for name in NOT_FOR_TEXT:
+        if getattr(training, name) != getattr(usual, name):
+            raise InputError(
+                f"`{name}` can't be used here: a text has no labels and no dev rows; an encoder has no head and no "
+                f"scores. Leave out --{name}."
+            )
     keep_freed_memory()
     with hold_run("output_dir", Path(training.output_dir)):
         return _pretrain(arguments, training)

@@ -30,6 +30,7 @@ from extrabert_hf.files import atomic_folder, atomic_path
 from extrabert_hf.inference.calibration import MIN_ROWS, CalibrationReport, calibrate_model
 from extrabert_hf.machine import keep_freed_memory
 from extrabert_hf.manifest import remove_own
+from extrabert_hf.pretrained.building import need_model_without_adapters
 from extrabert_hf.pretrained.loading import models_by_task
 from extrabert_hf.pretrained.lora import merge_lora, save_adapter, with_lora
 from extrabert_hf.pretrained.names import public_model_name, remember_encoder
@@ -273,6 +274,8 @@ def audit_rows(run: Run, tokenizer: PreTrainedTokenizerBase, loaded: dict[str, L
 def make_model(run: Run) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Builds the model of a run and its tokenizer."""
     (spec, *_) = run.specs.values()
+    if run.lora.lora:
+        need_model_without_adapters(run.encoder.model_name_or_path)
     return prepare_model(
         run.encoder.model_name_or_path,
         spec if run.multitask is None else run.specs,

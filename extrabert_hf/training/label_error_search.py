@@ -1,6 +1,7 @@
 """The search for wrong labels: predictions by models that were not trained on the rows, and the rows they doubt."""
 
 import logging
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from datasets import ClassLabel, Dataset
 from extrabert_hf.data.auditing import text_keys
 from extrabert_hf.errors import InputError
 from extrabert_hf.evaluation.label_doubts import need_cleanlab
+from extrabert_hf.evaluation.metrics import ConstantInputWarning
 from extrabert_hf.inference.predictor import Predictions, Predictor
 from extrabert_hf.pretrained.loading import TrainedModel
 from extrabert_hf.pretrained.remote_code import is_code_trusted
@@ -42,6 +44,13 @@ class LabelErrorArguments:
     output: str = field(
         default="label_errors.csv",
         metadata={"help": "File for these rows, ends in .csv. A page with the ending .html is beside it."},
+    )
+    csv_safe: bool = field(
+        default=False,
+        metadata={
+            "help": "In the csv file, put ' before each cell that a spreadsheet program may run as a formula "
+            "(= + - @)."
+        },
     )
     split: Literal["train", "dev", "test"] | None = field(
         default=None,
@@ -95,7 +104,7 @@ def find_label_errors(
     arguments: LabelErrorArguments, rows: LabelledRows, task: TaskSpec, trained: TrainedModel | None = None
 ) -> LabelErrors:
     """
-    Finds the rows whose label is probably wrong.
+    Finds the rows whose label is probably wrong. Warnings about the rows are not logged: an audit logs them.
 
     Args:
         arguments ([`LabelErrorArguments`]):
@@ -112,7 +121,8 @@ def find_label_errors(
     """
     if not task.is_regression:
         need_cleanlab()  # before minutes of training
-    title, dataset, loaded = rows.load(arguments.model or "", task)
+    with _messages_from(logging.ERROR):
+        title, dataset, loaded = rows.load(arguments.model or "", task)
     for notice in loaded.notices:
         logger.info(notice)
     if trained is None:
@@ -147,7 +157,7 @@ def predict_folds(rows: Dataset, task: TaskSpec, arguments: LabelErrorArguments)
             *("fold %s of %s: training on %s rows, predicting %s", fold + 1, arguments.folds),
             *(f"{len(others):,}", f"{len(held_out):,}"),
         )
-        with TemporaryDirectory(prefix="extrabert-fold-") as folder, _only_warnings():
+        with TemporaryDirectory(prefix="extrabert-fold-") as folder, _messages_from(logging.WARNING):
             run = finetune(_train_rows(others, task), output_dir=folder, **_settings(task, arguments))
             found = run.predictor.predict(held_out)
         if logits is None:
@@ -216,13 +226,18 @@ def _settings(task: TaskSpec, arguments: LabelErrorArguments) -> dict[str, Any]:
 
 
 @contextmanager
-def _only_warnings() -> Iterator[None]:
-    """Hides the messages of this package inside a `with` block, except for warnings and errors."""
+def _messages_from(level: int) -> Iterator[None]:
+    """
+    Hides the messages of this package below a level inside a `with` block, unless all messages are shown, and the
+    warnings about undefined metrics: a fold's few dev rows are scored, but the scores are not shown.
+    """
     package = logging.getLogger("extrabert_hf")
     before = package.level
     if package.getEffectiveLevel() > logging.DEBUG:
-        package.setLevel(max(before, logging.WARNING))
+        package.setLevel(max(before, level))
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConstantInputWarning)
+            yield
     finally:
         package.setLevel(before)

@@ -39,13 +39,6 @@ def test_labels_of_one_class_are_refused():
         doubt_classes(np.zeros(9, dtype=int), np.full((9, 2), 0.5))
 
 
-def test_a_missing_package_is_named_with_its_extra(monkeypatch):
-    monkeypatch.setattr("extrabert_hf.errors.is_installed", lambda name: name != "cleanlab")
-    labels, probabilities, _ = planted_classes()
-    with pytest.raises(InputError, match=r"wrong classes needs cleanlab: pip install 'extrabert_hf\[labels\]'"):
-        doubt_classes(labels, probabilities)
-
-
 def test_planted_scores_are_found_in_any_unit_and_with_any_bias():
     generator = np.random.default_rng(0)
     predictions = generator.uniform(0, 5, 1000)

@@ -8,10 +8,12 @@ import pytest
 from transformers import AutoTokenizer, set_seed
 
 from extrabert_hf import ExtraBertForParaphrase, ExtraBertForSentiment, ExtraBertForSimilarity
+from extrabert_hf.cli.predict import main
 from extrabert_hf.errors import InputError
 from extrabert_hf.inference import prediction_file
 from extrabert_hf.inference.prediction_file import PredictionParts, predict_file
 from extrabert_hf.inference.predictor import Predictor
+from extrabert_hf.pretrained.building import build_model
 from extrabert_hf.pretrained.loading import TrainedModel
 from extrabert_hf.tasks import PAPER_TASKS
 
@@ -83,7 +85,16 @@ def test_rows_below_the_threshold_have_probabilities_and_no_class(suffix, predic
         empty = dict.fromkeys(("predicted_class", "class_id"), None if suffix == ".jsonl" else "")
         assert row == (as_before | empty if is_below else as_before)
         answered += not is_below
-    assert 0 < answered < 25 and f"answered {answered} of 25 rows" in caplog.text
+    assert 0 < answered < 25 and f"answered {answered} of 25 rows, abstained from {25 - answered}" in caplog.text
+
+
+def test_the_last_line_counts_rows_or_predictions(pairs, tiny_encoder, tmp_path, capsys):
+    model, tokenizer = build_model(tiny_encoder, PAPER_TASKS["para"])
+    TrainedModel(model, tokenizer, PAPER_TASKS["para"]).save_pretrained(tmp_path / "model")
+    words = [str(tmp_path / "model"), str(pairs), "--output", str(tmp_path / "out.csv")]
+    for flags, last in (([], "25 predictions in"), (["--abstain_below", "1.0"], "25 rows in")):
+        main([*words, *flags])
+        assert capsys.readouterr().err.splitlines()[-1] == f"{last} {tmp_path / 'out.csv'}"
 
 
 def test_without_a_threshold_there_is_no_column_and_no_count(predict, pairs, tmp_path, caplog):

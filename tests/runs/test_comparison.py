@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -84,3 +85,42 @@ def test_what_cannot_be_compared_is_refused():
         compare_all({"a": a})
     with pytest.raises(InputError, match="`against` must be one of 'a', 'b', got 'z'"):
         compare_all({"a": a, "b": a}, against="z")
+
+
+def with_confidences(side, confidences):
+    return TaskResults(side.task, tuple(replace(run, confidences=confidences) for run in side.runs))
+
+
+def test_a_coverage_adds_lines_for_tasks_with_classes(caplog):
+    caplog.set_level("INFO", logger="extrabert_hf")
+    right = results("para", 0.5, 0.6)
+    confidences = np.where(right.predictions[0] == LABELS["para"], 0.9, 0.6)
+    a = {"para": with_confidences(right, 1 - confidences), "sts": results("sts", 0.5)}
+    b = {"para": with_confidences(right, confidences), "sts": results("sts", 0.5)}
+    lines = compare_all({"a": a, "b": b}, coverages=[0.5, 0.1])
+    metrics = ["accuracy", "accuracy at coverage 0.5", "accuracy at coverage 0.1", "aurc"]
+    assert [line.title for line in lines] == [*(f"para ({metric})" for metric in metrics), "sts (pearson)"]
+    assert [line.verdict for line in lines] == ["level", "up", "up", "down", "level"]
+    assert [line.lower_is_better for line in lines] == [False, False, False, True, False]
+    assert lines[1].score_b == 1 and lines[1].runs_a == 2 and lines[1].second_p is None
+    assert [line.holm_p for line in lines] == holm_adjusted([line.bootstrap_p for line in lines]).tolist()
+    assert sorted(caplog.messages) == [
+        "para: coverage 0.1 is 20 rows; an accuracy of fewer than 30 rows follows noise",
+        "sts has scores without probabilities: it is not compared at a coverage",
+    ]
+
+
+def test_scores_are_not_compared_at_a_coverage():
+    side = {"sts": results("sts", 0.5)}
+    with pytest.raises(InputError, match="`coverage` is for classes, but 'sts' has scores without probabilities"):
+        compare_all({"a": side, "b": side}, coverages=[0.5])
+    side = {"para": results("para", 0.5)}
+    with pytest.raises(InputError, match=r"`coverage` needs the probabilities .* 0\.csv has none: version 0\.1"):
+        compare_all({"a": side, "b": side}, coverages=[0.5])
+
+
+def test_settings_with_another_metric_are_refused():
+    a = results("para", 0.5)
+    b = TaskResults(replace(a.task, metric="f1"), a.runs)
+    with pytest.raises(InputError, match="must have the same metric of a task, got accuracy and f1 for 'para'"):
+        compare_all({"a": {"para": a}, "b": {"para": b}})

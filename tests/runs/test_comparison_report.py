@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from extrabert_hf.errors import InputError
-from extrabert_hf.runs.comparison import compare_all, compare_runs, read_sides, split_sides, write_comparison
+from extrabert_hf.runs.comparison import compare_all, compare_runs, write_comparison
+from extrabert_hf.runs.sides import read_sides, split_sides
 from tests.runs.finished_runs import write_finished_run
 
 LABELS = np.random.default_rng(0).integers(2, size=150)
@@ -82,6 +83,18 @@ def test_tables_and_figure_are_written_into_a_folder_that_is_named(run, tmp_path
     assert [float(line["difference"]) for line in lines] == pytest.approx([0.3, 0.3])
     assert (folder / "comparison.tex").read_text().startswith(r"\begin{table*}")
     assert (folder / "comparison.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_coverage_is_in_all_files(run, tmp_path):
+    markdown = compare_runs([run("worse", 0.5), run("better", 0.8)], tmp_path / "compared", coverages=[0.5])
+    assert "| para (accuracy at coverage 0.5) | worse | better | .500 | .800 | +.300 [" in re.sub(" +", " ", markdown)
+    assert "Holm's correction: 3." in markdown and "aurc: area under the risk-coverage curve" in markdown
+    with (tmp_path / "compared" / "comparison.csv").open(newline="") as file:
+        metrics = [line["metric"] for line in csv.DictReader(file)]
+    assert metrics == ["accuracy", "accuracy at coverage 0.5", "aurc"]
+    assert "para (accuracy at coverage 0.5)" in (tmp_path / "compared" / "comparison.tex").read_text()
+    with pytest.raises(InputError, match=r"`coverage` must be shares above 0 and up to 1, .* got 50"):
+        compare_runs(["nowhere"], tmp_path / "compared", coverages=[50])
 
 
 def test_a_line_of_each_verdict_is_drawn(run, tmp_path):

@@ -5,8 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from extrabert_hf.cli.evaluate import main as evaluate
 from extrabert_hf.data.loading import load_split
 from extrabert_hf.errors import InputError
+from extrabert_hf.evaluation.selective import risk_coverage
+from extrabert_hf.inference.predictor import Predictor
 from extrabert_hf.pretrained.building import build_model
 from extrabert_hf.pretrained.loading import TrainedModel
 from extrabert_hf.runs.folder import RunFolder
@@ -82,6 +85,21 @@ def test_evaluate_chooses_a_threshold_and_draws_the_curve(stars, tmp_path):
     assert json.loads(output.read_text())["threshold"] is None
 
 
+def test_the_threshold_of_bf16_is_of_the_predictions_in_bf16(stars, tmp_path):
+    run, output = str(stars / "run"), tmp_path / "scores.json"
+    words = [run, "--output", str(output), "--target_accuracy", "0.05"]
+    found = {}
+    for bf16 in (False, True):
+        evaluate([*words, *["--bf16"] * bf16])
+        found[bf16] = json.loads(output.read_text())
+        predictor = Predictor.load(run, bf16=bf16)
+        _, dataset, _ = LabelledRows().load(run, predictor.task)
+        predictions = predictor.predict(dataset)
+        curve = risk_coverage(predictions.confidences, predictions.values == predictions.labels)
+        assert found[bf16]["aurc"] == pytest.approx(curve.aurc, abs=1e-12)
+    assert found[True]["aurc"] != found[False]["aurc"]
+
+
 def test_evaluate_abstains_for_classes_only(stars, tiny_encoder, tmp_path):
     for name, value in (("target_accuracy", 95.0), ("figure", tmp_path / "curve.xyz")):
         with pytest.raises(InputError, match=f"`{name}` must"):
@@ -152,6 +170,26 @@ def test_prediction_sets_are_fitted_to_rows_that_are_no_train_rows(stars, tmp_pa
     assert not RunFolder(new).calibration_file.exists()
     scores = [evaluate_saved(name, LabelledRows(str(data)), **KEEP).splitlines()[-2] for name in (run, str(new))]
     assert scores[0] == scores[1]  # the weights are the same
+
+
+def test_scores_in_another_range_are_not_calibrated_on(tiny_encoder, tmp_path):
+    spec = PAPER_TASKS["sts"]
+    model, tokenizer = build_model(tiny_encoder, spec)
+    TrainedModel(model, tokenizer, spec).save_pretrained(tmp_path / "sts")
+    for rows, most in ((25, 1), (24, 1), (25, 4)):
+        with (tmp_path / "pairs.csv").open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["sentence1", "sentence2", "score"])
+            writer.writerows([f"one {n}", f"two {n}", most * n / (rows - 1)] for n in range(rows))
+        words = str(tmp_path / "sts"), LabelledRows(str(tmp_path / "pairs.csv")), tmp_path / f"new{rows}{most}"
+        if (rows, most) != (25, 1):
+            calibrate_saved(*words, coverage=0.5, **KEEP)
+            continue
+        with pytest.raises(
+            InputError, match=r"pairs.csv go from 0 to 1, .* from 0 to 5: .* train a model with `--label_max 1`"
+        ):
+            calibrate_saved(*words, coverage=0.5, **KEEP)
+        assert not (words[-1] / "config.json").exists()
 
 
 def test_rows_must_be_named_if_none_were_set_aside(stars, tmp_path):

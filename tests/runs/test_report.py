@@ -4,8 +4,9 @@ import re
 import pytest
 
 from extrabert_hf.errors import InputError
-from extrabert_hf.runs.comparison import compare_all, comparison_cells, read_sides
+from extrabert_hf.runs.comparison import compare_all, comparison_cells
 from extrabert_hf.runs.report import report_finished
+from extrabert_hf.runs.sides import read_sides
 from extrabert_hf.training.command_line import parse_multitask_run, parse_run
 from extrabert_hf.training.finetune import run_finetuning
 from tests.conftest import tiny_run

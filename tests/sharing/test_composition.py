@@ -8,7 +8,12 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModel
 
 from extrabert_hf.errors import InputError
+from extrabert_hf.pretrained.adapters import load_adapter
 from extrabert_hf.sharing.composition import compose_adapters, compose_runs
+from extrabert_hf.training.command_line import parse_run
+from extrabert_hf.training.finetune import run_finetuning
+
+from ..conftest import tiny_run
 
 pytestmark = pytest.mark.filterwarnings("ignore::extrabert_hf.evaluation.metrics.ConstantInputWarning")
 TASKS = ("sst", "para", "sts")
@@ -57,6 +62,22 @@ def test_the_joined_folder_has_one_encoder_and_each_runs_scores(runs, batches, t
         assert (tmp_path / "joined" / "scored" / f"{task}-dev.csv").is_file()
     size = (tmp_path / "joined" / "model.safetensors").stat().st_size
     assert f"| joined | {size / 1e6:.1f} |" in re.sub(" +", " ", table)
+
+
+def test_a_lora_run_on_a_task_of_the_joined_model_is_refused(runs, tmp_path):
+    compose_runs(list(runs.values()), tmp_path / "joined")
+    for name in ("joined", "sst"):
+        folder = runs["sst"] if name == "sst" else tmp_path / name
+        flags = ["--lora", "true", "--max_steps", "1"]
+        run = parse_run("sst", tiny_run(str(folder), tmp_path / f"from_{name}", *flags))
+        if name == "joined":
+            with pytest.raises(
+                InputError, match=r"without adapters, got .*joined with adapters for para, sst, sts: name"
+            ):
+                run_finetuning(run)
+            continue
+        run_finetuning(run)
+        load_adapter(tmp_path / "from_sst" / "adapter")
 
 
 def test_an_encoder_that_lacks_a_weight_is_refused(runs, tiny_encoder, tmp_path):

@@ -104,10 +104,13 @@ def test_a_text_without_pairs_is_refused(text, message, tiny_encoder, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"label_balance": "sampling"}, "need labels, but a text has none"),
-        ({"r_drop": 1.0}, "need labels, but a text has none"),
-        ({"calibrate": True}, "need labels, but a text has none"),
-        ({"eval_strategy": "epoch"}, "`eval_strategy` must be 'no'"),
+        ({"label_balance": "sampling"}, "`label_balance` can't be used here: a text has no labels"),
+        ({"r_drop": 1.0}, "`r_drop` can't be used"),
+        ({"calibrate": True}, "`calibrate` can't be used"),
+        ({"eval_strategy": "epoch"}, "`eval_strategy` can't be used"),
+        ({"head_learning_rate": 2e-3}, "`head_learning_rate` can't be used .* Leave out --head_learning_rate"),
+        ({"label_smoothing_factor": 0.1}, "`label_smoothing_factor` can't be used"),
+        ({"per_device_eval_batch_size": 3}, "`per_device_eval_batch_size` can't be used"),
     ],
 )
 def test_what_needs_labels_or_scores_is_refused(options, message, tiny_encoder, text, tmp_path):

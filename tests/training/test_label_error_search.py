@@ -11,6 +11,10 @@ from extrabert_hf.cli.audit import main as audit
 from extrabert_hf.data.auditing import text_keys
 from extrabert_hf.data.loading import load_split
 from extrabert_hf.errors import InputError
+from extrabert_hf.evaluation.label_doubts import LabelDoubts
+from extrabert_hf.evaluation.metrics import ConstantInputWarning
+from extrabert_hf.inference.predictor import Predictions
+from extrabert_hf.runs.label_errors import LabelErrors
 from extrabert_hf.tasks import PAPER_TASKS
 from extrabert_hf.training.label_error_search import LabelErrorArguments, folds_of, predict_folds
 from extrabert_hf.training.one_call import finetune
@@ -83,6 +87,47 @@ def test_planted_labels_are_found_by_models_of_other_folds(reviews, settings, tm
     assert re.fullmatch(rf"reviews, reviews.csv: {len(found)} of 120 labels \([\d.]+%\) are doubtful: .*", summary)
     page = output.with_suffix(".html").read_text()
     assert page.count("<tr data-text=") == len(found) and "<script>" in page and "--good: #1a7f37" in page
+
+
+def test_a_few_rows_are_searched_without_repeated_messages(settings, tmp_path, caplog, recwarn):
+    pytest.importorskip("cleanlab", reason="needs the extra `labels`")
+    caplog.set_level("INFO", logger="extrabert_hf")
+    path, output = tmp_path / "few.csv", tmp_path / "doubts.csv"
+    rows = [f"{label},=a {word} film {n}" for n in range(4) for label, word in WORDS.items()]
+    path.write_text("\n".join(["stars,review", *rows, "bad,=a funny film", "bad,"]))
+    audit(["--data", str(path), "--find_label_errors", "--output", str(output), *settings])
+    assert not [each for each in recwarn if issubclass(each.category, ConstantInputWarning)]
+    assert [message for message in caplog.messages if "rejected" in message] == [
+        "1 of 14 rows of few.csv rejected: 1 empty sentence1"
+    ]
+    assert [message for message in caplog.messages if "like a formula" in message] == [
+        f"{len(read(output))} cells start like a formula (= + - @): before you open the file in a spreadsheet "
+        "program, write it with --csv_safe true"
+    ]
+
+
+def test_flags_without_effect_on_an_audit_are_refused():
+    for name, words in (("max_length", ["9"]), ("predict_test", ["false"])):
+        with pytest.raises(InputError, match=f"`{name}` "):
+            audit(["--data", "sample", f"--{name}", *words])
+
+
+@pytest.mark.parametrize("csv_safe", [False, True])
+def test_cells_that_are_formulas_are_counted_or_quoted(csv_safe, tmp_path, caplog):
+    predictions = Predictions(
+        PAPER_TASKS["sst"], ["=1", "b"], [("=1+1",), ("fine",)], np.eye(5)[[1, 2]], np.zeros(2, int), [2, 3]
+    )
+    doubts = LabelDoubts(np.array([1, 2]), np.array([0.9, 0.8]), np.ones(2, bool))
+    LabelErrors("sst train", "A model.", predictions, doubts).write(tmp_path / "doubts.csv", csv_safe=csv_safe)
+    cells = [(row["id"], row["sentence1"]) for row in read(tmp_path / "doubts.csv")]
+    assert cells == ([("'=1", "'=1+1"), ("b", "fine")] if csv_safe else [("=1", "=1+1"), ("b", "fine")])
+    assert ("2 cells start like a formula" in caplog.text) is not csv_safe
+
+
+def test_a_missing_package_is_named_before_a_model_is_trained(reviews, settings, monkeypatch):
+    monkeypatch.setattr("extrabert_hf.errors.is_installed", lambda name: name != "cleanlab")
+    with pytest.raises(InputError, match=r"wrong classes needs cleanlab: pip install 'extrabert_hf\[labels\]'"):
+        audit(["--data", str(reviews[0]), "--find_label_errors", *settings])
 
 
 def test_the_scores_of_pairs_are_searched_without_cleanlab(settings, tmp_path, monkeypatch):
