@@ -52,6 +52,13 @@ class ExportArguments:
     int8: bool = field(
         default=False, metadata={"help": "Also write model_int8.onnx with 8-bit weights, a quarter of the size."}
     )
+    pooling: Literal["mean", "cls"] | None = field(
+        default=None,
+        metadata={
+            "help": "For 'sentence-transformers': pooling in place of the model's own, for servers that do not have "
+            "the model's pooling. The scores change; --data measures by how much."
+        },
+    )
     task: str | None = field(
         default=None, metadata={"help": "Task to export from a multitask model. The default is all tasks."}
     )
@@ -73,6 +80,10 @@ class ExportArguments:
             raise InputError(f"`format` must be one of {', '.join(map(repr, get_args(Format)))}, got {self.format!r}.")
         if self.int8 and self.format != "onnx":
             raise InputError(f"`int8` is for the format 'onnx', got {self.format!r}.")
+        if self.pooling not in (None, "mean", "cls"):
+            raise InputError(f"`pooling` must be 'mean' or 'cls', got {self.pooling!r}.")
+        if self.pooling is not None and self.format != "sentence-transformers":
+            raise InputError(f"`pooling` is for the format 'sentence-transformers', got {self.format!r}.")
 
     def folder_for(self, name: str) -> Path:
         """Returns the folder to write for the model `name`; it must not be the model's own folder."""
@@ -174,14 +185,26 @@ def _sentence_transformers(
     source: str,
 ) -> Variants:
     with atomic_folder(folder) as temporary:
-        needs_code = export_sentence_transformers(model, tokenizer, temporary, source=source)
+        needs_code = export_sentence_transformers(
+            model, tokenizer, temporary, source=source, pooling=arguments.pooling
+        )
+    name = "sentence-transformers"
+    if arguments.pooling not in (None, model.config.pooling):
+        name += f", {arguments.pooling} pooling"
+        if arguments.data is None:
+            logger.warning(
+                "the model was trained with %s pooling: its scores with %s pooling differ and were not measured. "
+                "--data names labelled rows to measure them on",
+                model.config.pooling,
+                arguments.pooling,
+            )
     more = ", trust_remote_code=True" if needs_code else ""
     logger.info("wrote %s: SentenceTransformer(%r%s) loads it", folder, str(folder), more)
     size = sum(path.stat().st_size for path in folder.rglob("*.safetensors"))
 
     def variants(task: str) -> list[Variant]:
         loaded = load_sentence_transformer(folder, trust_remote_code=needs_code)
-        return [sentence_transformers_variant("sentence-transformers", loaded, model, size)]
+        return [sentence_transformers_variant(name, loaded, model, size)]
 
     return variants
 
