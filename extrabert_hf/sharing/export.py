@@ -29,11 +29,12 @@ from extrabert_hf.sharing.parity import (
 )
 from extrabert_hf.sharing.repository_files import write_card
 from extrabert_hf.sharing.sentence_transformers_export import export_sentence_transformers, load_sentence_transformer
+from extrabert_hf.sharing.stock_classifier_export import export_stock_classifier, stock_variant
 from extrabert_hf.tasks import TaskSpec
 
 logger = logging.getLogger(__name__)
 
-Format = Literal["onnx", "sentence-transformers", "safetensors"]
+Format = Literal["onnx", "sentence-transformers", "transformers", "safetensors"]
 
 PARITY_FILE = "parity.json"
 
@@ -46,7 +47,8 @@ class ExportArguments:
         default="onnx",
         metadata={
             "help": "'onnx': one file with all heads; 'sentence-transformers': encoder and pooling of a similarity "
-            "model; 'safetensors': a folder that AutoModel loads, with an adapter merged into its encoder."
+            "model; 'transformers': an ordinary ...ForSequenceClassification, if that class has the model's head; "
+            "'safetensors': a folder that AutoModel loads, with an adapter merged into its encoder."
         },
     )
     int8: bool = field(
@@ -209,6 +211,19 @@ def _sentence_transformers(
     return variants
 
 
+def _transformers(
+    model: ExtraBertPreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    arguments: ExportArguments,
+    source: str,
+) -> Variants:
+    with atomic_folder(folder) as temporary:
+        export_stock_classifier(model, tokenizer, temporary, source=source)
+    logger.info("wrote %s: AutoModelForSequenceClassification.from_pretrained(%r) loads it", folder, str(folder))
+    return lambda task: [stock_variant("transformers", folder, model)]
+
+
 def _safetensors(
     model: ExtraBertPreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -230,7 +245,12 @@ def _safetensors(
     return lambda task: [pytorch_variant("safetensors", models_by_task(loaded, tokenizer)[task])]
 
 
-EXPORTERS = {"onnx": _onnx, "sentence-transformers": _sentence_transformers, "safetensors": _safetensors}
+EXPORTERS = {
+    "onnx": _onnx,
+    "sentence-transformers": _sentence_transformers,
+    "transformers": _transformers,
+    "safetensors": _safetensors,
+}
 
 
 def _load(name: str, task: str | None) -> tuple[ExtraBertPreTrainedModel, PreTrainedTokenizerBase]:

@@ -121,3 +121,28 @@ class ExportedModel:
             high=self.model.head.high,
         )
         (folder / "README.md").write_text(text, encoding="utf-8")
+
+    def write_stock_readme(self, folder: Path, servers: Sequence[Served], class_name: str, bounds: str) -> None:
+        """
+        Writes README.md into a folder that `AutoModelForSequenceClassification` loads.
+
+        Args:
+            folder (`Path`):
+                The folder.
+            servers (`Sequence[Served]`):
+                Which servers load the folder.
+            class_name (`str`):
+                Name of the class of the folder's model.
+            bounds (`str`):
+                `similarity_bounds` of the model.
+        """
+        (task,) = self.tasks.values()
+        text = card_template("stock_classifier.md.jinja").render(
+            source=self.source,
+            task=task,
+            servers=servers,
+            class_name=class_name,
+            max_length=self.max_length,
+            bounds=bounds,
+        )
+        (folder / "README.md").write_text(text, encoding="utf-8")

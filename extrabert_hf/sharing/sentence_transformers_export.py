@@ -124,7 +124,7 @@ def export_sentence_transformers(
     )
     servers = servers_of_vectors(
         model.config.backbone_config.model_type,
-        model.config.pooling,
+        "dot" if needs_code else model.config.pooling,  # learned attention with large scores needs code too
         has_tokenizer_file=(folder / "tokenizer.json").is_file(),
     )
     exported.write_sentence_transformers_readme(

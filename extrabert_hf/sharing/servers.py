@@ -99,6 +99,45 @@ def servers_of_vectors(model_type: str, pooling: str, *, has_tokenizer_file: boo
     return found
 
 
+CLASSIFYING_ENCODERS = {
+    TEI: ("bert", "camembert", "roberta", "xlm-roberta"),
+    VLLM: ("bert", "roberta", "xlm-roberta"),
+}
+"""
+The types of encoders whose `...ForSequenceClassification` a server runs with the same head: `ClassificationHead` in
+`backends/candle/src/models/bert.rs` of text-embeddings-inference 1.9, and `_CROSS_ENCODER_MODELS` in
+`vllm/model_executor/models/registry.py`.
+"""
+
+
+def servers_of_classes(model_type: str, *, is_pair: bool) -> list[Served]:
+    """
+    Tells which servers predict with a folder that holds a `...ForSequenceClassification`.
+
+    Args:
+        model_type (`str`):
+            Type of the encoder, such as `"bert"`.
+        is_pair (`bool`):
+            Whether the model reads pairs of sentences.
+
+    Returns:
+        `list[Served]`: text-embeddings-inference, vLLM and llama.cpp, in this order.
+    """
+    found = [
+        Served(server, "yes", "it reads the stock class and the tokenizer")
+        if model_type in encoders
+        else Served(server, "not known", f"{model_type} classifiers were not looked up in its source")
+        for server, encoders in CLASSIFYING_ENCODERS.items()
+    ]
+    if model_type == "bert":
+        llama_cpp = Served(LLAMA_CPP, "no", "the converter leaves out the layer of the pooler")
+    elif is_pair:
+        llama_cpp = Served(LLAMA_CPP, "no", "its reranker joins a pair with two separators, this model with one")
+    else:
+        llama_cpp = Served(LLAMA_CPP, "not known", "it has rerankers of pairs; single sentences were not looked up")
+    return [*found, llama_cpp]
+
+
 def log_servers(servers: Iterable[Served]) -> None:
     """Logs one line for each server."""
     for served in servers:

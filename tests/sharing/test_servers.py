@@ -2,8 +2,8 @@
 Reads exported folders as three inference servers do, and computes the vectors with plain transformers.
 
 The readers stand for servers that are not installed here: text-embeddings-inference 1.9, vLLM and the converter of
-llama.cpp. They were written from the sources of the servers: which files each one reads, which fields it needs, what it
-refuses and what it leaves out. They use no sentence-transformers and nothing of this package.
+llama.cpp. They were written from the sources of the servers: which files each one reads, which fields it needs, what
+it refuses and what it leaves out. They use no sentence-transformers and nothing of this package.
 """
 
 import json
@@ -23,6 +23,13 @@ from tests.conftest import TINY_BACKBONES
 SENTENCES = ["A man is playing a guitar.", "The woman is slicing a tomato.", "why ?", "A warm film", "a"]
 POOLINGS = ["pooler", "cls", "mean", "dot", "multiplicative"]
 MODULE = "sentence_transformers.models."
+
+
+ACTIVATIONS = {
+    "torch.nn.modules.activation.Tanh": torch.tanh,
+    "torch.nn.modules.linear.Identity": lambda vectors: vectors,
+}
+"""The activations of a dense layer that text-embeddings-inference and vLLM both have."""
 
 
 class Refused(Exception):
@@ -81,10 +88,6 @@ class TextEmbeddingsInference(ServerReader):
     """`router/src/lib.rs`, `backends/src/lib.rs` and `backends/candle/src/models/dense.rs`."""
 
     encoders = ("bert", "roberta", "xlm-roberta", "camembert", "distilbert", "mpnet")
-    activations = {
-        "torch.nn.modules.activation.Tanh": torch.tanh,
-        "torch.nn.modules.linear.Identity": lambda vectors: vectors,
-    }
 
     def __init__(self, folder):
         super().__init__(folder)
@@ -100,7 +103,7 @@ class TextEmbeddingsInference(ServerReader):
         else:
             self.layers = []  # a warning: no dense layers are used
         for path in self.layers:
-            if self.read(f"{path}/config.json")["activation_function"] not in self.activations:
+            if self.read(f"{path}/config.json")["activation_function"] not in ACTIVATIONS:
                 raise Refused("unknown activation")
         if (self.folder / "1_Pooling" / "config.json").is_file():
             modes = self.read("1_Pooling/config.json")
@@ -118,7 +121,7 @@ class TextEmbeddingsInference(ServerReader):
     def project(self, vectors):
         for path in self.layers:
             activation = self.read(f"{path}/config.json")["activation_function"]
-            vectors = self.activations[activation](self.dense(path, vectors))
+            vectors = ACTIVATIONS[activation](self.dense(path, vectors))
         return vectors
 
 
@@ -126,7 +129,6 @@ class Vllm(ServerReader):
     """`get_pooling_config` in `vllm/transformers_utils/config.py`, `_load_st_projector` in `models/adapters.py`."""
 
     encoders = ("bert", "roberta", "xlm-roberta", "modernbert")
-    activations = {"Tanh": torch.tanh, "Identity": lambda vectors: vectors, "ReLU": torch.relu}
 
     def __init__(self, folder):
         super().__init__(folder)
@@ -140,9 +142,9 @@ class Vllm(ServerReader):
 
     def project(self, vectors):
         for path in self.modules_of("Dense")[:1]:
-            name = self.read(f"{path}/config.json")["activation_function"].rpartition(".")[2]
-            if name in self.activations:  # otherwise an error in the log, and no layer
-                vectors = self.activations[name](self.dense(path, vectors))
+            activation = self.read(f"{path}/config.json")["activation_function"]
+            if activation in ACTIVATIONS:  # otherwise an error in the log, and no layer
+                vectors = ACTIVATIONS[activation](self.dense(path, vectors))
         return vectors
 
 
