@@ -43,6 +43,7 @@ text-embeddings-inference 1.9, `_EMBEDDING_MODELS` in `vllm/model_executor/model
 5 no longer writes, so ModernBERT is missing there.
 """
 
+SERVED_POOLINGS = ("cls", "mean", "pooler")
 NO_GATE = "learned attention needs a layer on each token with a gate"
 NOT_SERVED = {
     TEI: {
@@ -92,6 +93,8 @@ def servers_of_vectors(model_type: str, pooling: str, *, has_tokenizer_file: boo
             found.append(Served(server, "no", NOT_SERVED[server][pooling]))
         elif model_type not in encoders:
             found.append(Served(server, "not known", f"{model_type} encoders were not looked up in its source"))
+        elif pooling not in SERVED_POOLINGS:
+            found.append(Served(server, "not known", f"{pooling} pooling was not looked up in its source"))
         elif server == TEI and not has_tokenizer_file:
             found.append(Served(server, "no", "it needs a fast tokenizer, with tokenizer.json"))
         else:

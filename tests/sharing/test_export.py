@@ -177,7 +177,10 @@ def test_rows_that_cannot_be_read_are_an_error_before_anything_is_written(saved,
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"format": "onxx"}, "`format` must be one of 'onnx', 'sentence-transformers', 'safetensors', got 'onxx'."),
+        (
+            {"format": "onxx"},
+            "`format` must be one of 'onnx', 'sentence-transformers', 'transformers', 'safetensors', got 'onxx'.",
+        ),
         ({"format": "safetensors", "int8": True}, "`int8` is for the format 'onnx', got 'safetensors'."),
         ({"pooling": "mean"}, "`pooling` is for the format 'sentence-transformers', got 'onnx'."),
         ({"format": "sentence-transformers", "pooling": "max"}, "`pooling` must be 'mean' or 'cls', got 'max'."),

@@ -254,9 +254,10 @@ def test_the_readers_and_the_export_name_the_same_encoders():
     }
 
 
-def test_an_encoder_that_was_not_looked_up_and_a_slow_tokenizer_are_no_yes():
-    answers = servers_of_vectors("fnet", "mean", has_tokenizer_file=True)
-    assert [served.answer for served in answers] == ["not known"] * 3
+def test_what_was_not_looked_up_and_a_slow_tokenizer_get_no_yes():
+    for model_type, pooling in (("fnet", "mean"), ("bert", "additive")):
+        answers = servers_of_vectors(model_type, pooling, has_tokenizer_file=True)
+        assert [served.answer for served in answers] == ["not known"] * 3
     answers = servers_of_vectors("bert", "mean", has_tokenizer_file=False)
     assert [served.answer for served in answers] == ["no", "yes", "yes"]
 
