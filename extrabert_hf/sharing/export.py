@@ -123,8 +123,8 @@ def run_export(
     model, tokenizer = _load(name, arguments.task)
     if model.config.encode_by_length and arguments.format != "safetensors":
         raise InputError(
-            f"`format` must be 'safetensors' for {name}, got {arguments.format!r}: an {arguments.format} model pads "
-            "sentences, which changes the output of its encoder."
+            f"`format` must be 'safetensors' for {name}, got {arguments.format!r}: with the other formats sentences "
+            "are padded, which changes the output of its encoder."
         )
     by_task = models_by_task(model.cpu(), tokenizer)
     rows = {}

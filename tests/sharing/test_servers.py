@@ -13,12 +13,23 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
-from extrabert_hf import ExtraBertConfig, ExtraBertForSimilarity
+from extrabert_hf import ExtraBertConfig, ExtraBertForParaphrase, ExtraBertForSentiment, ExtraBertForSimilarity
+from extrabert_hf.inference.predictor import predict_logits
 from extrabert_hf.sharing.sentence_transformers_export import export_sentence_transformers
-from extrabert_hf.sharing.servers import EMBEDDING_ENCODERS, LLAMA_CPP, TEI, VLLM, servers_of_vectors
-from tests.conftest import TINY_BACKBONES
+from extrabert_hf.sharing.servers import (
+    CLASSIFYING_ENCODERS,
+    EMBEDDING_ENCODERS,
+    LLAMA_CPP,
+    TEI,
+    VLLM,
+    servers_of_classes,
+    servers_of_vectors,
+)
+from extrabert_hf.sharing.stock_classifier_export import export_stock_classifier
+from tests.conftest import SIZES, TINY_BACKBONES
 
 SENTENCES = ["A man is playing a guitar.", "The woman is slicing a tomato.", "why ?", "A warm film", "a"]
 POOLINGS = ["pooler", "cls", "mean", "dot", "multiplicative"]
@@ -273,3 +284,52 @@ def test_the_reader_of_text_embeddings_inference_needs_every_field(file, field, 
     (folder / file).write_text(json.dumps(content))
     with pytest.raises(Refused):
         TextEmbeddingsInference(folder)
+
+
+def classes_of_text_embeddings_inference(folder, rows):
+    """Logits as `BertClassificationHead` and `RobertaClassificationHead` compute them."""
+    config = json.loads((folder / "config.json").read_text())
+    assert config["architectures"][0].endswith("Classification")
+    assert set(config["label2id"]) == set(config["id2label"].values())
+    weights = load_file(folder / "model.safetensors")
+    is_bert = config["model_type"] == "bert"
+    prefix = "bert" if is_bert else "roberta"  # the prefixes of the encoder's weights that the server tries
+    assert any(name.startswith(f"{prefix}.encoder.layer.0.") for name in weights)
+    layers = ("bert.pooler.dense", "classifier") if is_bert else ("classifier.dense", "classifier.out_proj")
+    assert weights[f"{layers[1]}.weight"].shape[0] == len(config["id2label"])
+    encoder = AutoModel.from_pretrained(folder, add_pooling_layer=False).eval()
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    logits = []
+    for row in rows:
+        encoding = tokenizer.encode(*row)
+        ids, segments = torch.tensor([encoding.ids]), torch.tensor([encoding.type_ids])
+        vector = encoder(input_ids=ids, token_type_ids=segments).last_hidden_state[:, 0]
+        dense, output = ((weights[f"{layer}.weight"], weights[f"{layer}.bias"]) for layer in layers)
+        vector = torch.tanh(vector @ dense[0].T + dense[1])
+        logits.append(vector @ output[0].T + output[1])
+    return torch.cat(logits)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("is_pair", [False, True])
+@pytest.mark.parametrize("model_type", CLASSIFYING_ENCODERS[TEI])
+def test_a_server_gives_the_logits_of_a_stock_classifier(model_type, is_pair, tiny_encoder, tmp_path):
+    torch.manual_seed(0)
+    tokenizer = AutoTokenizer.from_pretrained(tiny_encoder)
+    tokenizer.model_max_length = 20
+    encoder = AutoConfig.for_model(model_type, **SIZES | {"vocab_size": len(tokenizer)}).to_dict()
+    fields = {"pooling": "pooler", "feed_forward_depth": 0}
+    if is_pair:
+        fields["pair_encoding"] = "cross_encoder"
+    model_class = ExtraBertForParaphrase if is_pair else ExtraBertForSentiment
+    model = model_class(ExtraBertConfig(backbone_config=encoder, **fields)).eval()
+    for parameter in model.parameters():
+        parameter.add_(0.2 * torch.randn_like(parameter))
+    export_stock_classifier(model, tokenizer, tmp_path)
+    rows = [(sentence, SENTENCES[0]) if is_pair else (sentence,) for sentence in SENTENCES]
+    expected = torch.from_numpy(predict_logits(model, tokenizer, *map(list, zip(*rows, strict=True))))
+    found = classes_of_text_embeddings_inference(tmp_path, rows)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    answers = servers_of_classes(model_type, is_pair=is_pair)
+    assert answers[0].answer == "yes"
+    assert (answers[2].answer == "no") == (model_type == "bert" or is_pair)
