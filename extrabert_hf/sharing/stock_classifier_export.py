@@ -221,8 +221,7 @@ def _stock_model(model: ExtraBertForOneTask, stock_head: StockHead, bounds: str)
 
 
 def _stock_tokenizer(model: ExtraBertForOneTask, tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
-    """Returns a copy of the tokenizer that joins the sentences of a pair as the cross-encoder does."""
-    tokenizer = copy.deepcopy(tokenizer)
+    """Returns a tokenizer that joins the sentences of a pair as the cross-encoder does."""
     if not model.head.is_cross_encoder:
         return tokenizer
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
@@ -236,17 +235,24 @@ def _stock_tokenizer(model: ExtraBertForOneTask, tokenizer: PreTrainedTokenizerB
             f"pairs, got {tokenizer.convert_ids_to_tokens(special)}."
         )
     first, last = tokenizer.convert_ids_to_tokens(special)
-    segments = getattr(model.backbone.config, "type_vocab_size", 0) > 1
-    second = int(segments)
-    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+    has_segments = getattr(model.backbone.config, "type_vocab_size", 0) > 1
+    second = int(has_segments)
+    backend = copy.deepcopy(tokenizer.backend_tokenizer)
+    backend.no_truncation()
+    backend.no_padding()
+    backend.post_processor = TemplateProcessing(
         single=[first, "$A", last],
         pair=[first, "$A", last, f"$B:{second}", f"{last}:{second}"],
         special_tokens=list(zip((first, last), special, strict=True)),
     )
-    names = ["input_ids", "attention_mask"] + (["token_type_ids"] if segments else [])
-    tokenizer.model_input_names = tokenizer.init_kwargs["model_input_names"] = names
-    tokenizer.model_max_length = 2 * tokenizer.model_max_length - 1  # the second sentence has no first token
-    return tokenizer
+    return PreTrainedTokenizerFast(  # the tokenizers of some encoders always join pairs in their own way
+        tokenizer_object=backend,
+        model_max_length=2 * tokenizer.model_max_length - 1,  # the second sentence has no first token
+        model_input_names=["input_ids", "attention_mask"] + (["token_type_ids"] if has_segments else []),
+        padding_side="right",
+        clean_up_tokenization_spaces=False,
+        **tokenizer.special_tokens_map,
+    )
 
 
 def _load(folder: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

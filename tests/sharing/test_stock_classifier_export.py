@@ -13,6 +13,7 @@ from transformers import (
     DebertaConfig,
     DebertaV2Config,
     ElectraConfig,
+    MPNetTokenizer,
     XLMRobertaConfig,
     pipeline,
 )
@@ -118,6 +119,22 @@ def test_a_stock_class_gives_the_probabilities_of_a_cross_encoder(model_type, ma
     np.testing.assert_allclose(scores_of(tmp_path, rows), expected, rtol=0, atol=1e-5)
     assert AutoTokenizer.from_pretrained(tmp_path).model_max_length == 39
     assert tokenizer.model_max_length == 20 and tokenizer.model_input_names == ["input_ids", "attention_mask"]
+
+
+def test_a_tokenizer_that_joins_pairs_with_two_separators_is_replaced(made, tmp_path):
+    words = ["<s>", "<pad>", "</s>", "[UNK]", "<mask>", "a", "man", "is", "playing", "guitar", "why"]
+    tokenizer = MPNetTokenizer(vocab={word: index for index, word in enumerate(words)}, model_max_length=20)
+    assert tokenizer.convert_ids_to_tokens(tokenizer("a", "man")["input_ids"]).count("</s>") == 3
+    model = made(ExtraBertForParaphrase, "mpnet", **CROSS, **fields_for("mpnet"))
+    export_stock_classifier(model, tokenizer, tmp_path)
+    exported = AutoTokenizer.from_pretrained(tmp_path)
+    tokens = exported.convert_ids_to_tokens(exported("a", "man")["input_ids"])
+    assert tokens == ["<s>", "a", "</s>", "man", "</s>"]
+    assert exported.special_tokens_map == tokenizer.special_tokens_map
+    assert tokenizer.convert_ids_to_tokens(tokenizer("a", "man")["input_ids"]).count("</s>") == 3
+    rows = [{"text": first, "text_pair": second} for first, second in zip(FIRST, SECOND, strict=True)]
+    expected = softmax(predict_logits(model, tokenizer, FIRST, SECOND))
+    np.testing.assert_allclose(scores_of(tmp_path, rows), expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("bounds", ["none", "clamp", "scale"])
