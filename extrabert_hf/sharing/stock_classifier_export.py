@@ -1,6 +1,7 @@
 """Exports a model whose head a stock class of transformers has too, as an ordinary `...ForSequenceClassification`."""
 
 import copy
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -117,7 +118,7 @@ def export_stock_classifier(
     stock = _stock_model(model, stock_head, bounds)
     folder.mkdir(parents=True, exist_ok=True)
     stock.save_pretrained(folder)
-    _stock_tokenizer(model, tokenizer).save_pretrained(folder)
+    _save_tokenizer(_stock_tokenizer(model, tokenizer), folder)
     _check_logits(model, tokenizer, folder)
     servers = servers_of_classes(model.config.backbone_config.model_type, is_pair=model.head.is_cross_encoder)
     ExportedModel(model, tokenizer, source).write_stock_readme(folder, servers, type(stock).__name__, bounds)
@@ -253,6 +254,14 @@ def _stock_tokenizer(model: ExtraBertForOneTask, tokenizer: PreTrainedTokenizerB
         clean_up_tokenization_spaces=False,
         **tokenizer.special_tokens_map,
     )
+
+
+def _save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    tokenizer.save_pretrained(folder)
+    if type(tokenizer) is PreTrainedTokenizerFast:  # saved as TokenizersBackend, which transformers 4 does not know
+        path = folder / "tokenizer_config.json"
+        fields = json.loads(path.read_text(encoding="utf-8")) | {"tokenizer_class": "PreTrainedTokenizerFast"}
+        path.write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
 
 
 def _load(folder: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

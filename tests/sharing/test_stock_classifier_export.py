@@ -131,6 +131,8 @@ def test_a_tokenizer_that_joins_pairs_with_two_separators_is_replaced(made, tmp_
     tokens = exported.convert_ids_to_tokens(exported("a", "man")["input_ids"])
     assert tokens == ["<s>", "a", "</s>", "man", "</s>"]
     assert exported.special_tokens_map == tokenizer.special_tokens_map
+    saved = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    assert saved["tokenizer_class"] == "PreTrainedTokenizerFast"  # which transformers 4 knows, too
     assert tokenizer.convert_ids_to_tokens(tokenizer("a", "man")["input_ids"]).count("</s>") == 3
     rows = [{"text": first, "text_pair": second} for first, second in zip(FIRST, SECOND, strict=True)]
     expected = softmax(predict_logits(model, tokenizer, FIRST, SECOND))
