@@ -3,10 +3,9 @@
 import copy
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from tokenizers.processors import TemplateProcessing
@@ -18,6 +17,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from extrabert_hf.data.collators import DataCollatorForSentences
 from extrabert_hf.data.tokenization import tokenize_sentences
 from extrabert_hf.errors import InputError
 from extrabert_hf.library_output import quiet_packages
@@ -273,12 +273,14 @@ def _load(folder: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]
 @torch.inference_mode()
 def _check_logits(model: ExtraBertForOneTask, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     stock, stock_tokenizer = _load(folder)
+    collate = DataCollatorForSentences(tokenizer.pad_token_id)
     difference, largest = 0.0, 1.0
     for probe in PROBES:
         sentences = probe if model.head.is_cross_encoder else probe[:1]
         inputs = stock_tokenizer(*sentences, return_tensors="pt")
         found = stock(**inputs).logits
-        expected = model(**_padded(tokenize_sentences(tokenizer, sentences), tokenizer.pad_token_id)).logits
+        ids = tokenize_sentences(tokenizer, sentences)
+        expected = model(**collate([{"input_ids": ids if len(ids) > 1 else ids[0]}])).logits
         difference = max(difference, float((found - expected).abs().max()))
         largest = max(largest, float(expected.abs().max()))
     if not difference <= TOLERANCE * largest:
@@ -287,12 +289,3 @@ def _check_logits(model: ExtraBertForOneTask, tokenizer: PreTrainedTokenizerBase
             "this tokenizer can't be exported with this version of transformers."
         )
     logger.info("the export gives the model's logits to %.1e", difference)
-
-
-def _padded(sentences: Sequence[list[int]], pad_id: int) -> dict[str, Any]:
-    """One sentence -> ids and mask `(1, seq)`; the two of a pair -> `(1, 2, seq)`."""
-    longest = max(map(len, sentences))
-    ids = torch.tensor([[*sentence, *[pad_id] * (longest - len(sentence))] for sentence in sentences])
-    mask = torch.tensor([[int(place < len(sentence)) for place in range(longest)] for sentence in sentences])
-    batch = {"input_ids": ids, "attention_mask": mask}
-    return batch if len(sentences) == 1 else {name: tensor.unsqueeze(0) for name, tensor in batch.items()}
