@@ -41,7 +41,7 @@ PROBES = (
     ("One short sentence.", "Another, a little longer sentence than that one."),
     ("Why?", "Why not?"),
 )
-"""Pairs with which an exported folder is checked."""
+"""Pairs with which an exported folder is checked; models of single sentences get the first of each."""
 
 
 def export_sentence_transformers(

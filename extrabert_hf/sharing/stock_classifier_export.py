@@ -22,22 +22,16 @@ from extrabert_hf.data.tokenization import tokenize_sentences
 from extrabert_hf.errors import InputError
 from extrabert_hf.library_output import quiet_packages
 from extrabert_hf.models import ExtraBertForOneTask, ExtraBertPreTrainedModel
-from extrabert_hf.models.heads_extrabert import RegressionHead
+from extrabert_hf.models.heads_extrabert import LinearSimilarityHead
 from extrabert_hf.sharing.export_readme import ExportedModel
 from extrabert_hf.sharing.parity import BATCH_SIZE, Columns, Outputs, Variant
+from extrabert_hf.sharing.sentence_transformers_export import PROBES
 from extrabert_hf.sharing.servers import log_servers, servers_of_classes
 
 logger = logging.getLogger(__name__)
 
 TOLERANCE = 1e-5
 """Largest accepted difference of a logit, relative to the largest logit where that is above 1."""
-
-PROBES = (
-    ("a", "b"),
-    ("One short sentence.", "Another, a little longer sentence than that one."),
-    ("Why?", "Why not?"),
-)
-"""Sentences or pairs with which an exported folder is checked."""
 
 
 @dataclass(frozen=True)
@@ -113,8 +107,9 @@ def export_stock_classifier(
     stock_head = _stock_head(model)
     folder = Path(folder)
     model = copy.deepcopy(model).float().cpu().eval()
-    bounds = model.config.similarity_bounds if isinstance(model.head, RegressionHead) else "none"
-    model.head.bounds = "none"  # the logit before the score is limited or scaled
+    bounds = "none"
+    if isinstance(model.head, LinearSimilarityHead):
+        bounds, model.head.bounds = model.head.bounds, "none"  # the logit before the score is limited or scaled
     stock = _stock_model(model, stock_head, bounds)
     folder.mkdir(parents=True, exist_ok=True)
     stock.save_pretrained(folder)
@@ -154,7 +149,7 @@ def stock_variant(name: str, folder: str | Path, model: ExtraBertForOneTask) -> 
 def _bounded(logits: torch.Tensor, model: ExtraBertForOneTask) -> torch.Tensor:
     """Logits `(rows, C)` of the stock model -> logits of the model; the scores of pairs are limited or scaled."""
     head = model.head
-    if not isinstance(head, RegressionHead) or head.bounds == "none":
+    if not isinstance(head, LinearSimilarityHead) or head.bounds == "none":
         return logits
     if head.bounds == "scale":
         return head.low + (head.high - head.low) * logits.sigmoid()
@@ -203,7 +198,7 @@ def _stock_model(model: ExtraBertForOneTask, stock_head: StockHead, bounds: str)
     config = copy.deepcopy(model.config.backbone_config)
     config.name_or_path = ""  # the path of a local folder must not be published
     config.id2label, config.label2id = dict(model.config.id2label), dict(model.config.label2id)
-    is_score = isinstance(model.head, RegressionHead)
+    is_score = isinstance(model.head, LinearSimilarityHead)
     config.problem_type = "regression" if is_score else "single_label_classification"
     if bounds == "scale":
         config.problem_type = None  # with one label, pipelines and servers then use the sigmoid
