@@ -61,6 +61,9 @@ def export_sentence_transformers(
     `c` well above the scores `z_i`. The exported vectors have length 1. `"dot"` attention, and multiplicative
     attention with very large scores, need a code file in the folder and `trust_remote_code=True`.
 
+    The files have the names and the fields that text-embeddings-inference, vLLM and llama.cpp read, too. The log and
+    `README.md` tell which of them serve the folder.
+
     Args:
         model ([`ExtraBertForSimilarity`]):
             A model with `similarity="cosine"`; it is exported in float32 and not changed.
@@ -132,7 +135,7 @@ def export_sentence_transformers(
     )
     log_servers(servers)
     if model.config.pooling in ("dot", "multiplicative"):
-        logger.info("--pooling mean or cls exports a pooling that all of them have, with other scores")
+        logger.info("--pooling mean or cls exports a pooling that these servers have; the scores change")
     _check_cosines(model, tokenizer, folder, trust_remote_code=needs_code)
     return needs_code
 
