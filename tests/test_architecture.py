@@ -159,11 +159,14 @@ WRITES = {
     "extrabert_hf/sharing/attention_pooling.py:save": "called by sentence-transformers",
     "extrabert_hf/sharing/export_readme.py:write_onnx_readme": "as export_onnx",
     "extrabert_hf/sharing/export_readme.py:write_sentence_transformers_readme": "as export_onnx",
+    "extrabert_hf/sharing/export_readme.py:write_stock_readme": "as export_onnx",
     "extrabert_hf/sharing/onnx_export.py:export_onnx": "the caller gives a temporary folder",
     "extrabert_hf/sharing/onnx_export.py:_replace_metadata": "the caller gives a temporary folder",
     "extrabert_hf/sharing/onnx_export.py:save_config": "the caller gives a temporary folder",
     "extrabert_hf/sharing/sentence_transformers_export.py:export_sentence_transformers": "as export_onnx",
     "extrabert_hf/sharing/sentence_transformers_export.py:_write_json": "as export_onnx",
+    "extrabert_hf/sharing/stock_classifier_export.py:export_stock_classifier": "as export_onnx",
+    "extrabert_hf/sharing/stock_classifier_export.py:_save_tokenizer": "as export_onnx",
     "extrabert_hf/training/trainer.py:_save": "a checkpoint is whole once it has its last file",
 }
 """Functions that write or remove files themselves, and why."""

@@ -1,6 +1,7 @@
 """
-Exports a trained model as ONNX with all heads, as a folder for sentence-transformers, or as merged safetensors, and
-compares the export with the model on labelled rows. It needs the extra `export`.
+Exports a trained model as ONNX with all heads, as a folder for sentence-transformers, as an ordinary class of
+transformers, or as merged safetensors, and compares the export with the model on labelled rows. It needs the extra
+`export`.
 
     extrabert export runs/sts --format onnx --int8 true --data sample --split dev
 """

@@ -29,11 +29,12 @@ from extrabert_hf.sharing.parity import (
 )
 from extrabert_hf.sharing.repository_files import write_card
 from extrabert_hf.sharing.sentence_transformers_export import export_sentence_transformers, load_sentence_transformer
+from extrabert_hf.sharing.stock_classifier_export import export_stock_classifier, stock_variant
 from extrabert_hf.tasks import TaskSpec
 
 logger = logging.getLogger(__name__)
 
-Format = Literal["onnx", "sentence-transformers", "safetensors"]
+Format = Literal["onnx", "sentence-transformers", "transformers", "safetensors"]
 
 PARITY_FILE = "parity.json"
 
@@ -46,11 +47,19 @@ class ExportArguments:
         default="onnx",
         metadata={
             "help": "'onnx': one file with all heads; 'sentence-transformers': encoder and pooling of a similarity "
-            "model; 'safetensors': a folder that AutoModel loads, with an adapter merged into its encoder."
+            "model; 'transformers': an ordinary ...ForSequenceClassification, if that class has the model's head; "
+            "'safetensors': a folder that AutoModel loads, with an adapter merged into its encoder."
         },
     )
     int8: bool = field(
         default=False, metadata={"help": "Also write model_int8.onnx with 8-bit weights, a quarter of the size."}
+    )
+    pooling: Literal["mean", "cls"] | None = field(
+        default=None,
+        metadata={
+            "help": "For 'sentence-transformers': pooling in place of the model's own, for servers that do not have "
+            "the model's pooling. The scores change; --data measures by how much."
+        },
     )
     task: str | None = field(
         default=None, metadata={"help": "Task to export from a multitask model. The default is all tasks."}
@@ -73,6 +82,10 @@ class ExportArguments:
             raise InputError(f"`format` must be one of {', '.join(map(repr, get_args(Format)))}, got {self.format!r}.")
         if self.int8 and self.format != "onnx":
             raise InputError(f"`int8` is for the format 'onnx', got {self.format!r}.")
+        if self.pooling not in (None, "mean", "cls"):
+            raise InputError(f"`pooling` must be 'mean' or 'cls', got {self.pooling!r}.")
+        if self.pooling is not None and self.format != "sentence-transformers":
+            raise InputError(f"`pooling` is for the format 'sentence-transformers', got {self.format!r}.")
 
     def folder_for(self, name: str) -> Path:
         """Returns the folder to write for the model `name`; it must not be the model's own folder."""
@@ -110,8 +123,8 @@ def run_export(
     model, tokenizer = _load(name, arguments.task)
     if model.config.encode_by_length and arguments.format != "safetensors":
         raise InputError(
-            f"`format` must be 'safetensors' for {name}, got {arguments.format!r}: an {arguments.format} model pads "
-            "sentences, which changes the output of its encoder."
+            f"`format` must be 'safetensors' for {name}, got {arguments.format!r}: with the other formats sentences "
+            "are padded, which changes the output of its encoder."
         )
     by_task = models_by_task(model.cpu(), tokenizer)
     rows = {}
@@ -174,16 +187,41 @@ def _sentence_transformers(
     source: str,
 ) -> Variants:
     with atomic_folder(folder) as temporary:
-        needs_code = export_sentence_transformers(model, tokenizer, temporary, source=source)
+        needs_code = export_sentence_transformers(
+            model, tokenizer, temporary, source=source, pooling=arguments.pooling
+        )
+    name = "sentence-transformers"
+    if arguments.pooling not in (None, model.config.pooling):
+        name += f", {arguments.pooling} pooling"
+        if arguments.data is None:
+            logger.warning(
+                "the model was trained with %s pooling: its scores with %s pooling differ and were not measured. "
+                "--data names labelled rows to measure them on",
+                model.config.pooling,
+                arguments.pooling,
+            )
     more = ", trust_remote_code=True" if needs_code else ""
     logger.info("wrote %s: SentenceTransformer(%r%s) loads it", folder, str(folder), more)
     size = sum(path.stat().st_size for path in folder.rglob("*.safetensors"))
 
     def variants(task: str) -> list[Variant]:
         loaded = load_sentence_transformer(folder, trust_remote_code=needs_code)
-        return [sentence_transformers_variant("sentence-transformers", loaded, model, size)]
+        return [sentence_transformers_variant(name, loaded, model, size)]
 
     return variants
+
+
+def _transformers(
+    model: ExtraBertPreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    arguments: ExportArguments,
+    source: str,
+) -> Variants:
+    with atomic_folder(folder) as temporary:
+        export_stock_classifier(model, tokenizer, temporary, source=source)
+    logger.info("wrote %s: AutoModelForSequenceClassification.from_pretrained(%r) loads it", folder, str(folder))
+    return lambda task: [stock_variant("transformers", folder, model)]
 
 
 def _safetensors(
@@ -207,7 +245,12 @@ def _safetensors(
     return lambda task: [pytorch_variant("safetensors", models_by_task(loaded, tokenizer)[task])]
 
 
-EXPORTERS = {"onnx": _onnx, "sentence-transformers": _sentence_transformers, "safetensors": _safetensors}
+EXPORTERS = {
+    "onnx": _onnx,
+    "sentence-transformers": _sentence_transformers,
+    "transformers": _transformers,
+    "safetensors": _safetensors,
+}
 
 
 def _load(name: str, task: str | None) -> tuple[ExtraBertPreTrainedModel, PreTrainedTokenizerBase]:

@@ -1,6 +1,7 @@
 """The README.md of an exported folder, and the metadata of its ONNX file: inputs, outputs, how to run it."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from extrabert_hf.models import ExtraBertPreTrainedModel
 from extrabert_hf.models.pipelines_extrabert import DEFAULT_MAX_LENGTH
 from extrabert_hf.pretrained.loading import models_by_task
 from extrabert_hf.sharing.model_card import card_template, python_string
+from extrabert_hf.sharing.servers import Served
 from extrabert_hf.tasks import TaskSpec
 
 
@@ -90,23 +92,57 @@ class ExportedModel:
         )
         (folder / "README.md").write_text(text, encoding="utf-8")
 
-    def write_sentence_transformers_readme(self, folder: Path, *, needs_code: bool) -> None:
+    def write_sentence_transformers_readme(
+        self, folder: Path, servers: Sequence[Served], *, needs_code: bool, trained_pooling: str
+    ) -> None:
         """
         Writes README.md into a folder of sentence-transformers.
 
         Args:
             folder (`Path`):
                 The folder.
+            servers (`Sequence[Served]`):
+                Which servers load the folder.
             needs_code (`bool`):
                 Whether loading the folder needs `trust_remote_code=True`.
+            trained_pooling (`str`):
+                The pooling that the model was trained with.
         """
         text = card_template("sentence_transformers.md.jinja").render(
             source=self.source,
+            servers=servers,
             needs_code=needs_code,
+            pooling=self.model.config.pooling,
+            trained_pooling=trained_pooling,
             width=self.model.config.hidden_size,
             max_length=self.max_length,
             bounds=self.model.config.similarity_bounds,
             low=self.model.head.low,
             high=self.model.head.high,
+        )
+        (folder / "README.md").write_text(text, encoding="utf-8")
+
+    def write_stock_readme(self, folder: Path, servers: Sequence[Served], class_name: str, bounds: str) -> None:
+        """
+        Writes README.md into a folder that `AutoModelForSequenceClassification` loads.
+
+        Args:
+            folder (`Path`):
+                The folder.
+            servers (`Sequence[Served]`):
+                Which servers load the folder.
+            class_name (`str`):
+                Name of the class of the folder's model.
+            bounds (`str`):
+                `similarity_bounds` of the model.
+        """
+        (task,) = self.tasks.values()
+        text = card_template("stock_classifier.md.jinja").render(
+            source=self.source,
+            task=task,
+            servers=servers,
+            class_name=class_name,
+            max_length=self.max_length,
+            bounds=bounds,
         )
         (folder / "README.md").write_text(text, encoding="utf-8")

@@ -17,10 +17,13 @@ from transformers import PreTrainedTokenizerBase
 from extrabert_hf.errors import InputError, need_packages
 from extrabert_hf.library_output import quiet_packages
 from extrabert_hf.models import ExtraBertForSimilarity, ExtraBertPreTrainedModel
+from extrabert_hf.models.base_extrabert import drop_pooler
 from extrabert_hf.models.heads_extrabert import CosineSimilarityHead
+from extrabert_hf.models.pooling_extrabert import build_pooling
 from extrabert_hf.sharing import attention_pooling
 from extrabert_hf.sharing.attention_pooling import AttentionPooling
 from extrabert_hf.sharing.export_readme import ExportedModel
+from extrabert_hf.sharing.servers import log_servers, servers_of_vectors
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +41,7 @@ PROBES = (
     ("One short sentence.", "Another, a little longer sentence than that one."),
     ("Why?", "Why not?"),
 )
-"""Pairs with which an exported folder is checked."""
+"""Pairs with which an exported folder is checked; models of single sentences get the first of each."""
 
 
 def export_sentence_transformers(
@@ -47,6 +50,7 @@ def export_sentence_transformers(
     folder: str | Path,
     *,
     source: str | None = None,
+    pooling: str | None = None,
 ) -> bool:
     r"""
     Writes a folder that `SentenceTransformer(folder)` loads, and checks its cosines.
@@ -57,6 +61,9 @@ def export_sentence_transformers(
     `c` well above the scores `z_i`. The exported vectors have length 1. `"dot"` attention, and multiplicative
     attention with very large scores, need a code file in the folder and `trust_remote_code=True`.
 
+    The files have the names and the fields that text-embeddings-inference, vLLM and llama.cpp read, too. The log and
+    `README.md` tell which of them serve the folder.
+
     Args:
         model ([`ExtraBertForSimilarity`]):
             A model with `similarity="cosine"`; it is exported in float32 and not changed.
@@ -66,6 +73,9 @@ def export_sentence_transformers(
             Folder to write to.
         source (`str`, *optional*):
             Name of the model for `README.md`; it should name no folder of this machine.
+        pooling (`str`, *optional*):
+            `"mean"` or `"cls"` in place of the pooling of the model. The cosines are those of the same encoder with
+            this pooling, not those of the model.
 
     Returns:
         `bool`: whether loading needs `trust_remote_code=True`.
@@ -82,7 +92,10 @@ def export_sentence_transformers(
             f"{model.config.pair_encoding!r}."
         )
     folder = Path(folder)
+    trained_pooling = model.config.pooling
     model = copy.deepcopy(model).float().cpu().eval()
+    if pooling is not None:
+        _set_pooling(model, pooling)
     modules = _modules(model)
     folder.mkdir(parents=True, exist_ok=True)
     model.backbone.save_pretrained(folder)
@@ -103,12 +116,26 @@ def export_sentence_transformers(
     )
     takes_pooler = "add_pooling_layer" in inspect.signature(type(model.backbone).__init__).parameters
     without_pooler = {"model_args": {"add_pooling_layer": False}} if takes_pooler and model.pooling is not None else {}
-    _write_json(folder / "sentence_bert_config.json", {"do_lower_case": False} | without_pooler)
+    exported = ExportedModel(model, tokenizer, source)
+    _write_json(
+        folder / "sentence_bert_config.json",
+        {"max_seq_length": exported.max_length, "do_lower_case": False} | without_pooler,
+    )
     _write_json(
         folder / "config_sentence_transformers.json",
         {"similarity_fn_name": "cosine", "prompts": {}, "default_prompt_name": None},
     )
-    ExportedModel(model, tokenizer, source).write_sentence_transformers_readme(folder, needs_code=needs_code)
+    servers = servers_of_vectors(
+        model.config.backbone_config.model_type,
+        "dot" if needs_code else model.config.pooling,  # learned attention with large scores needs code too
+        has_tokenizer_file=(folder / "tokenizer.json").is_file(),
+    )
+    exported.write_sentence_transformers_readme(
+        folder, servers, needs_code=needs_code, trained_pooling=trained_pooling
+    )
+    log_servers(servers)
+    if model.config.pooling in ("dot", "multiplicative"):
+        logger.info("--pooling mean or cls exports a pooling that these servers have; the scores change")
     _check_cosines(model, tokenizer, folder, trust_remote_code=needs_code)
     return needs_code
 
@@ -122,6 +149,13 @@ def load_sentence_transformer(folder: str | Path, *, trust_remote_code: bool = F
         return SentenceTransformer(
             str(folder), device="cpu", trust_remote_code=trust_remote_code, local_files_only=True
         )
+
+
+def _set_pooling(model: ExtraBertForSimilarity, pooling: str) -> None:
+    """Replaces the pooling of a model by one without weights."""
+    model.config.pooling = pooling
+    model.pooling = build_pooling(model.config)
+    drop_pooler(model.backbone)
 
 
 def _modules(model: ExtraBertForSimilarity) -> list[tuple[str, dict[str, Any], dict[str, torch.Tensor]]]:
@@ -162,7 +196,8 @@ def _modules(model: ExtraBertForSimilarity) -> list[tuple[str, dict[str, Any], d
 
 
 def _pooling(mode: str, width: int) -> tuple[str, dict[str, Any], dict[str, torch.Tensor]]:
-    modes = {"pooling_mode_cls_token": mode == "cls", "pooling_mode_mean_tokens": mode == "mean"}
+    names = ("cls_token", "mean_tokens", "max_tokens", "mean_sqrt_len_tokens", "weightedmean_tokens", "lasttoken")
+    modes = {f"pooling_mode_{name}": name.startswith(f"{mode}_to") for name in names}  # servers want every name
     return "sentence_transformers.models.Pooling", {"word_embedding_dimension": width} | modes, {}
 
 
@@ -207,7 +242,7 @@ def _check_cosines(
             f"the export must give the model's cosines to {TOLERANCE}, it differs by {difference:.2g}: this encoder "
             "can't be exported with this version of sentence-transformers."
         )
-    logger.info("the export gives the model's cosines to %.1e", difference)
+    logger.info("the export gives the cosines of %s pooling to %.1e", model.config.pooling, difference)
 
 
 def _write_json(path: Path, content: Any) -> None:

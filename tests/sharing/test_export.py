@@ -96,6 +96,28 @@ def test_a_similarity_model_becomes_a_folder_of_sentence_transformers(saved, cap
     assert f"SentenceTransformer('{folder}/export/sentence-transformers') loads it" in caplog.text
 
 
+def test_another_pooling_is_compared_with_the_models_own(saved, caplog):
+    folder = saved(ExtraBertForSimilarity)
+    with torch.no_grad():
+        model = AutoModel.from_pretrained(folder)
+        model.pooling.query.add_(torch.randn(16))
+        model.save_pretrained(folder)
+    arguments = ExportArguments(format="sentence-transformers", pooling="mean", data="sample")
+    table = run_export(folder, arguments)
+    assert "| sentence-transformers, mean pooling | sts" in " ".join(table.split())
+    entries = report_of(Path(folder) / "export" / "sentence-transformers")["variants"]
+    assert entries[1]["logit_difference"]["max"] > 0.01
+    assert "were not measured" not in caplog.text
+    run_export(folder, ExportArguments(format="sentence-transformers", pooling="mean"))
+    assert "its scores with mean pooling differ and were not measured. --data names" in caplog.text
+
+
+def test_the_models_own_pooling_can_be_named(saved, caplog):
+    folder = saved(ExtraBertForSimilarity, pooling="mean")
+    run_export(folder, ExportArguments(format="sentence-transformers", pooling="mean"))
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
 @pytest.mark.parametrize("model_class", [ExtraBertForParaphrase, ExtraBertForMultiTask])
 def test_an_adapter_becomes_an_ordinary_model(model_class, adapter, tiny_encoder, random_batch, tmp_path):
     folder, output = adapter(model_class), tmp_path / "merged"
@@ -155,8 +177,13 @@ def test_rows_that_cannot_be_read_are_an_error_before_anything_is_written(saved,
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"format": "onxx"}, "`format` must be one of 'onnx', 'sentence-transformers', 'safetensors', got 'onxx'."),
+        (
+            {"format": "onxx"},
+            "`format` must be one of 'onnx', 'sentence-transformers', 'transformers', 'safetensors', got 'onxx'.",
+        ),
         ({"format": "safetensors", "int8": True}, "`int8` is for the format 'onnx', got 'safetensors'."),
+        ({"pooling": "mean"}, "`pooling` is for the format 'sentence-transformers', got 'onnx'."),
+        ({"format": "sentence-transformers", "pooling": "max"}, "`pooling` must be 'mean' or 'cls', got 'max'."),
     ],
 )
 def test_arguments_that_do_not_go_together_are_refused(fields, message):
