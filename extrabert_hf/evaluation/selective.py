@@ -1,5 +1,6 @@
 """Abstention of a classifier: the risk-coverage curve, its area, and the threshold that reaches an accuracy."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -227,11 +228,14 @@ def point_text(curve: RiskCoverage, target_accuracy: float) -> str:
     return f"no share of {MIN_ANSWERED} rows or more reaches an accuracy of {target_accuracy:g}{others}"
 
 
-def target_lines(confidences: np.ndarray, correct: np.ndarray, target_accuracy: float) -> list[str]:
+def target_lines(
+    confidences: np.ndarray, correct: np.ndarray, target_accuracy: float, predict_flags: Sequence[str] = ()
+) -> list[str]:
     """
     Describes the threshold for a target: the accuracy with its interval, and how optimistic it is.
 
-    The arguments are as for [`risk_coverage`] and [`threshold_for`].
+    The first arguments are as for [`risk_coverage`] and [`threshold_for`]; `predict_flags` are the flags of `extrabert
+    predict` that give these confidences, such as `--bf16`.
 
     Returns:
         `list[str]`: one line if no threshold reaches the target; otherwise one with the threshold, and one with the
@@ -243,9 +247,10 @@ def target_lines(confidences: np.ndarray, correct: np.ndarray, target_accuracy: 
         return [text]
     answered, measured = cross_validated(confidences, correct, target_accuracy)
     few = f"warning: only {point.answered} rows are answered, and " if point.answered < FEW_ANSWERED else ""
+    command = " ".join(["extrabert predict", *predict_flags, f"--abstain_below {point.abstain_below}"])
     held_out = f"answer {100 * answered / curve.rows:.3g} % of the rows" if answered else NO_ROW
     return [
-        f"{text} {interval_text(*point.interval)}: extrabert predict --abstain_below {point.abstain_below}",
+        f"{text} {interval_text(*point.interval)}: {command}",
         f"{few}this accuracy is optimistic, because the threshold was chosen on the same {curve.rows:,} rows; in "
         f"{FOLDS}-fold cross-validation, thresholds of other rows {held_out}"
         + (f" with an accuracy of {measured:.3f}" if answered else ""),

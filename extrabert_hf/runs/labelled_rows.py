@@ -164,7 +164,8 @@ def evaluate_saved(
             overlaps = [replace(overlap, set_aside=None) for overlap in overlaps]
         predictions = predictor.predict(dataset)
         scores = predictions.score(train_labels=predictions.labels)
-        abstention, lines = ({}, []) if spec.is_regression else _abstention(predictions, target_accuracy)
+        flags = [f"--{name}" for name, is_set in (("bf16", bf16), ("int8", int8)) if is_set]
+        abstention, lines = ({}, []) if spec.is_regression else _abstention(predictions, target_accuracy, flags)
         if output is not None:
             train_rows = [None if overlap.in_train is None else overlap.count for overlap in overlaps]
             write_json(output, asdict(scores) | {"train_rows": train_rows} | abstention)
@@ -176,7 +177,9 @@ def evaluate_saved(
     return "\n".join([*map(str, overlaps), *loaded.notices, summarize(title, scores, spec), majority, *lines])
 
 
-def _abstention(predictions: Predictions, target_accuracy: float | None) -> tuple[dict[str, Any], list[str]]:
+def _abstention(
+    predictions: Predictions, target_accuracy: float | None, predict_flags: list[str]
+) -> tuple[dict[str, Any], list[str]]:
     """Returns the entries of the JSON file and the lines of text on the abstention of a classifier."""
     confidences, correct = predictions.confidences, predictions.values == predictions.labels
     curve = risk_coverage(confidences, correct)
@@ -185,7 +188,7 @@ def _abstention(predictions: Predictions, target_accuracy: float | None) -> tupl
         return entries, [curve_text(curve)]
     point = threshold_for(curve, target_accuracy)
     entries |= {"target_accuracy": target_accuracy, "threshold": None if point is None else asdict(point)}
-    return entries, [curve_text(curve), *target_lines(confidences, correct, target_accuracy)]
+    return entries, [curve_text(curve), *target_lines(confidences, correct, target_accuracy, predict_flags)]
 
 
 def calibrate_saved(

@@ -85,12 +85,14 @@ def test_evaluate_chooses_a_threshold_and_draws_the_curve(stars, tmp_path):
     assert json.loads(output.read_text())["threshold"] is None
 
 
-def test_the_threshold_of_bf16_is_of_the_predictions_in_bf16(stars, tmp_path):
+def test_the_threshold_of_bf16_is_of_the_predictions_in_bf16(stars, tmp_path, capsys):
     run, output = str(stars / "run"), tmp_path / "scores.json"
     words = [run, "--output", str(output), "--target_accuracy", "0.05"]
     found = {}
     for bf16 in (False, True):
         evaluate([*words, *["--bf16"] * bf16])
+        command = "extrabert predict --bf16 --abstain_below" if bf16 else "extrabert predict --abstain_below"
+        assert f"]: {command} " in capsys.readouterr().out
         found[bf16] = json.loads(output.read_text())
         predictor = Predictor.load(run, bf16=bf16)
         _, dataset, _ = LabelledRows().load(run, predictor.task)
