@@ -60,7 +60,7 @@ def main(words: Sequence[str]) -> None:
     if data.max_length is not None and arguments.tokenizer is None:
         raise InputError("`max_length` counts truncated sentences with --tokenizer, such as minilm; got none.")
     if not data.predict_test:
-        raise InputError("`predict_test` can't be used here: nothing is predicted. Leave out --predict_test.")
+        raise InputError("`predict_test` can't be used: an audit writes no predictions. Leave out --predict_test.")
     trained = None
     if search.model is None:
         tasks = [task.apply_to(each) for each in _tasks(task, data, arguments.like)]

@@ -31,8 +31,8 @@ def make_parser() -> CommandParser:
         nargs="+",
         default=(),
         metavar="C",
-        help="For classes: also compare the accuracies of the share C of the rows, above 0 to 1, that each run is "
-        "most confident of, and the areas under the risk-coverage curves (AURC).",
+        help="Shares of the rows, above 0 to 1. For classes: also compare the accuracy of this share of the rows, the "
+        "most confident ones of each run, and the area under the risk-coverage curve (AURC).",
     )
     return parser
 

@@ -44,8 +44,8 @@ def selective_scores(
 
     Args:
         confidences (`np.ndarray` of shape `(N,)`):
-            Probability of each row's predicted class, 0 to 1. Only the order of the confidences matters, so that
-            the result does not depend on the calibration of the model.
+            Probability of each row's predicted class, 0 to 1. Only the order of the confidences matters. With
+            two classes, a temperature does not change this order; with more classes it can.
         correct (`np.ndarray` of shape `(N,)`):
             Whether each prediction is correct.
         coverages (`Sequence[float]` of length `C`):

@@ -82,7 +82,8 @@ def load_model(name: str | Path, task: str | None = None, *, attn_implementation
     path, config = _saved_config(name)
     if config.tasks is not None and task not in config.tasks:
         names = ", ".join(map(repr, config.tasks))
-        raise InputError(f"`task` must be one of {names}, the tasks of the model in {path}, got {task!r}.")
+        got = "none: add --task" if task is None else repr(task)
+        raise InputError(f"`task` must be one of {names}, the tasks of the model in {path}, got {got}.")
     model = _load_saved(path, attn_implementation)
     if isinstance(model, ExtraBertForMultiTask):
         model = model.extract(task)

@@ -173,6 +173,7 @@ def evaluate_saved(
             from extrabert_hf.runs.figures import plot_risk_coverage  # matplotlib is slow to import
 
             write_figure(figure, plot_risk_coverage(predictions), dpi=150)
+            lines.append(f"figure in {figure}")
     majority = f"(majority: the {'mean' if spec.is_regression else 'most frequent'} label of these rows)"
     return "\n".join([*map(str, overlaps), *loaded.notices, summarize(title, scores, spec), majority, *lines])
 

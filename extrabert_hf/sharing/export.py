@@ -15,6 +15,7 @@ from extrabert_hf.errors import InputError, refuse_file
 from extrabert_hf.files import atomic_folder, write_json
 from extrabert_hf.folder_lock import hold_folder
 from extrabert_hf.machine import describe_machine
+from extrabert_hf.manifest import check_own
 from extrabert_hf.models import ExtraBertForMultiTask, ExtraBertPreTrainedModel
 from extrabert_hf.pretrained.loading import load_model, load_whole_model, models_by_task
 from extrabert_hf.pretrained.names import public_model_name, resolve_model_name
@@ -120,6 +121,8 @@ def run_export(
         [`InputError`]: if the model, the rows or a package can't be used, or the export differs from the model.
     """
     folder = arguments.folder_for(name)
+    for file in MAIN_FILES[arguments.format]:
+        check_own("output", folder / file)
     model, tokenizer = _load(name, arguments.task)
     if model.config.encode_by_length and arguments.format != "safetensors":
         raise InputError(
@@ -244,6 +247,15 @@ def _safetensors(
     logger.info("wrote %s, %.1f MB: AutoModel loads it", folder, size / 1e6)
     return lambda task: [pytorch_variant("safetensors", models_by_task(loaded, tokenizer)[task])]
 
+
+MODEL_FILES = ("config.json", "model.safetensors")
+MAIN_FILES = {
+    "onnx": ("model.onnx",),
+    "sentence-transformers": ("modules.json", *MODEL_FILES),
+    "transformers": MODEL_FILES,
+    "safetensors": MODEL_FILES,
+}
+"""By format, files that the export writes: one that the user wrote is refused before the model is loaded."""
 
 EXPORTERS = {
     "onnx": _onnx,

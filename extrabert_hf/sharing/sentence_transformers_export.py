@@ -86,10 +86,14 @@ def export_sentence_transformers(
     """
     need_packages("the export", "export", "sentence_transformers")
     if not isinstance(model, ExtraBertForSimilarity) or not isinstance(model.head, CosineSimilarityHead):
+        got = "a cross-encoder" if model.config.pair_encoding == "cross_encoder" else "one without a cosine"
+        if not isinstance(model, ExtraBertForSimilarity):
+            got = f"an {type(model).__name__}"
+        if model.config.tasks is not None:
+            got += f": add --task, one of {', '.join(map(repr, model.config.tasks))}"
         raise InputError(
-            "`model` must be an ExtraBertForSimilarity with similarity='cosine' and pair_encoding='bi_encoder' for "
-            f"sentence-transformers, got an {type(model).__name__} with {model.config.similarity!r} and "
-            f"{model.config.pair_encoding!r}."
+            "`format` 'sentence-transformers' is for a similarity model whose score is the cosine of two sentence "
+            f"vectors, got {got}."
         )
     folder = Path(folder)
     trained_pooling = model.config.pooling

@@ -21,7 +21,7 @@ class Served:
         server (`str`):
             Name of the server.
         answer (`str`):
-            `"yes"`, `"no"`, or `"not known"` for an encoder that is not among those looked up in the server's source.
+            `"yes"`, `"no"`, or `"not known"` if the server's source was not checked for such an encoder.
         why (`str`):
             The reason, a clause without a full stop.
     """
@@ -65,7 +65,7 @@ NOT_SERVED = {
 
 def servers_of_vectors(model_type: str, pooling: str, *, has_tokenizer_file: bool) -> list[Served]:
     """
-    Tells which servers compute the sentence vectors of a folder for sentence-transformers.
+    Returns which servers compute the sentence vectors of a folder for sentence-transformers.
 
     Args:
         model_type (`str`):
@@ -86,15 +86,15 @@ def servers_of_vectors(model_type: str, pooling: str, *, has_tokenizer_file: boo
         llama.cpp no
     """
     reads = "1_Pooling/config.json" + (" and 2_Dense" if pooling == "pooler" else "")
-    notes = {LLAMA_CPP: f"convert_hf_to_gguf.py reads {reads}, if it knows the tokenizer"}
+    notes = {LLAMA_CPP: f"convert_hf_to_gguf.py reads {reads}; whether it knows the tokenizer was not checked"}
     found = []
     for server, encoders in EMBEDDING_ENCODERS.items():
         if pooling in NOT_SERVED[server]:
             found.append(Served(server, "no", NOT_SERVED[server][pooling]))
         elif model_type not in encoders:
-            found.append(Served(server, "not known", f"{model_type} encoders were not looked up in its source"))
+            found.append(Served(server, "not known", f"its source was not checked for {model_type} encoders"))
         elif pooling not in SERVED_POOLINGS:
-            found.append(Served(server, "not known", f"{pooling} pooling was not looked up in its source"))
+            found.append(Served(server, "not known", f"its source was not checked for {pooling} pooling"))
         elif server == TEI and not has_tokenizer_file:
             found.append(Served(server, "no", "it needs a fast tokenizer, with tokenizer.json"))
         else:
@@ -113,31 +113,41 @@ The types of encoders whose `...ForSequenceClassification` a server runs with th
 """
 
 
-def servers_of_classes(model_type: str, *, is_pair: bool) -> list[Served]:
+SCORE_NOTES = {
+    TEI: "ask it for raw_scores: without, it returns the sigmoid of the score",
+    VLLM: "problem_type in config.json makes it return the score as it is",
+}
+"""By server, what it does with the one logit of a model whose logit is a score."""
+
+
+def servers_of_classes(model_type: str, *, is_pair: bool, has_scores: bool = False) -> list[Served]:
     """
-    Tells which servers predict with a folder that holds a `...ForSequenceClassification`.
+    Returns which servers predict with a folder that holds a `...ForSequenceClassification`.
 
     Args:
         model_type (`str`):
             Type of the encoder, such as `"bert"`.
         is_pair (`bool`):
             Whether the model reads pairs of sentences.
+        has_scores (`bool`, defaults to `False`):
+            Whether the logit of the model is a score that no sigmoid is taken of.
 
     Returns:
         `list[Served]`: text-embeddings-inference, vLLM and llama.cpp, in this order.
     """
-    found = [
-        Served(server, "yes", "it reads the stock class and the tokenizer")
-        if model_type in encoders
-        else Served(server, "not known", f"{model_type} classifiers were not looked up in its source")
-        for server, encoders in CLASSIFYING_ENCODERS.items()
-    ]
+    found = []
+    for server, encoders in CLASSIFYING_ENCODERS.items():
+        why = "it reads the stock class and the tokenizer" + (f"; {SCORE_NOTES[server]}" if has_scores else "")
+        if model_type in encoders:
+            found.append(Served(server, "yes", why))
+        else:
+            found.append(Served(server, "not known", f"its source was not checked for {model_type} classifiers"))
     if model_type == "bert":
         llama_cpp = Served(LLAMA_CPP, "no", "the converter leaves out the layer of the pooler")
     elif is_pair:
         llama_cpp = Served(LLAMA_CPP, "no", "its reranker joins a pair with two separators, this model with one")
     else:
-        llama_cpp = Served(LLAMA_CPP, "not known", "it has rerankers of pairs; single sentences were not looked up")
+        llama_cpp = Served(LLAMA_CPP, "not known", "its source was not checked for single sentences")
     return [*found, llama_cpp]
 
 

@@ -115,7 +115,14 @@ def export_stock_classifier(
     stock.save_pretrained(folder)
     _save_tokenizer(_stock_tokenizer(model, tokenizer), folder)
     _check_logits(model, tokenizer, folder)
-    servers = servers_of_classes(model.config.backbone_config.model_type, is_pair=model.head.is_cross_encoder)
+    has_scores = stock.config.problem_type == "regression"
+    servers = servers_of_classes(
+        model.config.backbone_config.model_type, is_pair=model.head.is_cross_encoder, has_scores=has_scores
+    )
+    if model.config.conformal is not None:
+        logger.warning(
+            "the stock class has no prediction sets: the result of extrabert calibrate --coverage is left out"
+        )
     ExportedModel(model, tokenizer, source).write_stock_readme(folder, servers, type(stock).__name__, bounds)
     log_servers(servers)
 
@@ -178,14 +185,15 @@ def _stock_head(model: ExtraBertPreTrainedModel) -> StockHead:
     got = f"pooling {config.pooling!r}, feed_forward_depth {depth}"
     if pair:
         due, got = f"{due}, pair_encoding 'cross_encoder'", f"{got}, pair_encoding {config.pair_encoding!r}"
-    if depth and config.feed_forward_residual:
+    if stock_head.feed_forward_depth and depth and config.feed_forward_residual:
         due, got = f"{due}, feed_forward_residual False", f"{got}, feed_forward_residual True"
     if due == got:
         return stock_head
     advice = f"train with --pooling {stock_head.pooling}"
     if has_layers:
         advice += f" --feed_forward_depth {stock_head.feed_forward_depth}"
-        advice += " --feed_forward_residual false" if depth and config.feed_forward_residual else ""
+        if stock_head.feed_forward_depth and depth and config.feed_forward_residual:
+            advice += " --feed_forward_residual false"
     elif stock_head.feed_forward_depth:
         advice, pair = "train on another encoder, such as BERT, because the similarity head has no such layer", ""
     raise InputError(

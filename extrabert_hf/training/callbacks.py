@@ -135,7 +135,7 @@ class ForgetEarlierSteps(TrainerCallback):
 
     Args:
         collected (`dict` or `list`):
-            The collections.
+            Emptied in place when a training begins.
     """
 
     def __init__(self, *collected: dict[str, Any] | list[Any]) -> None:

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from datasets import Dataset
 from transformers import DataCollator, PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from transformers.trainer_utils import IntervalStrategy
 
 from extrabert_hf.data.collators import DataCollatorForSentences
 from extrabert_hf.data.tokenization import check_length, longest_sentence, tokenize_dataset
@@ -181,10 +182,13 @@ def pretrain(arguments: ContrastiveArguments, training: ExtraBertTrainingArgumen
         `Path`: the folder, a value for `--model_name_or_path` of `extrabert train`.
 
     Raises:
-        [`InputError`]: for a value of [`NOT_FOR_TEXT`] that is not the default, for a text with fewer than two pairs
-            of sentences, or an encoder that cannot be loaded.
+        [`InputError`]: for a value of [`NOT_FOR_TEXT`] that `extrabert pretrain` does not set, for a text with
+            fewer than two pairs of sentences, or an encoder that cannot be loaded.
     """
     usual = ExtraBertTrainingArguments(training.output_dir, eval_strategy="no", load_best_model_at_end=False)
+    if training.eval_strategy != usual.eval_strategy:
+        got = IntervalStrategy(training.eval_strategy).value
+        raise InputError(f"`eval_strategy` must be 'no', because a text has no dev rows, got {got!r}.")
     for name in NOT_FOR_TEXT:
         if getattr(training, name) != getattr(usual, name):
             raise InputError(

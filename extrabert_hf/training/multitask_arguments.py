@@ -105,6 +105,8 @@ class MultiTaskArguments:
                 f"{self.mixing!r}, got {self.epoch_length!r}."
             )
         check_number("mixing_temperature", self.mixing_temperature, "(0, inf)")
+        if self.mixing_temperature != MultiTaskArguments.mixing_temperature and self.mixing != "temperature":
+            raise InputError(f"`mixing_temperature` goes with `mixing` 'temperature', got {self.mixing!r}.")
         for name, numbers in (("mixing_weights", self.mixing_weights), ("examples_per_item", self.examples_per_item)):
             if numbers is not None and len(numbers) != len(self.trained):
                 raise InputError(f"`{name}` must be a number for each of {self.trained}, got {numbers}.")
@@ -122,6 +124,11 @@ class MultiTaskArguments:
     def _check_loss_weighting(self) -> None:
         check_number("loss_weighting_learning_rate", self.loss_weighting_learning_rate, "(0, inf)")
         if self.loss_weighting == "none":
+            if self.loss_weighting_learning_rate != MultiTaskArguments.loss_weighting_learning_rate:
+                raise InputError(
+                    "`loss_weighting_learning_rate` needs a `loss_weighting`, got it without: add --loss_weighting "
+                    "famo or uncertainty."
+                )
             return
         if self.loss_weighting not in LOSS_WEIGHTINGS:
             names = ", ".join(map(repr, ("none", *LOSS_WEIGHTINGS)))
@@ -133,13 +140,19 @@ class MultiTaskArguments:
                     f"`--{name} {needed}`."
                 )
 
+        if len(self.trained) == 1:
+            raise InputError(
+                f"`loss_weighting` {self.loss_weighting!r} needs two trained tasks or more, got {self.trained}: leave "
+                "out --loss_weighting."
+            )
+
     @property
     def trained(self) -> list[str]:
         """The names of the tasks that are trained, in the order of the arguments."""
         return self.tasks if self.train_tasks is None else self.train_tasks
 
     def weighting(self, tasks: Sequence[str]) -> LossWeighting | None:
-        """Makes the weighting of the losses; `None` without one, and for one task, whose gradient has no rival."""
+        """Makes the weighting of the losses; `None` without one, and for one task, where nothing is weighted."""
         if self.loss_weighting == "none" or len(tasks) == 1:
             return None
         return LOSS_WEIGHTINGS[self.loss_weighting](tasks, self.loss_weighting_learning_rate)

@@ -74,7 +74,9 @@ def test_evaluate_chooses_a_threshold_and_draws_the_curve(stars, tmp_path):
     plain = json.loads(output.read_text())
     assert areas == f"AURC {plain['aurc']:.3f}, excess AURC {plain['excess_aurc']:.3f}" and "threshold" not in plain
     accuracy = plain["metrics"]["accuracy"]
-    lines = evaluate_saved(run, rows, output=output, figure=figure, target_accuracy=accuracy, **KEEP).splitlines()
+    text = evaluate_saved(run, rows, output=output, figure=figure, target_accuracy=accuracy, **KEEP)
+    *lines, last = text.splitlines()
+    assert last == f"figure in {figure}"
     found = json.loads(output.read_text())["threshold"]
     assert found == {**found, "abstain_below": 0.0, "answered": 120, "rows": 120, "accuracy": accuracy}
     assert lines[-2].startswith(f"answering all 120 rows gives an accuracy of {accuracy:.3f} [")

@@ -62,6 +62,17 @@ def report_of(folder):
     return json.loads((Path(folder) / "parity.json").read_text())
 
 
+@pytest.mark.parametrize(
+    ("export_format", "file"),
+    [("onnx", "model.onnx"), ("sentence-transformers", "config.json"), ("transformers", "model.safetensors")],
+)
+def test_a_file_of_the_user_is_refused_before_the_model_is_loaded(export_format, file, tmp_path):
+    (tmp_path / file).write_text("mine")
+    with pytest.raises(InputError, match=f"`output` would replace .*{file}"):
+        run_export("no-such-model", ExportArguments(format=export_format, output=str(tmp_path)))
+    assert [path.name for path in tmp_path.iterdir()] == [file]
+
+
 @pytest.mark.filterwarnings("ignore::extrabert_hf.evaluation.metrics.ConstantInputWarning")  # of an untrained model
 def test_a_multitask_model_is_one_graph_compared_on_the_rows_of_each_task(saved, caplog):
     folder = saved(ExtraBertForMultiTask)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from transformers import AutoTokenizer
 
-from extrabert_hf import ExtraBertForSentiment, ExtraBertForSimilarity
+from extrabert_hf import ExtraBertForMultiTask, ExtraBertForSentiment, ExtraBertForSimilarity
 from extrabert_hf.errors import InputError
 from extrabert_hf.inference.predictor import predict_logits
 from extrabert_hf.sharing import sentence_transformers_export
@@ -153,13 +153,15 @@ def test_an_export_leaves_the_model_and_names_no_path(similarity_model, tokenize
 @pytest.mark.parametrize(
     ("model_class", "fields", "got"),
     [
-        (ExtraBertForSentiment, {}, "ExtraBertForSentiment with"),
-        (ExtraBertForSimilarity, {"similarity": "linear"}, "ExtraBertForSimilarity with 'linear'"),
+        (ExtraBertForSentiment, {}, "an ExtraBertForSentiment"),
+        (ExtraBertForSimilarity, {"similarity": "linear"}, "one without a cosine"),
+        (ExtraBertForSimilarity, {"similarity": "linear", "pair_encoding": "cross_encoder"}, "a cross-encoder"),
+        (ExtraBertForMultiTask, {}, "an ExtraBertForMultiTask: add --task, one of 'sst', 'para', 'sts'"),
     ],
 )
 def test_a_model_whose_score_is_no_cosine_is_refused(model_class, fields, got, tiny_encoder, tokenizer, tmp_path):
     model = model_class.from_backbone(tiny_encoder, **fields)
-    with pytest.raises(InputError, match=f"`model` must be an ExtraBertForSimilarity .* got an {got}"):
+    with pytest.raises(InputError, match=f"'sentence-transformers' is for a similarity model .* got {got}"):
         export_sentence_transformers(model, tokenizer, tmp_path)
 
 

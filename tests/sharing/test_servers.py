@@ -331,5 +331,7 @@ def test_a_server_gives_the_logits_of_a_stock_classifier(model_type, is_pair, ti
     found = classes_of_text_embeddings_inference(tmp_path, rows)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
     answers = servers_of_classes(model_type, is_pair=is_pair)
+    assert "raw_scores" not in answers[0].why
+    assert "raw_scores" in servers_of_classes(model_type, is_pair=is_pair, has_scores=True)[0].why
     assert answers[0].answer == "yes"
     assert (answers[2].answer == "no") == (model_type == "bert" or is_pair)

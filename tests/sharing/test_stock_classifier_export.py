@@ -110,6 +110,14 @@ def test_a_stock_class_gives_the_probabilities_of_a_classifier_of_sentences(mode
     assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
 
 
+def test_the_log_says_that_prediction_sets_are_left_out(made, tokenizer, tmp_path, caplog):
+    model = made(ExtraBertForSentiment, **fields_for("bert"))
+    for conformal in (None, {"method": "lac"}):
+        model.config.conformal = conformal
+        export_stock_classifier(model, tokenizer, tmp_path)
+        assert ("the stock class has no prediction sets" in caplog.text) == (conformal is not None)
+
+
 @pytest.mark.parametrize("model_type", STOCK_HEADS)
 def test_a_stock_class_gives_the_probabilities_of_a_cross_encoder(model_type, made, tokenizer, tmp_path):
     model = made(ExtraBertForParaphrase, model_type, **CROSS, **fields_for(model_type))
@@ -156,6 +164,7 @@ def test_a_stock_class_gives_the_score_of_a_cross_encoder(bounds, made, tokenize
     np.testing.assert_allclose(found, expected, rtol=0, atol=5e-5)
     assert json.loads((tmp_path / "config.json").read_text())["id2label"] == {"0": "similarity"}
     readme = (tmp_path / "README.md").read_text()
+    assert ("ask it for raw_scores" in readme) == (bounds != "scale")
     assert ("this folder does not" in readme) == (bounds == "clamp")
     assert ("5.0 sigmoid(logit)" in readme) == (bounds == "scale")
 

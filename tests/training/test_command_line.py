@@ -215,6 +215,7 @@ by_task:
         ),
         ("", ("--epoch_length", "0"), "`epoch_length` must be 'longest', 'shortest' or a number of steps, 1 or more"),
         ("", ("--mixing_temperature", "0"), "`mixing_temperature` must be above 0, got 0.0"),
+        ("", ("--mixing_temperature", "3"), "`mixing_temperature` goes with `mixing` 'temperature', got 'together'"),
         ("", ("--aggregator", "magic"), "`aggregator` must be one of 'mean', 'sum', 'pcgrad', .* got 'magic'"),
         ("", ("--examples_per_item", "1", "2"), "`examples_per_item` must be a number for each of"),
         ("", ("--metric_for_best_model", "pearson"), "`metric_for_best_model` must be one of 'mean', .*'sts_pearson'"),

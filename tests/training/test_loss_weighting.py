@@ -138,6 +138,11 @@ def test_another_state_is_refused(state, message):
             "`mixing` 'together', got 'proportional': add `--mixing together`",
         ),
         ({"loss_weighting_learning_rate": 0.0}, "`loss_weighting_learning_rate` must be above 0, got 0.0"),
+        ({"loss_weighting_learning_rate": 0.1}, "`loss_weighting_learning_rate` needs a `loss_weighting`, got it wi"),
+        (
+            {"loss_weighting": "famo", "aggregator": "sum", "train_tasks": ["sst"]},
+            r"`loss_weighting` 'famo' needs two trained tasks or more, got \['sst'\]: leave out --loss_weighting",
+        ),
     ],
 )
 def test_arguments_that_do_not_fit_are_refused(arguments, message):

@@ -67,7 +67,6 @@ def test_an_argument_that_changes_the_run_is_refused_by_name_with_both_values(na
     ("name", "value"),
     [
         ("aggregator", "mean"),
-        ("loss_weighting_learning_rate", "0.1"),
         ("mixing", "proportional"),
         ("epoch_length", "shortest"),
         ("train_tasks", "sst"),
@@ -80,11 +79,17 @@ def test_an_argument_of_several_tasks_is_refused_too(name, value):
         record_of(task="multitask").check_arguments(record_of(f"--{name}={value}", task="multitask"), "checkpoint-5")
 
 
-def test_another_loss_weighting_is_refused():
-    saved, given = (
-        record_of("--aggregator", "sum", "--loss_weighting", name, task="multitask") for name in ("famo", "none")
-    )
-    with pytest.raises(InputError, match="`loss_weighting` is 'famo' there, got 'none'"):
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--loss_weighting=uncertainty"], "`loss_weighting` is 'famo' there, got 'uncertainty'"),
+        (["--loss_weighting_learning_rate=0.1"], "`loss_weighting_learning_rate` is 0.025 there, got 0.1"),
+    ],
+)
+def test_another_loss_weighting_is_refused(flags, message):
+    words = ["--aggregator=sum", "--loss_weighting=famo"]
+    saved, given = record_of(*words, task="multitask"), record_of(*words, *flags, task="multitask")
+    with pytest.raises(InputError, match=message):
         saved.check_arguments(given, "checkpoint-5")
 
 
