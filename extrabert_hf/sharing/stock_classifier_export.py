@@ -269,8 +269,10 @@ def _save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
 
 def _load(folder: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     with quiet_packages():
-        stock = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
-        return stock.eval(), AutoTokenizer.from_pretrained(folder)
+        stock = AutoModelForSequenceClassification.from_pretrained(
+            folder, dtype=torch.float32, trust_remote_code=False
+        )
+        return stock.eval(), AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
 
 
 @torch.inference_mode()
