@@ -185,14 +185,15 @@ def _stock_head(model: ExtraBertPreTrainedModel) -> StockHead:
     got = f"pooling {config.pooling!r}, feed_forward_depth {depth}"
     if pair:
         due, got = f"{due}, pair_encoding 'cross_encoder'", f"{got}, pair_encoding {config.pair_encoding!r}"
-    if stock_head.feed_forward_depth and depth and config.feed_forward_residual:
+    adds_input = bool(stock_head.feed_forward_depth and depth and config.feed_forward_residual)
+    if adds_input:
         due, got = f"{due}, feed_forward_residual False", f"{got}, feed_forward_residual True"
     if due == got:
         return stock_head
     advice = f"train with --pooling {stock_head.pooling}"
     if has_layers:
         advice += f" --feed_forward_depth {stock_head.feed_forward_depth}"
-        if stock_head.feed_forward_depth and depth and config.feed_forward_residual:
+        if adds_input:
             advice += " --feed_forward_residual false"
     elif stock_head.feed_forward_depth:
         advice, pair = "train on another encoder, such as BERT, because the similarity head has no such layer", ""

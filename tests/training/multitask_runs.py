@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from datasets import Dataset
 from transformers import BertConfig, TrainerCallback
@@ -203,6 +204,21 @@ def main(folder: Path) -> None:
     rank = trainer.args.process_index
     recorded["averaged"] = average_what_one_process_lacks(rank)
     torch.save(recorded, folder / f"process-{rank}.pt")
+
+
+def interrupt_training(trainer, task):
+    """Trains until the first loss of a task is due, where the user interrupts."""
+    compute = trainer.compute_loss
+
+    def interrupting(model, inputs, *args):
+        if inputs["task"] == task:
+            raise KeyboardInterrupt
+        return compute(model, inputs, *args)
+
+    trainer.compute_loss = interrupting
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train()
+    trainer.compute_loss = compute
 
 
 if __name__ == "__main__":

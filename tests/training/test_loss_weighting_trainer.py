@@ -12,7 +12,7 @@ from extrabert_hf.runs.ownership import LAYOUT
 from extrabert_hf.training.callbacks import StopAtNaN
 from extrabert_hf.training.loss_weighting import LOSS_WEIGHTINGS
 from extrabert_hf.training.multitask_trainer import MultiTaskTrainer
-from tests.training.multitask_runs import WEIGHTED, Recorder, make_trainer
+from tests.training.multitask_runs import WEIGHTED, Recorder, interrupt_training, make_trainer
 
 TASKS = ("sst", "para", "sts")
 for_each_weighting = pytest.mark.parametrize("name", WEIGHTED)
@@ -191,17 +191,7 @@ def test_a_step_that_overflows_teaches_the_weighting_nothing(name, frozen, of, t
 @for_each_weighting
 def test_a_second_training_starts_with_equal_weights(name, tmp_path):
     trainer, interrupted = (make_trainer(tmp_path, max_steps=2, **WEIGHTED[name]) for _ in range(2))
-    compute = interrupted.compute_loss
-
-    def interrupting(model, inputs, *args):
-        if inputs["task"] == "sts":
-            raise KeyboardInterrupt
-        return compute(model, inputs, *args)
-
-    interrupted.compute_loss = interrupting
-    with pytest.raises(KeyboardInterrupt):
-        interrupted.train()
-    interrupted.compute_loss = compute
+    interrupt_training(interrupted, task="sts")
     for each in (trainer, interrupted):
         each.train()
     assert interrupted.weighting.state_dict() == trainer.weighting.state_dict()

@@ -8,7 +8,7 @@ import torch
 from extrabert_hf.errors import InputError
 from extrabert_hf.runs.gradient_conflicts import read_conflicts
 from extrabert_hf.training.multitask_trainer import MultiTaskTrainer
-from tests.training.multitask_runs import EVAL_ROWS, make_trainer
+from tests.training.multitask_runs import EVAL_ROWS, interrupt_training, make_trainer
 
 TASKS = ("sst", "para", "sts")
 
@@ -152,17 +152,7 @@ def test_a_trainer_with_persistent_workers_is_deleted_with_its_last_reference(tm
 
 def test_a_run_that_broke_off_leaves_nothing_to_the_next(tmp_path):
     plain, broken = make_trainer(tmp_path, max_steps=1), make_trainer(tmp_path, max_steps=1)
-    compute = broken.compute_loss
-
-    def interrupted(model, inputs, *args):
-        if inputs["task"] == "para":
-            raise KeyboardInterrupt
-        return compute(model, inputs, *args)
-
-    broken.compute_loss = interrupted
-    with pytest.raises(KeyboardInterrupt):
-        broken.train()
-    broken.compute_loss = compute
+    interrupt_training(broken, task="para")
     for trainer in (plain, broken):
         trainer.train()
     assert all(torch.equal(tensor, weights(plain)[name]) for name, tensor in weights(broken).items())
